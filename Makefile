@@ -1,0 +1,55 @@
+# Every target creates .venv when it is missing. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+LSR := $(VENV)/bin/lsr
+READY := $(VENV)/.ready
+
+EXP ?= tiny
+DEVICES ?= auto
+NODES ?= 1
+ARGS ?=
+RUNS := runs
+PHOTO ?=
+
+# EXP names a folder of experiments/ or a YAML file.
+config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup stage1 demo tensorboard test lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\""
+
+setup: $(READY) ## Create .venv with the tested versions
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+stage1: $(READY) ## Train stage 1, or continue it where it stopped
+	$(LSR) fit --config $(call config,stage1) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
+
+demo: $(READY) ## Train on the bundled photographs, upscale one the model has not seen
+	$(MAKE) stage1 EXP=tiny
+	$(LSR) upscale "$${PHOTO:-$$($(VENV)/bin/python -m datamodules.bundled_photographs test)}" \
+	    --model $(RUNS)/tiny/stage1/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
+	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
+	@echo "curves:      $(RUNS)/tiny/stage1 (make tensorboard) and $(RUNS)/tiny/stage1/metrics.csv"
+	@echo "checkpoints: $(RUNS)/tiny/stage1/checkpoints"
+
+tensorboard: $(READY) ## Show the curves of all runs in a browser
+	$(VENV)/bin/tensorboard --logdir $(RUNS)
+
+test: $(READY) ## Run the tests
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+lint: $(READY) ## Check style, docstrings and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+clean: ## Delete .venv (runs/ stays)
+	rm -rf $(VENV)

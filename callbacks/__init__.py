@@ -1,0 +1,8 @@
+"""What happens around training. Named by class path in `experiments/*.yaml`."""
+
+from callbacks.ema import EMA
+from callbacks.image_grid import ImageGrid
+from callbacks.prediction_writer import PredictionWriter
+from callbacks.progress import TrainingProgress
+
+__all__ = ["EMA", "ImageGrid", "PredictionWriter", "TrainingProgress"]

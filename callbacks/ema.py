@@ -1,0 +1,94 @@
+"""Exponential moving average of the trained weights, judged in validation and kept in the checkpoint."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lsr.checkpoint import EMA_STATE
+
+
+class EMA(L.Callback):
+    """Averages the trainable weights after every optimiser step and puts the average in place for evaluation.
+
+    The average starts with the weights at the first step and follows `w_ema <- d w_ema + (1 - d) w` with
+    `d = min(decay, (1 + n) / (10 + n))` after n updates, so that early validations judge trained weights, not initial ones.
+    Only trainable weights are kept: nothing frozen is copied. Between `on_validation_epoch_start` and `_end` (test and predict
+    alike) the module holds the average; checkpoints hold the raw weights as `state_dict` and the average as `ema_state_dict`.
+
+    Args:
+        decay: Weight of the past, in [0, 1).
+
+    Raises:
+        ValueError: If `decay` is outside its range.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA decay must be in [0, 1), not {decay}")
+        self.decay = decay
+        self._updates = 0
+        self._step = -1
+        self._average: dict[str, Tensor] = {}
+        self._raw: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the ramp of the decay needs; the weights go into the checkpoint under a key of their own."""
+        return {"updates": self._updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the ramp."""
+        self._updates = state_dict["updates"]
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the average."""
+        assert not self._raw, "a checkpoint written while the average is in place would exchange raw and averaged weights"
+        if self._average:
+            checkpoint[EMA_STATE] = self._average
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the average up again."""
+        self._average = {name: weight.clone() for name, weight in checkpoint.get(EMA_STATE, {}).items()}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin with the weights that training begins with."""
+        self._step = trainer.global_step
+        named = self._trainable(pl_module)
+        if self._average.keys() != named.keys():
+            self._average = {name: p.detach().clone() for name, p in named.items()}
+        self._average = {name: self._average[name].to(p.device) for name, p in named.items()}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Average, once per optimiser step however many batches it accumulates."""
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
+        weights = [p.detach() for p in self._trainable(pl_module).values()]
+        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
+        self._updates += 1
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the average in place."""
+        if not self._average:  # a sanity check before training
+            return
+        with torch.no_grad():
+            for name, parameter in self._trainable(pl_module).items():
+                self._raw[name] = parameter.detach().clone()
+                parameter.copy_(self._average[name])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the raw weights back."""
+        with torch.no_grad():
+            for name, parameter in self._trainable(pl_module).items():
+                if name in self._raw:
+                    parameter.copy_(self._raw[name])
+        self._raw = {}
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
+
+    @staticmethod
+    def _trainable(module: L.LightningModule) -> dict[str, torch.nn.Parameter]:
+        return {name: p for name, p in module.named_parameters() if p.requires_grad}

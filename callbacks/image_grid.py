@@ -1,0 +1,52 @@
+"""Pictures of the validation: LR | bicubic | SR | HR."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from lsr.denoiser import upsample_bicubic
+from lsr.images import Photograph, write_png
+
+
+class ImageGrid(L.Callback):
+    """Shows the first validation images as rows LR (nearest) | bicubic | SR | HR, in TensorBoard and as PNG.
+
+    The PNGs are written to `images/step-<step>.png` in the run folder. Every rank samples, rank 0 shows its own share.
+
+    Args:
+        max_images: Rows.
+    """
+
+    def __init__(self, max_images: int = 4) -> None:
+        self.max_images = max_images
+        self._rows: list[Tensor] = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the rows of this batch; the averaged weights are in place here."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        for lr, sr, hr in zip(batch["lr"], outputs, batch["hr"], strict=True):
+            if len(self._rows) < 4 * self.max_images:
+                scale = hr.shape[-1] // lr.shape[-1]
+                nearest = F.interpolate(lr[None], scale_factor=scale)[0]
+                self._rows += [x.float().cpu() for x in (nearest, upsample_bicubic(lr[None], scale)[0], sr, hr)]
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the grid."""
+        if not self._rows:
+            return
+        grid = (make_grid(torch.stack(self._rows), nrow=4, padding=4, pad_value=1.0).clamp(-1, 1) + 1) / 2
+        self._rows = []
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/lr_bicubic_sr_hr", grid, trainer.global_step)
+        path = Path(trainer.default_root_dir) / "images" / f"step-{trainer.global_step:07d}.png"
+        write_png(path, Photograph(pixels=grid.permute(1, 2, 0).numpy()))

@@ -1,0 +1,111 @@
+"""The progress of a run: a bar with images per second and the time left, or plain lines where there is no terminal."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class TrainingProgress(ProgressBar):
+    """Shows optimiser steps, images/s over all ranks, time left, loss and the last validation.
+
+    On a terminal this is a bar; elsewhere (a log file, CI) one line per validation. Logs `throughput/images_per_s`.
+
+    Args:
+        refresh_s: Seconds between two updates of the bar and the rate.
+    """
+
+    def __init__(self, refresh_s: float = 0.5) -> None:
+        super().__init__()
+        self.refresh_s = refresh_s
+        self._console = Console(file=sys.stderr)
+        self._progress: Progress | None = None
+        self._enabled = True
+        self._images, self._rate = 0, 0.0
+        self._since = self._started = 0.0
+
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        self._started = self._since = time.monotonic()
+        self._first_step = trainer.global_step
+        if self._enabled and self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]:.0f} images/s"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=self._console,
+                auto_refresh=False,
+            )
+            self._progress.start()
+            total = trainer.max_steps if trainer.max_steps > 0 else None
+            self._task = self._progress.add_task("training", total=total, completed=trainer.global_step, rate=0.0, values="")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the images; now and then show where the run stands."""
+        self._images += len(batch["hr"]) * trainer.world_size
+        now = time.monotonic()
+        if now - self._since < self.refresh_s:
+            return
+        self._rate = self._images / (now - self._since)
+        self._images, self._since = 0, now
+        pl_module.log("throughput/images_per_s", self._rate)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=trainer.global_step, rate=self._rate, values=self._values(trainer, pl_module))
+            self._progress.refresh()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what the pause is for."""
+        if self._progress is not None:
+            self._progress.update(self._task, description="validating")
+            self._progress.refresh()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave a line per validation, and do not count its time as training."""
+        if trainer.sanity_checking or not trainer.state.fn == "fit":
+            return
+        self._images, self._since = 0, time.monotonic()
+        if self._progress is not None:
+            self._progress.update(self._task, description="training", completed=trainer.global_step)
+        if self._enabled:
+            self._console.print(
+                f"step {trainer.global_step}{self._remaining(trainer)}  {self._values(trainer, pl_module)}", highlight=False, soft_wrap=True
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=trainer.global_step)
+            self._progress.stop()
+            self._progress = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _remaining(self, trainer: L.Trainer) -> str:
+        done = trainer.global_step - self._first_step
+        if trainer.max_steps <= 0 or not done:
+            return ""
+        left = (trainer.max_steps - trainer.global_step) * (time.monotonic() - self._started) / done
+        return f" of {trainer.max_steps}, {self._rate:.0f} images/s, {left / 60:.1f} min left"
+
+    def _values(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
+        values = {k: v for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
+        return "  ".join(f"{name} {float(value):.4g}" for name, value in values.items() if not isinstance(value, (dict, str)))

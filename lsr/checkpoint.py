@@ -1,0 +1,76 @@
+"""Weights on disk: safetensors with their configuration, and Lightning checkpoints."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lsr.atomic import atomic_path
+from lsr.denoiser import Denoiser, DenoiserConfig
+
+MODEL_CONFIG = "model_config"
+"""Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
+
+EMA_STATE = "ema_state_dict"
+"""Key of the averaged weights in a Lightning checkpoint, under the module's own names."""
+
+_PREFIX = "denoiser."
+
+
+def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write weights as safetensors that describe themselves.
+
+    Args:
+        path: Target file.
+        weights: State of a `Denoiser`.
+        config: Fields of `DenoiserConfig` and `shift`.
+    """
+    with atomic_path(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+            config = json.loads((file.metadata() or {})[MODEL_CONFIG])
+        return weights, config
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    state = checkpoint["state_dict"] | checkpoint.get(EMA_STATE, {})
+    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return weights, checkpoint[MODEL_CONFIG]
+
+
+def load_denoiser(path: Path) -> tuple[Denoiser, float]:
+    """Build a denoiser from a file, with the averaged weights where the file has them.
+
+    Args:
+        path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of `LinearSRModule`.
+
+    Returns:
+        The denoiser in evaluation mode on the CPU, and the shift of its flow times.
+
+    Raises:
+        ValueError: If there is no such file or it holds no LinearSR model.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such model file")
+    try:
+        weights, config = _read(path)
+    except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
+        raise ValueError(f"{path}: not a LinearSR model ({type(error).__name__})") from error
+    shift = config.pop("shift")
+    unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
+    if unknown:
+        raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")
+    denoiser = Denoiser(DenoiserConfig(**config))
+    try:
+        denoiser.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration") from error
+    return denoiser.eval().requires_grad_(False), shift

@@ -1,0 +1,63 @@
+"""The verb table. What a verb needs is imported when it is called: `lsr --help` imports neither torch nor lightning."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS: dict[str, tuple[str, str]] = {
+    "fit": ("lsr.training", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
+    "validate": ("lsr.training", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
+    "test": ("lsr.training", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
+    "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
+    "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
+}
+"""Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
+
+DONE, SOME_FAILED, BAD_USAGE, DIVERGED = 0, 1, 2, 3
+"""Exit codes of every verb."""
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = "\n".join(f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items())
+    return (
+        f"usage: lsr VERB ...\n\nLinear-attention diffusion for photorealistic image super-resolution.\n\n{lines}\n\n"
+        "`lsr VERB --help` tells the options of a verb. Exit codes: 0 done, 1 some inputs failed, 2 bad usage or unusable\n"
+        "input, 3 training diverged. LSR_DEBUG=1 shows the traceback behind a one-line error.\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: The command line without the program's name; None takes `sys.argv`.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return DONE if arguments else BAD_USAGE
+    if arguments[0] in ("-V", "--version"):
+        from lsr import __version__
+
+        sys.stdout.write(f"{__version__}\n")
+        return DONE
+    if arguments[0] not in VERBS:
+        sys.stderr.write(f"lsr: unknown verb {arguments[0]!r}; known are {', '.join(VERBS)}\n")
+        return BAD_USAGE
+    # OpenMP threads that spin while they wait starve the data workers: 15 times slower when the cores are shared.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    try:
+        return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("LSR_DEBUG"):
+            raise
+        sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
+        return BAD_USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write(f"lsr {arguments[0]}: interrupted\n")
+        return 130

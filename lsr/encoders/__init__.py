@@ -1,0 +1,1 @@
+"""What the denoiser works on (latents) and what guides it (context)."""

@@ -1,0 +1,55 @@
+"""Flow times: their density in training, their grid in sampling, and what they mean as a signal-to-noise ratio."""
+
+import torch
+from torch import Tensor
+
+
+def shift_timesteps(u: Tensor, shift: float) -> Tensor:
+    """Move times towards noise: `t = f u / (1 + (f - 1) u)` (SD3, arXiv 2403.03206, section 5.3.2).
+
+    Training and sampling both go through this function, so that the sampler visits the times the network was trained on.
+
+    Args:
+        u: Times of any shape in [0, 1].
+        shift: f > 0; 1 leaves the times alone, 3 is SANA's choice.
+
+    Returns:
+        Times in [0, 1], same shape; 0 and 1 stay where they are.
+    """
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def logit_normal_timesteps(z: Tensor, mean: float = 0.0, std: float = 1.0, shift: float = 3.0) -> Tensor:
+    """Turn standard normal draws into times: `shift_timesteps(sigmoid(mean + std z))` (SD3, equation 19).
+
+    Args:
+        z: Standard normal draws (B,).
+        mean: Location on the logit axis.
+        std: Scale on the logit axis.
+        shift: See `shift_timesteps`.
+
+    Returns:
+        Times (B,) in (0, 1).
+    """
+    return shift_timesteps(torch.sigmoid(mean + std * z), shift)
+
+
+def timestep_grid(num_inference_steps: int, shift: float = 3.0) -> Tensor:
+    """Return the `num_inference_steps + 1` times that a sampler visits, from 1 (noise) down to 0 (data), float64.
+
+    Raises:
+        ValueError: If `num_inference_steps` is below 1.
+    """
+    if num_inference_steps < 1:
+        raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
+    return shift_timesteps(torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64), shift)
+
+
+def log_snr(t: Tensor) -> Tensor:
+    """Return `log SNR = 2 ln((1 - t) / t)` of the straight path, for unit variance data; infinite at the ends."""
+    return 2 * (torch.log1p(-t) - torch.log(t))
+
+
+def timestep_from_log_snr(value: Tensor) -> Tensor:
+    """Return the time whose `log_snr` is `value`: `t = sigmoid(-value / 2)`."""
+    return torch.sigmoid(-value / 2)

@@ -1,0 +1,1 @@
+"""Image quality through pyiqa, with a card per metric."""

@@ -1,0 +1,150 @@
+"""LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from lsr.checkpoint import MODEL_CONFIG
+from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
+from lsr.flow.noise import seeded_normal
+from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps
+from lsr.metrics.quality import Quality
+from lsr.optimizer import OptimizerConfig, build_optimizer
+from lsr.sampling import super_resolve
+
+# Uses of a sample's seed.
+_TIME, _PATH, _START = 0, 1, 2
+
+_SCORES = ("psnr_y", "ssim_y", "psnr_y_bicubic", "loss")
+
+_LOSS_TIMES = (0.125, 0.375, 0.625, 0.875)
+"""Times, before the shift, at which the validation loss is taken: the middles of four equal parts."""
+
+
+class LinearSRModule(L.LightningModule):
+    """Trains a denoiser by conditional flow matching and validates it by super-resolving.
+
+    A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
+    sample's own source of randomness. Logs `train/loss`, `train/grad_norm`, `val/loss`, `val/psnr_y`, `val/ssim_y` and, as the
+    mark to beat, `val/psnr_y_bicubic`.
+
+    Args:
+        denoiser: The model.
+        optimizer: AdamW and its warm-up.
+        shift: Shift of the flow times towards noise, in training and sampling.
+        logit_mean: Location of the logit-normal density of training times.
+        logit_std: Scale of that density.
+        num_inference_steps: Sampling steps in validation.
+        sampler: "euler" or "heun".
+        compile: Compile the network with torch.compile.
+    """
+
+    def __init__(
+        self,
+        denoiser: DenoiserConfig = DenoiserConfig(),  # noqa: B008 (frozen)
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen)
+        shift: float = 3.0,
+        logit_mean: float = 0.0,
+        logit_std: float = 1.0,
+        num_inference_steps: int = 1,
+        sampler: Literal["euler", "heun"] = "euler",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(denoiser)
+        self.optimizer_config = optimizer
+        self.shift, self.logit_mean, self.logit_std = shift, logit_mean, logit_std
+        self.num_inference_steps, self.sampler = num_inference_steps, sampler
+        self._compile = compile
+        self._quality: Quality | None = None
+        # Metric objects average over images, not over batches or ranks, whatever their sizes.
+        self._means = torch.nn.ModuleDict({f"{stage}_{name}": MeanMetric() for stage in ("val", "test") for name in _SCORES})
+
+    def configure_model(self) -> None:
+        """Compile in place, which keeps the names of the weights; torch ignores a second call."""
+        if self._compile:
+            self.denoiser.net.compile()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a warm-up that counts optimiser steps."""
+        optimizer, schedule = build_optimizer(self.denoiser, self.optimizer_config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the total norm and log the norm before clipping: one pass over the gradients for both."""
+        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
+        self.log("train/grad_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        self._log_step(self.global_step + 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say how to build the model, so that the checkpoint can be used without its experiment file."""
+        checkpoint[MODEL_CONFIG] = asdict(self.denoiser.config) | {"shift": self.shift}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the flow matching loss at one random time per sample."""
+        condition = self.denoiser.condition(batch["lr"])
+        x_0 = self.denoiser.encode(batch["hr"], condition)
+        seeds = batch["seed"]
+        z = seeded_normal(seeds, (), _TIME, self.device)
+        t = logit_normal_timesteps(z, self.logit_mean, self.logit_std, self.shift)
+        noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
+        loss = self.denoiser.loss(x_0, noise, t, condition).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """As `validation_step`, on the test photographs."""
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the SR images (B, 3, H, W) in [-1, 1]."""
+        return self.super_resolve(batch)
+
+    def super_resolve(self, batch: dict[str, Any]) -> Tensor:
+        """Return SR (B, 3, H, W) in [-1, 1] of the batch's `lr`, with noise from its `seed`."""
+        return super_resolve(
+            self.denoiser,
+            batch["lr"],
+            lambda shape: seeded_normal(batch["seed"], shape, _START, self.device),
+            self.num_inference_steps,
+            self.shift,
+            self.sampler,
+        )
+
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
+        if self._quality is None:
+            self._quality = Quality(("psnr_y", "ssim_y"))
+        self._log_step(self.global_step)
+        sr, hr = self.super_resolve(batch), batch["hr"]
+        scores = self._quality(sr, hr)
+        scores["psnr_y_bicubic"] = self._quality(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
+        scores["loss"] = self._loss_over_time(batch)
+        for name, values in scores.items():
+            mean = self._means[f"{stage}_{name}"]
+            assert isinstance(mean, MeanMetric)
+            mean.update(values)
+            self.log(f"{stage}/{name}", mean, prog_bar=name == "psnr_y", batch_size=len(values))
+        return sr
+
+    def _log_step(self, step: int) -> None:
+        # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
+        self.log("step", float(step), batch_size=1)
+
+    def _loss_over_time(self, batch: dict[str, Any]) -> Tensor:
+        condition = self.denoiser.condition(batch["lr"])
+        x_0 = self.denoiser.encode(batch["hr"], condition)
+        noise = seeded_normal(batch["seed"], tuple(x_0.shape[1:]), _PATH, self.device)
+        times = shift_timesteps(torch.tensor(_LOSS_TIMES, device=self.device), self.shift)
+        return torch.stack([self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in times]).mean(0)

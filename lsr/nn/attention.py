@@ -1,0 +1,74 @@
+"""The two attentions of a block: linear over the image, softmax over the context."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lsr.ops.linear_attention import linear_attention
+
+
+class LinearSelfAttention(nn.Module):
+    """ReLU linear attention among image tokens, without positional encoding (SANA, arXiv 2410.10629, section 2.2).
+
+    Args:
+        width: Channels D; a multiple of `head_dim`.
+        head_dim: Channels per head E.
+        qk_norm: RMS-normalise q and k over all heads jointly before the ReLU (SANA-1.5, arXiv 2501.18427).
+    """
+
+    def __init__(self, width: int, head_dim: int = 32, qk_norm: bool = False) -> None:
+        super().__init__()
+        if width % head_dim:
+            raise ValueError(f"width {width} is not a multiple of head_dim {head_dim}")
+        self.head_dim = head_dim
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.norm_q = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
+        self.norm_k = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (B, N, D) to tokens (B, N, D)."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (rearrange(y, "b n (a e) -> b n a e", e=self.head_dim) for y in (self.norm_q(q), self.norm_k(k), v))
+        return self.out(rearrange(linear_attention(q, k, v), "b n a e -> b n (a e)"))
+
+
+class CrossAttention(nn.Module):
+    """Softmax attention from image tokens to a context, of which a sample may have none.
+
+    Args:
+        width: Channels D; a multiple of `heads`.
+        heads: Number of heads A.
+        qk_norm: RMS-normalise q and k over all heads jointly.
+    """
+
+    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of cross_heads {heads}")
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.norm_q = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
+        self.norm_k = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Attend to the context.
+
+        Args:
+            x: Tokens (B, N, D).
+            context: Embedded context (B, L, D), L >= 1.
+            mask: (B, L) bool, True where the context is real.
+
+        Returns:
+            (B, N, D). A sample with nothing to attend to gets exactly 0.
+        """
+        k, v = self.kv(context).chunk(2, dim=-1)
+        q, k, v = (rearrange(y, "b n (a e) -> b a n e", a=self.heads) for y in (self.norm_q(self.q(x)), self.norm_k(k), v))
+        present = mask.any(dim=-1)
+        # A row without any key would be 0/0: let it see everything, then drop the result.
+        visible = (mask | ~present[:, None])[:, None, None, :]
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=visible), "b a n e -> b n (a e)")
+        return torch.where(present[:, None, None], self.out(attended), 0.0)

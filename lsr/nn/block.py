@@ -1,0 +1,83 @@
+"""The transformer block: linear attention, cross-attention and a gated feed-forward with a depth-wise convolution."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsr.nn.attention import CrossAttention, LinearSelfAttention
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Normalise tokens (B, N, D) without weights, then scale by (1 + scale) and shift, both (B, 1, D)."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class MixFFN(nn.Module):
+    """Gated feed-forward whose 3x3 depth-wise convolution is the network's only sense of position (GLUMBConv of SANA).
+
+    D -> 2 r D, SiLU, depth-wise 3x3, split into value and gate, value * SiLU(gate), r D -> D. The 1x1 convolutions are
+    linear layers on channels-last tokens.
+
+    Args:
+        width: Channels D.
+        mlp_ratio: Expansion r.
+    """
+
+    def __init__(self, width: int, mlp_ratio: float = 2.5) -> None:
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.inverted = nn.Linear(width, 2 * hidden)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
+        self.point = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map tokens (B, H * W, D), in rows of an image of `size` = (H, W), to the same shape."""
+        # (B, H, W, C) seen as (B, C, H, W) is the channels-last memory format: no copy.
+        hidden = F.silu(self.inverted(x)).unflatten(1, size).permute(0, 3, 1, 2)
+        value, gate = self.depthwise(hidden).permute(0, 2, 3, 1).flatten(1, 2).chunk(2, dim=-1)
+        return self.point(value * F.silu(gate))
+
+
+class LinearDiTBlock(nn.Module):
+    """One block with AdaLN-single modulation (PixArt-alpha, arXiv 2310.00426; wired as in SANA).
+
+        h += gate_1 * attention(modulate(h))
+        h += cross_attention(h, context)            (no norm, no gate)
+        h += gate_2 * ffn(modulate(h))
+
+    Shifts, scales and gates are the sum of one projection of the time embedding shared by all blocks and the block's own table.
+
+    Args:
+        width: Channels D.
+        head_dim: Channels per head of the linear attention.
+        cross_heads: Heads of the cross-attention; None leaves it out.
+        mlp_ratio: Expansion of the feed-forward.
+        qk_norm: RMS-normalise queries and keys.
+    """
+
+    def __init__(self, width: int, head_dim: int, cross_heads: int | None, mlp_ratio: float, qk_norm: bool) -> None:
+        super().__init__()
+        self.scale_shift_table = nn.Parameter(torch.empty(6, width))
+        self.attention = LinearSelfAttention(width, head_dim, qk_norm)
+        self.cross_attention = CrossAttention(width, cross_heads, qk_norm) if cross_heads else None
+        self.ffn = MixFFN(width, mlp_ratio)
+
+    def forward(self, x: Tensor, size: tuple[int, int], modulation: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Refine the tokens.
+
+        Args:
+            x: Tokens (B, H * W, D).
+            size: (H, W).
+            modulation: Shared projection of the time embedding (B, 6, D).
+            context: Embedded context (B, L, D), or None.
+            mask: (B, L) bool, True where the context is real; given with `context`.
+
+        Returns:
+            Tokens (B, H * W, D).
+        """
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (modulation + self.scale_shift_table).chunk(6, dim=1)
+        x = x + gate_1 * self.attention(modulate(x, shift_1, scale_1))
+        if self.cross_attention is not None and context is not None:
+            assert mask is not None
+            x = x + self.cross_attention(x, context, mask)
+        return x + gate_2 * self.ffn(modulate(x, shift_2, scale_2), size)

@@ -1,0 +1,95 @@
+"""LinearDiT: the diffusion transformer with linear attention."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsr.nn.block import LinearDiTBlock, modulate
+from lsr.nn.embeddings import ContextEmbedding, TimestepEmbedding
+
+
+class LinearDiT(nn.Module):
+    """Diffusion transformer of SANA (arXiv 2410.10629) with patch size 1: every latent position is a token.
+
+    No positional encoding: position comes from the depth-wise convolutions and the zero padding at the border, so the same
+    weights serve any size. The last layer starts at zero.
+
+    Args:
+        in_channels: Channels of the input (noisy latent and LR features, concatenated).
+        out_channels: Channels of the prediction.
+        width: Channels D.
+        depth: Number of blocks.
+        head_dim: Channels per head of the linear attention.
+        cross_heads: Heads of the cross-attention.
+        mlp_ratio: Expansion of the feed-forward.
+        context_dim: Channels of the context; 0 builds a network without cross-attention.
+        qk_norm: RMS-normalise queries and keys.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        depth: int,
+        head_dim: int = 32,
+        cross_heads: int = 4,
+        mlp_ratio: float = 2.5,
+        context_dim: int = 0,
+        qk_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Linear(in_channels, width)
+        self.time_embedding = TimestepEmbedding(width)
+        self.time_modulation = nn.Linear(width, 6 * width)
+        self.context_embedding = ContextEmbedding(context_dim, width) if context_dim else None
+        heads = cross_heads if context_dim else None
+        self.blocks = nn.ModuleList(LinearDiTBlock(width, head_dim, heads, mlp_ratio, qk_norm) for _ in range(depth))
+        self.scale_shift_table = nn.Parameter(torch.empty(2, width))
+        self.out = nn.Linear(width, out_channels)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, (LinearDiT, LinearDiTBlock)):
+                nn.init.normal_(module.scale_shift_table, std=1 / math.sqrt(module.scale_shift_table.shape[-1]))
+        for mlp in (self.time_embedding, self.context_embedding):
+            for module in mlp.modules() if mlp is not None else ():
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(self.time_modulation.weight, std=0.02)
+        if self.context_embedding is not None:
+            nn.init.constant_(self.context_embedding.norm.weight, 0.01)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Predict from the noisy input.
+
+        Args:
+            x: (B, in_channels, H, W).
+            t: Flow times (B,) in [0, 1]; 0 is data, 1 is noise.
+            context: (B, L, context_dim), or None.
+            mask: (B, L) bool, True where the context is real; None means all of it.
+
+        Returns:
+            (B, out_channels, H, W).
+        """
+        size = (x.shape[2], x.shape[3])
+        tokens = self.embed(x.flatten(2).transpose(1, 2))
+        time = self.time_embedding(t)
+        modulation = self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
+        if self.context_embedding is None or context is None or context.shape[1] == 0:
+            context = None
+        else:
+            mask = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device) if mask is None else mask
+            context = self.context_embedding(context)
+        for block in self.blocks:
+            tokens = block(tokens, size, modulation, context, mask)
+        shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
+        return self.out(modulate(tokens, shift, scale)).transpose(1, 2).unflatten(2, size)

@@ -1,0 +1,53 @@
+"""AdamW with warm-up, and the choice of what it decays."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+_NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Settings of AdamW (arXiv 1711.05101).
+
+    Attributes:
+        lr: Learning rate after warm-up.
+        weight_decay: Decoupled weight decay of the weights that are decayed.
+        betas: Decay rates of the moments.
+        warmup_steps: Steps of linear warm-up from lr / warmup_steps.
+    """
+
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, not {self.lr}")
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Tell whether weight decay applies.
+
+    Not to vectors (biases, norms) and modulation tables; not to query and key projections either: linear attention does not
+    change when they are scaled, so decay would only shrink them until their gradient, which grows as 1 / |W|, spikes. A
+    fused projection goes with its queries and keys.
+    """
+    return parameter.ndim >= 2 and not _NO_DECAY.search(name)
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
+    """Return AdamW over the trainable parameters of `module`, and its per-step warm-up."""
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    warmup = max(config.warmup_steps, 1)
+    return optimizer, LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))

@@ -1,0 +1,74 @@
+"""`lsr fit|validate|test|predict`: a thin LightningCLI. What is composed stands in the experiment file alone."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from jsonargparse import ArgumentError, set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from lsr.atomic import atomic_path
+from lsr.module import LinearSRModule
+
+
+class SaveConfigPerLaunch(SaveConfigCallback):
+    """Writes the resolved configuration to `config.yaml`, and the one of every earlier launch stays as `config-<n>.yaml`."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write on rank 0; only training changes a run folder."""
+        if stage != "fit":
+            return
+        target = Path(trainer.default_root_dir) / "config.yaml"
+        if target.is_file():
+            earlier = len(list(target.parent.glob("config-*.yaml"))) + 1
+            target.rename(target.with_name(f"config-{earlier}.yaml"))
+        with atomic_path(target) as temporary:
+            temporary.write_text(self.parser.dump(self.config, skip_none=False))
+
+
+class LinearSRCLI(LightningCLI):
+    """LightningCLI whose command line always wins, also over the checkpoint that a run continues."""
+
+    def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
+        # Interpolations resolve after all files and the command line are merged.
+        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        super().__init__(
+            model_class=LinearSRModule,
+            datamodule_class=L.LightningDataModule,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfigPerLaunch,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={"use_distributed_sampler": False},  # the DataModules shard by themselves
+            seed_everything_default=0,
+            parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
+            args=list(arguments),
+            run=run,
+            auto_configure_optimizers=False,
+        )
+
+    def init_parser(self, **kwargs: object) -> LightningArgumentParser:
+        """Make errors exceptions in the parsers of the subcommands too, so that they become one line."""
+        return super().init_parser(**{"parser_mode": "omegaconf+", "exit_on_error": False} | kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Do not let hyper-parameters saved in a checkpoint overrule the command line."""
+
+    def before_fit(self) -> None:
+        """Refuse to start a second run in the folder of the first."""
+        folder = Path(self.trainer.default_root_dir)
+        if self.config["fit"]["ckpt_path"] is None and (folder / "checkpoints" / "last.ckpt").exists():
+            raise ValueError(
+                f"{folder} already holds a run: continue it with --ckpt_path last, or choose another folder with --trainer.default_root_dir"
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `fit`, `validate`, `test` or `predict`; returns the exit code."""
+    # LightningCLI warns when it is given arguments while the command line has some too: they are the same.
+    sys.argv = sys.argv[:1]
+    try:
+        LinearSRCLI(arguments)
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    return 0

@@ -1,0 +1,64 @@
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.bundled_photographs import SPLITS, bundled_photographs
+from datamodules.image_source import ImageSource
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    """Good, odd and bad files, some in a folder within."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(photo).save(tmp_path / "deep" / "er" / "b.JPG", quality=95)
+    Image.fromarray(photo).convert("L").save(tmp_path / "grey.png")
+    Image.fromarray(photo).save(tmp_path / "c.webp", lossless=True)
+    Image.fromarray(photo[:10]).save(tmp_path / "small.png")
+    (tmp_path / "text.png").write_text("I am not a picture")
+    (tmp_path / "notes.txt").write_text("nor am I")
+    data = (tmp_path / "deep" / "er" / "b.JPG").read_bytes()
+    (tmp_path / "torn.jpg").write_bytes(data[: len(data) // 2])
+    return tmp_path
+
+
+@pytest.mark.parametrize("cache_gib", [0.0, 1.0])
+def test_bad_files_are_named_once_and_the_good_ones_are_used(folder, photo, caplog, cache_gib):
+    with caplog.at_level(logging.WARNING):
+        source = ImageSource([str(folder)], 32, cache_gib)
+        images = [source[i] for i in range(len(source)) for _ in range(2)]
+    assert [p.name for p in source.paths] == ["a.png", "c.webp", "b.JPG", "grey.png", "torn.jpg"]
+    for name in ("text.png", "small.png", "torn.jpg"):
+        assert sum(name in record.getMessage() for record in caplog.records) == 1, name
+    assert all(image.shape == photo.shape and image.dtype == np.uint8 for image in images)
+    assert np.array_equal(images[0], photo) and np.array_equal(images[2], photo)
+    assert np.array_equal(images[-1], images[0]), "the torn file is replaced by its next neighbour, around the end"
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    (tmp_path / "text.png").write_text("I am not a picture")
+    with pytest.raises(ValueError, match="no readable photograph"):
+        ImageSource([str(tmp_path)], 32)
+    with pytest.raises(ValueError, match="no such folder or image"):
+        ImageSource([str(tmp_path / "nowhere")], 32)
+    with pytest.raises(ValueError, match="no readable photograph"):
+        ImageSource([], 32)
+
+
+@pytest.mark.parametrize("cache_gib", [0.0, 1.0])
+def test_only_damaged_files_are_an_error(folder, tmp_path, cache_gib):
+    with pytest.raises(ValueError):
+        ImageSource([str(folder / "torn.jpg")], 32, cache_gib)[0]
+
+
+def test_the_bundled_photographs_are_there_and_their_splits_are_apart():
+    names = [name for split in SPLITS.values() for name in split]
+    assert len(set(names)) == len(names)
+    for split in SPLITS:
+        source = ImageSource([f"bundled:{split}"], 256)
+        assert len(source) == len(SPLITS[split])
+        assert source[0].std() > 10
+    with pytest.raises(ValueError, match="unknown split 'x'"):
+        bundled_photographs("x")

@@ -1,0 +1,94 @@
+import hashlib
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import RealESRGANDataModule
+
+
+def attach(data, rank=0, world=1, batches=0):
+    """What the DataModule reads of a trainer, without running one."""
+    progress = SimpleNamespace(total=SimpleNamespace(processed=batches))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop)
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    for i in range(5):
+        Image.fromarray(photo[:, i * 4 :]).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def module(folder, rank=0, world=1, **options):
+    defaults = {"train": [str(folder)], "val": [str(folder)], "crop_size": 32, "val_crop_size": 64, "batch_size": 4, "num_workers": 0}
+    data = attach(RealESRGANDataModule(**defaults | options), rank, world)
+    data.setup("fit")
+    return data
+
+
+def hashes(loader, batches):
+    """One hash of (hr, lr, seed) per sample, in order."""
+    out = []
+    for batch in itertools.islice(iter(loader), batches):
+        for hr, lr, seed in zip(batch["hr"], batch["lr"], batch["seed"], strict=True):
+            out.append(hashlib.sha256(hr.numpy().tobytes() + lr.numpy().tobytes() + str(int(seed)).encode()).hexdigest())
+    return out
+
+
+def test_shapes_and_ranges(folder):
+    batch = next(iter(module(folder).train_dataloader()))
+    assert batch["hr"].shape == (4, 3, 32, 32) and batch["lr"].shape == (4, 3, 8, 8) and batch["seed"].shape == (4,)
+    for image in (batch["hr"], batch["lr"]):
+        assert image.dtype == torch.float32 and image.min() >= -1 and image.max() <= 1 and image.std() > 0.05
+
+
+def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
+    alone = hashes(module(folder, batch_size=8).train_dataloader(), 3)
+    assert len(set(alone)) == 24
+    assert hashes(module(folder, batch_size=8, num_workers=2).train_dataloader(), 3) == alone
+    ranks = [hashes(module(folder, rank, 2, num_workers=1).train_dataloader(), 3) for rank in range(2)]
+    assert [h for k in range(3) for rank in ranks for h in rank[4 * k : 4 * k + 4]] == alone
+
+
+def test_a_resumed_stream_continues(folder):
+    whole = hashes(module(folder).train_dataloader(), 6)
+    first = module(folder)
+    first.train_dataloader()
+    attach(first, batches=2)
+    second = module(folder)
+    second.load_state_dict(first.state_dict())
+    assert first.state_dict() == {"samples_seen": 8}
+    assert hashes(second.train_dataloader(), 4) == whole[8:]
+
+
+def test_validation_pairs_are_fixed_and_shared_without_repetition(folder):
+    whole = hashes(module(folder).val_dataloader(), 9)
+    again = module(folder)
+    assert hashes(again.val_dataloader(), 9) == whole == hashes(again.val_dataloader(), 9)
+    ranks = [hashes(module(folder, rank, 3).val_dataloader(), 9) for rank in range(3)]
+    assert sorted(h for rank in ranks for h in rank) == sorted(whole) and len(whole) == 5
+
+
+def test_training_and_validation_draw_different_degradations(folder):
+    data = module(folder, val_crop_size=32)
+    val = data.val_dataloader().dataset[0]
+    train = data._datasets["train"][0, 0]
+    assert not torch.equal(val["lr"], train["lr"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_size": 30}, "crop_size 30 is not a multiple of scale 4"),
+        ({"degradation": "magic"}, "unknown degradation preset 'magic'"),
+        ({"degradation_changes": {"jpegg": 1}}, "unknown degradation setting jpegg"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        module(folder, **options)

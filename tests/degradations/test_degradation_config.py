@@ -1,0 +1,62 @@
+import dataclasses
+import json
+
+import pytest
+
+from lsr.degradations import PRESETS, DegradationConfig
+from lsr.degradations.config import KERNEL_FAMILIES
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_json(name):
+    cfg = DegradationConfig.preset(name)
+    again = DegradationConfig(**json.loads(json.dumps(dataclasses.asdict(cfg))))
+    assert again == cfg and again.digest() == cfg.digest() and hash(again) == hash(cfg)
+
+
+def test_presets_with_other_values_have_other_digests():
+    by_values = {DegradationConfig.preset(name): DegradationConfig.preset(name).digest() for name in PRESETS}
+    assert len(set(by_values.values())) == len(by_values) == 7
+    assert DegradationConfig.preset("seesr") == DegradationConfig.preset("realesrgan")
+
+
+def test_whole_and_decimal_numbers_are_the_same_values():
+    assert DegradationConfig(gaussian_1=(1, 30)).digest() == DegradationConfig(gaussian_1=(1.0, 30.0)).digest()
+
+
+def test_changes_go_on_top_of_a_preset():
+    cfg = DegradationConfig.preset("pasd", scale=2, jpeg="compat")
+    assert (cfg.scale, cfg.jpeg, cfg.gaussian_1) == (2, "compat", DegradationConfig.preset("pasd").gaussian_1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": 0}, "scale must be"),
+        ({"scale": 2.0}, "scale must be"),
+        ({"sigma_1": (3, 0.2)}, "sigma_1 must be"),
+        ({"sigma_2": (0, 1)}, "sigma_2 must be"),
+        ({"sigma_2": (float("nan"), 1)}, "sigma_2 must be"),
+        ({"poisson_2": (-1, 1)}, "poisson_2 must be"),
+        ({"jpeg_quality_1": (0, 50)}, "jpeg_quality_1 must be"),
+        ({"jpeg_quality_2": (50, 101)}, "jpeg_quality_2 must be"),
+        ({"kernel_sizes_1": (8, 20)}, "kernel_sizes_1 must be odd"),
+        ({"kernel_sizes_final": (7, 23)}, "kernel_sizes_final must be"),
+        ({"resize_1_range": (1.1, 1.5)}, "resize_1_range must contain 1"),
+        ({"resize_2_probabilities": (0.5, 0.6, 0.1)}, "resize_2_probabilities must be"),
+        ({"kernel_probabilities": (1.0,)}, f"must be {len(KERNEL_FAMILIES)} probabilities"),
+        ({"grey_probability": 1.5}, "grey_probability must lie"),
+        ({"jpeg": "webp"}, "jpeg must be one of"),
+    ],
+)
+def test_impossible_values_are_refused_in_one_line(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        DegradationConfig(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="bicubic"):
+        DegradationConfig.preset("bsrgan")
+    with pytest.raises(ValueError, match="unknown degradation setting noise"):
+        DegradationConfig.preset("pasd", noise=1)

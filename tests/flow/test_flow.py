@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from lsr.flow.noise import seeded_normal
+from lsr.flow.path import interpolate, velocity
+from lsr.flow.samplers import SAMPLERS, sample_euler, sample_heun
+from lsr.flow.timesteps import log_snr, logit_normal_timesteps, shift_timesteps, timestep_from_log_snr, timestep_grid
+
+CPU = torch.device("cpu")
+
+
+def test_the_path_runs_from_data_to_noise(generator):
+    x_0, noise = torch.randn(2, 4, 3, 5, 5, generator=generator)
+    assert torch.equal(interpolate(x_0, noise, torch.zeros(4)), x_0)
+    assert torch.equal(interpolate(x_0, noise, torch.ones(4)), noise)
+
+
+def test_velocity_is_the_derivative_of_the_path(generator):
+    x_0, noise = torch.randn(2, 4, 3, 5, 5, generator=generator, dtype=torch.float64)
+    t = torch.rand(4, generator=generator, dtype=torch.float64)
+    slope = (interpolate(x_0, noise, t + 1e-6) - interpolate(x_0, noise, t)) / 1e-6
+    torch.testing.assert_close(slope, velocity(x_0, noise), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_shift_keeps_the_ends_and_the_order(shift):
+    u = torch.linspace(0, 1, 101, dtype=torch.float64)
+    t = shift_timesteps(u, shift)
+    assert t[0] == 0 and t[-1] == 1 and (t.diff() > 0).all()
+    # On the log-SNR axis a shift is a translation by 2 ln(shift).
+    moved = log_snr(u[1:-1]) - log_snr(t[1:-1])
+    torch.testing.assert_close(moved, torch.full_like(moved, 2.0) * torch.tensor(shift, dtype=torch.float64).log())
+
+
+def test_time_and_log_snr_are_inverse():
+    t = torch.linspace(0.001, 0.999, 500, dtype=torch.float64)
+    torch.testing.assert_close(timestep_from_log_snr(log_snr(t)), t)
+    assert (log_snr(t).diff() < 0).all()
+
+
+def test_training_times_have_the_density_of_the_shifted_logit_normal(generator):
+    z = torch.randn(100_000, generator=generator)
+    t = logit_normal_timesteps(z, mean=0.2, std=0.8, shift=3.0)
+    back = torch.logit(t.double()) - torch.tensor(3.0).log()  # the shift adds ln f on the logit axis
+    assert back.mean() == pytest.approx(0.2, abs=0.01) and back.std() == pytest.approx(0.8, abs=0.01)
+
+
+def test_sampler_visits_the_times_of_training():
+    """The median of the training times is the middle of the sampler's grid, whatever the shift."""
+    for shift in (1.0, 3.0, 6.0):
+        assert logit_normal_timesteps(torch.zeros(1), shift=shift).item() == pytest.approx(timestep_grid(2, shift)[1].item())
+
+
+def test_grid_runs_from_noise_to_data():
+    grid = timestep_grid(7, 3.0)
+    assert len(grid) == 8 and grid[0] == 1 and grid[-1] == 0 and (grid.diff() < 0).all()
+    with pytest.raises(ValueError, match="at least 1"):
+        timestep_grid(0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_samplers_are_exact_on_a_straight_path(generator, name, steps):
+    x_0, noise = torch.randn(2, 4, 6, generator=generator, dtype=torch.float64)
+    out = SAMPLERS[name](lambda x, t: noise - x_0, noise, timestep_grid(steps))
+    torch.testing.assert_close(out, x_0)
+
+
+def test_orders_of_convergence(generator):
+    """dx/dt = x has the solution x(0) = x(1) / e: halving the step divides the error by 2 (Euler) and 4 (Heun)."""
+    x_1 = torch.ones(1, 1, dtype=torch.float64)
+
+    def error(sampler, steps):
+        grid = torch.linspace(1, 0.001, steps + 1, dtype=torch.float64)
+        return (sampler(lambda x, t: x, x_1, grid) - torch.exp(grid[-1] - 1)).abs().item()
+
+    assert error(sample_euler, 20) / error(sample_euler, 40) == pytest.approx(2, rel=0.1)
+    assert error(sample_heun, 20) / error(sample_heun, 40) == pytest.approx(4, rel=0.1)
+
+
+def test_noise_belongs_to_its_seed_alone():
+    seeds = torch.tensor([5, 2**31 - 1, 9])
+    together = seeded_normal(seeds, (3, 4), 1, CPU)
+    assert torch.equal(together[1], seeded_normal(seeds[1:2], (3, 4), 1, CPU)[0])
+    assert torch.equal(together[2], seeded_normal(seeds.flip(0), (3, 4), 1, CPU)[0])
+
+
+def test_noise_fields_are_independent_standard_normals():
+    fields = torch.stack([seeded_normal(torch.arange(40), (5000,), stream, CPU) for stream in range(4)]).flatten(0, 1)
+    correlation = torch.corrcoef(fields) - torch.eye(160)
+    assert correlation.abs().max() < 0.08
+    assert fields.mean().abs() < 0.01 and (fields.std() - 1).abs() < 0.01

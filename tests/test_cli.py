@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+from lsr.cli import VERBS, main
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from lsr.cli import main; assert main(['--help']) == 0; "
+        "heavy = {'torch', 'lightning', 'pyiqa', 'numpy', 'triton', 'PIL'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_nothing_to_do_and_unknown_verbs_are_bad_usage(capsys):
+    assert main([]) == 2
+    assert main(["fly"]) == 2
+    out = capsys.readouterr()
+    assert "unknown verb 'fly'" in out.err and "fit" in out.out
+
+
+def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypatch):
+    command = ["upscale", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "none.ckpt")]
+    assert main(command) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setenv("LSR_DEBUG", "1")
+    with pytest.raises(ValueError, match="no such model file"):
+        main(command)

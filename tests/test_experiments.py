@@ -1,0 +1,34 @@
+"""Every experiment file parses and builds what it names."""
+
+from pathlib import Path
+
+import pytest
+
+from lsr.module import LinearSRModule
+from lsr.training import LinearSRCLI
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
+def test_parses_and_builds(path):
+    cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7"], run=False)
+    assert isinstance(cli.model, LinearSRModule)
+    assert cli.trainer.max_steps == 7, "the command line wins"
+    cli.model.configure_optimizers()
+
+
+def test_there_are_experiments():
+    assert ROOT / "experiments" / "tiny" / "stage1.yaml" in EXPERIMENTS
+
+
+def test_the_run_folder_is_one_setting():
+    cli = LinearSRCLI(["--config", str(EXPERIMENTS[0]), "--trainer.default_root_dir", "elsewhere"], run=False)
+    assert {logger.save_dir for logger in cli.trainer.loggers} == {"elsewhere"}
+    assert cli.trainer.checkpoint_callback is not None and cli.trainer.checkpoint_callback.dirpath.endswith("elsewhere/checkpoints")
+
+
+def test_command_line_beats_file():
+    cli = LinearSRCLI(["--config", str(EXPERIMENTS[0]), "--model.denoiser.width", "64", "--data.init_args.batch_size", "3"], run=False)
+    assert cli.model.denoiser.config.width == 64 and cli.datamodule.batch_size == 3

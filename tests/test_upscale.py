@@ -1,0 +1,122 @@
+"""`lsr upscale` on real files of many kinds, with a small random model."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from lsr.checkpoint import save_denoiser
+from lsr.cli import main
+from lsr.images import Photograph, read_photograph, write_png
+from lsr.inference import Upscaler
+
+
+@pytest.fixture
+def model(denoiser, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    return path
+
+
+@pytest.fixture
+def inbox(tmp_path, photo):
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    small = photo[:20, :30]
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(small).save(folder / "colour.jpg", icc_profile=icc)
+    Image.fromarray(small).convert("L").save(folder / "deeper" / "grey.png")
+    Image.fromarray(np.dstack([small, small[..., 0]])).save(folder / "rgba.png")
+    write_png(folder / "sixteen.png", Photograph(small.astype(np.float32) / 255, bits=16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(small).save(folder / "turned.png", exif=exif)
+    Image.fromarray(small[:1, :1]).save(folder / "dot.png")
+    Image.fromarray(np.tile(small[:2], (1, 100, 1))).save(folder / "line.webp")
+    return folder
+
+
+def test_every_kind_of_photograph_comes_out_four_times_as_large(model, inbox, tmp_path, capsys):
+    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model)]) == 0
+    for source in sorted(inbox.rglob("*.*")):
+        before = read_photograph(source)
+        after = read_photograph((tmp_path / "out" / source.relative_to(inbox)).with_suffix(".png"))
+        assert after.pixels.shape == (4 * before.pixels.shape[0], 4 * before.pixels.shape[1], 3), source
+        assert (after.bits, after.grey, after.icc, after.alpha is None) == (before.bits, before.grey, before.icc, before.alpha is None)
+    sixteen = read_photograph(tmp_path / "out" / "sixteen.png").pixels * 255
+    assert np.abs(sixteen - np.rint(sixteen)).max() > 0.1, "16 bit output must not be 8 bit values"
+    assert "7 of 7" in capsys.readouterr().out
+
+
+def test_bad_files_are_named_and_the_rest_is_done(model, inbox, tmp_path, capsys):
+    data = (inbox / "colour.jpg").read_bytes()
+    (inbox / "torn.jpg").write_bytes(data[: len(data) // 2])
+    (inbox / "text.png").write_text("I am not a picture")
+    (inbox / "empty.png").write_bytes(b"")
+    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model)]) == 1
+    out = capsys.readouterr()
+    assert "7 of 10" in out.out
+    failures = [line for line in out.err.splitlines() if line.startswith("failed:")]
+    assert sorted(line.split("/")[-1].split(":")[0] for line in failures) == ["empty.png", "text.png", "torn.jpg"]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 7 and not list((tmp_path / "out").rglob(".*"))
+
+
+def test_same_seed_same_picture(model, inbox, tmp_path):
+    def upscaled(*options):
+        command = ["upscale", str(inbox / "colour.jpg"), "--out", str(tmp_path / "o"), "--model", str(model), "--steps", "2"]
+        assert main(command + list(options)) == 0
+        return (tmp_path / "o" / "colour.png").read_bytes()
+
+    assert upscaled("--seed", "3") == upscaled("--seed", "3") != upscaled("--seed", "4")
+
+
+def test_alpha_does_not_touch_the_colour(model, inbox):
+    upscaler = Upscaler.from_pretrained(model)
+    rgba = read_photograph(inbox / "rgba.png")
+    opaque = Photograph(rgba.pixels)
+    assert np.array_equal(upscaler.upscale(rgba).pixels, upscaler.upscale(opaque).pixels)
+    half = Photograph(rgba.pixels, alpha=np.full(rgba.pixels.shape[:2], 0.5, np.float32))
+    alpha = upscaler.upscale(half).alpha
+    assert alpha is not None and np.allclose(alpha, 0.5, atol=1e-6)
+
+
+def test_a_name_that_two_inputs_share_stays_apart(model, inbox, tmp_path):
+    (inbox / "colour.png").write_bytes((inbox / "rgba.png").read_bytes())
+    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model)]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"colour.jpg.png", "colour.png.png"} <= names and "colour.png" not in names
+
+
+def test_an_input_is_never_overwritten(model, inbox, capsys):
+    before = (inbox / "rgba.png").read_bytes()
+    assert main(["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]) == 2
+    assert "would be overwritten" in capsys.readouterr().err and (inbox / "rgba.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scale", "2"], "is a model for scale 4, not 2"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--seed", "-1"], "seed must be in"),
+    ],
+)
+def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, message):
+    command = ["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model)]
+    assert main(command + options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["upscale", str(tmp_path / "empty"), "--out", str(tmp_path / "out"), "--model", str(model)]) == 2
+    assert "no images in this folder" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(model, inbox, monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})())
+    with pytest.raises(MemoryError, match="30x20 pixels need about"):
+        Upscaler.from_pretrained(model).upscale(read_photograph(inbox / "colour.jpg"))
