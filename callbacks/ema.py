@@ -66,7 +66,7 @@ class EMA(L.Callback):
         self._step = trainer.global_step
         decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
         weights = [p.detach() for p in self._trainable(pl_module).values()]
-        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
+        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         self._updates += 1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datamodules.image_source import ImageSource
-from datamodules.pairs import TrainingPairs, ValidationPairs
+from datamodules.pairs import FixedPairs, TrainingPairs
 from datamodules.stream import StreamBatchSampler
 from lsr.degradations import DegradationConfig
 
@@ -65,22 +65,25 @@ class RealESRGANDataModule(L.LightningDataModule):
         self.crop_size, self.val_crop_size = crop_size, val_crop_size
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers, self.seed, self.cache_gib = num_workers, seed, cache_gib
-        self._datasets: dict[str, TrainingPairs | ValidationPairs] = {}
+        self._training: TrainingPairs | None = None
+        self._fixed: dict[str, FixedPairs] = {}
         self._samples_seen = self._batches_before = 0
 
     def setup(self, stage: str) -> None:
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict")."""
-        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
-            if split not in self._datasets:
-                kind, crop_size = (TrainingPairs, self.crop_size) if split == "train" else (ValidationPairs, self.val_crop_size)
-                source = ImageSource(self.entries[split], crop_size, self.cache_gib)
-                self._datasets[split] = kind(source, self.degradation, crop_size, self.seed)
+        if stage == "fit" and self._training is None:
+            source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib)
+            self._training = TrainingPairs(source, self.degradation, self.crop_size, self.seed)
+        split = "val" if stage in ("fit", "validate") else "test"
+        if split not in self._fixed:
+            source = ImageSource(self.entries[split], self.val_crop_size, self.cache_gib)
+            self._fixed[split] = FixedPairs(source, self.degradation, self.val_crop_size, self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Say how far the stream has been used, in samples over all ranks."""
         assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        return {"samples_seen": self._samples_seen + (batches - self._batches_before) * self.batch_size * self.trainer.world_size}
+        batches = self._batches_done() - self._batches_before
+        return {"samples_seen": self._samples_seen + batches * self.batch_size * self.trainer.world_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the stream behind the samples that the run has seen."""
@@ -88,15 +91,13 @@ class RealESRGANDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return the endless loader of this rank's share of the training stream."""
-        assert self.trainer is not None
-        pairs = self._datasets["train"]
-        assert isinstance(pairs, TrainingPairs)
-        self._batches_before = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        assert self.trainer is not None and self._training is not None
+        self._batches_before = self._batches_done()
         sampler = StreamBatchSampler(
-            len(pairs.source), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size, self._samples_seen
+            len(self._training.source), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size, self._samples_seen
         )
         return DataLoader(
-            pairs,
+            self._training,
             batch_sampler=sampler,
             num_workers=self.num_workers,
             worker_init_fn=_single_threaded,
@@ -105,18 +106,24 @@ class RealESRGANDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Return the loader of this rank's share of the fixed validation pairs."""
-        return self._fixed("val")
+        return self._fixed_loader("val")
 
     def test_dataloader(self) -> DataLoader:
         """Return the loader of this rank's share of the fixed test pairs."""
-        return self._fixed("test")
+        return self._fixed_loader("test")
 
     def predict_dataloader(self) -> DataLoader:
         """Return the test pairs, of which prediction uses the LR."""
-        return self._fixed("test")
+        return self._fixed_loader("test")
 
-    def _fixed(self, split: str) -> DataLoader:
+    def _fixed_loader(self, split: str) -> DataLoader:
         assert self.trainer is not None
+        pairs = self._fixed[split]
         # Every pair on exactly one rank: no padding, which would count some pairs twice.
-        share = range(self.trainer.global_rank, len(self._datasets[split]), self.trainer.world_size)
-        return DataLoader(torch.utils.data.Subset(self._datasets[split], share), batch_size=self.val_batch_size)
+        share = range(self.trainer.global_rank, len(pairs), self.trainer.world_size)
+        return DataLoader(torch.utils.data.Subset(pairs, share), batch_size=self.val_batch_size)
+
+    def _batches_done(self) -> int:
+        assert self.trainer is not None
+        # "processed" counts the batch whose hooks are running, "completed" does not yet.
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,6 +21,28 @@ EMA_STATE = "ema_state_dict"
 """Key of the averaged weights in a Lightning checkpoint, under the module's own names."""
 
 _PREFIX = "denoiser."
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes Lightning checkpoints that are complete or not there, also after a power cut."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write beside the target, fsync, rename."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Read plain values and tensors, nothing that could run code.
+
+        Raises:
+            ValueError: If the file is missing or no such checkpoint.
+        """
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: no such checkpoint")
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # pickle, zip and torch each have their own kinds
+            raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
 
 
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:

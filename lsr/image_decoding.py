@@ -108,7 +108,7 @@ def decode(path: Path) -> Decoded:
     CMYK becomes 8-bit sRGB, through the embedded profile where there is one.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, of more than twice `PIL.Image.MAX_IMAGE_PIXELS`, or of an unsupported kind.
+        UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or above twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     with _reading(path) as file:
         header = _float_tiff_header(file)

@@ -75,7 +75,7 @@ def read_photograph(path: Path) -> Photograph:
     CMYK is converted to sRGB in 8 bits, through the embedded profile where there is one.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, of more than twice `PIL.Image.MAX_IMAGE_PIXELS`, or of an unsupported kind.
+        UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or above twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     samples, icc, exif = decode(path)
     channels = samples.shape[2]

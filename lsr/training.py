@@ -1,14 +1,17 @@
 """`lsr fit|validate|test|predict`: a thin LightningCLI. What is composed stands in the experiment file alone."""
 
-import sys
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lsr.atomic import atomic_path
+from lsr.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 
 
@@ -54,6 +57,12 @@ class LinearSRCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Do not let hyper-parameters saved in a checkpoint overrule the command line."""
 
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Write checkpoints atomically, whatever other plugins the experiment asks for."""
+        plugins = self._get(self.config_init, "trainer")["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+
     def before_fit(self) -> None:
         """Refuse to start a second run in the folder of the first."""
         folder = Path(self.trainer.default_root_dir)
@@ -63,10 +72,22 @@ class LinearSRCLI(LightningCLI):
             )
 
 
+def _quieten() -> None:
+    """Leave out what Lightning says that is an advertisement, about its own code, or not so here."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "litlogger" not in record.getMessage())
+    for message in (
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
+        ".*does not have many workers.*",
+        ".*the same hyperparameters.*",
+        "LightningCLI's args parameter is intended to run from within Python.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`; returns the exit code."""
-    # LightningCLI warns when it is given arguments while the command line has some too: they are the same.
-    sys.argv = sys.argv[:1]
+    _quieten()
     try:
         LinearSRCLI(arguments)
     except ArgumentError as error:

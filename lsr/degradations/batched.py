@@ -29,16 +29,16 @@ def degrade_batch(x: Tensor, parameters: Sequence[DegradationParameters], cfg: D
     """Degrade `(B, 3, H, W)`, sides multiples of the scale; return `(B, 3, H // scale, W // scale)`, clipped but not rounded."""
     height, width = x.shape[-2:]
     lr = x.new_empty(len(parameters), 3, height // cfg.scale, width // cfg.scale)
-    buckets: dict[object, list[int]] = {}
+    buckets: dict[tuple[float, bool], list[int]] = {}
     for i, p in enumerate(parameters):
-        buckets.setdefault("identity" if p.identity else (_ceiling(p.first.factor, cfg), p.second is not None), []).append(i)
-    for key, members in buckets.items():
+        factor = 0.0 if p.identity else _ceiling(p.first.factor, cfg)
+        buckets.setdefault((factor, p.second is not None), []).append(i)
+    for (factor, _), members in buckets.items():
         index = torch.tensor(members).to(x.device, non_blocking=True)
-        if key == "identity":
+        if factor == 0:
             lr[index] = F.interpolate(x[index], size=lr.shape[-2:], mode="bicubic", antialias=True).clamp_(0, 1)
         else:
-            canvas = scaled_size(height, width, key[0])
-            lr[index] = _degrade_bucket(x[index], [parameters[i] for i in members], cfg, canvas)
+            lr[index] = _degrade_bucket(x[index], [parameters[i] for i in members], cfg, scaled_size(height, width, factor))
     return lr
 
 
@@ -62,8 +62,8 @@ def _degrade_bucket(x: Tensor, parameters: Sequence[DegradationParameters], cfg:
     x = add_noise_ragged(x, firsts, sizes, generators)
     x = compress(x, [p.quality_1 for p in parameters], cfg.jpeg, Extent.of(sizes, x.device))
 
-    if parameters[0].second:
-        seconds = [p.second for p in parameters]
+    seconds = [p.second for p in parameters if p.second]
+    if seconds:
         x = _blur(x, [stage.kernel for stage in seconds], Extent.of(sizes, x.device))
         lr_height, lr_width = height / cfg.scale, width / cfg.scale
         targets = [scaled_size(lr_height, lr_width, stage.factor) for stage in seconds]

@@ -66,7 +66,6 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     windows = x.new_empty(math.ceil(count / _LANES), _LANES, *window)
     source = padded.unfold(1, window[0], tile_height).unfold(2, window[1], tile_width)
     windows.view(-1, *window)[:count].view(source.shape).copy_(source)
-    windows.view(-1, *window)[count:].zero_()
 
     weight = kernel.expand(_LANES, 1, taps, taps).contiguous()
     blurred = torch.cat([F.conv2d(lanes[None], weight, groups=_LANES) for lanes in windows])

@@ -31,6 +31,13 @@ CHROMA_TABLE = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *(((99,) * 8,) * 4),
 )
+Matrix = tuple[tuple[float, ...], ...]
+# JFIF: rows give Y, Cb, Cr from R, G, B, and R, G, B from Cb, Cr.
+_YCC: Matrix = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+_RGB: Matrix = ((0.0, 1.402), (-0.344136, -0.714136), (1.772, 0.0))
+# The same in libjpeg's 16 bit fractions: sums of 8 bit samples are exact in single precision, whatever the order.
+_WHOLE_YCC: Matrix = tuple(tuple(k / 2**16 for k in row) for row in ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329)))
+_WHOLE_RGB: Matrix = tuple(tuple(k / 2**16 for k in row) for row in ((0, 91881), (-22554, -46802), (116130, 0)))
 _MAX_REAL_QUALITY = 99.99  # at 100 the real-valued tables vanish
 
 
@@ -59,14 +66,14 @@ def compress(x: Tensor, quality: Sequence[float], mode: str, extent: Extent | No
     padding = (0, -width % 16, 0, -height % 16)
     if mode == "compat":
         tables = torch.stack([_real_table(q, matmul_dtype(x.device)) for q in quality]).to(x.device, non_blocking=True)
-        planes = _to_ycc(F.pad(blank_outside(x * 255, extent), padding))
+        planes = _to_ycc(F.pad(blank_outside(x * 255, extent), padding), _YCC)
         luma, chroma = planes[:, 0], F.avg_pool2d(planes[:, 1:], 2)
         luma, chroma = _quantise(luma, chroma, tables, whole=False)
         chroma = chroma.repeat_interleave(2, -1).repeat_interleave(2, -2)
-        return _to_rgb(luma, chroma)[..., :height, :width].clamp(0, 255).div_(255)
+        return _to_rgb(luma, chroma, _RGB, whole=False)[..., :height, :width].clamp(0, 255).div_(255)
     tables = torch.stack([_whole_table(_whole(q), matmul_dtype(x.device)) for q in quality]).to(x.device, non_blocking=True)
     samples = replicate_outside((x * 255).round_(), extent)
-    planes = _to_ycc(F.pad(samples, padding, mode="replicate")).add_(0.5).floor_()
+    planes = _to_ycc(F.pad(samples, padding, mode="replicate"), _WHOLE_YCC).add_(0.5).floor_()
     chroma = F.avg_pool2d(planes[:, 1:], 2, divisor_override=1)
     chroma[..., ::2] += 1
     chroma[..., 1::2] += 2
@@ -76,7 +83,7 @@ def compress(x: Tensor, quality: Sequence[float], mode: str, extent: Extent | No
         chroma = chroma[..., : math.ceil(height / 2), : math.ceil(width / 2)]
     else:
         chroma = replicate_outside(chroma, extent.halved())
-    rgb = _to_rgb(luma[..., :height, :width], _triangle(chroma)[..., :height, :width], whole=True)
+    rgb = _to_rgb(luma[..., :height, :width], _triangle(chroma)[..., :height, :width], _WHOLE_RGB, whole=True)
     return rgb.clamp_(0, 255).div_(255)
 
 
@@ -113,21 +120,20 @@ def _real_base(dtype: torch.dtype) -> Tensor:
     return torch.stack([torch.tensor(LUMA_TABLE).t(), torch.tensor(CHROMA_TABLE)]).flatten(1).to(dtype)
 
 
-def _to_ycc(rgb: Tensor) -> Tensor:
-    """Convert `(B, 3, H, W)` RGB to YCbCr (JFIF), in 8 bit levels."""
+def _to_ycc(rgb: Tensor, rows: Matrix) -> Tensor:
+    """Convert `(B, 3, H, W)` RGB in 8 bit levels to YCbCr."""
     r, g, b = rgb.unbind(1)
     out = torch.empty_like(rgb)
-    torch.mul(r, 0.299, out=out[:, 0]).add_(g, alpha=0.587).add_(b, alpha=0.114)
-    torch.mul(r, -0.168736, out=out[:, 1]).add_(g, alpha=-0.331264).add_(b, alpha=0.5)
-    torch.mul(r, 0.5, out=out[:, 2]).add_(g, alpha=-0.418688).add_(b, alpha=-0.081312)
+    for plane, (from_r, from_g, from_b) in enumerate(rows):
+        torch.mul(r, from_r, out=out[:, plane]).add_(g, alpha=from_g).add_(b, alpha=from_b)
     out[:, 1:] += 128
     return out
 
 
-def _to_rgb(luma: Tensor, chroma: Tensor, whole: bool = False) -> Tensor:
+def _to_rgb(luma: Tensor, chroma: Tensor, rows: Matrix, whole: bool) -> Tensor:
     """Convert `(B, H, W)` and `(B, 2, H, W)` to `(B, 3, H, W)` RGB, with the colour offsets rounded if `whole`."""
     cb, cr = (chroma - 128).unbind(1)
-    offsets = torch.stack([cr * 1.402, (cb * -0.344136).sub_(cr, alpha=0.714136), cb * 1.772], 1)
+    offsets = torch.stack([(cb * from_cb).add_(cr, alpha=from_cr) for from_cb, from_cr in rows], 1)
     if whole:
         offsets.add_(0.5).floor_()
     return offsets.add_(luma[:, None])

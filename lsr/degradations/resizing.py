@@ -119,7 +119,7 @@ def taps(steps: Sequence[Resampling], canvas: int, antialias: bool, device: torc
         weight = torch.where(is_cubic, _cubic(distance, -0.5), (1 - distance).clamp(min=0)) * inside
         weight = weight / weight.sum(-1, keepdim=True)
     else:
-        source = torch.where(is_cubic, centre - 0.5, (centre - 0.5).clamp(min=0))
+        source = centre - 0.5
         index = source.floor() - torch.where(is_cubic, 1.0, 0.0) + tap
         distance = (index - source).abs()
         weight = torch.where(is_cubic, _cubic(distance, -0.75), (1 - distance).clamp(min=0))

@@ -24,7 +24,7 @@ class TimestepEmbedding(nn.Module):
         half = self.frequencies // 2
         omega = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10_000.0) / half))
         angle = 1000.0 * t.float()[:, None] * omega
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(next(self.mlp.parameters()).dtype))
 
 
 class ContextEmbedding(nn.Module):

@@ -58,8 +58,7 @@ class SeeInCallback(L.Callback):
 
 def fit(folder, module, steps, ckpt_path=None, decay=0.5, **options):
     ema = EMA(decay)
-    checkpoint = ModelCheckpoint(folder, save_top_k=0, save_last=True, every_n_epochs=1, save_on_train_epoch_end=False)
-    checkpoint._enable_version_counter = False
+    checkpoint = ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=False, enable_version_counter=False)
     trainer = L.Trainer(
         **{"max_steps": steps, "val_check_interval": 2, "num_sanity_val_steps": 1} | options,
         callbacks=[ema, SeeInCallback(), checkpoint],

@@ -77,7 +77,7 @@ def test_validation_pairs_are_fixed_and_shared_without_repetition(folder):
 def test_training_and_validation_draw_different_degradations(folder):
     data = module(folder, val_crop_size=32)
     val = data.val_dataloader().dataset[0]
-    train = data._datasets["train"][0, 0]
+    train = data.train_dataloader().dataset[0, 0]
     assert not torch.equal(val["lr"], train["lr"])
 
 

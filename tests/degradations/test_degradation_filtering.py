@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from lsr.degradations import filtering
 from lsr.degradations.canvas import Extent
 from lsr.degradations.filtering import blur, blur_ragged, mirror, unsharp_mask
 from lsr.degradations.kernels import make_kernels
@@ -28,6 +29,22 @@ def test_blur_is_a_reflected_correlation(size, generator):
     x = torch.rand((3, *size), generator=generator)
     for values in make_kernels(KERNELS):
         assert np.abs(blur(x, values).numpy() - correlate(x, values.double().numpy())).max() < 2e-6
+
+
+def test_blur_compiles_a_bounded_number_of_convolutions(monkeypatch):
+    """The convolution library keeps one routine per shape for ever."""
+    shapes = set()
+    convolve = F.conv2d
+
+    def recording(x, weight, groups):
+        shapes.add((x.shape, weight.shape))
+        return convolve(x, weight, groups=groups)
+
+    monkeypatch.setattr(filtering.F, "conv2d", recording)
+    values = make_kernels(KERNELS)
+    for side in range(1, 200, 3):
+        blur(torch.zeros((3, side, 2 * side)), values[side % 4])
+    assert 4 <= len(shapes) <= 4 * len(KERNELS)
 
 
 def test_a_ragged_batch_is_blurred_image_by_image(generator):

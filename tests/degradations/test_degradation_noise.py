@@ -68,6 +68,7 @@ def test_a_ragged_batch_gets_each_image_its_own_noise(generator):
     stages = [Stage(None, 1, "area", noise, 0.1 if noise == "gaussian" else 1.5, grey) for noise, grey in kinds]
     sizes = [(40, 30), (13, 50), (40, 50), (1, 1), (20, 20)]
     x = torch.rand((5, 3, 40, 50), generator=generator) * 1.2 - 0.1
+    x[4, :, :20, :20] = x[4, :, :20, :20].round()  # two levels, with more of them outside
     together = add_noise_ragged(x, stages, sizes, [seeded(i) for i in range(5)])
     assert together.min() >= 0 and together.max() <= 1
     for i, (stage, (h, w)) in enumerate(zip(stages, sizes, strict=True)):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator
 
-from lsr.degradations import PRESETS, DegradationConfig, apply, draw, pair, published
+from lsr.degradations import PRESETS, DegradationConfig, apply, batched, draw, noise, pair, published
 from lsr.degradations.batched import degrade_batch
 
 
@@ -108,6 +108,17 @@ def test_buckets_compute_what_single_images_get(changes):
     difference = (apply(hr, parameters, cfg) - degrade_batch(hr, parameters, cfg)).abs()
     assert (difference.amax((1, 2, 3)) < 0.6 / 255).double().mean() >= 0.8
     assert difference.mean((1, 2, 3)).max() < 4 / 255
+
+
+def test_buckets_never_wait_for_the_device(monkeypatch):
+    """Tensors without storage: whatever needs a value on the host fails. There are no generators for them, so no fields either."""
+    monkeypatch.setattr(batched, "Generator", lambda device: Generator())
+    monkeypatch.setattr(noise, "_normal", lambda size, grey, generator: torch.zeros((3, *size), device="meta"))
+    monkeypatch.setattr(noise, "_bits", lambda size, grey, generator: torch.zeros((3, *size), dtype=torch.int32, device="meta"))
+    for jpeg in ("true", "compat"):
+        cfg = DegradationConfig(jpeg=jpeg, second_stage_probability=0.8, identity_probability=0.1)
+        lr = degrade_batch(torch.zeros((24, 3, 88, 64), device="meta"), drawn(cfg, 24), cfg)
+        assert lr.shape == (24, 3, 22, 16) and lr.is_meta
 
 
 def test_the_chain_is_the_published_one():

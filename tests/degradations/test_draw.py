@@ -63,8 +63,8 @@ def test_kernels(drawn):
         for size in range(7, 22, 2):
             assert_frequency([k.size == size for k in kernels], 1 / 8)
         sinc = [k for k in kernels if k.family == "sinc"]
-        assert_uniform([k.cutoff for k in sinc if k.size < 13], math.pi / 3, math.pi)
-        assert_uniform([k.cutoff for k in sinc if k.size >= 13], math.pi / 5, math.pi)
+        for size in range(7, 22, 2):
+            assert_uniform([k.cutoff for k in sinc if k.size == size], math.pi / 3 if size < 13 else math.pi / 5, math.pi)
         rest = [k for k in kernels if k.family != "sinc"]
         shares = {
             "iso": 0.45,
@@ -82,6 +82,7 @@ def test_kernels(drawn):
         turned = [k for k in rest if k.family.endswith("aniso")]
         assert_uniform([k.sigma_y for k in turned], 0.2, sigma)
         assert_uniform([k.theta for k in turned], -math.pi, math.pi)
+        assert abs(stats.spearmanr([k.sigma_x for k in turned], [k.sigma_y for k in turned]).statistic) <= 4.5 / math.sqrt(len(turned))
         generalized = [k.beta for k in rest if k.family.startswith("generalized")]
         assert_frequency([b < 1 for b in generalized], 0.5)
         assert_uniform([b for b in generalized if b < 1], 0.5, 1)
@@ -103,6 +104,7 @@ def test_parameters_are_independent(drawn):
         [p.first.factor for p in drawn],
         [p.first.mode == "area" for p in drawn],
         [p.first.noise == "gaussian" for p in drawn],
+        [p.first.amount if p.first.noise == "gaussian" else 0.06 for p in drawn],
         [p.first.grey for p in drawn],
         [p.second.kernel is None for p in drawn],
         [p.second.factor for p in drawn],

@@ -1,0 +1,163 @@
+"""Real runs in real processes: kill and resume, several ranks, bad input, all verbs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lsr.cli import main
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "experiments" / "tiny" / "stage1.yaml"
+SMALL = {
+    "model.denoiser.width": 32,
+    "model.denoiser.depth": 1,
+    "model.denoiser.stem_width": 8,
+    "data.init_args.crop_size": 32,
+    "data.init_args.val_crop_size": 32,
+    "data.init_args.batch_size": 2,
+    "data.init_args.num_workers": 1,
+    "trainer.val_check_interval": 3,
+    "trainer.log_every_n_steps": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def arguments(verb, folder, photographs, *extra, **options):
+    settings = SMALL | {f"data.init_args.{split}": f"['{photographs}']" for split in ("train", "val", "test")}
+    settings |= {"trainer.default_root_dir": folder} | options
+    flat = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
+    return [verb, "--config", str(CONFIG), *flat, *extra]
+
+
+def run(command, **options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen([sys.executable, "-m", "lsr", *command], cwd=ROOT, env=environment, **options)
+
+
+def finish(command, expected=0):
+    process = run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == expected, err
+    return out, err
+
+
+def last(folder):
+    return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same_weights(one, other):
+    for key in ("state_dict", "ema_state_dict"):
+        assert one[key].keys() == other[key].keys() and len(one[key]) > 20
+        for name, weight in one[key].items():
+            assert torch.equal(weight, other[key][name]), (key, name)
+
+
+def kill_after_checkpoint(command, checkpoint):
+    process = run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def unbroken(photographs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    finish(arguments("fit", folder, photographs, **{"trainer.max_steps": 12}))
+    return folder
+
+
+def test_a_run_folder_holds_what_others_rely_on(unbroken):
+    names = {str(path.relative_to(unbroken)) for path in unbroken.rglob("*") if path.is_file()}
+    assert {"config.yaml", "metrics.csv", "checkpoints/last.ckpt", "images/step-0000012.png"} <= names
+    assert any("tfevents" in name for name in names)
+    header = (unbroken / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"step", "train/loss", "train/grad_norm", "train/lr", "val/loss", "val/psnr_y", "val/ssim_y", "val/psnr_y_bicubic"} <= set(
+        header
+    )
+    assert last(unbroken)["global_step"] == 12
+
+
+def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_path):
+    """SIGKILL somewhere after the first checkpoint, then resume to the end: bit for bit the unbroken run."""
+    # It is asked for more steps than it will live to do.
+    kill_after_checkpoint(arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 10_000}), tmp_path / "checkpoints" / "last.ckpt")
+    killed_at = last(tmp_path)["global_step"]
+    assert killed_at % 3 == 0
+    target = max(12, killed_at + 3)
+    finish(arguments("fit", tmp_path, photographs, "--ckpt_path", "last", **{"trainer.max_steps": target}))
+    if target == 12:
+        reference = unbroken
+    else:
+        reference = tmp_path / "reference"
+        finish(arguments("fit", reference, photographs, **{"trainer.max_steps": target}))
+    assert_same_weights(last(tmp_path), last(reference))
+    steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [str(step) for step in range(1, target + 1)]
+    assert (tmp_path / "config-1.yaml").is_file() and (tmp_path / "config.yaml").is_file()
+
+
+def test_two_ranks_train_like_one(unbroken, photographs, tmp_path):
+    """Two processes with half the batch each see the same samples: the same weights up to the order of summation."""
+    half = {"trainer.max_steps": 12, "data.init_args.batch_size": 1, "trainer.devices": 2, "trainer.strategy": "ddp"}
+    finish(arguments("fit", tmp_path, photographs, **half))
+    one, two = last(unbroken)["state_dict"], last(tmp_path)["state_dict"]
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=2e-4)
+
+
+def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsys):
+    checkpoint = str(unbroken / "checkpoints" / "last.ckpt")
+    for verb, metric in (("validate", "val/psnr_y"), ("test", "test/psnr_y"), ("predict", "")):
+        assert main(arguments(verb, tmp_path, photographs, "--ckpt_path", checkpoint)) == 0
+        assert metric in capsys.readouterr().out
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == 4
+    command = ["upscale", str(photographs), "--model", checkpoint, "--out", str(tmp_path / "up")]
+    assert main(command) == 0
+    assert Image.open(tmp_path / "up" / "0.png").size == (256, 192)
+
+
+def bad_commands(folder, photographs, unbroken):
+    empty = folder / "empty"
+    empty.mkdir()
+    text = folder / "text.ckpt"
+    text.write_text("no checkpoint")
+    yield (
+        "an empty folder",
+        arguments("fit", folder / "r", photographs, **{"data.init_args.train": f"['{empty}']"}),
+        "no readable photograph",
+    )
+    yield "an unknown key", arguments("fit", folder / "r", photographs, **{"model.wdith": 3}), "wdith"
+    yield "a wrong type", arguments("fit", folder / "r", photographs, **{"model.optimizer.lr": "abc"}), "lr"
+    yield "an impossible size", arguments("fit", folder / "r", photographs, **{"model.denoiser.width": 33}), "width 33 is not a multiple"
+    yield "a missing checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(folder / "no.ckpt")), "no.ckpt"
+    yield "a broken checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)), "text.ckpt"
+    yield "a missing file", ["fit", "--config", str(folder / "no.yaml")], "no.yaml"
+    yield "no experiment", ["fit"], "data"
+    yield "a second run in the folder of the first", arguments("fit", unbroken, photographs), "already holds a run"
+
+
+def test_every_mistake_is_one_clear_line(photographs, unbroken, tmp_path, capsys):
+    for what, command, expected in bad_commands(tmp_path, photographs, unbroken):
+        assert main(command) == 2, what
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lsr ")]
+        assert len(lines) == 1 and expected in lines[0], (what, lines)

@@ -1,0 +1,82 @@
+"""The README's commands, run as they stand where that is quick, and checked as far as they can be where it is not."""
+
+import re
+import shlex
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lsr.checkpoint import MODEL_CONFIG, save_denoiser
+from lsr.cli import VERBS, main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split(" #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+
+
+@pytest.fixture
+def workplace(tmp_path, photo, denoiser, monkeypatch):
+    """A folder in which the files that the README speaks of exist."""
+    import torch
+
+    for name in ("experiments", "Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo[:12, :16]).save(tmp_path / "photos" / "one.jpg")
+    Image.fromarray(photo[:12, :16]).save(tmp_path / "photo.jpg")
+    checkpoint = tmp_path / "runs" / "tiny" / "stage1" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    config = asdict(denoiser.config) | {"shift": 3.0}
+    torch.save({"state_dict": {f"denoiser.{k}": v for k, v in denoiser.state_dict().items()}, MODEL_CONFIG: config}, checkpoint)
+    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), config)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_two_commands_stand_in_the_first_screen():
+    first = "\n".join(README.splitlines()[:40])
+    assert "make demo" in first and "make test" in first
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command, workplace, capsys):
+    words = [word for word in shlex.split(command) if "=" not in word or word.startswith("-") or shlex.split(command)[0] == "make"]
+    words = words[1:] if words[0] in (".venv/bin/lsr",) else words
+    if words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:]], capture_output=True, text=True, cwd=workplace)
+        assert done.returncode == 0, done.stderr
+        return
+    assert command.split()[0] in ("lsr", ".venv/bin/lsr", "git", "cd", "source"), f"unknown kind of command: {command}"
+    if not command.startswith(("lsr", ".venv/bin/lsr")):
+        return
+    arguments = shlex.split(command)[1:]
+    if arguments[0] in ("fit", "validate", "test", "predict"):
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, "--print_config"])
+        assert end.value.code in (0, None)
+        return
+    assert main(arguments) == 0, capsys.readouterr().err
+
+
+def test_every_verb_and_target_is_in_the_readme():
+    for verb in VERBS:
+        assert f"lsr {verb}" in README, verb
+    targets = re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in targets:
+        assert f"make {target}" in README, target
+
+
+def test_the_tree_names_every_file():
+    tree = README[README.index("## The tree") :]
+    for package in ("lsr", "callbacks", "datamodules", "experiments"):
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".yaml") and path.name not in ("__init__.py", "__main__.py"):
+                assert path.name in tree, path.relative_to(ROOT)
