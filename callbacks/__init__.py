@@ -1,8 +1,10 @@
 """What happens around training. Named by class path in `experiments/*.yaml`."""
 
+from callbacks.divergence_guard import DivergenceGuard
 from callbacks.ema import EMA
 from callbacks.image_grid import ImageGrid
+from callbacks.knee_point import KneePointCallback
 from callbacks.prediction_writer import PredictionWriter
 from callbacks.progress import TrainingProgress
 
-__all__ = ["EMA", "ImageGrid", "PredictionWriter", "TrainingProgress"]
+__all__ = ["EMA", "DivergenceGuard", "ImageGrid", "KneePointCallback", "PredictionWriter", "TrainingProgress"]

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lsr.exit_codes import BAD_USAGE, DONE
+
 VERBS: dict[str, tuple[str, str]] = {
     "fit": ("lsr.training", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
     "validate": ("lsr.training", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
@@ -13,9 +15,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
-
-DONE, SOME_FAILED, BAD_USAGE, DIVERGED = 0, 1, 2, 3
-"""Exit codes of every verb."""
 
 
 def _help() -> str:

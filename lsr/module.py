@@ -39,6 +39,8 @@ class LinearSRModule(L.LightningModule):
         shift: Shift of the flow times towards noise, in training and sampling.
         logit_mean: Location of the logit-normal density of training times.
         logit_std: Scale of that density.
+        terminal_fraction: Part of the training times that are exactly 1, where every sampler starts and the density vanishes:
+            what one-step sampling lives on.
         num_inference_steps: Sampling steps in validation.
         sampler: "euler" or "heun".
         compile: Compile the network with torch.compile.
@@ -51,6 +53,7 @@ class LinearSRModule(L.LightningModule):
         shift: float = 3.0,
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
+        terminal_fraction: float = 0.0,
         num_inference_steps: int = 1,
         sampler: Literal["euler", "heun"] = "euler",
         compile: bool = False,
@@ -58,7 +61,9 @@ class LinearSRModule(L.LightningModule):
         super().__init__()
         self.denoiser = Denoiser(denoiser)
         self.optimizer_config = optimizer
-        self.shift, self.logit_mean, self.logit_std = shift, logit_mean, logit_std
+        if not 0 <= terminal_fraction <= 1:
+            raise ValueError(f"terminal_fraction must be in [0, 1], not {terminal_fraction}")
+        self.shift, self.logit_mean, self.logit_std, self.terminal_fraction = shift, logit_mean, logit_std, terminal_fraction
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self._compile = compile
         self._quality: Quality | None = None
@@ -78,27 +83,42 @@ class LinearSRModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the total norm and log the norm before clipping: one pass over the gradients for both."""
+        """Clip by the total norm and log the norm before clipping: one pass over the gradients for both.
+
+        Then tells the norm to every callback with a hook `on_gradient_norm(trainer, module, norm)`: the last moment before the
+        optimiser steps, for which Lightning has no hook.
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
         self.log("train/grad_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
         self._log_step(self.global_step + 1)
+        for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if hook := getattr(callback, "on_gradient_norm", None):
+                hook(self.trainer, self, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
-        checkpoint[MODEL_CONFIG] = asdict(self.denoiser.config) | {"shift": self.shift}
+        checkpoint[MODEL_CONFIG] = self.exported()[1]
+
+    def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
+        return self.denoiser.state_dict(), asdict(self.denoiser.config) | {"shift": self.shift}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"])
         x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
-        z = seeded_normal(seeds, (), _TIME, self.device)
-        t = logit_normal_timesteps(z, self.logit_mean, self.logit_std, self.shift)
+        t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
         loss = self.denoiser.loss(x_0, noise, t, condition).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _training_times(self, seeds: Tensor) -> Tensor:
+        z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
+        t = logit_normal_timesteps(z, self.logit_mean, self.logit_std, self.shift)
+        return torch.where(torch.special.ndtr(choice) < self.terminal_fraction, 1.0, t)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""

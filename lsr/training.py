@@ -1,6 +1,7 @@
 """`lsr fit|validate|test|predict`: a thin LightningCLI. What is composed stands in the experiment file alone."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
+from lsr.exit_codes import DIVERGED, DONE
+from lsr.divergence import DivergenceError
 from lsr.module import LinearSRModule
 
 
@@ -92,4 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         LinearSRCLI(arguments)
     except ArgumentError as error:
         raise ValueError(str(error)) from error
-    return 0
+    except DivergenceError as error:
+        sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
+        return DIVERGED
+    return DONE

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsr.cli import BAD_USAGE, DONE, SOME_FAILED
+from lsr.exit_codes import BAD_USAGE, DONE, SOME_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """Real runs in real processes: kill and resume, several ranks, bad input, all verbs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -134,6 +135,16 @@ def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsy
     command = ["upscale", str(photographs), "--model", checkpoint, "--out", str(tmp_path / "up")]
     assert main(command) == 0
     assert Image.open(tmp_path / "up" / "0.png").size == (256, 192)
+
+
+def test_a_learning_rate_of_a_million_exits_with_3_and_a_report(photographs, tmp_path, capsys):
+    command = arguments("fit", tmp_path, photographs, **{"model.optimizer.lr": 1e6, "model.optimizer.warmup_steps": 1})
+    assert main(command) == 3
+    assert "diverged at step" in capsys.readouterr().err
+    report = json.loads((tmp_path / "divergence.json").read_text())
+    assert report["lr"] == [1e6, 1e6] and report["non_finite_weights"] == [] and report["non_finite_gradients"]
+    for path in tmp_path.rglob("*.ckpt"):
+        assert all(weight.isfinite().all() for weight in torch.load(path, weights_only=True)["state_dict"].values())
 
 
 def bad_commands(folder, photographs, unbroken):

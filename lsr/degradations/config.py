@@ -163,12 +163,7 @@ _RANGE_LIMITS = {
 
 _NO_USM: dict[str, Any] = {"usm_lr": False, "usm_target": False}
 
-_STABLESR: dict[str, Any] = {
-    "identity_probability": 0.01,
-    "sigma_1": (0.2, 1.5),
-    "sigma_2": (0.2, 1.0),
-    "beta_generalized": (0.5, 2.0),
-    "beta_plateau": (1.0, 1.5),
+_MILD: dict[str, Any] = {
     "resize_1_range": (0.3, 1.5),
     "gaussian_1": (1.0, 15.0),
     "poisson_1": (0.05, 2.0),
@@ -178,6 +173,15 @@ _STABLESR: dict[str, Any] = {
     "gaussian_2": (1.0, 12.0),
     "poisson_2": (0.05, 1.0),
     "jpeg_quality_2": (60.0, 100.0),
+}
+
+_STABLESR: dict[str, Any] = {
+    **_MILD,
+    "identity_probability": 0.01,
+    "sigma_1": (0.2, 1.5),
+    "sigma_2": (0.2, 1.0),
+    "beta_generalized": (0.5, 2.0),
+    "beta_plateau": (1.0, 1.5),
     "quantise": False,
 }
 
@@ -185,18 +189,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "realesrgan": {},
     "stablesr": _STABLESR,
     "stablesr_768": {**_STABLESR, **_NO_USM, "jpeg_quality_2": (60.0, 95.0), "identity_probability": 0.0},
-    "pasd": {
-        **_NO_USM,
-        "resize_1_range": (0.3, 1.5),
-        "gaussian_1": (1.0, 15.0),
-        "poisson_1": (0.05, 2.0),
-        "jpeg_quality_1": (60.0, 95.0),
-        "blur_2_probability": 0.5,
-        "resize_2_range": (0.6, 1.2),
-        "gaussian_2": (1.0, 12.0),
-        "poisson_2": (0.05, 1.0),
-        "jpeg_quality_2": (60.0, 100.0),
-    },
+    "pasd": {**_MILD, **_NO_USM},
     "seesr": {},
     "osediff": _NO_USM,
     "dreamclear": {},

@@ -66,6 +66,7 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     windows = x.new_empty(math.ceil(count / _LANES), _LANES, *window)
     source = padded.unfold(1, window[0], tile_height).unfold(2, window[1], tile_width)
     windows.view(-1, *window)[:count].view(source.shape).copy_(source)
+    windows.view(-1, *window)[count:].zero_()  # idle lanes, where left-over denormal numbers would cost ten times the rest
 
     weight = kernel.expand(_LANES, 1, taps, taps).contiguous()
     blurred = torch.cat([F.conv2d(lanes[None], weight, groups=_LANES) for lanes in windows])
@@ -78,6 +79,12 @@ def _reach(kernel: Tensor) -> int:
     rows, columns = np.nonzero(np.abs(kernel.numpy()) > _NEGLIGIBLE)
     centre = kernel.shape[-1] // 2
     return max(1, int(np.abs(rows - centre).max()), int(np.abs(columns - centre).max()))
+
+
+def _cost(channels: int, height: int, width: int, tile: tuple[int, int]) -> int:
+    """Return the pixels convolved, with an allowance for each call."""
+    calls = math.ceil(channels * math.ceil(height / tile[0]) * math.ceil(width / tile[1]) / _LANES)
+    return calls * (tile[0] * tile[1] + 256)
 
 
 def blur_ragged(x: Tensor, kernels: Tensor, size: int, extent: Extent | None = None) -> Tensor:
@@ -101,12 +108,6 @@ def blur_ragged(x: Tensor, kernels: Tensor, size: int, extent: Extent | None = N
     padded = take(take(x, rows, -2), columns, -1).flatten(0, 1)[None]
     weight = kernels[:, None, cut : cut + size, cut : cut + size].repeat_interleave(channels, 0)
     return F.conv2d(padded, weight, groups=batch * channels).view(x.shape)
-
-
-def _cost(channels: int, height: int, width: int, tile: tuple[int, int]) -> int:
-    """Return the pixels convolved, with an allowance for each call."""
-    calls = math.ceil(channels * math.ceil(height / tile[0]) * math.ceil(width / tile[1]) / _LANES)
-    return calls * (tile[0] * tile[1] + 256)
 
 
 def gaussian_blur(x: Tensor) -> Tensor:

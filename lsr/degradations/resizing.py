@@ -35,11 +35,12 @@ def resize(x: Tensor, size: tuple[int, int], mode: str, *, antialias: bool = Fal
     height, width = x.shape[-2:]
     if size == (height, width):
         return x
+    planes = x[:, None]  # torch chooses its bilinear routine by the number of threads unless every plane is an image
     if mode == "area":
-        return F.interpolate(x[None], size=size, mode="area")[0]
+        return F.interpolate(planes, size=size, mode="area")[:, 0]
     if factor is None or _vanishes(height, width, factor):
-        return F.interpolate(x[None], size=size, mode=mode, antialias=antialias)[0]
-    return F.interpolate(x[None], scale_factor=factor, mode=mode, antialias=antialias)[0]
+        return F.interpolate(planes, size=size, mode=mode, antialias=antialias)[:, 0]
+    return F.interpolate(planes, scale_factor=factor, mode=mode, antialias=antialias)[:, 0]
 
 
 def _vanishes(height: int, width: int, factor: float) -> bool:

@@ -55,3 +55,12 @@ def test_only_the_compatible_mapping_shifts_the_content(mode):
     centres = (torch.arange(size[1]) + 0.5) * 400 / size[1] - 0.5
     shift = {factor: (resize(ramp, size, mode, factor=factor)[0, 2] - centres).abs()[3:-3].max() for factor in (None, 0.4567)}
     assert shift[None] < 0.1 and shift[0.4567] > 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_number_of_threads_does_not_matter(mode, generator):
+    x = torch.rand((3, 384, 392), generator=generator)
+    one = [resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)]
+    torch.set_num_threads(2)  # set back to one before every test
+    two = [resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)]
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

@@ -104,7 +104,7 @@ def test_parameters_are_independent(drawn):
         [p.first.factor for p in drawn],
         [p.first.mode == "area" for p in drawn],
         [p.first.noise == "gaussian" for p in drawn],
-        [p.first.amount if p.first.noise == "gaussian" else 0.06 for p in drawn],
+        [p.first.amount if p.first.noise == "gaussian" else 15.5 / 255 for p in drawn],
         [p.first.grey for p in drawn],
         [p.second.kernel is None for p in drawn],
         [p.second.factor for p in drawn],

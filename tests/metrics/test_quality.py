@@ -1,13 +1,26 @@
+import random
+
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
-from lsr.metrics.quality import CARDS, Quality
+from lsr.metrics.quality import Quality
+
+HERE = ("psnr_y", "ssim_y", "niqe")
+"""Metrics that need no weights."""
 
 
 @pytest.fixture(scope="module")
-def quality():
-    return Quality(tuple(CARDS))
+def quality(niqe_parameters):
+    return Quality(HERE, niqe_parameters)
+
+
+@pytest.fixture(scope="module")
+def pair(held_out_photographs, to_tensor):
+    """SR and HR, (2, 3, 192, 288) in [-1, 1]."""
+    hr = torch.cat([to_tensor(image[:192, :288]) for image in held_out_photographs[:2]])
+    return hr + 0.1 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0)), hr
 
 
 def luma(x):
@@ -15,32 +28,85 @@ def luma(x):
     return 16 + x @ np.array([65.481, 128.553, 24.966]) / 255
 
 
-def test_psnr_is_that_of_the_rounded_luma(quality, photo):
-    rng = np.random.default_rng(0)
-    noisy = np.clip(photo + rng.normal(0, 12, photo.shape), 0, 255)
-    sr, hr = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (noisy, photo.astype(float)))
-    mse = np.mean((luma(np.rint(noisy)) - luma(photo.astype(float))) ** 2)
-    assert quality(sr, hr)["psnr_y"].item() == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
+def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tensor):
+    photograph = held_out_photographs[0].astype(float)
+    noisy = np.clip(photograph + np.random.default_rng(0).normal(0, 12, photograph.shape), 0, 255)
+    mse = np.mean((luma(np.rint(noisy)) - luma(photograph)) ** 2)
+    assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
 
 
-def test_identical_images_are_perfect_and_noise_is_worse(quality, photo):
-    hr = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 127.5 - 1
+def test_identical_images_are_perfect_and_noise_is_worse(quality, pair):
+    hr = pair[1]
     noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
     same, little, much = (quality(hr + a * noise, hr) for a in (0.0, 0.05, 0.3))
-    assert same["ssim_y"].item() == pytest.approx(1, abs=1e-6)
-    for name in CARDS:
-        assert same[name] > little[name] > much[name]
+    assert same["ssim_y"].numpy() == pytest.approx(1, abs=1e-6)
+    for name in ("psnr_y", "ssim_y"):
+        assert (same[name] > little[name]).all() and (little[name] > much[name]).all()
 
 
-def test_one_value_per_image(quality, photo):
-    hr = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 127.5 - 1
-    batch = torch.cat([hr, hr.flip(-1)])
-    values = quality(batch * 0.9, batch)
-    for name in CARDS:
-        assert values[name].shape == (2,)
-        assert values[name][0].item() == pytest.approx(quality(hr * 0.9, hr)[name].item(), abs=1e-4)
+def test_a_value_does_not_depend_on_the_rest_of_the_batch_or_on_when(quality, pair):
+    sr, hr = pair
+    together = quality(sr, hr)
+    for index in range(2):
+        alone = quality(sr[index : index + 1], hr[index : index + 1])
+        for name in HERE:
+            assert together[name].dtype == torch.float32 and together[name].shape == (2,)
+            assert torch.equal(together[name][index : index + 1], alone[name])
+
+
+def test_the_arithmetic_of_a_training_does_not_reach_the_values(quality, pair):
+    expected = quality(*pair)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            values = quality(*pair)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for name in HERE:
+        assert torch.equal(values[name], expected[name])
+
+
+def test_global_generators_stay_where_they_are(niqe_parameters, pair):
+    def states():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+    before = states()
+    Quality(HERE, niqe_parameters)(*pair)
+    assert states() == before
+
+
+def test_no_reference_metrics_need_no_hr_image(niqe_parameters, quality, pair):
+    sr, hr = pair
+    assert torch.equal(Quality(("niqe",), niqe_parameters)(sr)["niqe"], quality(sr, hr)["niqe"])
+    with pytest.raises(ValueError, match="metric psnr_y compares with the HR image"):
+        quality(sr)
+
+
+def test_an_image_without_texture_has_no_niqe(quality, pair):
+    sr = torch.stack([torch.zeros_like(pair[0][0]), pair[0][1]])
+    assert quality(sr, sr)["niqe"].isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("name", "side"), [("niqe", 96), ("ssim_y", 11)])
+def test_the_smallest_image(niqe_parameters, pair, name, side):
+    quality = Quality((name,), niqe_parameters)
+    sr, hr = (x[..., :side, :200] for x in pair)
+    assert quality(sr, hr)[name].isfinite().all()
+    with pytest.raises(ValueError, match=f"metric {name} needs images of at least {side} pixels a side, not 200 x {side - 1}"):
+        quality(sr[..., 1:, :], hr[..., 1:, :])
 
 
 def test_an_unknown_metric_is_refused():
     with pytest.raises(ValueError, match="unknown metric magic; known are psnr_y"):
         Quality(("magic",))
+
+
+@pytest.mark.parametrize("content", [None, b"photograph", {"mu_prisparam": np.zeros((1, 18)), "cov_prisparam": np.eye(18)}])
+def test_unusable_niqe_parameters_are_named(tmp_path, content):
+    path = tmp_path / "parameters.mat"
+    if isinstance(content, dict):
+        scipy.io.savemat(path, content)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"metric niqe cannot use .*parameters\.mat"):
+        Quality(("niqe",), path)

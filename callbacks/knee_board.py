@@ -1,0 +1,87 @@
+"""The knee in TensorBoard: smoothed curves, consensus, candidate, figure and verdict in words."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lsr.knee import KneeVerdict
+from lsr.knee_history import Validation
+from lsr.knee_plot import draw_knee
+
+
+class KneeBoard:
+    """Shows a knee detector at work. Scalars go to every logger, layout, figure and text to TensorBoard.
+
+    The figure is drawn in a thread, so that training does not wait for it; when validations come faster than figures, only the
+    newest is drawn.
+    """
+
+    def __init__(self) -> None:
+        self._painter: ThreadPoolExecutor | None = None
+        self._painting: Future[None] | None = None
+        self._next: tuple[Any, ...] | None = None
+
+    def open(self, trainer: L.Trainer, metrics: Sequence[str]) -> None:
+        """Lay out the curves that belong together."""
+        names = [_short(name) for name in metrics]
+        layout = {
+            "knee": {
+                "smoothed metrics": ["Multiline", [f"knee/{name}/smoothed" for name in names]],
+                "consensus": ["Multiline", ["knee/consensus", "knee/confirmed"]],
+                "candidate": ["Multiline", ["knee/candidate_step"]],
+            }
+        }
+        for logger in _boards(trainer):
+            logger.experiment.add_custom_scalars(layout)
+
+    def show(self, trainer: L.Trainer, history: Sequence[Validation], verdict: KneeVerdict, directions: Mapping[str, str]) -> None:
+        """Show one validation; on rank 0."""
+        if not trainer.is_global_zero:
+            return
+        scalars: dict[str, float | None] = {
+            f"knee/{_short(name)}/smoothed": record["smoothed"] for name, record in verdict.per_metric.items()
+        }
+        scalars |= {
+            "knee/consensus": verdict.consensus,
+            "knee/candidate_step": verdict.candidate_step,
+            "knee/confirmed": float(verdict.knee_step is not None),
+        }
+        known = {name: float(value) for name, value in scalars.items() if value is not None}
+        for logger in trainer.loggers:
+            logger.log_metrics(known, step=history[-1].step)
+        for logger in _boards(trainer):
+            logger.experiment.add_text("knee/verdict", verdict.reason, history[-1].step)
+            self._paint((logger.experiment, tuple(history), verdict, dict(directions)))
+
+    def close(self) -> None:
+        """Wait for the newest figure."""
+        if self._painter is not None:
+            self._painter.shutdown(wait=True)
+            if self._next is not None:
+                _paint_now(*self._next)
+            self._painter = self._painting = self._next = None
+
+    def _paint(self, job: tuple[Any, ...]) -> None:
+        self._next = job
+        if self._painting is None or self._painting.done():
+            self._painter = self._painter or ThreadPoolExecutor(max_workers=1)
+            job, self._next = self._next, None
+            self._painting = self._painter.submit(_paint_now, *job)
+
+
+def _paint_now(board: Any, history: tuple[Validation, ...], verdict: KneeVerdict, directions: dict[str, str]) -> None:
+    canvas: Any = draw_knee(history, verdict, directions).canvas
+    canvas.draw()
+    board.add_image("knee/figure", np.asarray(canvas.buffer_rgba())[..., :3], history[-1].step, dataformats="HWC")
+
+
+def _boards(trainer: L.Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)] if trainer.is_global_zero else []
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("val/")

@@ -1,0 +1,159 @@
+import json
+import math
+
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from scripted import METRICS, Scripted, curve, fit, loader
+
+from callbacks import EMA, KneePointCallback
+from lsr.checkpoint import load_denoiser
+from lsr.divergence import DivergenceError
+from lsr.knee import KneeDetector
+from lsr.knee_seed import read_manifest
+
+
+def verdicts(knee):
+    """The history of a callback, judged again from its values."""
+    detector = KneeDetector(METRICS)
+    return [detector.update(v.step, v.values, v.loss) for v in knee.history]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An unbroken run to its knee."""
+    folder = tmp_path_factory.mktemp("finished")
+    module = Scripted()
+    knee, trainer = fit(folder, module)
+    return folder, module, knee, trainer
+
+
+def test_training_stops_at_the_knee_and_the_seed_is_what_validation_judged(finished):
+    folder, module, knee, trainer = finished
+    assert knee.verdict.knee_step is not None and 8 <= knee.verdict.knee_step <= 18
+    assert trainer.global_step == knee.verdict.confirmed_at_step < 60
+    manifest = read_manifest(folder / "knee")
+    assert manifest["step"] == knee.verdict.knee_step and manifest["confirmed_at_step"] == trainer.global_step
+    assert manifest["metrics"] == pytest.approx(curve(manifest["step"]))
+    assert set(manifest["per_metric"]) == set(METRICS) and manifest["detector"]["metrics"] == METRICS
+    seed, shift = load_denoiser(folder / "knee" / "seed.safetensors")
+    assert shift == module.shift
+    assert torch.equal(seed.net.out.weight, module.judged[manifest["step"]])
+    assert (folder / "knee" / "knee.png").stat().st_size > 5000
+
+
+def test_the_sanity_check_is_not_a_validation(finished):
+    _, _, knee, trainer = finished
+    assert [v.step for v in knee.history] == list(range(1, trainer.global_step + 1))
+
+
+def test_only_candidates_stay_on_disk(tmp_path):
+    kept = []
+
+    class Watched(KneePointCallback):
+        def on_validation_end(self, trainer, pl_module):
+            super().on_validation_end(trainer, pl_module)
+            if self.verdict is not None:
+                files = {int(path.stem.split("-")[1]) for path in (tmp_path / "checkpoints" / "candidates").iterdir()}
+                kept.append((files, set(self.verdict.candidates)))
+
+    fit(tmp_path, Scripted(), knee=Watched(METRICS, stop=False), steps=45)
+    assert all(files == candidates and len(files) <= 6 for files, candidates in kept) and len(kept) == 45
+
+
+@pytest.mark.parametrize("order", ["knee first", "knee last"])
+def test_a_resumed_run_has_the_same_verdicts_and_the_same_knee(finished, tmp_path, order):
+    folder, _, whole, _ = finished
+
+    def callbacks(knee, checkpoint):
+        return [EMA(0.5), knee, checkpoint] if order == "knee first" else [EMA(0.5), checkpoint, knee]
+
+    for step in (1, 7, whole.verdict.knee_step, whole.verdict.confirmed_at_step - 1):
+        part = tmp_path / str(step)
+        fit(part, Scripted(), steps=step, callbacks=callbacks)
+        knee, _ = fit(part, Scripted(), ckpt_path=part / "checkpoints" / f"{step}.ckpt", callbacks=callbacks)
+        assert [v.step for v in knee.history] == [v.step for v in whole.history]
+        assert verdicts(knee) == verdicts(whole)
+        assert knee.verdict == whole.verdict
+        assert read_manifest(part / "knee")["sha256"] == read_manifest(folder / "knee")["sha256"]
+
+
+def test_a_confirmed_run_that_is_resumed_trains_no_further_and_publishes_what_is_missing(tmp_path):
+    knee, trainer = fit(tmp_path, Scripted())
+    (tmp_path / "knee").rename(tmp_path / "moved")
+    checkpoint = tmp_path / "checkpoints" / f"{trainer.global_step}.ckpt"
+    again, resumed = fit(tmp_path, Scripted(), ckpt_path=checkpoint)
+    assert resumed.global_step == trainer.global_step and again.verdict == knee.verdict
+    assert read_manifest(tmp_path / "knee")["sha256"] == read_manifest(tmp_path / "moved")["sha256"]
+
+
+def test_without_stop_the_run_goes_on_and_the_knee_stays(finished, tmp_path):
+    _, _, whole, _ = finished
+    knee, trainer = fit(tmp_path, Scripted(), steps=45, knee=KneePointCallback(METRICS, stop=False))
+    assert trainer.global_step == 45 and len(knee.history) == 45
+    assert read_manifest(tmp_path / "knee")["step"] == whole.verdict.knee_step
+
+
+def test_best_is_the_published_seed(finished):
+    folder, module, knee, trainer = finished
+    assert knee.best_model_path == str(folder / "knee" / "seed.safetensors")
+    assert trainer.checkpoint_callback is knee
+
+
+def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path):
+    module = Scripted()
+    with pytest.raises(ValueError, match="the knee watches val/magic, which is not logged; logged are .*val/a, val/b"):
+        fit(tmp_path, module, knee=KneePointCallback({"val/a": "max", "val/magic": "max"}))
+    assert module.global_step == 1
+
+
+def test_a_metric_that_goes_missing_is_tolerated(tmp_path):
+    def gaps(step, rank):
+        values = curve(step, rank)
+        return values if step % 5 else {"val/a": values["val/a"], "val/b": math.nan}
+
+    knee, _ = fit(tmp_path, Scripted(gaps))
+    assert knee.verdict.knee_step is not None
+
+
+def test_metrics_that_turn_nan_end_the_run_as_diverged(tmp_path):
+    def dies(step, rank):
+        return curve(step, rank) if step < 6 else dict.fromkeys(METRICS, math.nan)
+
+    class LossIsNan(Scripted):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("shown", math.nan if self.global_step >= 5 else 1.0)
+            return loss
+
+    with pytest.raises(DivergenceError, match="diverged at step [67]"):
+        fit(tmp_path, LossIsNan(dies), knee=KneePointCallback(METRICS, loss="shown"))
+    assert json.loads((tmp_path / "divergence.json").read_text())["reason"].startswith("validation:")
+    assert not (tmp_path / "knee").exists()
+
+
+def test_still_rising_publishes_nothing(tmp_path):
+    knee, trainer = fit(tmp_path, Scripted(lambda step, rank: {"val/a": float(step), "val/b": -float(step)}), steps=30)
+    assert trainer.global_step == 30 and knee.verdict.knee_step is None and not (tmp_path / "knee").exists()
+
+
+def test_tensorboard_shows_the_knee(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    knee, _ = fit(tmp_path, Scripted(), logger=TensorBoardLogger(tmp_path, name="", version=""))
+    board = EventAccumulator(str(tmp_path), size_guidance={"images": 0, "scalars": 0})
+    board.Reload()
+    assert {"knee/a/smoothed", "knee/b/smoothed", "knee/consensus", "knee/candidate_step", "knee/confirmed"} <= set(board.Tags()["scalars"])
+    assert [event.value for event in board.Scalars("knee/confirmed")][-2:] == [0, 1]
+    assert board.Images("knee/figure")[-1].step == knee.verdict.confirmed_at_step
+    assert any("custom_scalars" in tag for tag in board.Tags()["tensors"])
+
+
+def test_nothing_is_judged_outside_of_training(finished, tmp_path):
+    folder, _, _, trainer = finished
+    knee = KneePointCallback(METRICS)
+    fit(tmp_path, Scripted(), knee=knee, fast_dev_run=True)
+    assert knee.history == [] and not (tmp_path / "checkpoints").exists()
+    before = len(trainer.callbacks)
+    trainer.validate(Scripted(), loader(), verbose=False)
+    assert len(trainer.callbacks) == before

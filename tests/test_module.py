@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from conftest import TINY
+from lsr.module import LinearSRModule
+
+
+def test_training_times_belong_to_the_sample_and_hold_the_terminal_fraction():
+    module = LinearSRModule(TINY, terminal_fraction=0.3)
+    t = module._training_times(torch.arange(4000))
+    assert (t == 1).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(module._training_times(torch.arange(7, 9)), t[7:9])
+    rest = t[t < 1]
+    assert rest.min() > 0 and rest.std() > 0.1
+
+
+def test_without_a_terminal_fraction_no_time_is_exactly_one():
+    assert (LinearSRModule(TINY)._training_times(torch.arange(4000)) < 1).all()
+
+
+def test_loss_does_not_depend_on_what_shares_the_batch(loader):
+    module = LinearSRModule(TINY)
+    batch = next(iter(loader))
+    together = module._loss_over_time(batch)
+    alone = torch.cat([module._loss_over_time({key: value[i : i + 1] for key, value in batch.items()}) for i in range(2)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_super_resolving_is_a_function_of_lr_and_seed(loader):
+    module = LinearSRModule(TINY, num_inference_steps=2)
+    torch.nn.init.normal_(module.denoiser.net.out.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    batch = next(iter(loader))
+    with torch.no_grad():
+        one = module.super_resolve(batch)
+        assert torch.equal(one, module.super_resolve(batch))
+        assert not torch.equal(one, module.super_resolve(batch | {"seed": batch["seed"] + 1}))
+
+
+def test_a_fraction_outside_of_its_range_is_refused():
+    with pytest.raises(ValueError, match="terminal_fraction"):
+        LinearSRModule(TINY, terminal_fraction=1.5)
