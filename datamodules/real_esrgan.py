@@ -1,9 +1,10 @@
 """RealESRGANDataModule: photographs in, training pairs with synthetic real-world degradations out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -78,6 +79,12 @@ class RealESRGANDataModule(L.LightningDataModule):
         if split not in self._fixed:
             source = ImageSource(self.entries[split], self.val_crop_size, self.cache_gib)
             self._fixed[split] = FixedPairs(source, self.degradation, self.val_crop_size, self.seed)
+
+    def photographs(self) -> Iterator[np.ndarray]:
+        """Yield the training photographs, (H, W, 3) uint8, undegraded."""
+        assert self._training is not None
+        source = self._training.source
+        return (source[index] for index in range(len(source)))
 
     def state_dict(self) -> dict[str, Any]:
         """Say how far the stream has been used, in samples over all ranks."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lsr.knee_model import KneePosterior
-from lsr.knee_signal import Array, MetricRise, block_medians, fill_gaps, local_noise, running_median
+from lsr.knee_signal import Array, MetricRise, block_medians, draw_up, fill_gaps, local_noise, plateau_arrival, running_median
 
 MAX_BLOCKS = 64
 SMOOTHING = 0.04
@@ -19,14 +19,12 @@ MISFIT = 0.01
 OUTLIER = 2.5
 MIN_VALIDATIONS = 7
 MIN_AFTER = 3
-MIN_PAST = 0.1
 MIN_SIGNIFICANCE = 12.0
-HOLD = 2
 LATE_WAIT = 2.0
-LATE_CONFIDENCE = 0.6
+LATE_CONFIDENCE = 0.5
+DROP_WAITS = ((0.3, 2.0), (0.12, 1.0))
 SILENT_LIMIT = 2
-RETENTION_SPAN = 3.0
-RETENTION_BROAD = 0.1
+REACH_BACK = 1.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,7 @@ class KneeVerdict:
         confirmed_at_step: the validation that confirmed it.
         candidates: increasing steps whose checkpoints must still be kept.
         candidate_step: the kept step that would be the knee now.
-        confidence: probability in [0, 1] that `candidate_step` lies between 85 % and 99 % of the fast gain.
+        confidence: probability in [0, 1] that 85 % of the fast gain is made at `candidate_step`.
         consensus: the newest consensus value, about 0 at the start of the rise and 1 at its top.
         per_metric: for each metric `informative`, `reason`, `noise`, `gain`, `noise_to_gain`, `knee_step`, `smoothed` (None where unknown).
         diverged: the loss or every metric was non-finite; nothing will be confirmed any more.
@@ -64,39 +62,38 @@ class KneeDetector:
     **Definition.** An informative metric is `start + gain * (F(t) + slow drift) + noise`, F rising from 0 to 1. The knee is the step at
     which the noise-free fast component has made 95 % of its gain, the median over the informative metrics.
 
-    **Method.** Metrics are turned so that more is better, reduced to at most 64 block medians and normalised to their own largest
-    draw-up; their pointwise median is the consensus. A bank of saturating shapes is fitted to it (`lsr.knee_model`), which gives the
-    probability that a kept step lies between 85 % and 99 % of the fast gain. The state is the list of validations and the candidates;
-    everything else is recomputed, so a resumed run is bit-identical.
+    **Method.** Metrics are turned so that more is better and normalised to their own largest draw-up; their pointwise median is the
+    consensus. The candidate is where the smoothed consensus first arrives within 5 % of its top. Whether the consensus still rises is
+    asked of a bank of saturating shapes (`lsr.knee_model`): the probability that 85 % of the gain is made at the candidate. The state is
+    the list of validations and the kept steps; everything else is recomputed, so a resumed run is bit-identical.
 
-    **Defaults**, all free of units (probabilities, fractions of the gain, of the elapsed steps, of the time to the candidate):
+    **Defaults**, all free of units (probabilities, fractions of the gain, of the elapsed steps, of the rise time):
 
-    - `confidence = 0.9`: the candidate must be in tolerance with this probability at two validations in a row: a fit that first crosses a
-      threshold is often a fluke of the newest point. After a wait of twice the time to the candidate 0.6 is enough: from then on more
-      plateau changes little.
-    - `wait = 0.35`: the plateau must be watched for 35 % of the time to the candidate; a shorter look cannot tell it from a bend.
+    - `confidence = 0.85`: the probability demanded as soon as the candidate may be confirmed. It falls to 0.5 at a wait of two rise times:
+      a plateau that long is itself the evidence.
+    - `wait = 0.35`: the plateau must be watched for 35 % of the rise time; a shorter look cannot tell it from a bend.
     - `min_step = 0`: no confirmation before this step, for a learning-rate warm-up.
-    - `max_candidates = 6`: checkpoints kept; dropped first is the one for which its neighbours stand in best.
+    - `max_candidates = 6`: checkpoints kept: the newest at or before the candidate and those after it, evenly in log-steps.
     - At least 7 validations and 3 after the candidate: four parameters and a plateau cannot be judged from fewer.
     - Significance 12: the fitted rise must exceed its noise twelvefold, else early wiggles of a noisy curve are taken for its rise.
-    - The knee itself must lie behind the wait with probability 0.1: 85 % of the gain may be safe while the curve surely still rises.
+    - Within a fall of 12 % of the gain the wait is one rise time, of 30 % two: it may be a transient or a collapse.
     - A metric abstains whose gain is under 4 standard deviations of its noise: the range of smoothed pure noise is about 3.
-    - Smoothing +-4 % of the blocks; outliers beyond 2.5 standard deviations are clipped; the rise starts where the consensus leaves 5 %.
-    - No shape is exact: 1 % of the gain is added to the noise, and a worse misfit widens the posterior (Birge ratio).
-    - Kept checkpoints reach back to a third of the elapsed steps with weight 0.1 beside the posterior's 0.9, which may err for a while.
+    - Smoothing +-4 % of the validations, the least that calms 10 % noise without blunting a rise of a fifth of the run.
+    - For the shapes: at most 64 block medians, outliers beyond 2.5 standard deviations clipped, the rise starts where the consensus leaves
+      5 %; 1 % of the gain is added to the noise, since no shape is exact, and a worse misfit widens the posterior (Birge ratio).
     - Diverged: a non-finite loss, or no finite metric in two reports in a row while no finite loss vouches for the weights.
     """
 
     def __init__(
-        self, metrics: Mapping[str, str], *, min_step: int = 0, confidence: float = 0.9, wait: float = 0.35, max_candidates: int = 6
+        self, metrics: Mapping[str, str], *, min_step: int = 0, confidence: float = 0.85, wait: float = 0.35, max_candidates: int = 6
     ) -> None:
         """Start a detector.
 
         Args:
             metrics: the direction of each metric, `"max"` (more is better) or `"min"`.
             min_step: the first step at which a knee may be confirmed, >= 0.
-            confidence: probability in (0.6, 1) that the knee must be in tolerance with.
-            wait: plateau to watch, as a fraction of the time to the candidate, in (0, 2).
+            confidence: probability in (0.5, 1) that 85 % of the gain must be made with.
+            wait: plateau to watch, as a fraction of the rise time, in (0, 2).
             max_candidates: most checkpoints kept, >= 3.
 
         Raises:
@@ -122,7 +119,6 @@ class KneeDetector:
         self._last_step: int | None = None
         self._candidates: list[int] = []
         self._silent = 0
-        self._held = 0
         self._diverged = False
         self._confirmed: KneeVerdict | None = None
 
@@ -178,7 +174,6 @@ class KneeDetector:
             "last_step": self._last_step,
             "candidates": list(self._candidates),
             "silent": self._silent,
-            "held": self._held,
             "diverged": self._diverged,
             "confirmed": None if self._confirmed is None else dataclasses.asdict(self._confirmed),
         }
@@ -196,7 +191,6 @@ class KneeDetector:
         self._last_step = state["last_step"]
         self._candidates = list(state["candidates"])
         self._silent = state["silent"]
-        self._held = state["held"]
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
         self._confirmed = None if confirmed is None else KneeVerdict(**{**confirmed, "candidates": tuple(confirmed["candidates"])})
@@ -219,53 +213,54 @@ class KneeDetector:
         return KneeVerdict(**(fields | known), step=int(step), candidates=kept, diverged=self._diverged, reason=reason)
 
     def _judge(self, step: int) -> KneeVerdict:
-        """Judge all validations so far and thin the candidates."""
+        """Judge all validations so far and thin the kept steps."""
         steps = np.array(self._steps, dtype=np.float64)
-        interval = float(np.median(np.diff(steps))) if len(steps) > 1 else float(steps[0])
-        # Steps count from the start of this stage: one interval before its first validation, but never before step 0.
-        origin = max(0.0, steps[0] - interval)
-        elapsed = np.maximum(steps - origin, 1e-3 * interval if interval > 0 else 1.0)
-        centres, blocks = block_medians(elapsed, np.array(self._rows, dtype=np.float64).T, MAX_BLOCKS)
-        blocks = fill_gaps(centres, blocks)
-        half = max(1, round(SMOOTHING * len(centres))) if len(centres) >= 5 else 0
-        smooth = running_median(blocks, half)
+        interval = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+        # Time counts from the start of this stage: one interval before its first validation, but never before step 0.
+        time = np.maximum(steps - max(0.0, steps[0] - interval), 1e-3 * interval)
+        rows = fill_gaps(time, np.array(self._rows, dtype=np.float64).T)
+        half = max(1, int(SMOOTHING * len(time)))
+        smooth = running_median(rows, half)
 
-        per_metric, normalised, bases = {}, [], []
-        for name, way, raw, curve in zip(self.metrics, self.metrics.values(), blocks, smooth, strict=True):
-            rise = MetricRise.of(centres, raw, curve, 2 * half + 1)
-            per_metric[name] = self._report(rise, 1 if way == "max" else -1, origin)
+        per_metric, normalised = {}, []
+        for name, way, raw, curve in zip(self.metrics, self.metrics.values(), rows, smooth, strict=True):
+            rise = MetricRise.of(time, raw, curve, 2 * half + 1)
+            per_metric[name] = self._report(rise, 1 if way == "max" else -1)
             if rise.informative:
                 normalised.append((raw - curve[rise.base]) / rise.gain)
-                bases.append(rise.base)
-        if not normalised or len(steps) < 5:
-            self._held = 0
-            self._thin(elapsed, None)
-            reason = "no metric has risen above its noise yet" if not normalised else "fewer than 5 validations"
-            return self._verdict(step, reason, per_metric=per_metric)
+        if not normalised:
+            self._thin(time, len(time) - 1)
+            return self._verdict(step, "no metric has risen above its noise yet", per_metric=per_metric)
 
         consensus = np.median(np.array(normalised), axis=0)
+        smoothed = running_median(consensus, half)
+        base = draw_up(smoothed)[0]
+        arrival, top, gain = plateau_arrival(consensus[base:], smoothed[base:], half)
+        arrival += base
         level = float(np.median(consensus[-(2 * half + 1) :]))
-        base = min(int(np.median(bases)), len(consensus) - 4)
-        posterior = self._fit(centres[base:], consensus[base:], half, elapsed[-1])
-        kept = elapsed[np.searchsorted(steps, self._candidates)]
-        inside = posterior.within_tolerance(kept)
-        # Among the kept steps that are as good as the best one, the nearest to the posterior's median.
-        index = int(np.argmin(np.where(inside >= inside.max() - 0.05, np.abs(np.log(kept / posterior.median())), np.inf)))
-        candidate, confidence = self._candidates[index], float(inside[index])
-        obstacle = self._obstacle(posterior, kept[index], elapsed, confidence)
-        self._held = 0 if obstacle else self._held + 1
-        found = {"candidate_step": candidate, "confidence": confidence, "consensus": level, "per_metric": per_metric}
-        if self._held >= HOLD and step >= self.min_step:
-            reason = f"confirmed: {confidence:.0%} sure that step {candidate} is within 85-99 % of the fast gain"
+        kept = time[np.searchsorted(steps, self._candidates)]
+        candidate = self._candidates[int(np.argmin(np.abs(np.log(kept / time[arrival]))))]
+        found = {"candidate_step": candidate, "consensus": level, "per_metric": per_metric}
+        confidence = 0.0
+        obstacle = f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
+        if len(time) >= MIN_VALIDATIONS and len(time) - base >= MIN_VALIDATIONS - 2:
+            posterior = self._fit(time[base:], consensus[base:])
+            confidence = posterior.has_gained(float(time[arrival]))
+            if len(time) - 1 - arrival >= MIN_AFTER:
+                rise_time = time[arrival] - (time[base] if base else 0.0)
+                drop = (top - float(np.median(consensus[-3:]))) / gain
+                obstacle = self._obstacle((time[-1] - time[arrival]) / rise_time, drop, posterior.significance, confidence)
+        found["confidence"] = confidence
+        if not obstacle and step >= self.min_step:
             self._candidates = [candidate]
+            reason = f"confirmed: 85 % of the gain is made at step {candidate} with a probability of {confidence:.0%}"
             self._confirmed = self._verdict(step, reason, knee_step=candidate, confirmed_at_step=int(step), **found)
             return self._confirmed
-        self._thin(elapsed, posterior)
-        waiting = f"min_step {self.min_step} not reached" if self._held >= HOLD else "must hold at the next validation too"
-        return self._verdict(step, obstacle or waiting, **found)
+        self._thin(time, arrival)
+        return self._verdict(step, obstacle or f"min_step {self.min_step} not reached", **found)
 
-    def _report(self, rise: MetricRise, sign: int, origin: float) -> dict[str, Any]:
-        """One metric's entry of `KneeVerdict.per_metric`; the own knee is the validation nearest to 95 % of the rise so far."""
+    def _report(self, rise: MetricRise, sign: int) -> dict[str, Any]:
+        """One metric's entry of `KneeVerdict.per_metric`; its own knee is where 95 % of its rise so far was made."""
         known = math.isfinite(rise.newest)
         return {
             "informative": rise.informative,
@@ -273,44 +268,42 @@ class KneeDetector:
             "noise": rise.noise if known else None,
             "gain": rise.gain if known else None,
             "noise_to_gain": rise.noise / rise.gain if known and rise.gain > 0 else None,
-            "knee_step": min(self._steps, key=lambda step: abs(step - origin - rise.arrival)) if rise.informative else None,
+            "knee_step": self._steps[rise.arrival] if rise.informative else None,
             "smoothed": sign * rise.newest if known else None,
         }
 
-    def _fit(self, centres: Array, consensus: Array, half: int, last: float) -> KneePosterior:
+    def _fit(self, time: Array, consensus: Array) -> KneePosterior:
         """Posterior of the consensus from its base on."""
-        smooth = running_median(consensus, half)
+        centres, blocks = block_medians(time, consensus[None], MAX_BLOCKS)
+        values = blocks[0]
+        smooth = running_median(values, max(1, round(SMOOTHING * len(values))))
         low = np.flatnonzero(smooth <= ONSET_LEVEL * smooth.max())
         onset = float(centres[low[-1]]) if low.size and low[-1] > 0 else 0.0
-        noise = np.sqrt(local_noise(centres, consensus) ** 2 + MISFIT**2)
-        middle = running_median(consensus, 2)
-        clipped = middle + np.clip(consensus - middle, -OUTLIER * noise, OUTLIER * noise)
-        return KneePosterior(centres, clipped, noise, onset, last)
+        noise = np.sqrt(local_noise(centres, values) ** 2 + MISFIT**2)
+        middle = running_median(values, 2)
+        return KneePosterior(centres, middle + np.clip(values - middle, -OUTLIER * noise, OUTLIER * noise), noise, onset, float(time[-1]))
 
-    def _obstacle(self, posterior: KneePosterior, candidate: float, elapsed: Array, confidence: float) -> str:
-        """What still stands against a confirmation, in words; empty when nothing does."""
-        waited = elapsed[-1] / candidate - 1
+    def _obstacle(self, waited: float, drop: float, significance: float, confidence: float) -> str:
+        """What still stands against a confirmation, in words; empty when nothing does. `waited` is in rise times, `drop` in gains."""
+        needed_wait = next((max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait)
         needed = float(np.interp(math.log1p(waited), np.log1p([self.wait, LATE_WAIT]), [self.confidence, LATE_CONFIDENCE]))
-        past = float(posterior.knee_before(elapsed[-1:] / (1 + self.wait))[0])
-        if len(elapsed) < MIN_VALIDATIONS or int((elapsed > candidate).sum()) < MIN_AFTER:
-            return f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
-        if posterior.significance < MIN_SIGNIFICANCE:
-            return f"the rise is {posterior.significance:.1f} times its noise, {MIN_SIGNIFICANCE:.0f} needed"
-        if waited < self.wait:
-            return f"the plateau was watched for {waited:.0%} of the time to the candidate, {self.wait:.0%} needed"
-        if past < MIN_PAST:
-            return f"still rising: the knee lies behind with a probability of {past:.0%} only"
+        if waited < needed_wait:
+            return f"the plateau was watched for {waited:.2f} rise times, {needed_wait} needed"
+        if significance < MIN_SIGNIFICANCE:
+            return f"the rise is {significance:.1f} times its noise, {MIN_SIGNIFICANCE:.0f} needed"
         if confidence < needed:
-            return f"{confidence:.0%} sure of the candidate, {needed:.0%} needed"
+            return f"may still rise: 85 % of the gain is made at the candidate with a probability of {confidence:.0%}, {needed:.0%} needed"
         return ""
 
-    def _thin(self, elapsed: Array, posterior: KneePosterior | None) -> None:
-        """Drop candidates beyond the limit, each time the one whose neighbours best stand in for it."""
+    def _thin(self, time: Array, arrival: int) -> None:
+        """Keep the newest step at or before the arrival and those after it; beyond the limit drop where log-steps are densest."""
         while len(self._candidates) > self.max_candidates:
-            kept = elapsed[np.searchsorted(self._steps, self._candidates)]
-            edges = np.concatenate([kept[:1] / 2, kept])
-            mass = np.interp(np.log(edges), np.log(kept[-1] / np.array([RETENTION_SPAN, 1.0])), [0.0, 1.0])
-            if posterior is not None:
-                mass = RETENTION_BROAD * mass + (1 - RETENTION_BROAD) * posterior.knee_before(edges)
-            spread = np.log(edges[2:] / edges[:-2])
-            del self._candidates[int(np.argmin((mass[2:] - mass[:-2] + 1e-6) * spread))]
+            kept = time[np.searchsorted(self._steps, self._candidates)]
+            if kept[1] <= time[arrival] / REACH_BACK:
+                del self._candidates[0]
+                continue
+            gaps = np.log(kept[2:] / kept[:-2])
+            nearest = int(np.argmin(np.abs(np.log(kept / time[arrival]))))
+            if 0 < nearest < len(kept) - 1:
+                gaps[nearest - 1] = np.inf
+            del self._candidates[1 + int(np.argmin(gaps))]

@@ -1,4 +1,4 @@
-"""Where does a rising curve have its knee? A posterior over saturating shapes, each fitted by linear least squares. Pure numpy.
+"""Does a curve still rise? A posterior over saturating shapes, each fitted by linear least squares. Pure numpy.
 
 A template is `a + b (F(t) + r max(t / knee - 1, 0))`: start `a`, gain `b > 0`, fast rise `F` with `F(knee) = 0.95`, slow drift of `r`
 gains per knee time after it. `F = 1 - (1 + xi z)^(-1 / xi)` with `z ~ t^m`: a generalised Pareto survival (Pickands 1975) in warped time.
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 KNEE = 0.95
-TOLERANCE = (0.85, 0.99)
-CORNER_TOLERANCE = (0.85, 1.25)  # a corner makes its last 15 % in no time: a step this near in time is as good as the knee
+TOLERATED_GAIN = 0.85
 
 START_EXPONENTS = (0.75, 1.0, 1.5, 2.5)
 TAIL_INDICES = (-1.0, -0.6, -0.3, 0.0, 0.4, 0.8, 1.5, 4.0)
@@ -94,7 +93,6 @@ class KneePosterior:
         log_posterior = -0.5 * (chi2 - best) / misfit + log_prior
         posterior = np.exp(log_posterior - log_posterior.max())
         self.posterior = posterior.sum(axis=0) / posterior.sum()
-        self.cumulative = np.cumsum(self.posterior.sum(axis=0))
 
     def _rises(self, steps: Array) -> Array:
         """`(onsets * shapes, knees, n)` fast components; a template is flat whose rise would be shorter than the grid's first knee."""
@@ -102,19 +100,7 @@ class KneePosterior:
         allowed = [self.knees - onset >= self.knees[0] * (1 - 1e-9) for onset in self.onsets]
         return np.concatenate([np.where(ok[:, None], rise(t / span[:, None]), 0.0) for (t, span), ok in zip(since, allowed, strict=True)])
 
-    def within_tolerance(self, steps: Array) -> Array:
-        """`(n,)` probability that each step lies between 85 % and 99 % of the fast gain (or that near the knee in time)."""
-        gained = self._rises(steps)
-        relative = steps / self.knees[:, None]
-        near = (relative >= CORNER_TOLERANCE[0]) & (relative <= CORNER_TOLERANCE[1])
-        inside = (gained >= TOLERANCE[0]) & (gained <= TOLERANCE[1]) | near
-        return np.einsum("sg,sgn->n", self.posterior, inside)
-
-    def knee_before(self, steps: Array) -> Array:
-        """Probability that the knee lies at or before each step (> 0)."""
-        grid = np.concatenate([[self.knees[0] / 1.05], self.knees])
-        return np.interp(np.log(steps), np.log(grid), np.concatenate([[0.0], self.cumulative]))
-
-    def median(self) -> float:
-        """Posterior median of the knee, in steps; beyond the newest step while the curve rises."""
-        return float(self.knees[min(int(np.searchsorted(self.cumulative, 0.5)), len(self.knees) - 1)])
+    def has_gained(self, step: float) -> float:
+        """Probability that at `step` 85 % of the fast gain is made, or 85 % of the time to the knee gone (a corner has no tail)."""
+        enough = (self._rises(np.array([step]))[..., 0] >= TOLERATED_GAIN) | (step / self.knees >= TOLERATED_GAIN)
+        return float(self.posterior[enough].sum())

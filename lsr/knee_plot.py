@@ -164,7 +164,7 @@ def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
 def _label(axes: Axes, metrics: Sequence[Line2D]) -> None:
     """Name the axes and keep to the range where the metrics' lines are."""
     if metrics:
-        heights = np.concatenate([np.asarray(line.get_ydata()) for line in metrics])
+        heights = np.concatenate([[0.0, 1.0], *(np.asarray(line.get_ydata()) for line in metrics)])
         low, high = axes.get_ylim()
         margin = _MARGIN * np.ptp(heights)
         axes.set_ylim(max(low, heights.min() - margin), min(high, heights.max() + margin))

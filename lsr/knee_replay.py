@@ -73,8 +73,8 @@ def parse_metrics(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, way = part.rpartition(":")
         name, direction = (name, way) if colon else (part, _known_direction(part))
-        if direction not in ("max", "min"):
-            raise ValueError(f"--metrics: {part} needs a direction, {name or part}:max or {name or part}:min")
+        if not name or direction not in ("max", "min"):
+            raise ValueError(f"--metrics: {part} is not a metric with its direction, as in val/musiq:max or val/niqe:min")
         metrics[name] = direction
     if not metrics:
         raise ValueError("--metrics: no metric given")

@@ -1,4 +1,4 @@
-"""From raw validation curves to one consensus curve: blocks, robust noise, draw-up, median over metrics. Pure numpy."""
+"""From raw validation curves to one consensus curve: blocks, robust noise, draw-up, arrival on the plateau. Pure numpy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 INFORMATIVE_GAIN = 4.0
+ARRIVED = 0.05
+DEEP = 0.3
 
 
 def block_medians(steps: Array, values: Array, max_blocks: int) -> tuple[Array, Array]:
@@ -82,6 +84,33 @@ def local_noise(steps: Array, values: Array) -> Array:
     return np.sqrt((standard_deviation(residual) ** 2 + nearby**2) / 2)
 
 
+def plateau_arrival(values: Array, smooth: Array, half: int) -> tuple[int, float, float]:
+    """Where a rise has arrived on its plateau.
+
+    Args:
+        values: `(n,)` the curve from the base of its rise on.
+        smooth: `(n,)` its running median.
+        half: half width of the smoothing window.
+
+    Returns:
+        The index of the first smoothed value within `ARRIVED` of the gain from the top, after the last fall by more than `DEEP` of the gain
+        that the curve came back from; the top; the gain. The top is the highest trailing median less 0.7 of its standard error, the bias of
+        a maximum of noisy values.
+    """
+    window = 2 * half + 1
+    error = 1.25 * standard_deviation(values - smooth) / np.sqrt(window)
+    padded = np.concatenate([np.full(window - 1, np.nan), values])
+    top = float(masked_median(np.lib.stride_tricks.sliding_window_view(padded, window)).max() - 0.7 * error)
+    gain = top - float(smooth[0])
+    arrived = smooth >= top - ARRIVED * gain
+    if gain <= 0 or not arrived.any():
+        return len(values) - 1, top, gain
+    last = int(np.flatnonzero(arrived)[-1])
+    deep = np.flatnonzero(smooth[:last] < top - DEEP * gain)
+    start = int(deep[-1]) if deep.size else 0
+    return start + int(np.argmax(arrived[start:])), top, gain
+
+
 @dataclasses.dataclass(frozen=True)
 class MetricRise:
     """One metric's largest draw-up, in its own units.
@@ -89,10 +118,10 @@ class MetricRise:
     Attributes:
         informative: whether the gain stands out of the noise.
         reason: why it is informative or abstains.
-        base: index of the block where the rise starts.
-        noise: standard deviation of a block's value.
+        base: index of the validation where the rise starts.
+        noise: standard deviation of one value.
         gain: height of the rise.
-        arrival: step at which 95 % of it was made.
+        arrival: index at which 95 % of it was made.
         newest: trailing median; NaN while the metric has no value at all.
     """
 
@@ -101,18 +130,18 @@ class MetricRise:
     base: int
     noise: float
     gain: float
-    arrival: float
+    arrival: int
     newest: float
 
     @classmethod
-    def of(cls, centres: Array, raw: Array, smooth: Array, window: int) -> MetricRise:
-        """Measure a metric: `(n,)` steps, values and smoothed values of its blocks, and the number of blocks of the trailing median."""
+    def of(cls, steps: Array, raw: Array, smooth: Array, window: int) -> MetricRise:
+        """Measure a metric: `(n,)` steps, values and smoothed values, and the length of the trailing median."""
         if not np.isfinite(raw).all():
-            return cls(False, "abstains: no value yet", 0, 0.0, 0.0, 0.0, float("nan"))
+            return cls(False, "abstains: no value yet", 0, 0.0, 0.0, 0, float("nan"))
         base, top = draw_up(smooth)
         gain = float(smooth[top] - smooth[base])
-        noise = standard_deviation(neighbour_residual(centres, raw)) if len(raw) > 2 else 0.0
-        arrival = float(centres[base + int(np.argmax(smooth[base:] >= smooth[base] + 0.95 * gain))])
+        noise = standard_deviation(neighbour_residual(steps, raw)) if len(raw) > 2 else 0.0
+        arrival = base + int(np.argmax(smooth[base:] >= smooth[base] + (1 - ARRIVED) * gain))
         if len(raw) < 3:
             reason = "abstains: fewer than 3 values"
         elif gain <= 0:

@@ -1,6 +1,8 @@
 """LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -13,6 +15,7 @@ from lsr.checkpoint import MODEL_CONFIG
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
 from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps
+from lsr.metrics.niqe_fit import fit_niqe
 from lsr.metrics.quality import Quality
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
@@ -20,7 +23,7 @@ from lsr.sampling import super_resolve
 # Uses of a sample's seed.
 _TIME, _PATH, _START = 0, 1, 2
 
-_SCORES = ("psnr_y", "ssim_y", "psnr_y_bicubic", "loss")
+_BICUBIC = "psnr_y_bicubic"
 
 _LOSS_TIMES = (0.125, 0.375, 0.625, 0.875)
 """Times, before the shift, at which the validation loss is taken: the middles of four equal parts."""
@@ -30,7 +33,7 @@ class LinearSRModule(L.LightningModule):
     """Trains a denoiser by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness. Logs `train/loss`, `train/grad_norm`, `val/loss`, `val/psnr_y`, `val/ssim_y` and, as the
+    sample's own source of randomness. Logs `train/loss`, `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the
     mark to beat, `val/psnr_y_bicubic`.
 
     Args:
@@ -43,6 +46,9 @@ class LinearSRModule(L.LightningModule):
             what one-step sampling lives on.
         num_inference_steps: Sampling steps in validation.
         sampler: "euler" or "heun".
+        val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
+        niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
+            keep it as `niqe.mat` in the run folder; None takes the published one.
         compile: Compile the network with torch.compile.
     """
 
@@ -56,6 +62,8 @@ class LinearSRModule(L.LightningModule):
         terminal_fraction: float = 0.0,
         num_inference_steps: int = 1,
         sampler: Literal["euler", "heun"] = "euler",
+        val_metrics: Sequence[str] = ("psnr_y", "ssim_y"),
+        niqe_parameters: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -65,15 +73,34 @@ class LinearSRModule(L.LightningModule):
             raise ValueError(f"terminal_fraction must be in [0, 1], not {terminal_fraction}")
         self.shift, self.logit_mean, self.logit_std, self.terminal_fraction = shift, logit_mean, logit_std, terminal_fraction
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
+        self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
         self._compile = compile
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
-        self._means = torch.nn.ModuleDict({f"{stage}_{name}": MeanMetric() for stage in ("val", "test") for name in _SCORES})
+        self._means = torch.nn.ModuleDict(
+            {f"{stage}_{name}": MeanMetric() for stage in ("val", "test") for name in (*self.val_metrics, _BICUBIC, "loss")}
+        )
 
     def configure_model(self) -> None:
         """Compile in place, which keeps the names of the weights; torch ignores a second call."""
         if self._compile:
             self.denoiser.net.compile()
+
+    def setup(self, stage: str) -> None:
+        """Prepare the metrics, so that what they lack is told before training and not after hours.
+
+        Raises:
+            ValueError: If a metric is unknown or its weights are missing.
+        """
+        if stage == "predict":
+            return
+        parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
+        if self.niqe_parameters == "fit":
+            parameters = Path(self.trainer.default_root_dir) / "niqe.mat"
+            if self.trainer.is_global_zero and not parameters.is_file():
+                fit_niqe(self.trainer.datamodule.photographs(), parameters)  # pyright: ignore[reportAttributeAccessIssue]
+            self.trainer.strategy.barrier("niqe")
+        self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""
@@ -144,12 +171,11 @@ class LinearSRModule(L.LightningModule):
         )
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
-        if self._quality is None:
-            self._quality = Quality(("psnr_y", "ssim_y"))
+        assert self._quality is not None
         self._log_step(self.global_step)
         sr, hr = self.super_resolve(batch), batch["hr"]
         scores = self._quality(sr, hr)
-        scores["psnr_y_bicubic"] = self._quality(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
+        scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
         scores["loss"] = self._loss_over_time(batch)
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]

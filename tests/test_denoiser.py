@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY
+from tiny import TINY
 
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
 from lsr.encoders.latent import PixelSpace

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lsr.module import LinearSRModule
 from lsr.training import LinearSRCLI
@@ -26,7 +27,8 @@ def test_there_are_experiments():
 def test_the_run_folder_is_one_setting():
     cli = LinearSRCLI(["--config", str(EXPERIMENTS[0]), "--trainer.default_root_dir", "elsewhere"], run=False)
     assert {logger.save_dir for logger in cli.trainer.loggers} == {"elsewhere"}
-    assert cli.trainer.checkpoint_callback is not None and cli.trainer.checkpoint_callback.dirpath.endswith("elsewhere/checkpoints")
+    checkpoint = next(callback for callback in cli.trainer.callbacks if isinstance(callback, ModelCheckpoint))
+    assert str(checkpoint.dirpath).endswith("elsewhere/checkpoints")
 
 
 def test_command_line_beats_file():

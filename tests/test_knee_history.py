@@ -115,9 +115,9 @@ def test_validations_are_the_steps_with_a_metric(tmp_path):
     assert log.validations(["val/niqe"]) == [Validation(40, {"val/niqe": 4.5}, None)]
 
 
-@pytest.mark.parametrize(("bad_step", "expected"), [(10, [20, 40]), (40, [20, 40]), (50, [20, 40, 50])])
+@pytest.mark.parametrize(("bad_step", "expected"), [(10, [40]), (40, [40]), (50, [40, 50])])
 def test_a_loss_that_is_not_finite_is_never_averaged_away(tmp_path, bad_step, expected):
-    write_events(tmp_path, CURVES | {"train/loss": CURVES["train/loss"] | {bad_step: math.inf}})
+    write_events(tmp_path, {"train/loss": CURVES["train/loss"] | {bad_step: math.inf}, "val/musiq": {40: 60.0}})
     history = RunLog.read(tmp_path).validations(["val/musiq"], "train/loss")
     assert [v.step for v in history] == expected
     assert [v.step for v in history if v.loss == math.inf] == [next(step for step in expected if step >= bad_step)]

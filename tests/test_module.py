@@ -1,7 +1,7 @@
 import pytest
 import torch
+from tiny import TINY
 
-from conftest import TINY
 from lsr.module import LinearSRModule
 
 

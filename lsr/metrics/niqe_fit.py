@@ -71,6 +71,7 @@ def _sharp_block_features(image: np.ndarray) -> np.ndarray:
     coarse, _ = _normalize(half)
     scales = ((normalized, _BLOCK), (coarse, _BLOCK // 2))
     joined = torch.cat([compute_feature(_blocks(x, size)[sharp]) for x, size in scales], -1).numpy()
+    # Graphics have blocks without a distribution to fit, such as stripes.
     return joined[np.isfinite(joined).all(1)]
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import lightning as L
 import numpy as np
 import torch
-from conftest import TINY, SyntheticPairs
 from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny import TINY, SyntheticPairs
 
 from callbacks import EMA, KneePointCallback
 from lsr.module import LinearSRModule

@@ -4,8 +4,8 @@ import math
 import lightning as L
 import pytest
 import torch
-from conftest import TINY
 from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny import TINY
 
 from callbacks.divergence_guard import DivergenceGuard
 from lsr.divergence import DivergenceError

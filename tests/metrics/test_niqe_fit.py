@@ -30,7 +30,7 @@ def test_the_file_holds_a_gaussian(niqe_parameters):
 
 def test_the_normalisation_is_that_of_the_metric(squares):
     luma = torch.from_numpy(squares[0][..., 1].astype(float))[None, None]
-    assert torch.allclose(_normalize(luma)[0], normalize_img_with_gauss(luma, padding="replicate"), atol=1e-5)
+    assert torch.allclose(_normalize(luma)[0], normalize_img_with_gauss(luma, padding="replicate"), atol=1e-3)
 
 
 def test_blur_and_noise_are_worse_than_the_photograph(niqe_parameters, held_out_photographs, to_tensor):
@@ -63,8 +63,11 @@ def test_the_model_does_not_depend_on_what_lies_outside_the_middle_of_a_large_ph
     assert np.array_equal(large_mean, middle_mean)
 
 
-def test_photographs_without_a_sharp_block_are_passed_over(squares, tmp_path):
-    useless = [squares[0][:95], np.full((200, 200, 3), 130, np.uint8)]
+def test_images_without_a_natural_sharp_block_are_passed_over(squares, tmp_path):
+    flat = np.full((200, 200, 3), 130, np.uint8)
+    stripes = flat.copy()
+    stripes[::2] = 0
+    useless = [squares[0][:95], flat, stripes]
     for name, images in (("with", useless + squares), ("without", squares)):
         fit_niqe(iter(images), tmp_path / name)
     assert np.array_equal(*(scipy.io.loadmat(tmp_path / name, appendmat=False)["mu_prisparam"] for name in ("with", "without")))

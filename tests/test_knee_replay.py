@@ -1,0 +1,191 @@
+"""`lsr knee` on logs with a knee, without one, and with mistakes."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from lsr.knee import KneeDetector
+from lsr.knee_replay import early_stopping, guess_metrics, main, parse_metrics
+
+STEPS = range(500, 30_001, 500)
+COLUMNS = ("step", "train/loss", "val/musiq", "val/niqe", "val/psnr_y", "val/psnr_y_bicubic", "val/loss")
+METRICS = {"val/musiq": "max", "val/niqe": "min", "val/psnr_y": "max"}
+
+
+def rows(noise=0.02, seed=0):
+    """An exponential rise with its knee at step 10,000."""
+    generator = np.random.default_rng(seed)
+    for step in STEPS:
+        musiq, niqe, psnr = -math.expm1(-3 * step / 10_000) + noise * generator.normal(size=3)
+        yield step, math.exp(-step / 9_000), 40 + 30 * musiq, 6 - 2 * niqe, 24 + psnr, 23.0, 0.3
+
+
+def write(path, table):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *table])
+    return path
+
+
+@pytest.fixture
+def log(tmp_path):
+    return write(tmp_path / "metrics.csv", rows())
+
+
+def run(capsys, *arguments):
+    assert main(["knee", *map(str, arguments)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def replayed(capsys, *arguments):
+    return json.loads(run(capsys, *arguments, "--json"))
+
+
+def test_it_says_what_the_detector_would_have_said(log, capsys):
+    detector = KneeDetector(METRICS)
+    for step, loss, musiq, niqe, psnr, *_ in rows():
+        verdict = detector.update(step, {"val/musiq": musiq, "val/niqe": niqe, "val/psnr_y": psnr}, loss)
+    report = replayed(capsys, log)
+    assert verdict.knee_step is not None
+    assert (report["knee_step"], report["confirmed_at_step"]) == (verdict.knee_step, verdict.confirmed_at_step)
+    assert report["per_metric"] == verdict.per_metric and report["metrics"] == METRICS and report["loss"] == "train/loss"
+    text = run(capsys, log)
+    assert f"knee at step {verdict.knee_step:,}, confirmed at step {verdict.confirmed_at_step:,}" in text
+    assert all(name in text for name in METRICS) and "bicubic" not in text
+
+
+def test_a_run_folder_with_event_files_is_the_same_run(log, tmp_path, capsys):
+    with SummaryWriter(str(tmp_path / "run")) as writer:
+        for step, *values in rows():
+            for name, value in zip(COLUMNS[1:], values, strict=True):
+                writer.add_scalar(name, value, step)
+    from_events, from_csv = replayed(capsys, tmp_path / "run"), replayed(capsys, log)
+    assert [from_events[key] for key in ("knee_step", "confirmed_at_step")] == [from_csv[key] for key in ("knee_step", "confirmed_at_step")]
+
+
+def test_no_knee_is_told_with_the_reason(tmp_path, capsys):
+    rising = write(tmp_path / "metrics.csv", list(rows())[:10])
+    report, text = replayed(capsys, rising), run(capsys, rising)
+    assert report["knee_step"] is None and not report["diverged"]
+    assert "no knee by step 5,000" in text and report["reason"] in text
+
+
+def test_divergence_ends_the_replay_but_what_was_known_stays(tmp_path, capsys):
+    table = [(*row[:1], math.nan if row[0] >= 5_000 else row[1], *row[2:]) for row in rows()]
+    report = replayed(capsys, write(tmp_path / "metrics.csv", table))
+    assert report["diverged"] and report["step"] == 5_000 and report["knee_step"] is None
+    assert all(record["noise_to_gain"] > 0 for record in report["per_metric"].values())
+
+
+def test_min_step_holds_the_confirmation_back(log, capsys):
+    assert replayed(capsys, log, "--min-step", 25_000)["confirmed_at_step"] >= 25_000
+
+
+@pytest.mark.parametrize(("noise", "advised"), [(0.002, False), (0.15, True)])
+def test_noisy_metrics_bring_advice(tmp_path, capsys, noise, advised):
+    text = run(capsys, write(tmp_path / "metrics.csv", rows(noise)))
+    assert ("add validation images" in text) == advised and "noise/gain" in text
+
+
+def test_leaving_one_out_is_a_replay_with_the_others(log, capsys):
+    left_out = {row["without"]: row for row in replayed(capsys, log, "--leave-one-out")["leave_one_out"]}
+    assert set(left_out) == set(METRICS)
+    without_niqe = replayed(capsys, log, "--metrics", "val/musiq:max,val/psnr_y:max")
+    assert left_out["val/niqe"]["knee_step"] == without_niqe["knee_step"]
+    assert left_out["val/niqe"]["confirmed_at_step"] == without_niqe["confirmed_at_step"]
+    assert "needs two metrics" in run(capsys, log, "--leave-one-out", "--metrics", "val/musiq")
+
+
+def test_comparison_names_the_best_checkpoint_of_every_metric(log, capsys):
+    compared = replayed(capsys, log, "--compare")["compare"]
+    best = {row["metric"]: row["picked_step"] for row in compared if row["stopped_at_step"] is None and "end" in row["rule"]}
+    columns = dict(zip(COLUMNS, zip(*rows(), strict=True), strict=True))
+    assert best == {name: STEPS[int(np.argmax(np.array(columns[name]) * (1 if way == "max" else -1)))] for name, way in METRICS.items()}
+    assert "EarlyStopping(patience=5)" in run(capsys, log, "--compare")
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+@pytest.mark.parametrize("patience", [1, 5, 10])
+def test_early_stopping_is_lightnings(direction, patience):
+    generator = np.random.default_rng(patience)
+    for trial in range(20):
+        values = generator.normal(size=30).cumsum()
+        if trial % 4 == 3:
+            values[generator.integers(30)] = generator.choice([math.nan, math.inf, -math.inf])
+        callback = EarlyStopping("m", patience=patience, mode=direction)
+        stopped = next((i for i, value in enumerate(values) if callback._evaluate_stopping_criteria(torch.tensor(value))[0]), None)
+        picked, stop = early_stopping(list(enumerate(values)), direction, patience)
+        assert stop == stopped
+        nothing = -math.inf if direction == "max" else math.inf
+        assert float(callback.best_score) == (nothing if picked is None else values[picked])
+
+
+def test_the_figure_is_written_only_when_asked_for(log, tmp_path, capsys):
+    run(capsys, log)
+    assert list(tmp_path.iterdir()) == [log]
+    assert str(tmp_path / "knee.png") in run(capsys, log, "--png")
+    assert replayed(capsys, log, "--png", tmp_path / "other" / "figure.PNG")["png"] == str(tmp_path / "other" / "figure.PNG")
+    for path in (tmp_path / "knee.png", tmp_path / "other" / "figure.PNG"):
+        with Image.open(path) as picture:
+            picture.verify()
+
+
+def test_metrics_are_known_by_name():
+    quality = ["val/maniqa", "val/musiq-koniq", "val/clipiqa+", "val_psnr", "val/ssim_y", "val/niqe", "val/lpips_vgg", "val/DISTS"]
+    others = ["val/loss", "val/psnr_y_bicubic", "train/psnr", "knee/psnr_y/smoothed", "test/psnr_y", "val/assimilation", "psnr_y", "step"]
+    guessed = guess_metrics([*others, *quality])
+    assert set(guessed) == set(quality)
+    assert {name for name, way in guessed.items() if way == "min"} == {"val/niqe", "val/lpips_vgg", "val/DISTS"}
+    assert guess_metrics(["psnr", "brisque", "loss"]) == {"psnr": "max", "brisque": "min"}
+
+
+def test_metrics_are_parsed():
+    assert parse_metrics("val/a:max, b:c:min,val/niqe") == {"val/a": "max", "b:c": "min", "val/niqe": "min"}
+    for text in ("val/a", "val/a:up", "", ",", ":max"):
+        with pytest.raises(ValueError, match="--metrics"):
+            parse_metrics(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "val/fid:min"], "nothing called val/fid; there are .*val/musiq"),
+        (["--loss", "val/x"], "nothing called val/x"),
+        (["--png", "figure.jpg"], "must end in .png"),
+        (["--min-step", "-1"], "min_step"),
+    ],
+)
+def test_mistakes_are_one_clear_line(log, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        main(["knee", str(log), *arguments])
+
+
+def test_a_log_without_a_known_metric_names_what_there_is(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("step,score,val/loss\n1,2,3\n")
+    with pytest.raises(ValueError, match="--metrics among score, val/loss"):
+        main(["knee", str(path)])
+
+
+def test_an_unwritable_figure_is_one_clear_line(log, tmp_path):
+    with pytest.raises(ValueError, match="metrics.csv"):
+        main(["knee", str(log), "--png", str(log / "knee.png")])
+
+
+def test_the_verb_starts_without_heavy_imports():
+    code = (
+        "import sys; import lsr.knee_replay; "
+        "heavy = {'torch', 'lightning', 'numpy', 'tensorboard', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
