@@ -12,6 +12,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("lsr.training", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
     "test": ("lsr.training", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
     "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
+    "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""

@@ -82,7 +82,9 @@ class Denoiser(nn.Module):
         super().__init__()
         self.config = config
         self.space: LatentSpace = PixelSpace(config.patch_size)
-        self.stem = LRStem(self.lr_multiple, config.stem_width)
+        # LR images have a standard deviation of about 1/2. The features are to enter with the power of the noise beside them:
+        # with less they are drowned, and learning to look at them takes most of a short training.
+        self.stem = LRStem(self.lr_multiple, config.stem_width, gain=2 * (self.space.channels / config.stem_width) ** 0.5)
         self.net = LinearDiT(
             self.space.channels + config.stem_width,
             self.space.channels,

@@ -9,22 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from lsr.knee_model import KneePosterior
-from lsr.knee_signal import Array, MetricRise, block_medians, draw_up, fill_gaps, local_noise, plateau_arrival, running_median
+from lsr.knee_model import fit_shapes
+from lsr.knee_signal import SMOOTHING, Array, MetricRise, draw_up, fill_gaps, plateau_arrival, running_median
 
-MAX_BLOCKS = 64
-SMOOTHING = 0.04
-ONSET_LEVEL = 0.05
-MISFIT = 0.01
-OUTLIER = 2.5
 MIN_VALIDATIONS = 7
 MIN_AFTER = 3
-MIN_SIGNIFICANCE = 12.0
+MIN_SIGNIFICANCE = 13.0
 LATE_WAIT = 2.0
 LATE_CONFIDENCE = 0.5
 DROP_WAITS = ((0.3, 2.0), (0.12, 1.0))
 SILENT_LIMIT = 2
-REACH_BACK = 1.6
+REACH_BACK = 1.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +64,13 @@ class KneeDetector:
 
     **Defaults**, all free of units (probabilities, fractions of the gain, of the elapsed steps, of the rise time):
 
-    - `confidence = 0.85`: the probability demanded as soon as the candidate may be confirmed. It falls to 0.5 at a wait of two rise times:
+    - `confidence = 0.9`: the probability demanded as soon as the candidate may be confirmed. It falls to 0.5 at a wait of two rise times:
       a plateau that long is itself the evidence.
     - `wait = 0.35`: the plateau must be watched for 35 % of the rise time; a shorter look cannot tell it from a bend.
     - `min_step = 0`: no confirmation before this step, for a learning-rate warm-up.
-    - `max_candidates = 6`: checkpoints kept: the newest at or before the candidate and those after it, evenly in log-steps.
+    - `max_candidates = 6`: checkpoints kept: from a factor 1.3 before the candidate on, spread evenly in log-steps.
     - At least 7 validations and 3 after the candidate: four parameters and a plateau cannot be judged from fewer.
-    - Significance 12: the fitted rise must exceed its noise twelvefold, else early wiggles of a noisy curve are taken for its rise.
+    - Significance 13: the fitted rise must exceed its noise thirteenfold, else early wiggles of a noisy curve are taken for its rise.
     - Within a fall of 12 % of the gain the wait is one rise time, of 30 % two: it may be a transient or a collapse.
     - A metric abstains whose gain is under 4 standard deviations of its noise: the range of smoothed pure noise is about 3.
     - Smoothing +-4 % of the validations, the least that calms 10 % noise without blunting a rise of a fifth of the run.
@@ -85,7 +80,7 @@ class KneeDetector:
     """
 
     def __init__(
-        self, metrics: Mapping[str, str], *, min_step: int = 0, confidence: float = 0.85, wait: float = 0.35, max_candidates: int = 6
+        self, metrics: Mapping[str, str], *, min_step: int = 0, confidence: float = 0.9, wait: float = 0.35, max_candidates: int = 6
     ) -> None:
         """Start a detector.
 
@@ -197,15 +192,12 @@ class KneeDetector:
 
     def _verdict(self, step: int, reason: str, **known: Any) -> KneeVerdict:
         """A verdict; what is not given is unknown."""
-        unknown = dict.fromkeys(("noise", "gain", "noise_to_gain", "knee_step", "smoothed")) | {
-            "informative": False,
-            "reason": "not judged",
-        }
+        unknown = dict.fromkeys(("noise", "gain", "noise_to_gain", "knee_step", "smoothed"))
         fields = {
             "candidate_step": None,
             "confidence": 0.0,
             "consensus": None,
-            "per_metric": {name: dict(unknown) for name in self.metrics},
+            "per_metric": {name: {"informative": False, "reason": "not judged"} | unknown for name in self.metrics},
             "knee_step": None,
             "confirmed_at_step": None,
         }
@@ -239,13 +231,14 @@ class KneeDetector:
         arrival += base
         level = float(np.median(consensus[-(2 * half + 1) :]))
         kept = time[np.searchsorted(steps, self._candidates)]
-        candidate = self._candidates[int(np.argmin(np.abs(np.log(kept / time[arrival]))))]
+        nearest = int(np.argmin(np.abs(np.log(kept / time[arrival]))))
+        candidate = self._candidates[nearest]
         found = {"candidate_step": candidate, "consensus": level, "per_metric": per_metric}
         confidence = 0.0
         obstacle = f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
         if len(time) >= MIN_VALIDATIONS and len(time) - base >= MIN_VALIDATIONS - 2:
-            posterior = self._fit(time[base:], consensus[base:])
-            confidence = posterior.has_gained(float(time[arrival]))
+            posterior = fit_shapes(time[base:], consensus[base:])
+            confidence = posterior.has_gained(float(kept[nearest]))
             if len(time) - 1 - arrival >= MIN_AFTER:
                 rise_time = time[arrival] - (time[base] if base else 0.0)
                 drop = (top - float(np.median(consensus[-3:]))) / gain
@@ -272,17 +265,6 @@ class KneeDetector:
             "smoothed": sign * rise.newest if known else None,
         }
 
-    def _fit(self, time: Array, consensus: Array) -> KneePosterior:
-        """Posterior of the consensus from its base on."""
-        centres, blocks = block_medians(time, consensus[None], MAX_BLOCKS)
-        values = blocks[0]
-        smooth = running_median(values, max(1, round(SMOOTHING * len(values))))
-        low = np.flatnonzero(smooth <= ONSET_LEVEL * smooth.max())
-        onset = float(centres[low[-1]]) if low.size and low[-1] > 0 else 0.0
-        noise = np.sqrt(local_noise(centres, values) ** 2 + MISFIT**2)
-        middle = running_median(values, 2)
-        return KneePosterior(centres, middle + np.clip(values - middle, -OUTLIER * noise, OUTLIER * noise), noise, onset, float(time[-1]))
-
     def _obstacle(self, waited: float, drop: float, significance: float, confidence: float) -> str:
         """What still stands against a confirmation, in words; empty when nothing does. `waited` is in rise times, `drop` in gains."""
         needed_wait = next((max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait)
@@ -296,7 +278,7 @@ class KneeDetector:
         return ""
 
     def _thin(self, time: Array, arrival: int) -> None:
-        """Keep the newest step at or before the arrival and those after it; beyond the limit drop where log-steps are densest."""
+        """Beyond the limit drop first what lies well before the arrival, then where log-steps are densest, never the nearest."""
         while len(self._candidates) > self.max_candidates:
             kept = time[np.searchsorted(self._steps, self._candidates)]
             if kept[1] <= time[arrival] / REACH_BACK:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from lsr.knee_signal import SMOOTHING, Array, block_medians, local_noise, running_median
 
 KNEE = 0.95
 TOLERATED_GAIN = 0.85
@@ -25,6 +24,10 @@ TAIL_SPREAD = 1.0  # prior standard deviation of a heavy tail's index
 DRIFT_RATES = np.array([-0.4, -0.25, -0.15, -0.08, -0.04, 0.0, 0.02, 0.04, 0.06, 0.09, 0.12])
 DRIFT_SPREAD = 0.04  # prior standard deviation of an upward drift, in gains per knee time: "slow"
 TOTAL_DRIFT_SPREAD = 0.3  # the same for all of the drift seen so far: the fast component must dominate
+MAX_BLOCKS = 64
+ONSET_LEVEL = 0.05
+MISFIT = 0.01  # no shape is exact: part of the gain, added to the noise
+OUTLIER = 2.5
 SEEN = 0.05  # part of its rise that a template must make within the data to be judged by them
 
 Z_KNEE = np.array([-np.log1p(-KNEE) if xi == 0 else ((1 - KNEE) ** -xi - 1) / xi for xi in TAIL_INDICES])
@@ -104,3 +107,16 @@ class KneePosterior:
         """Probability that at `step` 85 % of the fast gain is made, or 85 % of the time to the knee gone (a corner has no tail)."""
         enough = (self._rises(np.array([step]))[..., 0] >= TOLERATED_GAIN) | (step / self.knees >= TOLERATED_GAIN)
         return float(self.posterior[enough].sum())
+
+
+def fit_shapes(time: Array, consensus: Array) -> KneePosterior:
+    """Posterior of a consensus curve, `(n,)` times > 0 and values of gain about 1, from the base of its rise on."""
+    centres, blocks = block_medians(time, consensus[None], MAX_BLOCKS)
+    values = blocks[0]
+    smooth = running_median(values, max(1, round(SMOOTHING * len(values))))
+    low = np.flatnonzero(smooth <= ONSET_LEVEL * smooth.max())
+    onset = float(centres[low[-1]]) if low.size and low[-1] > 0 else 0.0
+    noise = np.sqrt(local_noise(centres, values) ** 2 + MISFIT**2)
+    middle = running_median(values, 2)
+    clipped = middle + np.clip(values - middle, -OUTLIER * noise, OUTLIER * noise)
+    return KneePosterior(centres, clipped, noise, onset, float(time[-1]))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+SMOOTHING = 0.04
 INFORMATIVE_GAIN = 4.0
 ARRIVED = 0.05
 DEEP = 0.3

@@ -61,7 +61,9 @@ class LinearSRCLI(LightningCLI):
         """Do not let hyper-parameters saved in a checkpoint overrule the command line."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Write checkpoints atomically, whatever other plugins the experiment asks for."""
+        """Write checkpoints atomically, whatever other plugins the experiment asks for; log nothing but training to its logs."""
+        if self.subcommand not in (None, "fit"):
+            kwargs["logger"] = False
         plugins = self._get(self.config_init, "trainer")["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)

@@ -138,6 +138,12 @@ def test_two_ranks_train_like_one(unbroken, photographs, tmp_path):
         torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=2e-4)
 
 
+def test_evaluation_leaves_the_logs_of_the_run_alone(unbroken, photographs):
+    before = {path: path.read_bytes() for path in unbroken.iterdir() if path.is_file()}
+    assert main(arguments("validate", unbroken, photographs, "--ckpt_path", "last")) == 0
+    assert {path: path.read_bytes() for path in unbroken.iterdir() if path.is_file()} == before
+
+
 def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsys):
     checkpoint = str(unbroken / "checkpoints" / "last.ckpt")
     for verb, metric in (("validate", "val/psnr_y"), ("test", "test/psnr_y"), ("predict", "")):

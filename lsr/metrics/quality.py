@@ -78,7 +78,7 @@ class Quality:
             images = tuple(image.float() for image in images)
         try:
             return self._metrics[name].to(sr.device)(*images).reshape(()).float()
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             # NIQE inverts a covariance, and an image without texture has none.
             return torch.full((), torch.nan, device=sr.device)
 
@@ -87,10 +87,12 @@ def _create(name: str, parameters: Path | None) -> Any:
     import pyiqa  # seconds, and only validation needs it
 
     card = CARDS[name]
-    own = {} if parameters is None else {"pretrained_model_path": str(parameters)}
+    arguments = dict(card.arguments)
+    if parameters is not None:
+        arguments["pretrained_model_path"] = str(parameters)
     try:
         # pyiqa picks a GPU by itself; the images decide instead.
-        metric = pyiqa.create_metric(card.pyiqa_name, device=torch.device("cpu"), **card.arguments, **own)
+        metric = pyiqa.create_metric(card.pyiqa_name, device=torch.device("cpu"), **arguments)
         if parameters is not None and (metric.net.mu_pris_param.shape, metric.net.cov_pris_param.shape) != ((36,), (36, 36)):
             raise ValueError("not a model of 36 features")
     except Exception as error:  # a damaged file can fail in any way

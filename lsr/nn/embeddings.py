@@ -54,9 +54,10 @@ class LRStem(nn.Module):
     Args:
         reduction: LR pixels per latent position and axis; a power of two.
         width: Output channels.
+        gain: Initial scale of the features relative to that of the LR image.
     """
 
-    def __init__(self, reduction: int, width: int) -> None:
+    def __init__(self, reduction: int, width: int, gain: float = 1.0) -> None:
         super().__init__()
         if reduction < 1 or reduction & (reduction - 1):
             raise ValueError(f"the latent grid must be coarser than the LR image by a power of two, not {reduction}")
@@ -68,6 +69,13 @@ class LRStem(nn.Module):
             convolutions += [nn.SiLU()] if i else []
             convolutions += [nn.Conv2d(channels[i], channels[i + 1], 3, stride=2 if i >= layers - strides else 1, padding=1)]
         self.convolutions = nn.Sequential(*convolutions)
+        for module in convolutions:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.convolutions[-1].weight *= gain  # pyright: ignore[reportOperatorIssue]
 
     def forward(self, lr: Tensor) -> Tensor:
         """Map LR (B, 3, h, w) in [-1, 1], sides multiples of `reduction`, to (B, width, h / reduction, w / reduction)."""
