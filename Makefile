@@ -10,13 +10,12 @@ DEVICES ?= auto
 NODES ?= 1
 ARGS ?=
 RUNS := runs
-PHOTO ?=
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 demo tensorboard test lint clean
+.PHONY: help setup stage1 demo tensorboard test lint bench bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,9 +33,10 @@ stage1: $(READY) ## Train stage 1, or continue it where it stopped
 
 demo: $(READY) ## Train on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny
-	$(LSR) upscale "$${PHOTO:-$$($(VENV)/bin/python -m datamodules.bundled_photographs test)}" \
+	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage1/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
+	@echo "knee:        $(RUNS)/tiny/stage1/knee (knee.png, knee.json, seed.safetensors)"
 	@echo "curves:      $(RUNS)/tiny/stage1 (make tensorboard) and $(RUNS)/tiny/stage1/metrics.csv"
 	@echo "checkpoints: $(RUNS)/tiny/stage1/checkpoints"
 
@@ -45,6 +45,12 @@ tensorboard: $(READY) ## Show the curves of all runs in a browser
 
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+bench: $(READY) ## Measure what knee detection and the divergence guard cost
+	$(VENV)/bin/python -m callbacks.bench
+
+bench-degradation: $(READY) ## Measure the degradations against the published pipeline
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.degradations.bench $(ARGS)
 
 lint: $(READY) ## Check style, docstrings and types
 	$(VENV)/bin/ruff check .

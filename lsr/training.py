@@ -13,8 +13,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
-from lsr.exit_codes import DIVERGED, DONE
 from lsr.divergence import DivergenceError
+from lsr.exit_codes import DIVERGED, DONE
 from lsr.module import LinearSRModule
 
 

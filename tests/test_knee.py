@@ -145,6 +145,8 @@ def test_a_reloaded_state_gives_the_same_verdicts_from_every_point() -> None:
         state = json.loads(json.dumps(detector.state_dict(), allow_nan=False))
         detector = KneeDetector(metrics=dict.fromkeys(EXAMPLE, "max"))
         detector.load_state_dict(state)
+        with pytest.raises(ValueError, match="increase"):
+            detector.update(int(step), {})
 
 
 def test_a_verdict_is_plain_frozen_json() -> None:
