@@ -32,8 +32,8 @@ stage1: $(READY) ## Train stage 1, or continue it where it stopped
 	$(LSR) fit --config $(call config,stage1) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
 demo: $(READY) ## Train on the bundled photographs, upscale one the model has not seen
-	$(MAKE) stage1 EXP=tiny
-	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -m datamodules.bundled_photographs test))" \
+	$(MAKE) stage1 EXP=tiny DEVICES=1
+	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage1/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
 	@echo "knee:        $(RUNS)/tiny/stage1/knee (knee.png, knee.json, seed.safetensors)"

@@ -4,7 +4,8 @@ from callbacks.divergence_guard import DivergenceGuard
 from callbacks.ema import EMA
 from callbacks.image_grid import ImageGrid
 from callbacks.knee_point import KneePointCallback
+from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.prediction_writer import PredictionWriter
 from callbacks.progress import TrainingProgress
 
-__all__ = ["EMA", "DivergenceGuard", "ImageGrid", "KneePointCallback", "PredictionWriter", "TrainingProgress"]
+__all__ = ["EMA", "DivergenceGuard", "ImageGrid", "KneePointCallback", "LastCheckpoint", "PredictionWriter", "TrainingProgress"]

@@ -67,7 +67,7 @@ class DivergenceGuard(L.Callback):
         self._loss = loss.detach()
 
     def on_gradient_norm(self, trainer: L.Trainer, pl_module: L.LightningModule, norm: Tensor) -> None:
-        """Judge the total norm, the same on all ranks; called by the module after clipping, before the step."""
+        """Judge the total norm, the same on all ranks; called by the module before clipping and the step."""
         value = float(norm)
         loss = float("nan") if self._loss is None else float(self._loss)
         self._recent.append({"step": trainer.global_step, "batch": self._batch_idx, "loss": loss, "grad_norm": value})
@@ -117,6 +117,9 @@ class DivergenceGuard(L.Callback):
             "recent": list(self._recent),
         }
         if trainer.is_global_zero:
-            write_report(folder / "divergence.json", report)
+            try:
+                write_report(folder / "divergence.json", report)
+            except OSError as error:  # a full disk must not keep this rank from stopping with the others
+                log.error("%s cannot be written: %s", folder / "divergence.json", error)
         trainer.strategy.barrier("divergence")
         raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {folder / 'divergence.json'}")

@@ -33,7 +33,6 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
 
     State is part of every checkpoint, also of those written in the same validation: the callback moves itself before any other
     `Checkpoint` callback. So a resumed run has the same history of verdicts, and publishes what a killed one did not.
-    `ckpt_path="best"` is the published seed.
 
     Args:
         metrics: Watched metrics and their directions, "max" or "min".
@@ -191,7 +190,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         if trainer.is_global_zero:
             try:
                 work(*arguments)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # whatever it is, the others must learn of it
                 failure = str(error)
         failure = trainer.strategy.broadcast(failure, src=0)
         if failure is not None:

@@ -78,6 +78,9 @@ class RealESRGANDataModule(L.LightningDataModule):
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
             source = ImageSource(self.entries[split], self.val_crop_size, self.cache_gib)
+            ranks = self.trainer.world_size if self.trainer else 1
+            if len(source) < ranks:  # on every rank alike: one without a pair would leave the others waiting
+                raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(source)}")
             self._fixed[split] = FixedPairs(source, self.degradation, self.val_crop_size, self.seed)
 
     def photographs(self) -> Iterator[np.ndarray]:
@@ -89,8 +92,12 @@ class RealESRGANDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Say how far the stream has been used, in samples over all ranks."""
         assert self.trainer is not None
+        return {"samples_seen": self._position()}
+
+    def _position(self) -> int:
+        assert self.trainer is not None
         batches = self._batches_done() - self._batches_before
-        return {"samples_seen": self._samples_seen + batches * self.batch_size * self.trainer.world_size}
+        return self._samples_seen + batches * self.batch_size * self.trainer.world_size
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the stream behind the samples that the run has seen."""
@@ -101,7 +108,7 @@ class RealESRGANDataModule(L.LightningDataModule):
         assert self.trainer is not None and self._training is not None
         self._batches_before = self._batches_done()
         sampler = StreamBatchSampler(
-            len(self._training.source), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size, self._samples_seen
+            len(self._training.source), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size, self._position
         )
         return DataLoader(
             self._training,

@@ -1,6 +1,6 @@
 """The order of training samples: one endless stream that is the same for any number of ranks and workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -27,17 +27,19 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: Seed of the order.
         rank: This rank.
         world_size: Number of ranks.
-        start: Position of the stream to begin at.
+        start: Tells the position to begin at, each time that iteration begins.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
+    def __init__(
+        self, length: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, start: Callable[[], int] = lambda: 0
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.world_size, self.start = rank, world_size, start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        position = self.start + self.rank * self.batch_size
+        position = self.start() + self.rank * self.batch_size
         while True:
             yield [self._sample(n) for n in range(position, position + self.batch_size)]
             position += self.world_size * self.batch_size

@@ -81,12 +81,14 @@ def load_denoiser(path: Path) -> tuple[Denoiser, float]:
     Raises:
         ValueError: If there is no such file or it holds no LinearSR model.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a model file, such as {path / 'checkpoints' / 'last.ckpt'}")
     if not path.is_file():
         raise ValueError(f"{path}: no such model file")
     try:
         weights, config = _read(path)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
-        raise ValueError(f"{path}: not a LinearSR model ({type(error).__name__})") from error
+        raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
     shift = config.pop("shift")
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:

@@ -90,7 +90,11 @@ class Upscaler:
         tokens = -(-height * self.scale // self.denoiser.space.factor) * -(-width * self.scale // self.denoiser.space.factor)
         channels = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * self.denoiser.space.channels
         need = 4 * tokens * channels
-        have = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else psutil.virtual_memory().available
+        if self.device.type == "cuda":
+            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            have = torch.cuda.mem_get_info(self.device)[0] + kept
+        else:
+            have = psutil.virtual_memory().available
         if need > have:
             raise MemoryError(f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free")
 

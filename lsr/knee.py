@@ -227,7 +227,7 @@ class KneeDetector:
         consensus = np.median(np.array(normalised), axis=0)
         smoothed = running_median(consensus, half)
         base = draw_up(smoothed)[0]
-        arrival, top, gain = plateau_arrival(consensus[base:], smoothed[base:], half)
+        arrival, top, gain = plateau_arrival(time[base:], consensus[base:], smoothed[base:], half)
         arrival += base
         level = float(np.median(consensus[-(2 * half + 1) :]))
         kept = time[np.searchsorted(steps, self._candidates)]

@@ -85,10 +85,11 @@ def local_noise(steps: Array, values: Array) -> Array:
     return np.sqrt((standard_deviation(residual) ** 2 + nearby**2) / 2)
 
 
-def plateau_arrival(values: Array, smooth: Array, half: int) -> tuple[int, float, float]:
+def plateau_arrival(steps: Array, values: Array, smooth: Array, half: int) -> tuple[int, float, float]:
     """Where a rise has arrived on its plateau.
 
     Args:
+        steps: `(n,)` increasing steps.
         values: `(n,)` the curve from the base of its rise on.
         smooth: `(n,)` its running median.
         half: half width of the smoothing window.
@@ -99,7 +100,7 @@ def plateau_arrival(values: Array, smooth: Array, half: int) -> tuple[int, float
         a maximum of noisy values.
     """
     window = 2 * half + 1
-    error = 1.25 * standard_deviation(values - smooth) / np.sqrt(window)
+    error = 1.25 * standard_deviation(neighbour_residual(steps, values)) / np.sqrt(window)
     padded = np.concatenate([np.full(window - 1, np.nan), values])
     top = float(masked_median(np.lib.stride_tricks.sliding_window_view(padded, window)).max() - 0.7 * error)
     gain = top - float(smooth[0])

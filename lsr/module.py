@@ -97,10 +97,23 @@ class LinearSRModule(L.LightningModule):
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
         if self.niqe_parameters == "fit":
             parameters = Path(self.trainer.default_root_dir) / "niqe.mat"
-            if self.trainer.is_global_zero and not parameters.is_file():
-                fit_niqe(self.trainer.datamodule.photographs(), parameters)  # pyright: ignore[reportAttributeAccessIssue]
-            self.trainer.strategy.barrier("niqe")
+            if not parameters.is_file():
+                if stage != "fit":
+                    raise ValueError(f"{parameters} is missing: it is made by training, or name another file in model.niqe_parameters")
+                self._fit_niqe(parameters)
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
+
+    def _fit_niqe(self, path: Path) -> None:
+        failure: str | None = None
+        if self.trainer.is_global_zero:
+            try:
+                fit_niqe(self.trainer.datamodule.photographs(), path)  # pyright: ignore[reportAttributeAccessIssue]
+            except (ValueError, OSError) as error:
+                failure = str(error)
+        # All ranks learn how it ended, so that none waits alone.
+        failure = self.trainer.strategy.broadcast(failure, src=0)
+        if failure is not None:
+            raise ValueError(failure)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""
@@ -112,16 +125,18 @@ class LinearSRModule(L.LightningModule):
     ) -> None:
         """Clip by the total norm and log the norm before clipping: one pass over the gradients for both.
 
-        Then tells the norm to every callback with a hook `on_gradient_norm(trainer, module, norm)`: the last moment before the
-        optimiser steps, for which Lightning has no hook.
+        In between, while the gradients are still as they came, tells the norm to every callback with a hook
+        `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
         self.log("train/grad_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
         self._log_step(self.global_step + 1)
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
+        if gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
@@ -186,7 +201,7 @@ class LinearSRModule(L.LightningModule):
 
     def _log_step(self, step: int) -> None:
         # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
-        self.log("step", float(step), batch_size=1)
+        self.log("step", float(step), batch_size=1, reduce_fx="max")
 
     def _loss_over_time(self, batch: dict[str, Any]) -> Tensor:
         condition = self.denoiser.condition(batch["lr"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentError, set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lsr.atomic import atomic_path
@@ -68,6 +69,18 @@ class LinearSRCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
+    def _needs_checkpoint(self) -> None:
+        """Refuse to score weights that were never trained."""
+        checkpoint = self.config[str(self.subcommand)]["ckpt_path"]
+        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if checkpoint is None:
+            raise ValueError(f"{self.subcommand} needs a checkpoint: --ckpt_path last or --ckpt_path FILE")
+        path = last if checkpoint == "last" else Path(checkpoint)
+        if not path.is_file():
+            raise ValueError(f"{path}: no such checkpoint")
+
+    before_validate = before_test = before_predict = _needs_checkpoint
+
     def before_fit(self) -> None:
         """Refuse to start a second run in the folder of the first."""
         folder = Path(self.trainer.default_root_dir)
@@ -83,6 +96,7 @@ def _quieten() -> None:
     for message in (
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
+        ".*there is no last checkpoint available.*",  # `make stage1` always asks to continue
         ".*does not have many workers.*",
         ".*the same hyperparameters.*",
         "LightningCLI's args parameter is intended to run from within Python.*",
@@ -100,4 +114,10 @@ def main(arguments: Sequence[str]) -> int:
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
+    except (MisconfigurationException, OSError) as error:
+        raise ValueError(str(error)) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise ValueError("the checkpoint belongs to a model of another configuration") from error
     return DONE

@@ -16,7 +16,7 @@ def _parser() -> argparse.ArgumentParser:
         "EXIF orientation and ICC profiles are kept. Exit code 1: some inputs failed, each is named, the rest is done.",
     )
     parser.add_argument("src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders searched recursively")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; a.jpg becomes a.png")
     parser.add_argument("--model", required=True, type=Path, metavar="FILE", help=".safetensors, or a checkpoint of a run")
     parser.add_argument("--scale", type=int, default=4, help="must be the model's scale (default 4)")
     parser.add_argument("--steps", type=int, default=1, help="sampling steps: 1 is the most faithful, more add texture (default 1)")
@@ -30,13 +30,13 @@ def collect(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     A name that two inputs of one folder share (`a.jpg`, `a.png`) keeps its suffix: `a.jpg.png`.
 
     Raises:
-        ValueError: If a folder holds no image, or a result would replace its input or another result.
+        ValueError: If a folder holds no image, or a result would lie beside its original or replace another result.
     """
     from lsr.images import find_images
 
     inputs: list[tuple[Path, Path]] = []
     for source in sources:
-        found = find_images(source) if source.is_dir() else [source]
+        found = [path for path in find_images(source) if out.resolve() not in path.resolve().parents] if source.is_dir() else [source]
         if not found:
             raise ValueError(f"{source}: no images in this folder")
         inputs += [(path, out / (path.relative_to(source) if source.is_dir() else path.name)) for path in found]
@@ -50,8 +50,8 @@ def collect(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     for path, target in pairs:
         if target in by_target:
             raise ValueError(f"{by_target[target]} and {path} would both be written to {target}")
-        if target.resolve() == path.resolve():
-            raise ValueError(f"{path} would be overwritten by its result: choose another --out")
+        if target.resolve().parent == path.resolve().parent:
+            raise ValueError(f"the result of {path} would lie among the originals: choose another --out")
         by_target[target] = path
     return pairs
 
@@ -59,10 +59,13 @@ def collect(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is not a folder")
     pairs = collect(options.src, options.out)
 
     from rich.console import Console
     from rich.progress import Progress
+    from torch import OutOfMemoryError
 
     from lsr.images import UnreadableImage, read_photograph, write_png
     from lsr.inference import Upscaler
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         for source, target in progress.track(pairs, description="upscaling"):
             try:
                 write_png(target, upscaler.upscale(read_photograph(source)))
-            except (UnreadableImage, MemoryError, OSError) as error:
+            except (UnreadableImage, MemoryError, OutOfMemoryError, OSError) as error:
                 failed += 1
                 message = str(error) if isinstance(error, UnreadableImage) else f"{source}: {error}"
                 progress.console.print(f"failed: {message}", markup=False, highlight=False, soft_wrap=True)

@@ -129,6 +129,11 @@ def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_p
     assert (tmp_path / "config-1.yaml").is_file() and (tmp_path / "config.yaml").is_file()
 
 
+def test_the_steps_after_the_last_validation_are_kept(photographs, tmp_path):
+    assert main(arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 4})) == 0
+    assert last(tmp_path)["global_step"] == 4
+
+
 def test_two_ranks_train_like_one(unbroken, photographs, tmp_path):
     """Two processes with half the batch each see the same samples: the same weights up to the order of summation."""
     half = {"trainer.max_steps": 12, "data.init_args.batch_size": 1, "trainer.devices": 2, "trainer.strategy": "ddp"}
@@ -182,6 +187,11 @@ def bad_commands(folder, photographs, unbroken):
     yield "a broken checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)), "text.ckpt"
     yield "a missing file", ["fit", "--config", str(folder / "no.yaml")], "no.yaml"
     yield "no experiment", ["fit"], "data"
+    evaluate = arguments("test", folder / "typo", photographs)
+    yield "a test without a checkpoint", evaluate, "needs a checkpoint"
+    yield "a test of a run that is not there", [*evaluate, "--ckpt_path", "last"], "last.ckpt: no such checkpoint"
+    other = arguments("fit", unbroken, photographs, "--ckpt_path", "last", **{"model.denoiser.width": 64})
+    yield "a checkpoint of another model", other, "another configuration"
     yield "a second run in the folder of the first", arguments("fit", unbroken, photographs), "already holds a run"
 
 

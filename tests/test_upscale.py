@@ -91,7 +91,7 @@ def test_a_name_that_two_inputs_share_stays_apart(model, inbox, tmp_path):
 def test_an_input_is_never_overwritten(model, inbox, capsys):
     before = (inbox / "rgba.png").read_bytes()
     assert main(["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]) == 2
-    assert "would be overwritten" in capsys.readouterr().err and (inbox / "rgba.png").read_bytes() == before
+    assert "would lie among the originals" in capsys.readouterr().err and (inbox / "rgba.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,19 @@ def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, mess
     command = ["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model)]
     assert main(command + options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(model, inbox, tmp_path, capsys):
+    assert main(["upscale", str(inbox), "--out", str(model), "--model", str(model)]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(tmp_path)]) == 2
+    assert "is a folder: name a model file" in capsys.readouterr().err
+
+
+def test_results_below_the_source_are_not_upscaled_again(model, inbox, capsys):
+    for _ in range(2):
+        assert main(["upscale", str(inbox), "--out", str(inbox / "up"), "--model", str(model)]) == 0
+        assert "7 of 7" in capsys.readouterr().out
 
 
 def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):

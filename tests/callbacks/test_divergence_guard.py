@@ -98,6 +98,17 @@ def test_skip_drops_the_steps_of_a_spike_but_not_for_ever(tmp_path, loader):
     assert same == [False, False, True, True, True, False, True]
 
 
+def test_the_report_names_the_gradients_that_were_bad_and_no_others(tmp_path, loader):
+    class OneBadGradient(Module):
+        def on_after_backward(self):
+            if self.global_step == 2:
+                self.denoiser.net.out.bias.grad[0] = math.nan
+
+    with pytest.raises(DivergenceError, match="diverged at step 2"):
+        fit(tmp_path, OneBadGradient(), loader, DivergenceGuard())
+    assert json.loads((tmp_path / "divergence.json").read_text())["non_finite_gradients"] == ["denoiser.net.out.bias"]
+
+
 def test_warn_only_warns_and_stop_ends_the_run(tmp_path, loader, caplog):
     module = Module({2: 1e9})
     fit(tmp_path, module, loader, guard_after(100, threshold=30))

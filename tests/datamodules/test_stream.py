@@ -28,8 +28,8 @@ def test_ranks_share_the_stream_of_one():
 
 def test_the_stream_continues_where_it_was_left_also_on_other_ranks():
     whole = samples(12)
-    assert samples(7, start=20) == whole[20:]
-    assert samples(3, start=24, batch_size=4, rank=1, world_size=2) == whole[28:32] + whole[36:40] + whole[44:48]
+    assert samples(7, start=lambda: 20) == whole[20:]
+    assert samples(3, start=lambda: 24, batch_size=4, rank=1, world_size=2) == whole[28:32] + whole[36:40] + whole[44:48]
 
 
 def test_the_seed_decides_the_order():
