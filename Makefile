@@ -36,7 +36,8 @@ demo: $(READY) ## Train on the bundled photographs, upscale one the model has no
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage1/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
-	@echo "knee:        $(RUNS)/tiny/stage1/knee (knee.png, knee.json, seed.safetensors)"
+	@test -d $(RUNS)/tiny/stage1/knee && echo "knee:        $(RUNS)/tiny/stage1/knee (knee.png, knee.json, seed.safetensors)" \
+	    || echo "knee:        none confirmed yet; lsr knee $(RUNS)/tiny/stage1 tells why"
 	@echo "curves:      $(RUNS)/tiny/stage1 (make tensorboard) and $(RUNS)/tiny/stage1/metrics.csv"
 	@echo "checkpoints: $(RUNS)/tiny/stage1/checkpoints"
 
