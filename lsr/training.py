@@ -1,6 +1,7 @@
 """`lsr fit|validate|test|predict`: a thin LightningCLI. What is composed stands in the experiment file alone."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lsr.atomic import atomic_path
@@ -82,7 +85,11 @@ class LinearSRCLI(LightningCLI):
     before_validate = before_test = before_predict = _needs_checkpoint
 
     def before_fit(self) -> None:
-        """Refuse to start a second run in the folder of the first."""
+        """Refuse to start a second run in the folder of the first; on a CPU leave cores to the data workers."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            workers = getattr(self.datamodule, "num_workers", 0)
+            # Threads that wait for a core which a worker has are slower than no such threads.
+            torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
         folder = Path(self.trainer.default_root_dir)
         if self.config["fit"]["ckpt_path"] is None and (folder / "checkpoints" / "last.ckpt").exists():
             raise ValueError(
