@@ -48,7 +48,7 @@ test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 bench: $(READY) ## Measure what knee detection and the divergence guard cost
-	$(VENV)/bin/python -m callbacks.bench
+	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 
 bench-degradation: $(READY) ## Measure the degradations against the published pipeline
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.degradations.bench $(ARGS)

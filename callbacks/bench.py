@@ -70,6 +70,7 @@ def main(config: str) -> int:
         options = {"max_steps": 120, "val_check_interval": 10, "num_sanity_val_steps": 0, "default_root_dir": Path(folder)}
         arguments = [part for name, value in options.items() for part in (f"--trainer.{name}", str(value))]
         cli = LinearSRCLI(["--config", config, *arguments], run=False)
+        cli.leave_cores_to_workers()
         stopwatch = Stopwatch()
         for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(callback, KneePointCallback):

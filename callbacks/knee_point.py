@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_board import KneeBoard
 from lsr.checkpoint import save_denoiser
+from lsr.distributed import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee_history import Validation
 from lsr.knee_plot import draw_knee, save_png
@@ -89,7 +90,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
-        self.verdict = None if verdict is None else KneeVerdict(**verdict | {"candidates": tuple(verdict["candidates"])})
+        self.verdict = None if verdict is None else KneeVerdict.from_plain(verdict)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Move before the callbacks that write checkpoints, so that they hold the state after this validation."""
@@ -125,7 +126,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         self._board.show(trainer, self.history, self.verdict, self.detector.metrics)
         if self.verdict.diverged:
             self._abort(trainer, pl_module, f"validation: {self.verdict.reason}")
-        self._together(trainer, self._keep_candidates, trainer)
+        on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
         if self.verdict.confirmed_at_step == validation.step:
             self._publish(trainer)
             log.info("knee at step %d, confirmed at step %d", self.verdict.knee_step, validation.step)
@@ -166,7 +167,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         self._judged = None
 
     def _publish(self, trainer: L.Trainer) -> None:
-        self._together(trainer, self._publish_here, trainer)
+        on_rank_zero(trainer.strategy, lambda: self._publish_here(trainer))
         self.best_model_path = str(self._folder(trainer) / SEED)
 
     def _publish_here(self, trainer: L.Trainer) -> None:
@@ -183,18 +184,6 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         }
         figure = draw_knee(self.history, verdict, self.detector.metrics)
         publish(self._folder(trainer), self._candidate(trainer, verdict.knee_step), manifest, lambda path: save_png(figure, path))
-
-    def _together(self, trainer: L.Trainer, work: Any, *arguments: Any) -> None:
-        """Do file work on rank 0 while the others wait; if it fails it fails on all of them, and nobody waits alone."""
-        failure: str | None = None
-        if trainer.is_global_zero:
-            try:
-                work(*arguments)
-            except Exception as error:  # whatever it is, the others must learn of it
-                failure = str(error)
-        failure = trainer.strategy.broadcast(failure, src=0)
-        if failure is not None:
-            raise ValueError(failure)
 
     @staticmethod
     def _folder(trainer: L.Trainer) -> Path:

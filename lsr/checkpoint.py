@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import safe_open
@@ -32,14 +33,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Read plain values and tensors, nothing that could run code.
+        """Read plain values and tensors, nothing that could run code; weights as `save_denoiser` writes them will do for evaluation.
 
         Raises:
             ValueError: If the file is missing or no such checkpoint.
         """
-        if not Path(path).is_file():
+        path = Path(path)
+        if not path.is_file():
             raise ValueError(f"{path}: no such checkpoint")
         try:
+            if path.suffix == ".safetensors":
+                weights, config = _read(path)
+                state = {_PREFIX + key: value for key, value in weights.items()}
+                return {"state_dict": state, MODEL_CONFIG: config, "pytorch-lightning_version": lightning.__version__}
             return torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:  # pickle, zip and torch each have their own kinds
             raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error

@@ -23,8 +23,8 @@ def _help() -> str:
     lines = "\n".join(f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items())
     return (
         f"usage: lsr VERB ...\n\nLinear-attention diffusion for photorealistic image super-resolution.\n\n{lines}\n\n"
-        "`lsr VERB --help` tells the options of a verb. Exit codes: 0 done, 1 some inputs failed, 2 bad usage or unusable\n"
-        "input, 3 training diverged. LSR_DEBUG=1 shows the traceback behind a one-line error.\n"
+        "`lsr VERB --help` tells the options of a verb, `lsr --version` the version. Exit codes: 0 done, 1 some\n"
+        "inputs failed, 2 bad usage or unusable input, 3 training diverged. LSR_DEBUG=1 shows the traceback behind a one-line error.\n"
     )
 
 

@@ -50,6 +50,11 @@ class KneeVerdict:
     diverged: bool
     reason: str
 
+    @classmethod
+    def from_plain(cls, fields: Mapping[str, Any]) -> KneeVerdict:
+        """Make the verdict again from `dataclasses.asdict`, also from one that went through JSON."""
+        return cls(**{**fields, "candidates": tuple(fields["candidates"])})
+
 
 class KneeDetector:
     """Find the knee of a set of validation metrics while the run goes on.
@@ -188,7 +193,7 @@ class KneeDetector:
         self._silent = state["silent"]
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
-        self._confirmed = None if confirmed is None else KneeVerdict(**{**confirmed, "candidates": tuple(confirmed["candidates"])})
+        self._confirmed = None if confirmed is None else KneeVerdict.from_plain(confirmed)
 
     def _verdict(self, step: int, reason: str, **known: Any) -> KneeVerdict:
         """A verdict; what is not given is unknown."""

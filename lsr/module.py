@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
+from lsr.distributed import on_rank_zero
 from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps
 from lsr.metrics.niqe_fit import fit_niqe
@@ -100,20 +101,9 @@ class LinearSRModule(L.LightningModule):
             if not parameters.is_file():
                 if stage != "fit":
                     raise ValueError(f"{parameters} is missing: it is made by training, or name another file in model.niqe_parameters")
-                self._fit_niqe(parameters)
+                photographs = self.trainer.datamodule.photographs  # pyright: ignore[reportAttributeAccessIssue]
+                on_rank_zero(self.trainer.strategy, lambda: fit_niqe(photographs(), parameters))
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
-
-    def _fit_niqe(self, path: Path) -> None:
-        failure: str | None = None
-        if self.trainer.is_global_zero:
-            try:
-                fit_niqe(self.trainer.datamodule.photographs(), path)  # pyright: ignore[reportAttributeAccessIssue]
-            except (ValueError, OSError) as error:
-                failure = str(error)
-        # All ranks learn how it ended, so that none waits alone.
-        failure = self.trainer.strategy.broadcast(failure, src=0)
-        if failure is not None:
-            raise ValueError(failure)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""

@@ -19,6 +19,7 @@ from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
+from lsr.knee_seed import SEED
 from lsr.module import LinearSRModule
 
 
@@ -73,28 +74,36 @@ class LinearSRCLI(LightningCLI):
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
     def _needs_checkpoint(self) -> None:
-        """Refuse to score weights that were never trained."""
-        checkpoint = self.config[str(self.subcommand)]["ckpt_path"]
-        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if checkpoint is None:
-            raise ValueError(f"{self.subcommand} needs a checkpoint: --ckpt_path last or --ckpt_path FILE")
-        path = last if checkpoint == "last" else Path(checkpoint)
+        """Refuse to score weights that were never trained; "best" is the published knee, known before any callback is asked."""
+        chosen = self.config_init[str(self.subcommand)]
+        if chosen["ckpt_path"] is None:
+            raise ValueError(f"{self.subcommand} needs a checkpoint: --ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE")
+        folder = Path(self.trainer.default_root_dir)
+        named = {"last": folder / "checkpoints" / "last.ckpt", "best": folder / "knee" / SEED}
+        path = named.get(chosen["ckpt_path"], Path(chosen["ckpt_path"]))
         if not path.is_file():
             raise ValueError(f"{path}: no such checkpoint")
+        chosen["ckpt_path"] = str(path)
 
     before_validate = before_test = before_predict = _needs_checkpoint
 
     def before_fit(self) -> None:
-        """Refuse to start a second run in the folder of the first; on a CPU leave cores to the data workers."""
-        if isinstance(self.trainer.accelerator, CPUAccelerator):
-            workers = getattr(self.datamodule, "num_workers", 0)
-            # Threads that wait for a core which a worker has are slower than no such threads.
-            torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
+        """Refuse to start a second run in the folder of the first, and to continue from weights alone."""
+        checkpoint = self.config_init["fit"]["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
-        if self.config["fit"]["ckpt_path"] is None and (folder / "checkpoints" / "last.ckpt").exists():
+        if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():
             raise ValueError(
                 f"{folder} already holds a run: continue it with --ckpt_path last, or choose another folder with --trainer.default_root_dir"
             )
+        if checkpoint == "best" or Path(checkpoint or "").suffix == ".safetensors":
+            raise ValueError(f"--ckpt_path {checkpoint}: holds weights alone; training continues from --ckpt_path last")
+        self.leave_cores_to_workers()
+
+    def leave_cores_to_workers(self) -> None:
+        """On a CPU lower the number of threads: those that wait for a core which a data worker has are slower than no such threads."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            workers = getattr(self.datamodule, "num_workers", 0)
+            torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
 
 
 def _quieten() -> None:
@@ -117,7 +126,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         LinearSRCLI(arguments)
     except ArgumentError as error:
-        raise ValueError(str(error)) from error
+        hint = "" if any(argument.startswith("--config") for argument in arguments) else "; name an experiment with --config FILE"
+        raise ValueError(f"{error}{hint}") from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+from lsr.checkpoint import load_denoiser, save_denoiser
 from lsr.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -155,6 +157,12 @@ def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsy
         assert main(arguments(verb, tmp_path, photographs, "--ckpt_path", checkpoint)) == 0
         assert metric in capsys.readouterr().out
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 4
+    denoiser, shift = load_denoiser(Path(checkpoint))
+    save_denoiser(tmp_path / "knee" / "seed.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": shift})
+    assert main(arguments("test", tmp_path, photographs, "--ckpt_path", checkpoint)) == 0
+    scores = capsys.readouterr().out
+    assert main(arguments("test", tmp_path, photographs, "--ckpt_path", "best")) == 0
+    assert capsys.readouterr().out == scores, "the knee holds the averaged weights, and so are those of a checkpoint judged"
     command = ["upscale", str(photographs), "--model", checkpoint, "--out", str(tmp_path / "up")]
     assert main(command) == 0
     assert Image.open(tmp_path / "up" / "0.png").size == (256, 192)
@@ -186,10 +194,12 @@ def bad_commands(folder, photographs, unbroken):
     yield "a missing checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(folder / "no.ckpt")), "no.ckpt"
     yield "a broken checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)), "text.ckpt"
     yield "a missing file", ["fit", "--config", str(folder / "no.yaml")], "no.yaml"
-    yield "no experiment", ["fit"], "data"
+    yield "no experiment", ["fit"], "name an experiment with --config FILE"
     evaluate = arguments("test", folder / "typo", photographs)
     yield "a test without a checkpoint", evaluate, "needs a checkpoint"
     yield "a test of a run that is not there", [*evaluate, "--ckpt_path", "last"], "last.ckpt: no such checkpoint"
+    yield "a test of a knee that is not there", [*evaluate, "--ckpt_path", "best"], "knee/seed.safetensors: no such checkpoint"
+    yield "training on from a seed", arguments("fit", folder / "r", photographs, "--ckpt_path", "best"), "holds weights alone"
     other = arguments("fit", unbroken, photographs, "--ckpt_path", "last", **{"model.denoiser.width": 64})
     yield "a checkpoint of another model", other, "another configuration"
     yield "a second run in the folder of the first", arguments("fit", unbroken, photographs), "already holds a run"

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny import TINY, SyntheticPairs
 
 from callbacks import EMA, KneePointCallback
+from lsr.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 
@@ -60,6 +61,7 @@ def fit(folder, module, steps=60, ckpt_path=None, callbacks=None, knee=None, **o
         "max_epochs": -1,
         "check_val_every_n_epoch": None,
         "val_check_interval": 1,
+        "plugins": [AtomicCheckpointIO()],
     }
     trainer = L.Trainer(
         default_root_dir=folder,

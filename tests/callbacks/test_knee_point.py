@@ -98,6 +98,9 @@ def test_best_is_the_published_seed(finished):
     folder, module, knee, trainer = finished
     assert knee.best_model_path == str(folder / "knee" / "seed.safetensors")
     assert trainer.checkpoint_callback is knee
+    other = Scripted()
+    trainer.validate(other, loader(), ckpt_path="best", verbose=False)
+    assert torch.equal(other.denoiser.net.out.weight, module.judged[knee.verdict.knee_step])
 
 
 def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path):

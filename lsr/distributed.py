@@ -1,0 +1,26 @@
+"""Work that one rank does for all."""
+
+from collections.abc import Callable
+
+from lightning.pytorch.strategies import Strategy
+
+
+def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
+    """Do `work` on rank 0 while the others wait; if it fails there it fails on every rank, and none waits alone.
+
+    Args:
+        strategy: The trainer's.
+        work: What to do, file work for example.
+
+    Raises:
+        ValueError: On every rank, with what rank 0 had to say.
+    """
+    failure: str | None = None
+    if strategy.is_global_zero:
+        try:
+            work()
+        except Exception as error:  # whatever it is, the others must learn of it
+            failure = str(error) or type(error).__name__
+    failure = strategy.broadcast(failure, src=0)
+    if failure is not None:
+        raise ValueError(failure)
