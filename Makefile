@@ -50,8 +50,9 @@ test: $(READY) ## Run the tests
 bench: $(READY) ## Measure what knee detection and the divergence guard cost
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 
-bench-degradation: $(READY) ## Measure the degradations against the published pipeline
+bench-degradation: $(READY) ## Measure the degradations against the published pipeline, and the loader against training
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.degradations.bench $(ARGS)
+	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m datamodules.bench
 
 lint: $(READY) ## Check style, docstrings and types
 	$(VENV)/bin/ruff check .

@@ -15,7 +15,7 @@ from lsr.images import Photograph, write_png
 
 
 class ImageGrid(L.Callback):
-    """Shows the first validation images as rows LR (nearest) | bicubic | SR | HR, in TensorBoard and as PNG.
+    """Shows the first validation images as rows LR (nearest) | bicubic | SR | HR (where there is one), in TensorBoard and as PNG.
 
     The PNGs are written to `images/step-<step>.png` in the run folder. Every rank samples, rank 0 shows its own share.
 
@@ -25,7 +25,7 @@ class ImageGrid(L.Callback):
 
     def __init__(self, max_images: int = 4) -> None:
         self.max_images = max_images
-        self._rows: list[Tensor] = []
+        self._rows: list[list[Tensor]] = []
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -33,17 +33,25 @@ class ImageGrid(L.Callback):
         """Keep the rows of this batch; the averaged weights are in place here."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        for lr, sr, hr in zip(batch["lr"], outputs, batch["hr"], strict=True):
-            if len(self._rows) < 4 * self.max_images:
-                scale = hr.shape[-1] // lr.shape[-1]
-                nearest = F.interpolate(lr[None], scale_factor=scale)[0]
-                self._rows += [x.float().cpu() for x in (nearest, upsample_bicubic(lr[None], scale)[0], sr, hr)]
+        for i in range(min(len(outputs), self.max_images - len(self._rows))):
+            lr, sr = batch["lr"][i], outputs[i]
+            scale = sr.shape[-1] // lr.shape[-1]
+            row = [
+                F.interpolate(lr[None], scale_factor=scale)[0],
+                upsample_bicubic(lr[None], scale)[0],
+                sr,
+                *batch.get("hr", [])[i : i + 1],
+            ]
+            self._rows.append([image.float().cpu() for image in row])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the grid."""
         if not self._rows:
             return
-        grid = (make_grid(torch.stack(self._rows), nrow=4, padding=4, pad_value=1.0).clamp(-1, 1) + 1) / 2
+        columns, images = len(self._rows[0]), [image for row in self._rows for image in row]
+        height, width = (max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True))
+        images = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0) for image in images]
+        grid = (make_grid(torch.stack(images), nrow=columns, padding=4, pad_value=1.0).clamp(-1, 1) + 1) / 2
         self._rows = []
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

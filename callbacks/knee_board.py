@@ -27,10 +27,10 @@ class KneeBoard:
 
     def open(self, trainer: L.Trainer, metrics: Sequence[str]) -> None:
         """Lay out the curves that belong together."""
-        names = [_short(name) for name in metrics]
         layout = {
             "knee": {
-                "smoothed metrics": ["Multiline", [f"knee/{name}/smoothed" for name in names]],
+                # A chart each: metrics of different units flatten one another.
+                **{_short(name): ["Multiline", [name, f"knee/{_short(name)}/smoothed"]] for name in metrics},
                 "consensus": ["Multiline", ["knee/consensus", "knee/confirmed"]],
                 "candidate": ["Multiline", ["knee/candidate_step"]],
             }

@@ -1,103 +1,111 @@
-"""A list of photographs to draw from, whatever lies in the folders."""
+"""Random access to training photographs, whatever lies in the folders and shards."""
 
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from datamodules.bundled_photographs import bundled_photographs
-from lsr.images import UnreadableImage, find_images, probe, read_rgb8
+from datamodules.file_index import FileIndex, default_cache
+from lsr.images import EncodedImage, UnreadableImage, read_rgb8
+from lsr.shards import ShardIndex
 
 log = logging.getLogger(__name__)
 
-BUNDLED = "bundled:"
+_NAMED = 10  # photographs named in a warning; of the others the number is told
 
 
-def resolve_paths(entries: Sequence[str]) -> list[Path]:
-    """Expand folders (searched recursively), files and `bundled:SPLIT` into image files, in a fixed order.
-
-    Raises:
-        ValueError: If an entry does not exist.
-    """
-    paths: list[Path] = []
-    for entry in entries:
-        if entry.startswith(BUNDLED):
-            paths += bundled_photographs(entry.removeprefix(BUNDLED))
-        elif Path(entry).is_dir():
-            paths += find_images(Path(entry))
-        elif Path(entry).is_file():
-            paths.append(Path(entry))
-        else:
-            raise ValueError(f"{entry}: no such folder or image")
-    return paths
+def _open(entry: str, cache: Path) -> FileIndex | ShardIndex:
+    path = Path(entry)
+    is_shards = path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+    return ShardIndex.open(entry) if is_shards else FileIndex(entry, cache)
 
 
 class ImageSource:
-    """Random access to the readable photographs of some folders.
+    """The readable photographs of some folders and shards, with their tags.
 
-    A file whose header cannot be read, or that is too small, is named in a warning and left out. A file that turns out to be
+    A photograph whose header cannot be read, or that is too small, is named in a warning and left out. One that turns out to be
     damaged later is named once and replaced by the next good one, so that its place in the data stream stays filled the same
     way on every rank.
 
     Args:
-        entries: Folders, files and `bundled:SPLIT`.
+        entries: Folders, files, manifests (`.txt`, one path per line), `bundled:SPLIT`, and folders or patterns of WebDataset
+            shards (`.tar`).
         min_side: Smallest side in pixels that a photograph must have.
         cache_gib: Photographs are decoded here and now, and kept, until they fill this much memory in GiB; worker processes
             share it. The rest is decoded at every use.
+        cache: Folder of remembered file indices; None is `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`.
+
+    Attributes:
+        lengths: Number of photographs of each entry; the photographs of an entry follow one another.
 
     Raises:
-        ValueError: If no photograph is left.
+        ValueError: If an entry does not exist, or no photograph is left.
     """
 
-    def __init__(self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0) -> None:
+    def __init__(self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0, cache: Path | None = None) -> None:
         self._decoded: dict[int, np.ndarray] = {}
         self._damaged: set[int] = set()
-        self.paths: list[Path] = []
-        for path in resolve_paths(entries):
-            try:
-                side = min(probe(path))
-            except UnreadableImage as error:
-                log.warning("left out %s", error)
-                continue
-            if side < min_side:
-                log.warning("left out %s: shorter side %d is below %d pixels", path, side, min_side)
-                continue
-            self.paths.append(path)
+        self._indices = [_open(entry, cache or default_cache()) for entry in entries]
+        chosen = [_large_enough(index, min_side) for index in self._indices]
+        self.lengths = [len(members) for members in chosen]
+        self._places = np.stack([np.repeat(np.arange(len(chosen)), self.lengths), np.concatenate(chosen or [np.arange(0)])], 1)
         room = cache_gib * 2**30
-        for index in range(len(self.paths)):
+        for index in range(len(self)):
             if room <= 0:
                 break
             image = self._read(index)
             if image is not None:
                 self._decoded[index] = image
                 room -= image.nbytes
-        if len(self._damaged) == len(self.paths):
+        if len(self._damaged) == len(self):
             raise ValueError(f"no readable photograph of at least {min_side} pixels a side in {', '.join(entries) or 'an empty list'}")
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._places)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Return photograph `index` as (H, W, 3) uint8.
+    def name(self, index: int) -> str:
+        """Return the path of a photograph, or its shard and member."""
+        index_of, member = self._place(index)
+        return index_of.name(member)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return photograph `index` as (H, W, 3) uint8, and its tags.
 
         Raises:
             ValueError: If every photograph has turned out to be damaged.
         """
-        for candidate in range(index, index + len(self.paths)):
-            candidate %= len(self.paths)
+        for candidate in range(index, index + len(self)):
+            candidate %= len(self)
             image = self._decoded.get(candidate)
             image = self._read(candidate) if image is None else image
             if image is not None:
-                return image
+                index_of, member = self._place(candidate)
+                return image, index_of.tags(member)
         raise ValueError("none of the photographs can be read any more")
+
+    def _place(self, index: int) -> tuple[FileIndex | ShardIndex, int]:
+        entry, member = self._places[index].tolist()
+        return self._indices[entry], member
 
     def _read(self, index: int) -> np.ndarray | None:
         if index in self._damaged:
             return None
+        index_of, member = self._place(index)
         try:
-            return read_rgb8(self.paths[index])
-        except UnreadableImage as error:
+            return read_rgb8(EncodedImage(index_of.name(member), io.BytesIO(index_of.read(member))))
+        except (UnreadableImage, OSError) as error:
             log.warning("replaced by its neighbour: %s", error)
             self._damaged.add(index)
             return None
+
+
+def _large_enough(index: FileIndex | ShardIndex, min_side: int) -> np.ndarray:
+    shorter = index.sides.min(1)
+    small = np.flatnonzero((shorter > 0) & (shorter < min_side))
+    for i in small[:_NAMED]:
+        log.warning("left out %s: shorter side %d is below %d pixels", index.name(i), shorter[i], min_side)
+    if len(small) > _NAMED:
+        log.warning("left out %d more photographs that are too small", len(small) - _NAMED)
+    return np.flatnonzero(shorter >= min_side)

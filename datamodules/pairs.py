@@ -1,20 +1,61 @@
 """Training and validation pairs: a crop of a photograph and its synthetic low-resolution counterpart."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.image_source import ImageSource
-from lsr.degradations import DegradationConfig, draw, pair
+from lsr.degradations import DegradationConfig, DegradationParameters, draw, pair
 
 # Names of the uses of a seed.
 _CROP, _NOISE = 0x63726F70, 0x6E6F697365
-_VALIDATION = 2**62  # a draw that no training reaches
+
+FIXED_DRAW = 2**62
+"""The draw of everything that never changes; no training reaches it."""
 
 
-class _Pairs(Dataset[dict[str, Any]]):
+def random_numbers(seed: int, use: int, draw_index: int, index: int) -> np.random.Generator:
+    """Return the generator that belongs to one use of one draw of one sample."""
+    return np.random.Generator(np.random.Philox(key=[seed, use], counter=[0, 0, draw_index, index]))
+
+
+def noise_seed(seed: int, draw_index: int, index: int) -> int:
+    """Return an integer in [0, 2^31) for the noise and the time that a model adds to a sample."""
+    return int(random_numbers(seed, _NOISE, draw_index, index).integers(2**31))
+
+
+def crop_and_flip(seed: int, draw_index: int, index: int, shape: Sequence[int], size: int) -> tuple[int, int, bool]:
+    """Draw where a square of `size` lies within an image of `shape` (H, W, ...), as (top, left), and whether it is mirrored."""
+    rng = random_numbers(seed, _CROP, draw_index, index)
+    top, left = (int(rng.integers(side - size + 1)) for side in shape[:2])
+    return top, left, bool(rng.random() < 0.5)
+
+
+def spread(length: int, limit: int | None) -> Sequence[int]:
+    """Return `limit` of `length` indices, evenly spread; all of them where there are no more."""
+    return range(length) if limit is None or limit >= length else [i * length // limit for i in range(limit)]
+
+
+def degrade(hr: Tensor, parameters: Sequence[DegradationParameters], config: DegradationConfig) -> tuple[Tensor, Tensor]:
+    """Make pairs on the device of the HR crops.
+
+    Args:
+        hr: (B, 3, H, W) uint8.
+        parameters: One for each crop.
+        config: The law they were drawn from.
+
+    Returns:
+        (B, 3, H, W) and (B, 3, H / scale, W / scale), the target and the LR, float32 in [-1, 1].
+    """
+    target, lr = pair(hr.float() / 255, parameters, config)
+    return target * 2 - 1, lr * 2 - 1
+
+
+class _Crops(Dataset[dict[str, Any]]):
     """Crops of photographs and their degraded counterparts.
 
     Args:
@@ -27,46 +68,71 @@ class _Pairs(Dataset[dict[str, Any]]):
     def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int) -> None:
         self.source, self.config, self.crop_size, self.seed = source, config, crop_size, seed
 
-    def _rng(self, use: int, draw_index: int, index: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=[self.seed, use], counter=[0, 0, draw_index, index]))
+    def _sample(self, crop: np.ndarray, tags: Sequence[str], draw_index: int, index: int) -> tuple[dict[str, Any], DegradationParameters]:
+        sample = {
+            "hr": torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1),
+            "seed": noise_seed(self.seed, draw_index, index),
+            "tags": ", ".join(tags),
+        }
+        return sample, draw(self.config, self.seed, draw_index, index)
 
-    def _make(self, crop: np.ndarray, draw_index: int, index: int) -> dict[str, Any]:
-        """Degrade a crop (H, W, 3) uint8; the result is a function of the arguments and the settings alone.
-
-        Returns:
-            `hr` (3, H, W) and `lr` (3, h, w), both in [-1, 1], and `seed`, an integer in [0, 2^31) for the sample's noise.
-        """
-        image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float() / 255
-        target, lr = pair(image, [draw(self.config, self.seed, draw_index, index)], self.config)
-        return {"hr": target[0] * 2 - 1, "lr": lr[0] * 2 - 1, "seed": int(self._rng(_NOISE, draw_index, index).integers(2**31))}
+    def _pair(self, sample: dict[str, Any], parameters: DegradationParameters) -> dict[str, Any]:
+        target, lr = degrade(sample["hr"][None], [parameters], self.config)
+        return sample | {"hr": target[0], "lr": lr[0]}
 
 
-class TrainingPairs(_Pairs):
-    """Random crops with random degradations, addressed by `(draw, index)`."""
+class TrainingCrops(_Crops):
+    """Random crops with random degradations, addressed by `(draw, index)`: a function of the address and the settings alone.
+
+    A sample has `hr` (3, H, W) and `lr` (3, H / scale, W / scale), float32 in [-1, 1], `seed`, an integer in [0, 2^31), and
+    `tags`, separated by commas. With `deferred` the degradation is left to the device: `hr` is uint8 and `degradation` in place
+    of `lr` holds the parameters as a line of JSON.
+
+    Args:
+        source: The photographs.
+        config: The degradation.
+        crop_size: Side of an HR crop in pixels.
+        seed: Seed of crops, flips, degradations and noise.
+        deferred: Leave the degradation to the device.
+    """
+
+    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int, deferred: bool) -> None:
+        super().__init__(source, config, crop_size, seed)
+        self.deferred = deferred
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         draw_index, index = key
-        image = self.source[index]
-        rng = self._rng(_CROP, draw_index, index)
-        top, left = (int(rng.integers(side - self.crop_size + 1)) for side in image.shape[:2])
+        image, tags = self.source[index]
+        top, left, mirrored = crop_and_flip(self.seed, draw_index, index, image.shape, self.crop_size)
         crop = image[top : top + self.crop_size, left : left + self.crop_size]
-        return self._make(crop[:, ::-1] if rng.random() < 0.5 else crop, draw_index, index)
+        sample, parameters = self._sample(crop[:, ::-1] if mirrored else crop, tags, draw_index, index)
+        return sample | {"degradation": parameters.to_json()} if self.deferred else self._pair(sample, parameters)
 
 
-class FixedPairs(_Pairs):
-    """The centre of every photograph with a degradation that never changes. Pairs are made once and kept."""
+class FixedCrops(_Crops):
+    """The centre of photographs with a degradation that never changes. Pairs are made once, on the CPU, and kept.
 
-    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int) -> None:
+    Args:
+        source: The photographs.
+        config: The degradation.
+        crop_size: Side of an HR crop in pixels.
+        seed: Seed of degradations and noise.
+        max_images: Photographs used at most, evenly spread; None uses all.
+    """
+
+    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int, max_images: int | None) -> None:
         super().__init__(source, config, crop_size, seed)
+        self._members = spread(len(source), max_images)
         self._made: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._members)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        index = self._members[position]
         if index not in self._made:
-            image = self.source[index]
+            image, tags = self.source[index]
             top, left = ((side - self.crop_size) // 2 for side in image.shape[:2])
             crop = image[top : top + self.crop_size, left : left + self.crop_size]
-            self._made[index] = self._make(crop, _VALIDATION, index)
+            self._made[index] = self._pair(*self._sample(crop, tags, FIXED_DRAW, index))
         return self._made[index]

@@ -1,44 +1,46 @@
 """RealESRGANDataModule: photographs in, training pairs with synthetic real-world degradations out."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-import lightning as L
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 
 from datamodules.image_source import ImageSource
-from datamodules.pairs import FixedPairs, TrainingPairs
-from datamodules.stream import StreamBatchSampler
-from lsr.degradations import DegradationConfig
+from datamodules.pairs import FixedCrops, TrainingCrops, degrade
+from datamodules.sample_stream import SampleStreamDataModule
+from lsr.degradations import DegradationConfig, DegradationParameters
 
 
-def _single_threaded(worker_id: int) -> None:
-    # Several OpenMP pools on the same cores spend their time waiting for each other.
-    torch.set_num_threads(1)
-
-
-class RealESRGANDataModule(L.LightningDataModule):
+class RealESRGANDataModule(SampleStreamDataModule):
     """Crops of photographs, degraded as in Real-ESRGAN (arXiv 2107.10833), one degradation per sample.
 
-    The training stream is endless (set `max_steps`) and a function of the seed: the same on any number of ranks and workers,
-    and continued exactly by a resumed run. Validation and test pairs are fixed.
+    A batch has `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale) in [-1, 1], `seed` (B,) and `tags`, a list of B strings.
+    Every sample has parameters of its own, so no pool of past pairs is needed to mix degradations within a batch. Validation and
+    test pairs are fixed, made once on the CPU whatever the device, and kept.
 
     Args:
-        train: Training photographs: folders, files, or `bundled:train`.
+        train: Training photographs: folders, files, manifests, shards or `bundled:train`, see `ImageSource`.
         val: Validation photographs.
         test: Photographs for `lsr test` and `lsr predict`.
+        train_weights: How often each entry of `train` is drawn from, in any unit; None draws every photograph as often.
         degradation: Preset of the degradation, see `lsr.degradations.PRESETS`.
         degradation_changes: Fields of `lsr.degradations.DegradationConfig` that differ from the preset.
+        degrade_on: Where training pairs are made: in the "workers", one by one, or on the "device", a batch at a time; "auto" is
+            the device if it is not the CPU. Both use the same parameters; the fields of noise are those of the kind of device.
         scale: Downscaling factor.
         crop_size: Side of the HR crops in training, in pixels.
         val_crop_size: Side of the HR crops in validation and test, in pixels.
+        max_images: Photographs used in validation at most, evenly spread, and in test; None uses all.
         batch_size: Pairs per device and step.
         val_batch_size: Pairs per device in validation.
         num_workers: Worker processes of the training loader.
         seed: Seed of order, crops, degradations and noise.
         cache_gib: Memory for decoded photographs in GiB.
+        index_cache: Folder of remembered file indices; None is `~/.cache/linearsr`.
+
+    Raises:
+        ValueError: If a setting is out of range.
     """
 
     def __init__(
@@ -46,98 +48,72 @@ class RealESRGANDataModule(L.LightningDataModule):
         train: Sequence[str] = ("bundled:train",),
         val: Sequence[str] = ("bundled:val",),
         test: Sequence[str] = ("bundled:test",),
+        train_weights: Sequence[float] | None = None,
         degradation: str = "realesrgan",
         degradation_changes: dict[str, Any] | None = None,
+        degrade_on: Literal["auto", "workers", "device"] = "auto",
         scale: int = 4,
         crop_size: int = 256,
         val_crop_size: int = 256,
+        max_images: int | None = None,
         batch_size: int = 16,
         val_batch_size: int = 4,
         num_workers: int = 4,
         seed: int = 0,
         cache_gib: float = 1.0,
+        index_cache: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, val_batch_size, num_workers, seed)
         for name, side in (("crop_size", crop_size), ("val_crop_size", val_crop_size)):
             if side % scale:
                 raise ValueError(f"{name} {side} is not a multiple of scale {scale}")
+        if max_images is not None and max_images < 1:
+            raise ValueError(f"max_images must be at least 1, not {max_images}")
         self.entries = {"train": train, "val": val, "test": test}
         self.degradation = DegradationConfig.preset(degradation, **{"scale": scale} | (degradation_changes or {}))
-        self.crop_size, self.val_crop_size = crop_size, val_crop_size
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.num_workers, self.seed, self.cache_gib = num_workers, seed, cache_gib
-        self._training: TrainingPairs | None = None
-        self._fixed: dict[str, FixedPairs] = {}
-        self._samples_seen = self._batches_before = 0
+        self.degrade_on = degrade_on
+        self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
+        self.cache_gib, self.index_cache = cache_gib, Path(index_cache) if index_cache else None
+        self._weights = train_weights
+        self._source: ImageSource | None = None
 
     def setup(self, stage: str) -> None:
-        """Index and read the photographs of the stage ("fit", "validate", "test" or "predict")."""
-        if stage == "fit" and self._training is None:
-            source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib)
-            self._training = TrainingPairs(source, self.degradation, self.crop_size, self.seed)
+        """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").
+
+        Raises:
+            ValueError: If there are none, or libjpeg is to run on a GPU.
+        """
+        if stage == "fit" and self._source is None:
+            if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
+                raise ValueError("libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat")
+            self._source = self._open("train", self.crop_size)
+            self._lengths = self._source.lengths
+            self._training = TrainingCrops(self._source, self.degradation, self.crop_size, self.seed, self._on_device())
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
-            source = ImageSource(self.entries[split], self.val_crop_size, self.cache_gib)
-            ranks = self.trainer.world_size if self.trainer else 1
-            if len(source) < ranks:  # on every rank alike: one without a pair would leave the others waiting
-                raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(source)}")
-            self._fixed[split] = FixedPairs(source, self.degradation, self.val_crop_size, self.seed)
+            source = self._open(split, self.val_crop_size)
+            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.seed, self.max_images))
 
     def photographs(self) -> Iterator[np.ndarray]:
         """Yield the training photographs, (H, W, 3) uint8, undegraded."""
-        assert self._training is not None
-        source = self._training.source
-        return (source[index] for index in range(len(source)))
+        assert self._source is not None
+        source = self._source
+        return (source[index][0] for index in range(len(source)))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Say how far the stream has been used, in samples over all ranks."""
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Degrade on the device what the workers left undegraded."""
+        if "degradation" not in batch:
+            return batch
+        parameters = [DegradationParameters.from_json(line) for line in batch.pop("degradation")]
+        batch["hr"], batch["lr"] = degrade(batch["hr"], parameters, self.degradation)
+        return batch
+
+    def _open(self, split: str, min_side: int) -> ImageSource:
+        return ImageSource(self.entries[split], min_side, self.cache_gib, self.index_cache)
+
+    def _on_device(self) -> bool:
+        return self.degrade_on == "device" or (self.degrade_on == "auto" and self._device_type() != "cpu")
+
+    def _device_type(self) -> str:
         assert self.trainer is not None
-        return {"samples_seen": self._position()}
-
-    def _position(self) -> int:
-        assert self.trainer is not None
-        batches = self._batches_done() - self._batches_before
-        return self._samples_seen + batches * self.batch_size * self.trainer.world_size
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the stream behind the samples that the run has seen."""
-        self._samples_seen = state_dict["samples_seen"]
-
-    def train_dataloader(self) -> DataLoader:
-        """Return the endless loader of this rank's share of the training stream."""
-        assert self.trainer is not None and self._training is not None
-        self._batches_before = self._batches_done()
-        sampler = StreamBatchSampler(
-            len(self._training.source), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size, self._position
-        )
-        return DataLoader(
-            self._training,
-            batch_sampler=sampler,
-            num_workers=self.num_workers,
-            worker_init_fn=_single_threaded,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the loader of this rank's share of the fixed validation pairs."""
-        return self._fixed_loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Return the loader of this rank's share of the fixed test pairs."""
-        return self._fixed_loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        """Return the test pairs, of which prediction uses the LR."""
-        return self._fixed_loader("test")
-
-    def _fixed_loader(self, split: str) -> DataLoader:
-        assert self.trainer is not None
-        pairs = self._fixed[split]
-        # Every pair on exactly one rank: no padding, which would count some pairs twice.
-        share = range(self.trainer.global_rank, len(pairs), self.trainer.world_size)
-        return DataLoader(torch.utils.data.Subset(pairs, share), batch_size=self.val_batch_size)
-
-    def _batches_done(self) -> int:
-        assert self.trainer is not None
-        # "processed" counts the batch whose hooks are running, "completed" does not yet.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # pyright: ignore[reportAttributeAccessIssue]
+        return self.trainer.strategy.root_device.type

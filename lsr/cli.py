@@ -13,7 +13,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "test": ("lsr.training", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
     "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
     "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
+    "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
+    "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
 

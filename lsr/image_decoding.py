@@ -11,7 +11,8 @@ import struct
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,6 +36,22 @@ class UnreadableImage(ValueError):  # noqa: N818
     """A file that cannot be read as an image; the message is one line, `path: reason`."""
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image file inside another file or in memory.
+
+    Attributes:
+        name: What an error message calls it.
+        file: Its bytes; seekable, read from the beginning wherever it stands, and left open.
+    """
+
+    name: str
+    file: BinaryIO
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Decoded(NamedTuple):
     """What a file holds.
 
@@ -50,13 +67,13 @@ class Decoded(NamedTuple):
     exif: bytes | None
 
 
-def probe(path: Path) -> tuple[int, int]:
+def probe(source: Path | EncodedImage) -> tuple[int, int]:
     """Return (width, height) of the upright picture from the file's header, without decoding it.
 
     Raises:
         UnreadableImage: The header cannot be read. Damage further on goes unnoticed.
     """
-    with _reading(path) as file:
+    with _reading(source) as file:
         header = _float_tiff_header(file)
         if header is not None:
             return int(header[_Tag.ImageWidth]), int(header[_Tag.ImageLength])
@@ -71,28 +88,29 @@ def probe(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for decoding inside the block; every failure becomes `UnreadableImage` and no warning gets out."""
+def _reading(source: Path | EncodedImage) -> Iterator[BinaryIO]:
+    """Give the file to decode inside the block; every failure becomes `UnreadableImage` and no warning gets out."""
     truncation_allowed, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False  # other libraries switch it on
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with open(path, "rb") as file:
+            with nullcontext(source.file) if isinstance(source, EncodedImage) else open(source, "rb") as file:
+                file.seek(0)
                 if not file.read(1):
-                    raise UnreadableImage(f"{path}: the file is empty")
+                    raise UnreadableImage(f"{source}: the file is empty")
                 file.seek(0)
                 yield file
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one") from None
+        raise UnreadableImage(f"{source}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one") from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"{path}: more than {_pixel_limit():,} pixels") from None
+        raise UnreadableImage(f"{source}: more than {_pixel_limit():,} pixels") from None
     except Exception as error:  # Pillow's parsers let out whatever a damaged file provokes: struct.error, KeyError, SyntaxError...
         if isinstance(error, OSError) and error.strerror:
-            raise UnreadableImage(f"{path}: {error.strerror}") from None
+            raise UnreadableImage(f"{source}: {error.strerror}") from None
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"{path}: damaged or truncated ({reason})") from error
+        raise UnreadableImage(f"{source}: damaged or truncated ({reason})") from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
 
@@ -102,7 +120,7 @@ def _pixel_limit() -> int:
     return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
 
 
-def decode(path: Path) -> Decoded:
+def decode(source: Path | EncodedImage) -> Decoded:
     """Decode the first frame of an image file, in the precision of its samples and with the EXIF orientation applied.
 
     CMYK becomes 8-bit sRGB, through the embedded profile where there is one.
@@ -110,18 +128,18 @@ def decode(path: Path) -> Decoded:
     Raises:
         UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or above twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
-    with _reading(path) as file:
+    with _reading(source) as file:
         header = _float_tiff_header(file)
         if header is not None:
-            return Decoded(_decode_float_tiff(path, file, header), header.get(_Tag.InterColorProfile), _exif_bytes(header, tiff=True))
+            return Decoded(_decode_float_tiff(source, file, header), header.get(_Tag.InterColorProfile), _exif_bytes(header, tiff=True))
         image = Image.open(file, formats=_FORMATS)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
-            _check_tiff(path, file, image)
+            _check_tiff(source, file, image)
         rawmode = _rawmode(image)
         icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr", "CMYK") and not image.mode.startswith("I;16"):
-            raise UnreadableImage(f"{path}: samples of the kind {image.mode} ({rawmode}) are not supported")
+            raise UnreadableImage(f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported")
         samples = _decode_16_bit(file, image, rawmode) if ";16" in rawmode and image.mode != "CMYK" else _decode_8_bit(image)
         exif = _exif(image)
         return Decoded(_upright(samples, exif.get(_Tag.Orientation)), icc, _exif_bytes(exif, tiff))
@@ -181,16 +199,16 @@ def _decode_as(image: ImageFile.ImageFile, rawmode: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def _check_tiff(path: Path, file: BinaryIO, image: TiffImageFile) -> None:
+def _check_tiff(source: Path | EncodedImage, file: BinaryIO, image: TiffImageFile) -> None:
     """Refuse what Pillow would misread, and truncated data before libtiff complains about it on stderr."""
     tags = image.tag_v2
     bits = tags.get(_Tag.BitsPerSample, (1,))
     if max(bits) > 8 and (tags.get(_Tag.PlanarConfiguration) == 2 and len(bits) > 1 or max(bits) != 16):
-        raise UnreadableImage(f"{path}: a TIFF of {max(bits)} bits per sample in this layout is not supported")
-    size = os.fstat(file.fileno()).st_size
+        raise UnreadableImage(f"{source}: a TIFF of {max(bits)} bits per sample in this layout is not supported")
+    size = file.seek(0, os.SEEK_END)
     for offsets, counts in ((_Tag.StripOffsets, _Tag.StripByteCounts), (_Tag.TileOffsets, _Tag.TileByteCounts)):
         if any(start + count > size for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)):
-            raise UnreadableImage(f"{path}: damaged or truncated (the pixels end after the file)")
+            raise UnreadableImage(f"{source}: damaged or truncated (the pixels end after the file)")
 
 
 def _float_tiff_header(file: BinaryIO) -> Image.Exif | None:
@@ -205,24 +223,24 @@ def _float_tiff_header(file: BinaryIO) -> Image.Exif | None:
     return header if np.all(np.equal(header.get(_Tag.SampleFormat, 1), 3)) else None
 
 
-def _decode_float_tiff(path: Path, file: BinaryIO, header: Image.Exif) -> np.ndarray:
+def _decode_float_tiff(source: Path | EncodedImage, file: BinaryIO, header: Image.Exif) -> np.ndarray:
     import cv2
 
     if header[_Tag.ImageWidth] * header[_Tag.ImageLength] > _pixel_limit():
-        raise UnreadableImage(f"{path}: more than {_pixel_limit():,} pixels")
+        raise UnreadableImage(f"{source}: more than {_pixel_limit():,} pixels")
     # OpenCV scrambles colour planes, and mirrors or refuses rotated pictures whatever the flags.
     plain = {_Tag.PlanarConfiguration: (1,), _Tag.Orientation: (1,), _Tag.ExtraSamples: (0, 2), _Tag.PhotometricInterpretation: (1, 2)}
     if any(tag in header and header[tag] not in values for tag, values in plain.items()):
-        raise UnreadableImage(f"{path}: a floating-point TIFF with planes, rotation, multiplied alpha or colours other than RGB")
+        raise UnreadableImage(f"{source}: a floating-point TIFF with planes, rotation, multiplied alpha or colours other than RGB")
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         samples = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     finally:
         cv2.utils.logging.setLogLevel(level)
     if samples is None or samples.dtype not in (np.float32, np.float64):
-        raise UnreadableImage(f"{path}: a damaged or unsupported floating-point TIFF")
+        raise UnreadableImage(f"{source}: a damaged or unsupported floating-point TIFF")
     if not (samples.min() >= 0 and samples.max() <= 1):  # false for NaN as well
-        raise UnreadableImage(f"{path}: floating-point samples outside [0, 1] or not a number")
+        raise UnreadableImage(f"{source}: floating-point samples outside [0, 1] or not a number")
     samples = samples.astype(np.float32).reshape(*samples.shape[:2], -1)
     return samples if samples.shape[2] == 1 else samples[..., [2, 1, 0, 3][: samples.shape[2]]]
 

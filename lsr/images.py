@@ -10,9 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from lsr.atomic import atomic_path
-from lsr.image_decoding import UnreadableImage, decode, probe
+from lsr.image_decoding import EncodedImage, UnreadableImage, decode, probe
 
-__all__ = ["IMAGE_SUFFIXES", "Photograph", "UnreadableImage", "find_images", "probe", "read_photograph", "read_rgb8", "write_png"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "EncodedImage",
+    "Photograph",
+    "UnreadableImage",
+    "find_images",
+    "probe",
+    "read_photograph",
+    "read_rgb8",
+    "write_png",
+]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -69,7 +79,7 @@ def find_images(folder: Path, recursive: bool = True) -> list[Path]:
     return sorted(found)
 
 
-def read_photograph(path: Path) -> Photograph:
+def read_photograph(source: Path | EncodedImage) -> Photograph:
     """Read a picture in the precision of its file, with its metadata; the first frame where there are several.
 
     CMYK is converted to sRGB in 8 bits, through the embedded profile where there is one.
@@ -77,7 +87,7 @@ def read_photograph(path: Path) -> Photograph:
     Raises:
         UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or above twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
-    samples, icc, exif = decode(path)
+    samples, icc, exif = decode(source)
     channels = samples.shape[2]
     scaled = samples if samples.dtype == np.float32 else samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     colour = np.repeat(scaled[..., :1], 3, axis=2) if channels <= 2 else np.ascontiguousarray(scaled[..., :3])
@@ -85,13 +95,13 @@ def read_photograph(path: Path) -> Photograph:
     return Photograph(colour, alpha, 8 if samples.dtype == np.uint8 else 16, channels <= 2, icc, exif)
 
 
-def read_rgb8(path: Path) -> np.ndarray:
+def read_rgb8(source: Path | EncodedImage) -> np.ndarray:
     """Read a picture as writable (H, W, 3) uint8 RGB, upright; alpha is dropped, deeper samples are rounded to the nearest 8-bit level.
 
     Raises:
         UnreadableImage: As for `read_photograph`.
     """
-    samples = decode(path).samples
+    samples = decode(source).samples
     colour = samples[..., : 1 if samples.shape[2] <= 2 else 3]
     if colour.dtype == np.uint16:
         colour = ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)

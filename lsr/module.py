@@ -34,8 +34,8 @@ class LinearSRModule(L.LightningModule):
     """Trains a denoiser by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness. Logs `train/loss`, `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the
-    mark to beat, `val/psnr_y_bicubic`.
+    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. Logs `train/loss`,
+    `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
     Args:
         denoiser: The model.
@@ -96,7 +96,7 @@ class LinearSRModule(L.LightningModule):
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
-        if self.niqe_parameters == "fit":
+        if self.niqe_parameters == "fit" and "niqe" in self.val_metrics:
             parameters = Path(self.trainer.default_root_dir) / "niqe.mat"
             if not parameters.is_file():
                 if stage != "fit":
@@ -144,7 +144,7 @@ class LinearSRModule(L.LightningModule):
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
         loss = self.denoiser.loss(x_0, noise, t, condition).mean()
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
         return loss
 
     def _training_times(self, seeds: Tensor) -> Tensor:
@@ -178,10 +178,11 @@ class LinearSRModule(L.LightningModule):
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
         assert self._quality is not None
         self._log_step(self.global_step)
-        sr, hr = self.super_resolve(batch), batch["hr"]
+        sr, hr = self.super_resolve(batch), batch.get("hr")
         scores = self._quality(sr, hr)
-        scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-        scores["loss"] = self._loss_over_time(batch)
+        if hr is not None:
+            scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
+            scores["loss"] = self._loss_over_time(batch)
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import ModuleType
 from unittest import mock
 
@@ -115,6 +116,27 @@ def memory(batches: int, seed: int) -> None:
             _write(f"| {number + 1} | {process.memory_info().rss / 2**20:.0f} |")
 
 
+def device(size: int, batches: int, seed: int) -> None:
+    """Write images per second on the GPU; a wait for it anywhere inside is an error."""
+    cfg = DegradationConfig()
+    hr = torch.stack([dead_leaves(size, seed + i) for i in range(16)]).cuda()
+    _write(f"\ndevice: {batches} x 16 x {size}^2 on {torch.cuda.get_device_name()}, sharpened, jpeg {cfg.jpeg}")
+    on_cpu = pipeline.apply(hr[:2].cpu(), [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg)
+    on_gpu = pipeline.apply(hr[:2], [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg).cpu()
+    assert (on_cpu - on_gpu).abs().max() <= 1 / 255 + 1e-6, "the GPU's LR is not the CPU's"
+    drawn = [[draw(cfg, seed, number, i) for i in range(16)] for number in range(batches)]
+    for parameters in drawn[:3]:
+        pipeline.apply(hr, parameters, cfg)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    start = time.perf_counter()
+    for parameters in drawn:
+        pipeline.apply(hr, parameters, cfg)
+    torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    _write(f"{batches * 16 / (time.perf_counter() - start):.0f} images/s")
+
+
 def _write(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -123,7 +145,7 @@ def _write(line: str) -> None:
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=[*_CASES, "memory", "all"], default="all")
+    parser.add_argument("--case", choices=[*_CASES, "memory", "device", "all"], default="all")
     parser.add_argument("--size", type=int, default=512, help="side of the HR images in pixels")
     parser.add_argument("--batches", type=int, help="batches to average over")
     parser.add_argument("--threads", type=int, default=1)
@@ -136,6 +158,8 @@ def main() -> None:
             compare(case, options.size, options.batches, options.seed, options.jpeg)
     if options.case in ("memory", "all"):
         memory(options.batches or 2000, options.seed)
+    if options.case == "device" or (options.case == "all" and torch.cuda.is_available()):
+        device(options.size, options.batches or 50, options.seed)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,13 @@ class DegradationConfig:
             if not low <= 1 <= high:
                 raise ValueError(f"{name} must contain 1, got {(low, high)}")
         for field in dataclasses.fields(self):
-            if field.name.endswith("_probability") and not 0 <= getattr(self, field.name) <= 1:
-                raise ValueError(f"{field.name} must lie in [0, 1], got {getattr(self, field.name)}")
+            value = getattr(self, field.name)
+            if field.type is bool and not isinstance(value, bool):
+                raise ValueError(f"{field.name} must be true or false, got {value!r}")
+            if field.name.endswith("_probability"):
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                    raise ValueError(f"{field.name} must lie in [0, 1], got {value!r}")
+                object.__setattr__(self, field.name, float(value))  # 1 and 1.0 are the same law, with the same digest
         for name, count in (("kernel_probabilities", len(KERNEL_FAMILIES)), ("resize_1_probabilities", 3), ("resize_2_probabilities", 3)):
             weights = tuple(float(weight) for weight in getattr(self, name))
             if len(weights) != count or not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-6):
@@ -121,9 +126,15 @@ class DegradationConfig:
 
     def _normalise(self, name: str, low: float, high: float, whole: bool = False) -> None:
         """Check the range `name` against its limits and store it as a tuple, whatever sequence it came as."""
-        values = tuple(int(value) if whole else float(value) for value in getattr(self, name))
-        if len(values) != 2 or not low <= values[0] <= values[1] <= high:
-            raise ValueError(f"{name} must be (low, high) within [{low:g}, {high:g}], got {tuple(getattr(self, name))}")
+        given = getattr(self, name)
+        kind = int if whole else float
+        try:
+            values = tuple(kind(value) for value in given)
+        except (TypeError, ValueError):
+            values = ()
+        if len(values) != 2 or values != tuple(given) or not low <= values[0] <= values[1] <= high:
+            numbers = "whole numbers " if whole else ""
+            raise ValueError(f"{name} must be {numbers}(low, high) within [{low:g}, {high:g}], got {given}")
         object.__setattr__(self, name, values)
 
     @classmethod

@@ -1,4 +1,6 @@
+import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from PIL import Image
 
 from datamodules.bundled_photographs import SPLITS, bundled_photographs
 from datamodules.image_source import ImageSource
+from lsr.cli import main
 
 
 @pytest.fixture
@@ -28,8 +31,8 @@ def folder(tmp_path, photo):
 def test_bad_files_are_named_once_and_the_good_ones_are_used(folder, photo, caplog, cache_gib):
     with caplog.at_level(logging.WARNING):
         source = ImageSource([str(folder)], 32, cache_gib)
-        images = [source[i] for i in range(len(source)) for _ in range(2)]
-    assert [p.name for p in source.paths] == ["a.png", "c.webp", "b.JPG", "grey.png", "torn.jpg"]
+        images = [source[i][0] for i in range(len(source)) for _ in range(2)]
+    assert [Path(source.name(i)).name for i in range(len(source))] == ["a.png", "c.webp", "b.JPG", "grey.png", "torn.jpg"]
     for name in ("text.png", "small.png", "torn.jpg"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1, name
     assert all(image.shape == photo.shape and image.dtype == np.uint8 for image in images)
@@ -50,7 +53,7 @@ def test_nothing_left_is_an_error(tmp_path):
 @pytest.mark.parametrize("cache_gib", [0.0, 1.0])
 def test_only_damaged_files_are_an_error(folder, tmp_path, cache_gib):
     with pytest.raises(ValueError):
-        ImageSource([str(folder / "torn.jpg")], 32, cache_gib)[0]
+        ImageSource([str(folder / "torn.jpg")], 32, cache_gib)[0][0]
 
 
 def test_the_bundled_photographs_are_there_and_their_splits_are_apart():
@@ -59,6 +62,27 @@ def test_the_bundled_photographs_are_there_and_their_splits_are_apart():
     for split in SPLITS:
         source = ImageSource([f"bundled:{split}"], 256)
         assert len(source) == len(SPLITS[split])
-        assert source[0].std() > 10
+        assert source[0][0].std() > 10
     with pytest.raises(ValueError, match="unknown split 'x'"):
         bundled_photographs("x")
+
+
+def test_folders_manifests_and_shards_are_one_list(folder, tmp_path, photo):
+    (tmp_path / "list.txt").write_text("# two of them\na.png\n\ndeep/er/b.JPG\n")
+    assert main(["shard", str(folder / "deep"), "--out", str(tmp_path / "shards")]) == 0
+    source = ImageSource([str(folder / "c.webp"), str(tmp_path / "list.txt"), str(tmp_path / "shards")], 32)
+    assert source.lengths == [1, 2, 1] and len(source) == 4
+    assert [source.name(i).split("/")[-1] for i in range(3)] == ["c.webp", "a.png", "b.JPG"] and "shard-000000.tar" in source.name(3)
+    assert np.array_equal(source[1][0], photo) and np.array_equal(source[3][0], source[2][0])
+
+
+def test_tags_come_along_from_either_place(folder):
+    lines = [{"file": "a.png", "tags": ["sea", " old  pier "]}, {"file": "deep/er/b.JPG", "tags": []}]
+    (folder / "tags.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "a.txt").write_text("the list comes first")
+    (folder / "c.txt").write_text("castle, , tower")
+    source = ImageSource([str(folder)], 32)
+    tags = {Path(source.name(i)).name: source[i][1] for i in range(len(source))}
+    assert tags["a.png"] == ("sea", "old pier") and tags["c.webp"] == ("castle", "tower")
+    assert tags["b.JPG"] == tags["grey.png"] == ()
+    assert tags["torn.jpg"] == tags["a.png"], "the tags are those of the photograph that takes its place"

@@ -7,13 +7,15 @@ import torch
 from PIL import Image
 
 from datamodules import RealESRGANDataModule
+from lsr.degradations import DegradationParameters, apply
 
 
 def attach(data, rank=0, world=1, batches=0):
     """What the DataModule reads of a trainer, without running one."""
     progress = SimpleNamespace(total=SimpleNamespace(processed=batches))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy)
     return data
 
 
@@ -31,10 +33,10 @@ def module(folder, rank=0, world=1, **options):
     return data
 
 
-def hashes(loader, batches):
-    """One hash of (hr, lr, seed) per sample, in order."""
+def hashes(loader, batches, transfer=lambda batch: batch):
+    """One hash of (hr, lr, seed) per sample, in order; `transfer` is what the DataModule does with a batch on the device."""
     out = []
-    for batch in itertools.islice(iter(loader), batches):
+    for batch in map(transfer, itertools.islice(iter(loader), batches)):
         for hr, lr, seed in zip(batch["hr"], batch["lr"], batch["seed"], strict=True):
             out.append(hashlib.sha256(hr.numpy().tobytes() + lr.numpy().tobytes() + str(int(seed)).encode()).hexdigest())
     return out
@@ -53,6 +55,54 @@ def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
     assert hashes(module(folder, batch_size=8, num_workers=2).train_dataloader(), 3) == alone
     ranks = [hashes(module(folder, rank, 2, num_workers=1).train_dataloader(), 3) for rank in range(2)]
     assert [h for k in range(3) for rank in ranks for h in rank[4 * k : 4 * k + 4]] == alone
+
+
+def test_degrading_on_the_device_gives_the_pairs_of_the_workers(folder):
+    options = {"batch_size": 8, "degradation": "stablesr", "num_workers": 1}
+    device = module(folder, degrade_on="device", **options)
+    raw = next(iter(device.train_dataloader()))
+    assert raw["hr"].dtype == torch.uint8 and "lr" not in raw
+    on_device = hashes(device.train_dataloader(), 2, lambda batch: device.on_after_batch_transfer(batch, 0))
+    assert on_device == hashes(module(folder, **options).train_dataloader(), 2)
+
+
+def test_a_pair_can_be_made_again_from_its_line(folder):
+    data = module(folder, degrade_on="device")
+    batch = next(iter(data.train_dataloader()))
+    line, hr = batch["degradation"][2], batch["hr"][2:3]
+    lr = data.on_after_batch_transfer(batch, 0)["lr"][2:3]
+    assert torch.equal(apply(hr / 255, [DegradationParameters.from_json(line)], data.degradation) * 2 - 1, lr)
+
+
+def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
+    data = module(folder)
+    assert not data._on_device()
+    data.trainer.strategy.root_device = torch.device("cuda")
+    assert data._on_device()
+    assert not attach_device(module(folder, degrade_on="workers"), "cuda")._on_device()
+    late = attach_device(attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})), "cuda")
+    with pytest.raises(ValueError, match="libjpeg runs on the CPU"):
+        late.setup("fit")
+
+
+def attach_device(data, kind):
+    data.trainer.strategy.root_device = torch.device(kind)
+    return data
+
+
+def test_validation_is_bounded_by_max_images(folder):
+    data = module(folder, max_images=2)
+    assert len(hashes(data.val_dataloader(), 9)) == 2
+    assert set(hashes(data.val_dataloader(), 9)) < set(hashes(module(folder).val_dataloader(), 9))
+
+
+def test_weighted_sources_with_tags(folder, tmp_path_factory, photo):
+    other = tmp_path_factory.mktemp("other")
+    Image.fromarray(photo).save(other / "a.png")
+    (other / "a.txt").write_text("plasma, checks")
+    data = module(folder, train=[str(folder), str(other)], train_weights=[1, 4], batch_size=100)
+    tags = next(iter(data.train_dataloader()))["tags"]
+    assert set(tags) == {"", "plasma, checks"} and 65 <= tags.count("plasma, checks") <= 95
 
 
 def test_a_resumed_stream_continues(folder):
@@ -85,6 +135,7 @@ def test_training_and_validation_draw_different_degradations(folder):
     ("options", "message"),
     [
         ({"crop_size": 30}, "crop_size 30 is not a multiple of scale 4"),
+        ({"max_images": 0}, "max_images must be at least 1"),
         ({"degradation": "magic"}, "unknown degradation preset 'magic'"),
         ({"degradation_changes": {"jpegg": 1}}, "unknown degradation setting jpegg"),
     ],

@@ -1,12 +1,16 @@
 import itertools
+from collections import Counter
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from datamodules.stream import StreamBatchSampler
+from datamodules.stream import StreamBatchSampler, shares_of
 
 
 def samples(batches, **options):
-    sampler = StreamBatchSampler(**{"length": 7, "batch_size": 4, "seed": 3} | options)
+    sampler = StreamBatchSampler(**{"lengths": [3, 4], "batch_size": 4, "seed": 3} | options)
     return [sample for batch in itertools.islice(iter(sampler), batches) for sample in batch]
 
 
@@ -38,4 +42,36 @@ def test_the_seed_decides_the_order():
 
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="batch_size"):
-        StreamBatchSampler(7, 0, 0)
+        StreamBatchSampler([7], 0, 0)
+
+
+def test_weights_decide_how_often_each_source_is_drawn_from_and_its_photographs_are_drawn_alike():
+    stream = samples(1000, lengths=[10, 3], weights=[1, 3])
+    assert len(set(stream)) == 4000, "no draw of a photograph twice"
+    for start in range(0, 4000, 1000):
+        assert sum(index < 10 for _, index in stream[start : start + 1000]) == 250
+    counts = Counter(index for _, index in stream)
+    assert all(counts[index] == 100 for index in range(10)) and all(counts[index] == 1000 for index in range(10, 13))
+    assert [index < 10 for _, index in stream[:1000]] != [index < 10 for _, index in stream[1000:2000]]
+
+
+def test_a_weighted_stream_is_shared_and_continued_like_any():
+    options = {"lengths": [10, 3], "weights": [0.3, 0.7]}
+    whole = samples(600, **options)
+    assert samples(100, start=lambda: 2000, **options) == whole[2000:]
+    ranks = [samples(300, rank=rank, world_size=2, **options) for rank in range(2)]
+    assert [s for k in range(300) for rank in ranks for s in rank[4 * k : 4 * k + 4]] == whole
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=100))
+def test_shares_are_the_weights_as_nearly_as_whole_numbers_can_be(weights):
+    shares = np.array(shares_of(weights))
+    assert shares.sum() == 1000 and shares.min() >= 1
+    exact = np.array(weights) / sum(weights) * 1000
+    assert (np.abs(shares - exact) < 1 + (exact < 1).sum()).all()
+
+
+@pytest.mark.parametrize("weights", [[1, 0], [1, -1], [1, float("nan")], [1], []])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        StreamBatchSampler([3, 4], 4, 0, weights=weights)

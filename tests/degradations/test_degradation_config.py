@@ -22,6 +22,7 @@ def test_presets_with_other_values_have_other_digests():
 
 def test_whole_and_decimal_numbers_are_the_same_values():
     assert DegradationConfig(gaussian_1=(1, 30)).digest() == DegradationConfig(gaussian_1=(1.0, 30.0)).digest()
+    assert DegradationConfig(identity_probability=1).digest() == DegradationConfig(identity_probability=1.0).digest()
 
 
 def test_changes_go_on_top_of_a_preset():
@@ -35,6 +36,11 @@ def test_changes_go_on_top_of_a_preset():
         ({"scale": 0}, "scale must be"),
         ({"scale": 2.0}, "scale must be"),
         ({"sigma_1": (3, 0.2)}, "sigma_1 must be"),
+        ({"sigma_1": 3}, "sigma_1 must be"),
+        ({"sigma_1": ("a", 3)}, "sigma_1 must be"),
+        ({"kernel_sizes_1": (7.9, 11.9)}, "kernel_sizes_1 must be whole numbers"),
+        ({"usm_lr": "no"}, "usm_lr must be true or false, got 'no'"),
+        ({"grey_probability": "0.5"}, "grey_probability must lie in"),
         ({"sigma_2": (0, 1)}, "sigma_2 must be"),
         ({"sigma_2": (float("nan"), 1)}, "sigma_2 must be"),
         ({"poisson_2": (-1, 1)}, "poisson_2 must be"),

@@ -1,0 +1,80 @@
+"""Whether the data keep up with training: `python -m datamodules.bench EXPERIMENT.yaml` trains for a while and times both."""
+
+import itertools
+import sys
+import tempfile
+import time
+from typing import Any
+
+import lightning as L
+
+from lsr.training import LinearSRCLI
+
+_STEPS = 100
+_WARM_UP = 20
+
+
+class DataClock(L.Callback):
+    """Times the loader alone, and in training the steps and the waiting for data between them.
+
+    Attributes:
+        loader: Images per second of the loader while nothing else runs.
+        working: Seconds of steps, from the batch on the device to the weights.
+        waiting: Seconds between steps.
+        images: Images of those steps.
+    """
+
+    def __init__(self) -> None:
+        self.loader = self.working = self.waiting = 0.0
+        self.images = 0
+        self._last = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Time the loader."""
+        batches = iter(trainer.datamodule.train_dataloader())  # pyright: ignore[reportAttributeAccessIssue]
+        for _ in range(_WARM_UP):
+            next(batches)
+        start = time.perf_counter()
+        images = sum(len(batch["seed"]) for batch in itertools.islice(batches, _STEPS))
+        self.loader = images / (time.perf_counter() - start)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """End the waiting."""
+        now = time.perf_counter()
+        if trainer.global_step >= _WARM_UP:
+            self.waiting += now - self._last
+        self._last = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the step."""
+        now = time.perf_counter()
+        if trainer.global_step > _WARM_UP:
+            self.working += now - self._last
+            self.images += len(batch["seed"])
+        self._last = now
+
+
+def main(config: str) -> int:
+    """Train for a while without validation and print a table; returns 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"max_steps": _WARM_UP + _STEPS, "limit_val_batches": 0, "num_sanity_val_steps": 0, "default_root_dir": folder}
+        arguments = [part for name, value in options.items() for part in (f"--trainer.{name}", str(value))]
+        cli = LinearSRCLI(["--config", config, *arguments], run=False)
+        cli.leave_cores_to_workers()
+        clock = DataClock()
+        cli.trainer.callbacks.append(clock)  # pyright: ignore[reportAttributeAccessIssue]
+        cli.trainer.fit(cli.model, cli.datamodule)
+    lines = (
+        "| what | images/s |",
+        "|---|---|",
+        f"| loader alone, {cli.datamodule.num_workers} workers | {clock.loader:.0f} |",
+        f"| training steps alone | {clock.images / clock.working:.0f} |",
+        f"| training | {clock.images / (clock.working + clock.waiting):.0f} |",
+        f"\nwaiting for data: {100 * clock.waiting / (clock.working + clock.waiting):.1f} % of the time",
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "experiments/tiny/stage1.yaml"))

@@ -1,0 +1,166 @@
+"""Which photographs lie in a folder, how large they are and what their tags say; remembered, so that a million files open in seconds."""
+
+import hashlib
+import logging
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from datamodules.bundled_photographs import bundled_photographs
+from lsr.atomic import atomic_path
+from lsr.images import UnreadableImage, find_images, probe
+from lsr.tags import listed_tags, tags_beside
+
+log = logging.getLogger(__name__)
+
+BUNDLED = "bundled:"
+
+_PROBES = 8  # threads: headers are waited for, not computed
+_WORTH_A_BAR = 2000
+
+
+def default_cache() -> Path:
+    """Return the folder of remembered indices, `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linearsr"
+
+
+def resolve_paths(entry: str) -> list[Path]:
+    """Expand a folder (searched recursively), an image, a manifest or `bundled:SPLIT` into image files, in a fixed order.
+
+    A manifest is a `.txt` file with one image per line, relative to the manifest's own folder or absolute; empty lines and lines
+    that start with `#` do not count.
+
+    Raises:
+        ValueError: If the entry does not exist.
+    """
+    path = Path(entry)
+    if entry.startswith(BUNDLED):
+        return bundled_photographs(entry.removeprefix(BUNDLED))
+    if path.is_dir():
+        return find_images(path)
+    if path.is_file() and path.suffix == ".txt":
+        lines = (line.strip() for line in path.read_text("utf-8").splitlines())
+        return [path.parent / line for line in lines if line and not line.startswith("#")]
+    if path.is_file():
+        return [path]
+    raise ValueError(f"{entry}: no such folder or image")
+
+
+class FileIndex:
+    """The photographs of one entry, with their sizes read from their headers.
+
+    What was read once is kept in a file per entry, and believed for every photograph whose length and time of modification are
+    the same: opening the entry again costs one `stat` per photograph. A photograph takes its name, its tags and 16 bytes.
+
+    Args:
+        entry: See `resolve_paths`.
+        cache: Folder of remembered indices.
+
+    Attributes:
+        sides: (N, 2) int32, heights and widths in pixels; 0 where the header cannot be read.
+
+    Raises:
+        ValueError: If the entry or a photograph of a manifest does not exist, or its `tags.jsonl` is damaged.
+    """
+
+    def __init__(self, entry: str, cache: Path) -> None:
+        paths = [str(path) for path in resolve_paths(entry)]
+        folder = Path(entry) if Path(entry).is_dir() else Path(entry).parent
+        listed = {} if entry.startswith(BUNDLED) else listed_tags(folder)
+        tags = [listed.get(path.removeprefix(f"{folder}{os.sep}")) for path in paths]
+        self._text, self._bounds = _pack(["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)])
+        self._listed = np.array([t is not None for t in tags], bool)
+        self.sides = _sides(entry, paths, cache / f"{hashlib.sha256(str(Path(entry).absolute()).encode()).hexdigest()[:16]}.npz")
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def _lines(self, index: int) -> list[str]:
+        return self._text[self._bounds[index] : self._bounds[index + 1]].tobytes().decode("utf-8", "surrogateescape").split("\0")
+
+    def name(self, index: int) -> str:
+        """Return the path of a photograph."""
+        return self._lines(index)[0]
+
+    def tags(self, index: int) -> tuple[str, ...]:
+        """Return the tags of a photograph: from `tags.jsonl` of the entry's folder, else from the `.txt` beside the photograph."""
+        path, *tags = self._lines(index)
+        return tuple(tags) if self._listed[index] else tags_beside(Path(path))
+
+    def read(self, index: int) -> bytes:
+        """Return the file of a photograph.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return Path(self.name(index)).read_bytes()
+
+
+def _pack(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    encoded = [line.encode("utf-8", "surrogateescape") for line in lines]
+    return np.frombuffer(b"".join(encoded), np.uint8), np.array([0, *accumulate(map(len, encoded))], np.int64)
+
+
+def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
+    """Return (N, 2) heights and widths, from memory where the files have not changed since."""
+    stamps = np.array([_stamp(entry, path) for path in paths], np.int64).reshape(-1, 2)
+    known = _recall(memory)
+    nothing = (-1, -1, -1, -1)
+    rows = np.array([known.get(path, nothing) for path in paths], np.int64).reshape(-1, 4)
+    sides = np.where((rows[:, :2] == stamps).all(1, keepdims=True), rows[:, 2:], -1).astype(np.int32)
+    new = np.flatnonzero(sides[:, 0] < 0)
+    if not len(new):
+        return sides
+    with ThreadPoolExecutor(_PROBES) as pool:
+        probed = pool.map(_probe, (paths[i] for i in new.tolist()))
+        if len(new) >= _WORTH_A_BAR:
+            probed = track(probed, f"reading the headers of {entry}", len(new), console=Console(file=sys.stderr), transient=True)
+        sides[new] = list(probed)
+    if not entry.startswith(BUNDLED):
+        # What cannot be read is named at every start, so it is not remembered.
+        _remember(memory, paths, stamps, np.where(sides > 0, sides, -1))
+    return sides
+
+
+def _stamp(entry: str, path: str) -> tuple[int, int]:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise ValueError(f"{path}, of {entry}: {error.strerror}") from None
+    return state.st_size, state.st_mtime_ns
+
+
+def _probe(path: str) -> tuple[int, int]:
+    try:
+        width, height = probe(Path(path))
+    except UnreadableImage as error:
+        log.warning("left out %s", error)
+        return 0, 0
+    return height, width
+
+
+def _recall(memory: Path) -> dict[str, tuple[int, int, int, int]]:
+    try:
+        with np.load(memory, allow_pickle=False) as file:
+            paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+            return dict(zip(paths, map(tuple, file["rows"].tolist()), strict=True))
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+        return {}  # what is damaged is made again
+
+
+def _remember(memory: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.ndarray) -> None:
+    try:
+        with atomic_path(memory) as temporary, temporary.open("wb") as file:
+            joined = "\0".join(paths).encode("utf-8", "surrogateescape")
+            np.savez(file, paths=np.frombuffer(joined, np.uint8), rows=np.hstack([stamps, sides]).astype(np.int64))
+    except OSError as error:
+        log.warning("%s cannot be written (%s): the headers will be read again next time", memory, error.strerror)

@@ -1,0 +1,81 @@
+"""RealLQDataModule: real low-quality photographs without ground truth, such as RealLQ250."""
+
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from datamodules.paired import to_tensor
+from datamodules.pairs import FIXED_DRAW, noise_seed, spread
+from datamodules.sample_stream import SampleStreamDataModule
+from lsr.images import find_images, read_rgb8
+from lsr.tags import FolderTags
+
+
+class LowQualityPhotographs(Dataset[dict[str, Any]]):
+    """Whole photographs: `lr` (3, h, w), float32 in [-1, 1], `seed`, an integer in [0, 2^31), and `tags`, separated by commas.
+
+    Args:
+        folder: Searched recursively.
+        seed: Seed of the noise.
+        max_images: Photographs used at most, evenly spread; None uses all.
+
+    Raises:
+        ValueError: If there are none.
+    """
+
+    def __init__(self, folder: Path, seed: int, max_images: int | None = None) -> None:
+        if not folder.is_dir():
+            raise ValueError(
+                f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, is to be fetched from its authors)"
+            )
+
+        paths = find_images(folder)
+        if not paths:
+            raise ValueError(f"{folder}: no photographs there")
+        self.paths = [paths[i] for i in spread(len(paths), max_images)]
+        self.seed = seed
+        self._tags = FolderTags(folder)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.paths[index]
+        return {
+            "lr": to_tensor(read_rgb8(path)),
+            "seed": noise_seed(self.seed, FIXED_DRAW, index),
+            "tags": ", ".join(self._tags(path)),
+        }
+
+
+class RealLQDataModule(SampleStreamDataModule):
+    """Photographs to validate, test and predict on, for metrics without reference (`--model.val_metrics '[niqe]'`).
+
+    Args:
+        folder: The photographs, RealLQ250 for one.
+        max_images: Photographs used at most, evenly spread; None uses all.
+        val_batch_size: Photographs per device; more than 1 needs photographs of one size.
+        seed: Seed of the noise.
+
+    Raises:
+        ValueError: If `max_images` is below 1.
+    """
+
+    def __init__(self, folder: str, max_images: int | None = None, val_batch_size: int = 1, seed: int = 0) -> None:
+        super().__init__(val_batch_size, val_batch_size, num_workers=0, seed=seed)
+        if max_images is not None and max_images < 1:
+            raise ValueError(f"max_images must be at least 1, not {max_images}")
+        self.folder, self.max_images = Path(folder), max_images
+
+    def setup(self, stage: str) -> None:
+        """Find the photographs.
+
+        Raises:
+            ValueError: If there are none, or for training: they have no ground truth.
+        """
+        if stage == "fit":
+            raise ValueError("RealLQDataModule has no ground truth to train on")
+        photographs = LowQualityPhotographs(self.folder, self.seed, self.max_images)
+        for split in ("val", "test"):
+            self._keep_fixed(split, photographs)

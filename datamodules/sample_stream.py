@@ -1,0 +1,100 @@
+"""What every DataModule of this package does alike: an endless training stream that resumes, and fixed pairs that ranks share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from datamodules.stream import StreamBatchSampler
+
+
+def _single_threaded(worker_id: int) -> None:
+    # Several OpenMP pools on the same cores spend their time waiting for each other.
+    torch.set_num_threads(1)
+
+
+class SampleStreamDataModule(L.LightningDataModule):
+    """Loaders over data sets that a subclass opens in `setup`.
+
+    The training stream is endless (set `max_steps`) and a function of the seed: the same on any number of ranks and workers,
+    and continued exactly by a resumed run. Validation, test and prediction visit every sample once, each on one rank.
+
+    Args:
+        batch_size: Pairs per device and step.
+        val_batch_size: Samples per device in validation, test and prediction.
+        num_workers: Worker processes of the training loader.
+        seed: Seed of order, crops, degradations and noise.
+    """
+
+    def __init__(self, batch_size: int, val_batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.num_workers, self.seed = num_workers, seed
+        self._training: Dataset[dict[str, Any]] | None = None
+        self._lengths: Sequence[int] = ()
+        self._weights: Sequence[float] | None = None
+        self._fixed: dict[str, Any] = {}
+        self._samples_seen = self._batches_before = 0
+
+    def _keep_fixed(self, split: str, samples: Any) -> None:
+        """Take the samples of "val" or "test", a sized data set.
+
+        Raises:
+            ValueError: On every rank alike, if there are fewer than ranks: one without a sample would leave the others waiting.
+        """
+        ranks = self.trainer.world_size if self.trainer else 1
+        if len(samples) < ranks:
+            raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}")
+        self._fixed[split] = samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say how far the stream has been used, in samples over all ranks."""
+        return {"samples_seen": self._position()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the stream behind the samples that the run has seen."""
+        self._samples_seen = state_dict["samples_seen"]
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the endless loader of this rank's share of the training stream."""
+        assert self.trainer is not None and self._training is not None
+        self._batches_before = self._batches_done()
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(
+            self._training,
+            batch_sampler=StreamBatchSampler(self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights),
+            num_workers=self.num_workers,
+            worker_init_fn=_single_threaded,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the loader of this rank's share of the fixed validation samples."""
+        return self._fixed_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the loader of this rank's share of the fixed test samples."""
+        return self._fixed_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the test samples, of which prediction uses the LR."""
+        return self._fixed_loader("test")
+
+    def _fixed_loader(self, split: str) -> DataLoader:
+        assert self.trainer is not None
+        samples = self._fixed[split]
+        # Every sample on exactly one rank: no padding, which would count some twice.
+        share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
+        return DataLoader(Subset(samples, share), batch_size=self.val_batch_size)
+
+    def _position(self) -> int:
+        assert self.trainer is not None
+        batches = self._batches_done() - self._batches_before
+        return self._samples_seen + batches * self.batch_size * self.trainer.world_size
+
+    def _batches_done(self) -> int:
+        assert self.trainer is not None
+        # "processed" counts the batch whose hooks are running, "completed" does not yet.
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,68 @@
+"""Tags beside photographs: `tags.jsonl` in a folder, or `photo.txt` beside `photo.jpg`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+TAGS = "tags.jsonl"
+"""Name of the list of tags: one line `{"file": "sea/a.png", "tags": ["sea", "pier"]}` per photograph, relative to its folder."""
+
+
+def tidy_tags(value: object) -> tuple[str, ...]:
+    """Return the tags in a list or in comma-separated text, without superfluous blanks; none for anything else."""
+    tags: Iterable[object] = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    tidy = (" ".join(tag.split()) for tag in tags if isinstance(tag, str))
+    return tuple(tag for tag in tidy if tag)
+
+
+def listed_tags(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return what `tags.jsonl` in a folder says, by relative name; nothing where there is no such file.
+
+    Raises:
+        ValueError: A line is not of that form, or names a file again.
+    """
+    path = folder / TAGS
+    tags: dict[str, tuple[str, ...]] = {}
+    if not path.is_file():
+        return tags
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line.decode("utf-8"))
+            name, value = str(entry["file"]), entry["tags"]
+            if not isinstance(value, list | str):
+                raise TypeError(value)
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}') from None
+        if name in tags:
+            raise ValueError(f"{path}, line {number}: {name} for the second time")
+        tags[name] = tidy_tags(value)
+    return tags
+
+
+def tags_beside(photograph: Path) -> tuple[str, ...]:
+    """Return the comma-separated tags in the `.txt` beside a photograph; none where there is no such file."""
+    try:
+        return tidy_tags(photograph.with_suffix(".txt").read_text("utf-8", "replace"))
+    except OSError:
+        return ()
+
+
+class FolderTags:
+    """The tags of the photographs below a folder, from its `tags.jsonl`, else from the `.txt` beside each.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ValueError: If its `tags.jsonl` is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._listed = folder, listed_tags(folder)
+
+    def __call__(self, photograph: Path) -> tuple[str, ...]:
+        """Return the tags of a photograph."""
+        listed = self._listed.get(photograph.relative_to(self.folder).as_posix())
+        return tags_beside(photograph) if listed is None else listed

@@ -1,0 +1,88 @@
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_real_esrgan import attach
+
+from datamodules import PairedDataModule, RealLQDataModule
+
+
+@pytest.fixture
+def dataset(tmp_path, photo):
+    """HR photographs of different sizes and their LR: every fourth pixel, so that alignment shows."""
+    for folder in ("LR", "HR"):
+        (tmp_path / folder).mkdir()
+    for i in range(5):
+        hr = photo[: 96 - 4 * i]
+        Image.fromarray(hr).save(tmp_path / "HR" / f"{i}_HR.png")
+        Image.fromarray(np.ascontiguousarray(hr[::4, ::4])).save(tmp_path / "LR" / f"{i}_LR4.png")
+    (tmp_path / "HR" / "tags.jsonl").write_text('{"file": "1_HR.png", "tags": ["waves", "checks"]}\n')
+    return tmp_path
+
+
+def module(dataset, stage="fit", rank=0, world=1, **options):
+    defaults = {"train": str(dataset), "val": str(dataset), "test": str(dataset), "crop_size": 32, "batch_size": 4, "num_workers": 0}
+    data = attach(PairedDataModule(**defaults | options), rank, world)
+    data.setup(stage)
+    return data
+
+
+def aligned(batch):
+    """Whether every LR pixel is a corner of its HR block: the left one, or the right one where the crop is mirrored."""
+    lr, hr = batch["lr"], batch["hr"]
+    return [torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x) for x, h in zip(lr, hr, strict=True)]
+
+
+def test_crops_stay_aligned_and_are_mirrored_together(dataset):
+    batches = list(itertools.islice(iter(module(dataset).train_dataloader()), 10))
+    assert all(all(aligned(batch)) for batch in batches)
+    assert batches[0]["hr"].shape == (4, 3, 32, 32) and batches[0]["lr"].shape == (4, 3, 8, 8)
+    mirrored = [torch.equal(h[:, ::4, 3::4], x) for batch in batches for x, h in zip(batch["lr"], batch["hr"], strict=True)]
+    assert 5 < sum(mirrored) < 35
+    assert {"waves, checks", ""} == {tag for batch in batches for tag in batch["tags"]}
+
+
+def test_the_stream_is_the_same_on_any_number_of_ranks(dataset):
+    def seeds(data, batches):
+        return [int(seed) for batch in itertools.islice(iter(data.train_dataloader()), batches) for seed in batch["seed"]]
+
+    ranks = [seeds(module(dataset, rank=rank, world=2, batch_size=2), 5) for rank in range(2)]
+    assert [s for k in range(5) for rank in ranks for s in rank[2 * k : 2 * k + 2]] == seeds(module(dataset), 5)
+
+
+def test_validation_uses_whole_photographs_each_on_one_rank(dataset):
+    sizes = [tuple(batch["hr"].shape[2:]) for batch in module(dataset, "validate").val_dataloader()]
+    assert sizes == [(96 - 4 * i, 128) for i in range(5)]
+    parts = [list(module(dataset, "test", rank, 3).test_dataloader()) for rank in range(3)]
+    assert sorted(int(batch["seed"]) for part in parts for batch in part) == sorted(
+        int(batch["seed"]) for batch in module(dataset, "test").test_dataloader()
+    )
+    assert len(module(dataset, "validate", max_images=2).val_dataloader()) == 2
+
+
+def test_pairs_that_do_not_fit_are_named(dataset):
+    with pytest.raises(ValueError, match=r"0_HR.png has 128 x 96 pixels, which is not 2 times the 32 x 24 of .*0_LR4.png"):
+        module(dataset, scale=2)
+    with pytest.raises(ValueError, match="1_HR.png: shorter side 92 is below crop_size 96"):
+        module(dataset, crop_size=96)
+    with pytest.raises(ValueError, match="has no val"):
+        module(dataset, "validate", val=None)
+    (dataset / "LR" / "3_LR4.png").unlink()
+    with pytest.raises(ValueError, match="3_HR.png has no partner in .*LR; 1 photographs have none"):
+        module(dataset)
+
+
+def test_real_photographs_without_ground_truth(dataset):
+    data = RealLQDataModule(str(dataset / "HR"))
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1)
+    data.setup("test")
+    batches = list(data.test_dataloader())
+    assert len(batches) == 5 and all("hr" not in batch and batch["lr"].shape[3] == 128 for batch in batches)
+    assert batches[1]["tags"] == ["waves, checks"]
+    with pytest.raises(ValueError, match="no ground truth to train on"):
+        data.setup("fit")
+    with pytest.raises(ValueError, match="no such folder .RealLQ250"):
+        RealLQDataModule(str(dataset / "RealLQ250")).setup("test")

@@ -1,0 +1,52 @@
+import pytest
+
+from lsr.paired_folders import FOLDERS, find_pairs, paired_folders
+
+
+def files(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a.png", "a.jpg"), ("b.jpg", "b.png")],
+        [("Canon_001_LR4.png", "Canon_001_HR.png")],
+        [("DSC_1_x4.png", "DSC_1_x1.png"), ("DSC_2_x4.png", "DSC_2_x1.png")],
+        [("0801x4.png", "0801.png"), ("0802x4.png", "0802.png")],
+        [("b.png", "b.png"), ("deep/a.png", "deep/a.png")],
+        [("x2.png", "x2.png"), ("x4.png", "x4.png")],
+    ],
+)
+def test_partners_are_told_by_name(tmp_path, pairs):
+    files(tmp_path / "l", *(lr for lr, _ in pairs))
+    files(tmp_path / "h", *(hr for _, hr in reversed(pairs)))
+    assert find_pairs(tmp_path / "l", tmp_path / "h") == [(tmp_path / "l" / lr, tmp_path / "h" / hr) for lr, hr in pairs]
+
+
+@pytest.mark.parametrize(
+    ("lr", "hr", "message"),
+    [
+        (["a.png"], ["a.png", "b.png"], "b.png has no partner in .*l; 1 photographs"),
+        (["a.png", "b.png"], ["c.png"], "a.png has no partner in .*h; 3 photographs"),
+        (["a_x2.png", "a_x4.png"], ["a_x1.png"], "a_x4.png and a_x2.png have the same name"),
+        ([], ["a.png"], "no such folder"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, lr, hr, message):
+    files(tmp_path / "l", *lr)
+    with pytest.raises(ValueError, match=message):
+        find_pairs(tmp_path / "l", files(tmp_path / "h", *hr))
+
+
+@pytest.mark.parametrize("names", FOLDERS)
+def test_a_data_set_is_known_by_its_folders(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert paired_folders(tmp_path) == (tmp_path / names[0], tmp_path / names[1])
+    (tmp_path / names[1]).rmdir()
+    with pytest.raises(ValueError, match="no folders LR/HR"):
+        paired_folders(tmp_path)

@@ -1,0 +1,216 @@
+"""`lsr shard`: what goes in comes out, killed or not."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from shard_files import SMALL, contents, encoded, photographs, put, shard, tar
+
+from lsr.images import find_images, read_rgb8
+from lsr.shards import INDEX, PLAN, ShardIndex
+
+__all__ = ["photographs"]  # a fixture
+
+
+def test_every_byte_size_and_tag_comes_back(photographs, tmp_path, capsys):
+    assert shard(photographs, tmp_path / "out", *SMALL) == 0
+    index = ShardIndex.open(tmp_path / "out")
+    paths = find_images(photographs)
+    count = len(list((tmp_path / "out").glob("*.tar")))
+    assert 3 <= count <= 7 and f"12 photographs, 0.1 MiB in {count} shards" in capsys.readouterr().out
+    assert sorted(contents(tmp_path / "out")) == sorted([INDEX, PLAN, *(f"shard-{n:06}.tar" for n in range(count))])
+    assert len(index) == len(paths)
+    for i, path in enumerate(paths):
+        assert index.read(i) == path.read_bytes()
+        assert tuple(index.sides[i]) == read_rgb8(path).shape[:2]
+        assert index.tags(i) == (("sea", f"number {path.stem}") if path.parent.name == "a" else ())
+        assert re.fullmatch(rf"shard-\d{{6}}\.tar:\d+_{path.stem}\.png", index.name(i))
+    for outside in (-1, len(index)):
+        with pytest.raises(IndexError):
+            index.read(outside)
+
+
+def test_what_any_webdataset_reader_relies_on_holds(photographs, tmp_path):
+    """Equal keys lie side by side and are unique, a key has no dot, and the suffix says what a member is."""
+    shard(photographs, tmp_path / "out", *SMALL)
+    order: list[str] = []
+    for path in sorted((tmp_path / "out").glob("*.tar")):
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            for image, description in zip(members[::2], members[1::2], strict=True):
+                key, suffix = image.name.split(".")
+                assert (suffix, description.name) == ("png", f"{key}.json")
+                told = json.load(archive.extractfile(description))
+                pixels = np.asarray(Image.open(archive.extractfile(image)))
+                assert np.array_equal(pixels, read_rgb8(photographs / told["file"]))
+                assert pixels.shape == (told["height"], told["width"], 3)
+                assert (told["tags"] != []) == told["file"].startswith("a/")
+                order.append(key)
+    assert len(set(order)) == 12 and order == sorted(order)
+
+
+def test_the_same_photographs_make_the_same_bytes_wherever_and_whenever(photographs, tmp_path):
+    copy = shutil.copytree(photographs, tmp_path / "elsewhere")
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1))
+    shard(photographs, tmp_path / "one", *SMALL)
+    shard(copy, tmp_path / "two", *SMALL)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == [PLAN], "only the plan knows the times"
+
+
+def test_a_photograph_larger_than_a_shard_has_one_of_its_own(photographs, tmp_path):
+    assert shard(photographs, tmp_path / "out", "--max-mib", "0.001") == 0
+    assert len(list((tmp_path / "out").glob("*.tar"))) == len(ShardIndex.open(tmp_path / "out")) == 12
+
+
+def test_a_killed_run_continues_and_ends_as_if_unbroken(tmp_path):
+    source = put(tmp_path / "in", {f"{n:03}.png": encoded("PNG") for n in range(400)})
+    options = ("--max-mib", "0.004")  # one photograph each
+    shard(source, tmp_path / "unbroken", *options)
+    command = [sys.executable, "-m", "lsr", "shard", str(source), "--out", str(tmp_path / "out"), *options]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "out").glob("*.tar"))) < 3:
+            assert running.poll() is None and time.monotonic() < deadline
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert not (tmp_path / "out" / INDEX).exists(), "killed too late to show anything"
+    with pytest.raises(ValueError, match="has not finished"):
+        ShardIndex.open(tmp_path / "out")
+    (tmp_path / "out" / ".0123456789abcdef.tmp").write_bytes(b"half a shard")
+    before = {path.name: path.stat().st_ino for path in (tmp_path / "out").glob("*.tar") if path.with_suffix(".npz").exists()}
+    assert len(before) >= 2
+    assert shard(source, tmp_path / "out", *options) == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "unbroken")
+    assert {name: (tmp_path / "out" / name).stat().st_ino for name in before} == before, "whole shards are not written again"
+
+
+def test_a_finished_run_again_mends_what_is_missing_and_touches_nothing_else(photographs, tmp_path, capsys):
+    out = tmp_path / "out"
+    shard(photographs, out, *SMALL)
+    told, whole = capsys.readouterr().out, contents(out)
+    kept = (out / "shard-000000.tar").stat().st_ino
+    (out / "shard-000001.tar").unlink()
+    (out / "shard-000002.tar").write_bytes(whole["shard-000002.tar"][:1000])
+    assert shard(photographs, out, *SMALL) == 0
+    assert capsys.readouterr().out == told
+    assert contents(out) == whole and (out / "shard-000000.tar").stat().st_ino == kept
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "changed", "tags", "setting", "foreign"])
+def test_a_folder_begun_for_something_else_is_refused(photographs, tmp_path, capsys, change):
+    out, options = tmp_path / "out", SMALL
+    if change == "foreign":
+        tar(out / "other.tar", [])
+    else:
+        shard(photographs, out, *SMALL)
+    before = contents(out)
+    if change == "added":
+        put(photographs, {"new.png": encoded("PNG")})
+    elif change == "removed":
+        (photographs / "b" / "5.png").unlink()
+    elif change == "changed":
+        os.utime(photographs / "b" / "5.png", (1, 1))
+    elif change == "tags":
+        put(photographs, {"b/5.txt": "pier"})
+    elif change == "setting":
+        options = ("--max-mib", "1")
+    capsys.readouterr()
+    assert shard(photographs, out, *options) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and str(out) in told and "--out" in told
+    assert ("--max-mib 0.012" in told) == (change == "setting")
+    assert contents(out) == before
+
+
+def test_unreadable_photographs_are_named_and_left_out(photographs, tmp_path, capsys):
+    put(photographs, {"a/text.jpg": "I am not a picture", "empty.png": b"", "cut.webp": encoded("WEBP")[:10]})
+    assert shard(photographs, tmp_path / "out") == 1
+    told = capsys.readouterr()
+    named = [line for line in told.err.splitlines() if line.startswith("failed: ")]
+    assert len(named) == 3 and all(sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp"))
+    assert "12 photographs" in told.out and "3 left out" in told.out
+    assert len(ShardIndex.open(tmp_path / "out")) == 12
+
+
+def test_nothing_to_do_is_one_clear_line(tmp_path, capsys):
+    put(tmp_path, {"empty/notes.txt": "", "bad/a.png": "no picture", "good/a.png": encoded("PNG"), "file": ""})
+    for source, out, words in [
+        ("empty", "out", "no images"),
+        ("bad", "out", "none of the 1 images"),
+        ("absent", "out", "no such folder"),
+        ("good", "file", "not a folder"),
+    ]:
+        assert shard(tmp_path / source, tmp_path / out) == 2
+        assert words in capsys.readouterr().err.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
+    for size in ("0", "-1", "nan"):
+        assert shard(tmp_path / "good", tmp_path / "out", "--max-mib", size) == 2
+        assert "--max-mib must be above 0" in capsys.readouterr().err
+
+
+def test_names_with_dots_blanks_other_scripts_and_twins_in_other_folders(tmp_path):
+    names = [
+        "a/x.png",
+        "b/x.png",
+        "b/x.JPG",
+        "b/x.y.z.jpeg",
+        "c d/ two  words .webp",
+        "東京/夜景.png",
+        "ü" * 60 + ".tif",
+        "-.png",
+        "l" * 150 + ".bmp",
+    ]
+    kinds = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF"}
+    source = tmp_path / "in"
+    for name in names:
+        suffix = name.rpartition(".")[2].lower()
+        put(source, {name: encoded(kinds.get(suffix, suffix))})
+    source.joinpath(os.fsdecode(b"not utf-8 \xff.png")).write_bytes(encoded("PNG"))
+    assert shard(source, tmp_path / "out") == 0
+    index = ShardIndex.open(tmp_path / "out")
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as archive:
+        members = archive.getnames()
+        told = [json.load(archive.extractfile(name))["file"] for name in members[1::2]]
+    assert len(set(members)) == 2 * len(index) == 2 * (len(names) + 1)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,70}\.(png|jpe?g|webp|tif|bmp|json)", name) for name in members)
+    for i, path in enumerate(find_images(source)):
+        assert told[i] == path.relative_to(source).as_posix()
+        assert index.read(i) == path.read_bytes()
+        assert index.name(i) == f"shard-000000.tar:{members[2 * i]}"
+
+
+def test_tags_come_from_the_list_else_from_the_text_beside(tmp_path, capsys):
+    lines = [
+        {"file": "both.png", "tags": ["  old   town ", "", "rain"], "tag_source": "hand"},
+        {"file": "none.png", "tags": []},
+        {"file": "sub/gone.png", "tags": ["x"]},
+        {"file": "line break.png", "tags": ["ж"]},
+    ]
+    files: dict[str, bytes | str] = {f"{name}.png": encoded("PNG") for name in ("bare", "both", "line break", "none", "sub/text")}
+    files |= {"both.txt": "ignored", "none.txt": "ignored", "sub/text.txt": "pier, ,  blue\nsky ,\n"}
+    files["tags.jsonl"] = "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    assert shard(put(tmp_path / "in", files), tmp_path / "out") == 0
+    index = ShardIndex.open(tmp_path / "out")
+    assert [index.tags(i) for i in range(len(index))] == [(), ("old town", "rain"), ("ж",), (), ("pier", "blue sky")]
+    assert "1 of 4 files in" in (told := capsys.readouterr().err) and "sub/gone.png" in told
+
+
+def test_a_bad_line_of_tags_is_named(tmp_path, capsys):
+    source = put(tmp_path / "in", {"a.png": encoded("PNG"), "tags.jsonl": '{"file": "b.png", "tags": []}\n{'})
+    assert shard(source, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "tags.jsonl, line 2: " in told
