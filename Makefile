@@ -31,15 +31,15 @@ $(READY): pyproject.toml constraints.txt
 stage1: $(READY) ## Train stage 1, or continue it where it stopped
 	$(LSR) fit --config $(call config,stage1) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
-demo: $(READY) ## Train on the bundled photographs, upscale one the model has not seen
+demo: $(READY) ## Train on the bundled photographs to the knee, upscale one the model has not seen with it
 	$(MAKE) stage1 EXP=tiny DEVICES=1
+	@test -d $(RUNS)/tiny/stage1/knee || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
-	    --model $(RUNS)/tiny/stage1/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
+	    --model $(RUNS)/tiny/stage1/knee/seed.safetensors --out $(RUNS)/tiny/upscaled
+	$(LSR) knee $(RUNS)/tiny/stage1
+	@echo "the knee:    $(RUNS)/tiny/stage1/knee/knee.png"
 	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
-	@test -d $(RUNS)/tiny/stage1/knee && echo "knee:        $(RUNS)/tiny/stage1/knee (knee.png, knee.json, seed.safetensors)" \
-	    || echo "knee:        none confirmed yet; lsr knee $(RUNS)/tiny/stage1 tells why"
-	@echo "curves:      $(RUNS)/tiny/stage1 (make tensorboard) and $(RUNS)/tiny/stage1/metrics.csv"
-	@echo "checkpoints: $(RUNS)/tiny/stage1/checkpoints"
+	@echo "curves:      make tensorboard  and  $(RUNS)/tiny/stage1/metrics.csv"
 
 tensorboard: $(READY) ## Show the curves of all runs in a browser
 	$(VENV)/bin/tensorboard --logdir $(RUNS)

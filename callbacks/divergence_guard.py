@@ -74,7 +74,8 @@ class DivergenceGuard(L.Callback):
         if not torch.isfinite(norm):
             self._abort(trainer, pl_module, f"the gradient norm is {value}")
         score, loss_score = self._norm_score(value), self._loss_score(loss)
-        pl_module.log_dict({"guard/grad_norm_z": score, "guard/loss_z": min(loss_score, 1e6)})
+        if pl_module.is_logging_step:
+            pl_module.log_dict({"guard/grad_norm_z": score, "guard/loss_z": min(loss_score, 1e6)})
         self._loss_score.accept(loss)
         if score < self.threshold:
             self._norm_score.accept(value)

@@ -123,14 +123,16 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         validation = self._fresh(trainer)
         self.verdict = self.detector.update(validation.step, validation.values, validation.loss)
         self.history.append(validation)
-        self._board.show(trainer, self.history, self.verdict, self.detector.metrics)
-        if self.verdict.diverged:
-            self._abort(trainer, pl_module, f"validation: {self.verdict.reason}")
-        on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
+        if not self.verdict.diverged:
+            on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
         if self.verdict.confirmed_at_step == validation.step:
             self._publish(trainer)
             log.info("knee at step %d, confirmed at step %d", self.verdict.knee_step, validation.step)
             trainer.should_stop = trainer.should_stop or self.stop
+        # Last: from here on a thread that draws takes its turns with this one.
+        self._board.show(trainer, self.history, self.verdict, self.detector.metrics)
+        if self.verdict.diverged:
+            self._abort(trainer, pl_module, f"validation: {self.verdict.reason}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Finish the last figure."""

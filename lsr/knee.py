@@ -275,7 +275,7 @@ class KneeDetector:
         needed_wait = next((max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait)
         needed = float(np.interp(math.log1p(waited), np.log1p([self.wait, LATE_WAIT]), [self.confidence, LATE_CONFIDENCE]))
         if waited < needed_wait:
-            return f"the plateau was watched for {waited:.2f} rise times, {needed_wait} needed"
+            return f"the plateau was watched for {waited:.2f} of the time that the rise took, {needed_wait} needed"
         if significance < MIN_SIGNIFICANCE:
             return f"the rise is {significance:.1f} times its noise, {MIN_SIGNIFICANCE:.0f} needed"
         if confidence < needed:

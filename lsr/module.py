@@ -119,14 +119,21 @@ class LinearSRModule(L.LightningModule):
         `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
-        self.log("train/grad_norm", norm)
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
-        self._log_step(self.global_step + 1)
+        if self.is_logging_step:
+            self.log("train/grad_norm", norm)
+            self.log("train/lr", optimizer.param_groups[0]["lr"])
+            self._log_step(self.global_step + 1)
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
         if gradient_clip_val:
             torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, norm)
+
+    @property
+    def is_logging_step(self) -> bool:
+        """Whether what is logged before the optimiser steps now will be kept: a call to `log` costs a fraction of a millisecond."""
+        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        return every > 0 and (self.global_step + 1) % every == 0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""

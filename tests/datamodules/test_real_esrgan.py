@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from datamodules import RealESRGANDataModule
+from lsr.cli import main
 from lsr.degradations import DegradationParameters, apply
 
 
@@ -53,7 +54,7 @@ def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
     alone = hashes(module(folder, batch_size=8).train_dataloader(), 3)
     assert len(set(alone)) == 24
     assert hashes(module(folder, batch_size=8, num_workers=2).train_dataloader(), 3) == alone
-    ranks = [hashes(module(folder, rank, 2, num_workers=1).train_dataloader(), 3) for rank in range(2)]
+    ranks = [hashes(module(folder, rank, 2, num_workers=2).train_dataloader(), 3) for rank in range(2)]
     assert [h for k in range(3) for rank in ranks for h in rank[4 * k : 4 * k + 4]] == alone
 
 
@@ -94,6 +95,20 @@ def test_validation_is_bounded_by_max_images(folder):
     data = module(folder, max_images=2)
     assert len(hashes(data.val_dataloader(), 9)) == 2
     assert set(hashes(data.val_dataloader(), 9)) < set(hashes(module(folder).val_dataloader(), 9))
+
+
+def test_an_epoch_over_shards_has_every_photograph_once_also_after_a_resume(folder, tmp_path):
+    assert main(["shard", str(folder), "--out", str(tmp_path / "shards"), "--max-mib", "0.05"]) == 0
+    assert len(list((tmp_path / "shards").glob("*.tar"))) > 1
+    options = {"train": [str(tmp_path / "shards")], "batch_size": 1, "num_workers": 2}
+    first, second = (module(folder, rank, 2, **options) for rank in range(2))
+    epoch = [h for data in (first, second) for h in hashes(data.train_dataloader(), 10)]
+    files = hashes(module(folder, batch_size=2).train_dataloader(), 10)
+    assert sorted(epoch) == sorted(files), "the photographs of the folder, each as often, in pairs of the same content"
+    attach(first, world=2, batches=4)
+    resumed = module(folder, **options | {"batch_size": 2})
+    resumed.load_state_dict(first.state_dict())
+    assert hashes(resumed.train_dataloader(), 6) == files[8:], "continued by one rank where two have stopped"
 
 
 def test_weighted_sources_with_tags(folder, tmp_path_factory, photo):
