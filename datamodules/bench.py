@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import lightning as L
+import torch
 
 from lsr.training import LinearSRCLI
 
@@ -14,18 +15,24 @@ _STEPS = 100
 _WARM_UP = 20
 
 
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class DataClock(L.Callback):
-    """Times the loader alone, and in training the steps and the waiting for data between them.
+    """Times the loader alone, and in training the steps and what is between them: waiting, transfer, degradation on a device.
 
     Attributes:
         loader: Images per second of the loader while nothing else runs.
         working: Seconds of steps, from the batch on the device to the weights.
-        waiting: Seconds between steps.
+        between: Seconds between steps.
         images: Images of those steps.
     """
 
     def __init__(self) -> None:
-        self.loader = self.working = self.waiting = 0.0
+        self.loader = self.working = self.between = 0.0
         self.images = 0
         self._last = 0.0
 
@@ -40,14 +47,14 @@ class DataClock(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """End the waiting."""
-        now = time.perf_counter()
+        now = _now()
         if trainer.global_step >= _WARM_UP:
-            self.waiting += now - self._last
+            self.between += now - self._last
         self._last = now
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the step."""
-        now = time.perf_counter()
+        now = _now()
         if trainer.global_step > _WARM_UP:
             self.working += now - self._last
             self.images += len(batch["seed"])
@@ -69,8 +76,8 @@ def main(config: str) -> int:
         "|---|---|",
         f"| loader alone, {cli.datamodule.num_workers} workers | {clock.loader:.0f} |",
         f"| training steps alone | {clock.images / clock.working:.0f} |",
-        f"| training | {clock.images / (clock.working + clock.waiting):.0f} |",
-        f"\nwaiting for data: {100 * clock.waiting / (clock.working + clock.waiting):.1f} % of the time",
+        f"| training | {clock.images / (clock.working + clock.between):.0f} |",
+        f"\ndata (waiting, transfer, degradation on a device): {100 * clock.between / (clock.working + clock.between):.1f} % of the time",
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

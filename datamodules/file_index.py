@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 BUNDLED = "bundled:"
 
 _PROBES = 8  # threads: headers are waited for, not computed
-_WORTH_A_BAR = 2000
 
 
 def default_cache() -> Path:
@@ -48,8 +48,8 @@ def resolve_paths(entry: str) -> list[Path]:
     if path.is_dir():
         return find_images(path)
     if path.is_file() and path.suffix == ".txt":
-        lines = (line.strip() for line in path.read_text("utf-8").splitlines())
-        return [path.parent / line for line in lines if line and not line.startswith("#")]
+        lines = path.read_text("utf-8-sig", errors="surrogateescape").split("\n")
+        return [path.parent / line for line in (line.rstrip("\r") for line in lines) if line.strip() and not line.startswith("#")]
     if path.is_file():
         return [path]
     raise ValueError(f"{entry}: no such folder or image")
@@ -73,13 +73,13 @@ class FileIndex:
     """
 
     def __init__(self, entry: str, cache: Path) -> None:
-        paths = [str(path) for path in resolve_paths(entry)]
-        folder = Path(entry) if Path(entry).is_dir() else Path(entry).parent
-        listed = {} if entry.startswith(BUNDLED) else listed_tags(folder)
+        paths = [os.path.abspath(path) for path in resolve_paths(entry)]
+        folder = os.path.abspath(entry if os.path.isdir(entry) else os.path.dirname(entry))
+        listed = {} if entry.startswith(BUNDLED) else listed_tags(Path(folder))
         tags = [listed.get(path.removeprefix(f"{folder}{os.sep}")) for path in paths]
         self._text, self._bounds = _pack(["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)])
         self._listed = np.array([t is not None for t in tags], bool)
-        self.sides = _sides(entry, paths, cache / f"{hashlib.sha256(str(Path(entry).absolute()).encode()).hexdigest()[:16]}.npz")
+        self.sides = _sides(entry, paths, cache / f"{hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()[:16]}.npz")
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
@@ -120,12 +120,14 @@ def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
     new = np.flatnonzero(sides[:, 0] < 0)
     if not len(new):
         return sides
-    with ThreadPoolExecutor(_PROBES) as pool:
+    console = Console(file=sys.stderr)
+    # Decoding silences Pillow by the process's own list of warnings; what the threads leave of it does not matter.
+    with ThreadPoolExecutor(_PROBES) as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         probed = pool.map(_probe, (paths[i] for i in new.tolist()))
-        if len(new) >= _WORTH_A_BAR:
-            probed = track(probed, f"reading the headers of {entry}", len(new), console=Console(file=sys.stderr), transient=True)
-        sides[new] = list(probed)
-    if not entry.startswith(BUNDLED):
+        label = f"reading the headers of {entry}"
+        sides[new] = list(track(probed, label, len(new), console=console, transient=True, disable=not console.is_terminal))
+    if not entry.startswith(BUNDLED) and (sides[new] > 0).any():
         # What cannot be read is named at every start, so it is not remembered.
         _remember(memory, paths, stamps, np.where(sides > 0, sides, -1))
     return sides

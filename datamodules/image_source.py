@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.file_index import FileIndex, default_cache
-from lsr.images import EncodedImage, UnreadableImage, read_rgb8
+from lsr.images import EncodedImage, find_images, read_rgb8
 from lsr.shards import ShardIndex
 
 log = logging.getLogger(__name__)
@@ -16,17 +16,24 @@ log = logging.getLogger(__name__)
 _NAMED = 10  # photographs named in a warning; of the others the number is told
 
 
-def _open(entry: str, cache: Path) -> FileIndex | ShardIndex:
+def open_index(entry: str, cache: Path | None = None) -> FileIndex | ShardIndex:
+    """Index one entry of an `ImageSource`.
+
+    Raises:
+        ValueError: If it does not exist, or is a folder of both shards and photographs.
+    """
     path = Path(entry)
-    is_shards = path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
-    return ShardIndex.open(entry) if is_shards else FileIndex(entry, cache)
+    shards = path.is_dir() and any(not shard.name.startswith(".") for shard in path.glob("*.tar"))
+    if shards and find_images(path, recursive=False):
+        raise ValueError(f"{entry} holds both shards (.tar) and photographs: name the shards by a pattern, or move either away")
+    return ShardIndex.open(entry) if shards or path.suffix == ".tar" else FileIndex(entry, cache or default_cache())
 
 
 class ImageSource:
     """The readable photographs of some folders and shards, with their tags.
 
     A photograph whose header cannot be read, or that is too small, is named in a warning and left out. One that turns out to be
-    damaged later is named once and replaced by the next good one, so that its place in the data stream stays filled the same
+    damaged later is named, once per process, and replaced by the next good one, so that its place in the data stream stays filled the same
     way on every rank.
 
     Args:
@@ -34,7 +41,7 @@ class ImageSource:
             shards (`.tar`).
         min_side: Smallest side in pixels that a photograph must have.
         cache_gib: Photographs are decoded here and now, and kept, until they fill this much memory in GiB; worker processes
-            share it. The rest is decoded at every use.
+            share it, other ranks have their own. The rest is decoded at every use.
         cache: Folder of remembered file indices; None is `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`.
 
     Attributes:
@@ -47,7 +54,7 @@ class ImageSource:
     def __init__(self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0, cache: Path | None = None) -> None:
         self._decoded: dict[int, np.ndarray] = {}
         self._damaged: set[int] = set()
-        self._indices = [_open(entry, cache or default_cache()) for entry in entries]
+        self._indices = [open_index(entry, cache) for entry in entries]
         chosen = [_large_enough(index, min_side) for index in self._indices]
         self.lengths = [len(members) for members in chosen]
         self._places = np.stack([np.repeat(np.arange(len(chosen)), self.lengths), np.concatenate(chosen or [np.arange(0)])], 1)
@@ -95,7 +102,7 @@ class ImageSource:
         index_of, member = self._place(index)
         try:
             return read_rgb8(EncodedImage(index_of.name(member), io.BytesIO(index_of.read(member))))
-        except (UnreadableImage, OSError) as error:
+        except (ValueError, OSError) as error:  # also of a shard that was truncated since
             log.warning("replaced by its neighbour: %s", error)
             self._damaged.add(index)
             return None

@@ -40,6 +40,16 @@ def spread(length: int, limit: int | None) -> Sequence[int]:
     return range(length) if limit is None or limit >= length else [i * length // limit for i in range(limit)]
 
 
+def to_tensor(image: np.ndarray) -> Tensor:
+    """Return (H, W, 3) uint8 as (3, H, W) uint8."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def to_model_range(image: Tensor) -> Tensor:
+    """Map uint8 to float32 in [-1, 1]."""
+    return image.float() / 127.5 - 1
+
+
 def degrade(hr: Tensor, parameters: Sequence[DegradationParameters], config: DegradationConfig) -> tuple[Tensor, Tensor]:
     """Make pairs on the device of the HR crops.
 
@@ -70,7 +80,7 @@ class _Crops(Dataset[dict[str, Any]]):
 
     def _sample(self, crop: np.ndarray, tags: Sequence[str], draw_index: int, index: int) -> tuple[dict[str, Any], DegradationParameters]:
         sample = {
-            "hr": torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1),
+            "hr": to_tensor(crop),
             "seed": noise_seed(self.seed, draw_index, index),
             "tags": ", ".join(tags),
         }

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datamodules.image_source import ImageSource
-from datamodules.pairs import FixedCrops, TrainingCrops, degrade
-from datamodules.sample_stream import SampleStreamDataModule
+from datamodules.image_source import ImageSource, open_index
+from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
+from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
+from datamodules.stream import shares_of
 from lsr.degradations import DegradationConfig, DegradationParameters
 
 
@@ -64,18 +65,23 @@ class RealESRGANDataModule(SampleStreamDataModule):
         index_cache: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
-        for name, side in (("crop_size", crop_size), ("val_crop_size", val_crop_size)):
-            if side % scale:
-                raise ValueError(f"{name} {side} is not a multiple of scale {scale}")
-        if max_images is not None and max_images < 1:
-            raise ValueError(f"max_images must be at least 1, not {max_images}")
+        check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size)
+        if degrade_on not in ("auto", "workers", "device"):
+            raise ValueError(f"degrade_on must be auto, workers or device, not {degrade_on!r}")
+        if "scale" in (degradation_changes or {}):
+            raise ValueError("degradation_changes: scale is a setting of its own")
         self.entries = {"train": train, "val": val, "test": test}
-        self.degradation = DegradationConfig.preset(degradation, **{"scale": scale} | (degradation_changes or {}))
+        self.degradation = DegradationConfig.preset(degradation, scale=scale, **(degradation_changes or {}))
         self.degrade_on = degrade_on
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
         self.cache_gib, self.index_cache = cache_gib, Path(index_cache) if index_cache else None
         self._weights = train_weights
         self._source: ImageSource | None = None
+
+    def prepare_data(self) -> None:
+        """Read the headers of the training photographs once per machine; every rank then finds them remembered."""
+        for entry in self.entries["train"]:
+            open_index(entry, self.index_cache)
 
     def setup(self, stage: str) -> None:
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").
@@ -86,19 +92,22 @@ class RealESRGANDataModule(SampleStreamDataModule):
         if stage == "fit" and self._source is None:
             if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
                 raise ValueError("libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat")
-            self._source = self._open("train", self.crop_size)
+            self._source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache)
             self._lengths = self._source.lengths
+            if self._weights is not None:
+                self._check_weights()
             self._training = TrainingCrops(self._source, self.degradation, self.crop_size, self.seed, self._on_device())
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
-            source = self._open(split, self.val_crop_size)
+            # The pairs are kept, so the photographs need not be.
+            source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache)
             self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.seed, self.max_images))
 
     def photographs(self) -> Iterator[np.ndarray]:
-        """Yield the training photographs, (H, W, 3) uint8, undegraded."""
+        """Yield training photographs, (H, W, 3) uint8, undegraded, at most `MAX_PHOTOGRAPHS`, evenly spread."""
         assert self._source is not None
         source = self._source
-        return (source[index][0] for index in range(len(source)))
+        return (source[index][0] for index in spread(len(source), MAX_PHOTOGRAPHS))
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Degrade on the device what the workers left undegraded."""
@@ -108,8 +117,15 @@ class RealESRGANDataModule(SampleStreamDataModule):
         batch["hr"], batch["lr"] = degrade(batch["hr"], parameters, self.degradation)
         return batch
 
-    def _open(self, split: str, min_side: int) -> ImageSource:
-        return ImageSource(self.entries[split], min_side, self.cache_gib, self.index_cache)
+    def _check_weights(self) -> None:
+        assert self._weights is not None
+        entries = list(self.entries["train"])
+        if len(self._weights) != len(entries):
+            raise ValueError(f"train_weights has {len(self._weights)} weights for {len(entries)} entries of train")
+        shares_of(self._weights)
+        for entry, length in zip(entries, self._lengths, strict=True):
+            if not length:
+                raise ValueError(f"{entry}: no photograph of at least {self.crop_size} pixels a side to draw from")
 
     def _on_device(self) -> bool:
         return self.degrade_on == "device" or (self.degrade_on == "auto" and self._device_type() != "cpu")

@@ -5,10 +5,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.paired import to_tensor
-from datamodules.pairs import FIXED_DRAW, noise_seed, spread
-from datamodules.sample_stream import SampleStreamDataModule
-from lsr.images import find_images, read_rgb8
+from datamodules.pairs import FIXED_DRAW, noise_seed, spread, to_model_range, to_tensor
+from datamodules.sample_stream import SampleStreamDataModule, check_sizes
+from lsr.images import find_images, probe, read_rgb8
 from lsr.tags import FolderTags
 
 
@@ -43,7 +42,7 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         return {
-            "lr": to_tensor(read_rgb8(path)),
+            "lr": to_model_range(to_tensor(read_rgb8(path))),
             "seed": noise_seed(self.seed, FIXED_DRAW, index),
             "tags": ", ".join(self._tags(path)),
         }
@@ -64,8 +63,7 @@ class RealLQDataModule(SampleStreamDataModule):
 
     def __init__(self, folder: str, max_images: int | None = None, val_batch_size: int = 1, seed: int = 0) -> None:
         super().__init__(val_batch_size, val_batch_size, num_workers=0, seed=seed)
-        if max_images is not None and max_images < 1:
-            raise ValueError(f"max_images must be at least 1, not {max_images}")
+        check_sizes(1, max_images)
         self.folder, self.max_images = Path(folder), max_images
 
     def setup(self, stage: str) -> None:
@@ -78,4 +76,4 @@ class RealLQDataModule(SampleStreamDataModule):
             raise ValueError("RealLQDataModule has no ground truth to train on")
         photographs = LowQualityPhotographs(self.folder, self.seed, self.max_images)
         for split in ("val", "test"):
-            self._keep_fixed(split, photographs)
+            self._keep_fixed(split, photographs, {probe(path) for path in photographs.paths})

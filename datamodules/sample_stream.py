@@ -1,6 +1,6 @@
 """What every DataModule of this package does alike: an endless training stream that resumes, and fixed pairs that ranks share."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import lightning as L
@@ -8,6 +8,24 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.stream import StreamBatchSampler
+
+MAX_PHOTOGRAPHS = 1000
+"""Photographs that are enough to fit statistics to."""
+
+
+def check_sizes(scale: int, max_images: int | None, **sides: int) -> None:
+    """Check settings that several DataModules have.
+
+    Raises:
+        ValueError: If `scale` or `max_images` is below 1, or a side is no positive multiple of `scale`.
+    """
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, not {scale}")
+    if max_images is not None and max_images < 1:
+        raise ValueError(f"max_images must be at least 1, not {max_images}")
+    for name, side in sides.items():
+        if side < scale or side % scale:
+            raise ValueError(f"{name} {side} is not a multiple of scale {scale}")
 
 
 def _single_threaded(worker_id: int) -> None:
@@ -37,13 +55,17 @@ class SampleStreamDataModule(L.LightningDataModule):
         self._weights: Sequence[float] | None = None
         self._fixed: dict[str, Any] = {}
         self._samples_seen = self._batches_before = 0
+        self._streaming = False
 
-    def _keep_fixed(self, split: str, samples: Any) -> None:
-        """Take the samples of "val" or "test", a sized data set.
+    def _keep_fixed(self, split: str, samples: Any, sizes: Collection[tuple[int, int]] = ()) -> None:
+        """Take the samples of "val" or "test", a sized data set, and the sizes that they have.
 
         Raises:
-            ValueError: On every rank alike, if there are fewer than ranks: one without a sample would leave the others waiting.
+            ValueError: On every rank alike: if there are fewer than ranks, for one without a sample would leave the others waiting;
+                or if samples of different sizes are to share a batch.
         """
+        if self.val_batch_size > 1 and len(sizes) > 1:
+            raise ValueError(f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: set val_batch_size to 1")
         ranks = self.trainer.world_size if self.trainer else 1
         if len(samples) < ranks:
             raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}")
@@ -60,7 +82,9 @@ class SampleStreamDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the endless loader of this rank's share of the training stream."""
         assert self.trainer is not None and self._training is not None
-        self._batches_before = self._batches_done()
+        if self._streaming:  # the loader is made again in the middle of a run
+            self._samples_seen = self._position()
+        self._batches_before, self._streaming = self._batches_done(), True
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(
             self._training,

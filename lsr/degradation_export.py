@@ -136,24 +136,28 @@ def _claimed(out: Path, law: Law) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"--out {out}: another export is writing there") from None
-        there = json.load(file)
-        if (there["preset"], there["digest"], there["seed"]) != (law.preset, law.cfg.digest(), law.seed):
+        try:
+            document = json.load(file)
+            there = document["preset"], document["digest"], document["seed"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{out / LAW_FILE}: not of this command, or damaged: choose another --out") from None
+        if there != (law.preset, law.cfg.digest(), law.seed):
             raise ValueError(
-                f"--out {out} holds an export of preset {there['preset']}, configuration {there['digest']}, seed {there['seed']}; "
+                f"--out {out} holds an export of preset {there[0]}, configuration {there[1]}, seed {there[2]}; "
                 f"this one is {law.preset}, {law.cfg.digest()}, {law.seed}: choose another folder"
             )
         yield
 
 
-def _recover(out: Path) -> dict[tuple[str, int], str]:
+def _recover(out: Path) -> dict[tuple[str, int], tuple[str, int]]:
     """Clear up what a killed export left: temporary files, half a line, lines whose LR is gone.
 
     Returns:
-        (source, epoch) -> file of what is done.
+        (source, epoch) -> file of what is done, and the bytes of the photograph it was made from.
     """
     for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
         leftover.unlink()
-    done: dict[tuple[str, int], str] = {}
+    done: dict[tuple[str, int], tuple[str, int]] = {}
     ledger = out / PARAMETERS_FILE
     if not ledger.exists():
         return done
@@ -161,29 +165,34 @@ def _recover(out: Path) -> dict[tuple[str, int], str]:
         for line in before:
             try:
                 record = json.loads(line)
-                key, file = (record["source"], record["epoch"]), record["file"]
+                key, file = (str(record["source"]), int(record["epoch"])), str(record["file"])
+                size = int(record["source_bytes"])
             except (ValueError, KeyError, TypeError):
                 continue
             if line.endswith(b"\n") and key not in done and (out / file).is_file():
-                done[key] = file
+                done[key] = file, size
                 after.write(line)
     return done
 
 
-def _plan(pairs: Sequence[tuple[Path, Path]], out: Path, per_image: int, done: dict[tuple[str, int], str]) -> list[_Photograph]:
+def _plan(pairs: Sequence[tuple[Path, Path]], out: Path, per_image: int, done: dict[tuple[str, int], tuple[str, int]]) -> list[_Photograph]:
     """Name what is missing. What is done keeps its name, also where photographs that came later would change it.
 
     Raises:
-        ValueError: Two LR images would have the same name.
+        ValueError: Two LR images would have the same name, or one was made from another photograph of the same name.
     """
     todo = []
-    taken = set(done.values())
+    taken = {file for file, _ in done.values()}
     for path, target in pairs:
         name = target.relative_to(out)
         source = name.with_name(path.name).as_posix()
         missing = []
         for epoch in range(per_image):
-            if (source, epoch) not in done:
+            if (source, epoch) in done:
+                file, size = done[source, epoch]
+                if size != path.stat().st_size:
+                    raise ValueError(f"{out / file} was made from another {source} than {path}: choose another --out")
+            else:
                 file = (name if per_image == 1 else name.with_name(f"{name.stem}__{epoch}.png")).as_posix()
                 if file in taken:
                     raise ValueError(f"{path}: {out / file} is the LR of another photograph: choose another --out")
@@ -208,6 +217,7 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
         for photograph in todo:
             try:
                 hr = read_hr(photograph.path, law.cfg.scale)
+                size = photograph.path.stat().st_size
             except (UnreadableImage, MemoryError) as error:
                 failed.append(photograph)
                 message = str(error) if isinstance(error, UnreadableImage) else f"{photograph.path}: {error}"
@@ -217,7 +227,7 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
             index = sample_index(photograph.source)
             for epoch, file in photograph.missing:
                 parameters = draw(law.cfg, law.seed, epoch, index)
-                record = {"file": file, "source": photograph.source, "preset": law.preset, "config": law.cfg.digest()}
+                record = {"file": file, "source": photograph.source, "source_bytes": size, "preset": law.preset, "config": law.cfg.digest()}
                 record |= {"seed": law.seed, "epoch": epoch, "index": index, "parameters": json.loads(parameters.to_json())}
                 lr = degrade(hr, parameters, law.cfg)
                 write_rgb8(out / file, lr)

@@ -15,12 +15,12 @@ def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
     Raises:
         ValueError: On every rank, with what rank 0 had to say.
     """
-    failure: str | None = None
+    cause: Exception | None = None
     if strategy.is_global_zero:
         try:
             work()
         except Exception as error:  # whatever it is, the others must learn of it
-            failure = str(error) or type(error).__name__
-    failure = strategy.broadcast(failure, src=0)
+            cause = error
+    failure = strategy.broadcast(cause and (str(cause) or type(cause).__name__), src=0)
     if failure is not None:
-        raise ValueError(failure)
+        raise ValueError(failure) from cause

@@ -179,9 +179,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--max-mib must be above 0, not {options.max_mib:g}")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is not a folder")
-    photographs, failed = _survey(options.src)
-    shards = list(_partition(photographs, options.max_mib * 2**20))
     try:
+        photographs, failed = _survey(options.src)
+        shards = list(_partition(photographs, options.max_mib * 2**20))
         _claim(options.out, options.src, options.max_mib, photographs, failed)
         tables = _write_missing(options.out, shards)
     except OSError as error:

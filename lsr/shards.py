@@ -57,7 +57,7 @@ class ShardIndex:
         """
         folder = Path(location) if Path(location).is_dir() else None
         named = folder.iterdir() if folder else [Path(location)] if Path(location).exists() else map(Path, glob.glob(str(location)))
-        paths = [path for path in named if path.suffix == ".tar"]
+        paths = [path for path in named if path.suffix == ".tar" and not path.name.startswith(".")]
         if not paths:
             raise ValueError(f"{location}: no shards (.tar) there")
         shards: list[tuple[Path, ShardTable]] = []

@@ -1,7 +1,6 @@
 """Tags beside photographs: `tags.jsonl` in a folder, or `photo.txt` beside `photo.jpg`."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 TAGS = "tags.jsonl"
@@ -9,9 +8,13 @@ TAGS = "tags.jsonl"
 
 
 def tidy_tags(value: object) -> tuple[str, ...]:
-    """Return the tags in a list or in comma-separated text, without superfluous blanks; none for anything else."""
-    tags: Iterable[object] = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    tidy = (" ".join(tag.split()) for tag in tags if isinstance(tag, str))
+    """Return the tags in comma-separated text, or in a list of such texts; none for anything else.
+
+    Superfluous blanks go, and what no file can hold: NUL and halves of surrogate pairs, which JSON can.
+    """
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    tags = (tag for text in texts if isinstance(text, str) for tag in text.replace("\0", " ").split(","))
+    tidy = (" ".join(tag.split()).encode("utf-8", "replace").decode() for tag in tags)
     return tuple(tag for tag in tidy if tag)
 
 

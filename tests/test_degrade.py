@@ -213,6 +213,23 @@ def test_a_folder_of_other_things_is_refused(photos, tmp_path, capsys):
     assert "neither empty nor an export" in capsys.readouterr().err and content(tmp_path / "album") == before
 
 
+def test_another_photograph_of_the_same_name_is_not_taken_for_the_first(photos, photo, tmp_path, capsys):
+    assert export(photos / "a.png", tmp_path / "out") == 0
+    other = tmp_path / "others" / "a.png"
+    other.parent.mkdir()
+    Image.fromarray(photo[8:72]).save(other)
+    assert export(other, tmp_path / "out") == 2
+    assert "was made from another a.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "nonsense"])
+def test_a_law_of_someone_else_is_refused(photos, tmp_path, capsys, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LAW_FILE).write_text(text)
+    assert export(photos, tmp_path / "out") == 2
+    assert "not of this command, or damaged" in capsys.readouterr().err
+
+
 def test_two_exports_do_not_write_to_one_folder_at_a_time(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert export(photos / "a.png", out) == 0

@@ -39,3 +39,12 @@ def test_super_resolving_is_a_function_of_lr_and_seed(loader):
 def test_a_fraction_outside_of_its_range_is_refused():
     with pytest.raises(ValueError, match="terminal_fraction"):
         LinearSRModule(TINY, terminal_fraction=1.5)
+
+
+def test_photographs_of_any_size_have_a_loss(generator):
+    module = LinearSRModule(TINY)
+    scale = module.denoiser.config.scale
+    lr, hr = (torch.rand(1, 3, 7 * s, 9 * s, generator=generator) * 2 - 1 for s in (1, scale))
+    assert module.denoiser.lr_multiple > 1
+    loss = module._loss_over_time({"lr": lr, "hr": hr, "seed": torch.tensor([3])})
+    assert loss.shape == (1,) and loss.isfinite().all()

@@ -10,6 +10,7 @@ from lsr.tags import FolderTags, listed_tags, tidy_tags
     [
         ("sea,  old   pier ,, x", ("sea", "old pier", "x")),
         (["sea", " a  b ", "", 3], ("sea", "a b")),
+        (["pier, old", "\ud83d", "a\0b"], ("pier", "old", "?", "a b")),
         ("", ()),
         (None, ()),
         ({"a": 1}, ()),

@@ -117,9 +117,12 @@ class DegradationConfig:
                     raise ValueError(f"{field.name} must lie in [0, 1], got {value!r}")
                 object.__setattr__(self, field.name, float(value))  # 1 and 1.0 are the same law, with the same digest
         for name, count in (("kernel_probabilities", len(KERNEL_FAMILIES)), ("resize_1_probabilities", 3), ("resize_2_probabilities", 3)):
-            weights = tuple(float(weight) for weight in getattr(self, name))
+            try:
+                weights = tuple(float(weight) for weight in getattr(self, name))
+            except (TypeError, ValueError):
+                weights = ()
             if len(weights) != count or not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-6):
-                raise ValueError(f"{name} must be {count} probabilities that sum to 1, got {weights}")
+                raise ValueError(f"{name} must be {count} probabilities that sum to 1, got {getattr(self, name)}")
             object.__setattr__(self, name, weights)
         if self.jpeg not in JPEG_MODES:
             raise ValueError(f"jpeg must be one of {', '.join(JPEG_MODES)}, got {self.jpeg!r}")
@@ -130,15 +133,16 @@ class DegradationConfig:
         kind = int if whole else float
         try:
             values = tuple(kind(value) for value in given)
-        except (TypeError, ValueError):
+            given = tuple(given)
+        except (TypeError, ValueError, OverflowError):
             values = ()
-        if len(values) != 2 or values != tuple(given) or not low <= values[0] <= values[1] <= high:
+        if len(values) != 2 or values != given or not low <= values[0] <= values[1] <= high:
             numbers = "whole numbers " if whole else ""
             raise ValueError(f"{name} must be {numbers}(low, high) within [{low:g}, {high:g}], got {given}")
         object.__setattr__(self, name, values)
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> "DegradationConfig":
+    def preset(cls, name: str, /, **changes: Any) -> "DegradationConfig":
         """Return the published preset `name`, with `changes` to single fields.
 
         Raises:

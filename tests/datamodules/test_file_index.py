@@ -72,9 +72,20 @@ def test_a_manifest_names_its_files(folder, tmp_path):
     index = FileIndex(str(manifest), tmp_path / "cache")
     assert [index.name(i) for i in range(len(index))] == [str(folder / "deep" / "ä.jpg"), str(folder / "a.png")]
     assert index.read(1) == (folder / "a.png").read_bytes()
+    manifest.write_bytes("\ufeffa.png\r\nb c.png\r\n".encode())
+    assert len(FileIndex(str(manifest), tmp_path / "cache")) == 2
     manifest.write_text("gone.png\n")
     with pytest.raises(ValueError, match="gone.png, of .*list.txt: No such file"):
         FileIndex(str(manifest), tmp_path / "cache")
+
+
+def test_names_may_be_relative_or_absolute_in_either_place(folder, tmp_path, monkeypatch, probed):
+    (folder / "tags.jsonl").write_text('{"file": "a.png", "tags": ["sea"]}\n')
+    (folder / "list.txt").write_text(f"{folder / 'a.png'}\n")
+    monkeypatch.chdir(folder.parent)
+    for entry in ("photos", str(folder), "photos/list.txt", str(folder / "list.txt")):
+        assert FileIndex(entry, tmp_path / "cache").tags(0) == ("sea",), entry
+    assert len(probed) == 4, "a folder and a manifest, each remembered under all of its names"
 
 
 def test_a_damaged_list_of_tags_is_an_error(folder, tmp_path):

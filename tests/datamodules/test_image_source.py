@@ -76,6 +76,22 @@ def test_folders_manifests_and_shards_are_one_list(folder, tmp_path, photo):
     assert np.array_equal(source[1][0], photo) and np.array_equal(source[3][0], source[2][0])
 
 
+def test_a_shard_that_was_truncated_since_costs_its_photographs_alone(folder, tmp_path, photo):
+    assert main(["shard", str(folder / "deep"), "--out", str(tmp_path / "shards")]) == 0
+    source = ImageSource([str(tmp_path / "shards"), str(folder / "a.png")], 32, cache_gib=0)
+    shard = tmp_path / "shards" / "shard-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    assert np.array_equal(source[0][0], photo)
+
+
+def test_a_folder_of_both_shards_and_photographs_is_refused(folder):
+    (folder / "._hidden.tar").write_bytes(b"")
+    ImageSource([str(folder)], 32)
+    (folder / "photos.tar").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds both shards"):
+        ImageSource([str(folder)], 32)
+
+
 def test_tags_come_along_from_either_place(folder):
     lines = [{"file": "a.png", "tags": ["sea", " old  pier "]}, {"file": "deep/er/b.JPG", "tags": []}]
     (folder / "tags.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -75,6 +75,26 @@ def test_pairs_that_do_not_fit_are_named(dataset):
         module(dataset)
 
 
+def test_a_damaged_pair_is_replaced_in_training_and_an_error_in_validation(dataset, caplog):
+    hr = dataset / "HR" / "2_HR.png"
+    hr.write_bytes(hr.read_bytes()[:-300])
+    data = module(dataset, "fit", batch_size=10)
+    batch = next(iter(data.train_dataloader()))
+    assert all(aligned(batch)) and len(batch["hr"]) == 10
+    assert caplog.text.count("2_HR.png") == 1
+    with pytest.raises(ValueError, match="2_HR.png"):
+        list(data.val_dataloader())
+
+
+def test_pairs_of_different_sizes_do_not_share_a_batch(dataset):
+    with pytest.raises(ValueError, match="5 different sizes in val do not fit into batches"):
+        module(dataset, "validate", val_batch_size=2)
+
+
+def test_the_hr_photographs_are_there_to_fit_statistics_to(dataset):
+    assert [image.shape for image in module(dataset).photographs()] == [(96 - 4 * i, 128, 3) for i in range(5)]
+
+
 def test_real_photographs_without_ground_truth(dataset):
     data = RealLQDataModule(str(dataset / "HR"))
     data.trainer = SimpleNamespace(global_rank=0, world_size=1)

@@ -120,6 +120,16 @@ def test_weighted_sources_with_tags(folder, tmp_path_factory, photo):
     assert set(tags) == {"", "plasma, checks"} and 65 <= tags.count("plasma, checks") <= 95
 
 
+def test_a_loader_made_again_in_mid_run_continues(folder):
+    whole = hashes(module(folder).train_dataloader(), 6)
+    data = module(folder)
+    data.train_dataloader()
+    for batches in (2, 3):
+        attach(data, batches=batches)
+        assert hashes(data.train_dataloader(), 6 - batches) == whole[4 * batches :]
+        assert data.state_dict() == {"samples_seen": 4 * batches}
+
+
 def test_a_resumed_stream_continues(folder):
     whole = hashes(module(folder).train_dataloader(), 6)
     first = module(folder)
@@ -151,6 +161,12 @@ def test_training_and_validation_draw_different_degradations(folder):
     [
         ({"crop_size": 30}, "crop_size 30 is not a multiple of scale 4"),
         ({"max_images": 0}, "max_images must be at least 1"),
+        ({"scale": 0}, "scale must be at least 1"),
+        ({"crop_size": 0}, "crop_size 0 is not a multiple"),
+        ({"degrade_on": "gpu"}, "degrade_on must be auto, workers or device"),
+        ({"degradation_changes": {"scale": 2}}, "scale is a setting of its own"),
+        ({"train_weights": [1, 2]}, "2 weights for 1 entries"),
+        ({"train_weights": [0]}, "positive numbers"),
         ({"degradation": "magic"}, "unknown degradation preset 'magic'"),
         ({"degradation_changes": {"jpegg": 1}}, "unknown degradation setting jpegg"),
     ],

@@ -37,6 +37,9 @@ def test_changes_go_on_top_of_a_preset():
         ({"scale": 2.0}, "scale must be"),
         ({"sigma_1": (3, 0.2)}, "sigma_1 must be"),
         ({"sigma_1": 3}, "sigma_1 must be"),
+        ({"kernel_sizes_1": (float("inf"), 7)}, "kernel_sizes_1 must be"),
+        ({"kernel_probabilities": 5}, "kernel_probabilities must be"),
+        ({"resize_1_probabilities": (None, None, None)}, "resize_1_probabilities must be"),
         ({"sigma_1": ("a", 3)}, "sigma_1 must be"),
         ({"kernel_sizes_1": (7.9, 11.9)}, "kernel_sizes_1 must be whole numbers"),
         ({"usm_lr": "no"}, "usm_lr must be true or false, got 'no'"),
@@ -64,5 +67,7 @@ def test_impossible_values_are_refused_in_one_line(changes, message):
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="bicubic"):
         DegradationConfig.preset("bsrgan")
+    with pytest.raises(ValueError, match="unknown degradation setting name"):
+        DegradationConfig.preset("pasd", name=1)
     with pytest.raises(ValueError, match="unknown degradation setting noise"):
         DegradationConfig.preset("pasd", noise=1)
