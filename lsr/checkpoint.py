@@ -1,7 +1,7 @@
 """Weights on disk: safetensors with their configuration, and Lightning checkpoints."""
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +75,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, checkpoint[MODEL_CONFIG]
 
 
-def load_denoiser(path: Path) -> tuple[Denoiser, float]:
-    """Build a denoiser from a file, with the averaged weights where the file has them.
+def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
+    """Read a model file: the averaged weights where the file has them.
 
     Args:
         path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of `LinearSRModule`.
 
     Returns:
-        The denoiser in evaluation mode on the CPU, and the shift of its flow times.
+        The state of a `Denoiser`, its configuration, and the shift of its flow times.
 
     Raises:
         ValueError: If there is no such file or it holds no LinearSR model.
@@ -99,9 +99,46 @@ def load_denoiser(path: Path) -> tuple[Denoiser, float]:
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
         raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")
-    denoiser = Denoiser(DenoiserConfig(**config))
+    return weights, DenoiserConfig(**config), shift
+
+
+def load_denoiser(path: Path) -> tuple[Denoiser, float]:
+    """Build a denoiser from a model file, see `read_denoiser`.
+
+    Returns:
+        The denoiser in evaluation mode on the CPU, and the shift of its flow times.
+
+    Raises:
+        ValueError: If the file cannot be read, or its weights do not fit their configuration.
+    """
+    weights, config, shift = read_denoiser(path)
+    denoiser = Denoiser(config)
+    load_weights(denoiser, weights, path)
+    return denoiser.eval().requires_grad_(False), shift
+
+
+def load_weights(denoiser: Denoiser, weights: dict[str, Tensor], path: Path) -> None:
+    """Put the weights that were read from `path` in place.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
     try:
         denoiser.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration") from error
-    return denoiser.eval().requires_grad_(False), shift
+
+
+def initialise(denoiser: Denoiser, path: Path) -> None:
+    """Begin with the weights of a model file.
+
+    Raises:
+        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies may differ.
+    """
+    weights, found, _ = read_denoiser(path)
+    wanted = asdict(denoiser.config)
+    differing = [f"{name} {value!r}, not {wanted[name]!r}" for name, value in asdict(found).items() if value != wanted[name]]
+    differing = [text for text in differing if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])]
+    if differing:
+        raise ValueError(f"{path} is of another model: {', '.join(differing)}")
+    load_weights(denoiser, weights, path)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsr.encoders.deep_compression import DeepCompression
 from lsr.encoders.latent import LatentSpace, PixelSpace
 from lsr.flow.path import expand, interpolate, velocity
 from lsr.nn.dit import LinearDiT
@@ -19,7 +20,11 @@ class DenoiserConfig:
 
     Attributes:
         scale: Upscaling factor.
-        patch_size: Pixels per latent position and axis (pixel space).
+        autoencoder: A deep compression autoencoder (`lsr.encoders.deep_compression`) to work in the latents of: a folder or a name on
+            the hub; None works on the image itself, in patches.
+        latent_channels: Channels of the autoencoder's latents.
+        latent_factor: Its pixels per latent position and axis.
+        patch_size: Pixels per latent position and axis where there is no autoencoder.
         residual_std: The flow's data are the difference between the image and its bicubically upsampled LR in units of this
             standard deviation, which makes them of about unit scale, as the times of the flow assume; 0 takes the image itself.
         prediction: How the network's output becomes the velocity; see `Denoiser.forward`. "preconditioned" is for data of unit
@@ -35,6 +40,9 @@ class DenoiserConfig:
     """
 
     scale: int = 4
+    autoencoder: str | None = None
+    latent_channels: int = 32
+    latent_factor: int = 32
     patch_size: int = 8
     residual_std: float = 0.125
     prediction: Literal["preconditioned", "velocity"] = "preconditioned"
@@ -81,7 +89,11 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
-        self.space: LatentSpace = PixelSpace(config.patch_size)
+        self.space: LatentSpace = (
+            DeepCompression(config.autoencoder, config.latent_channels, config.latent_factor)
+            if config.autoencoder
+            else PixelSpace(config.patch_size)
+        )
         # LR images have a standard deviation of about 1/2. The features are to enter with the power of the noise beside them:
         # with less they are drowned, and learning to look at them takes most of a short training.
         self.stem = LRStem(self.lr_multiple, config.stem_width, gain=2 * (self.space.channels / config.stem_width) ** 0.5)
@@ -105,7 +117,7 @@ class Denoiser(nn.Module):
             ValueError: If the latent grid is finer than the LR image.
         """
         if self.space.factor % self.config.scale:
-            raise ValueError(f"patch_size {self.space.factor} is not a multiple of scale {self.config.scale}")
+            raise ValueError(f"{self.space.factor} pixels per latent position are not a multiple of scale {self.config.scale}")
         return self.space.factor // self.config.scale
 
     def condition(self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Condition:
@@ -116,8 +128,12 @@ class Denoiser(nn.Module):
             context: Guidance (B, L, context_dim), or None.
             mask: (B, L) bool, True where the context is real, or None.
         """
-        base = self.space.encode(upsample_bicubic(lr, self.config.scale))
-        return Condition(self.stem(lr), base if self.config.residual_std else torch.zeros_like(base), context, mask)
+        features = self.stem(lr)
+        if self.config.residual_std:
+            base = self.space.encode(upsample_bicubic(lr, self.config.scale))
+        else:
+            base = features.new_zeros(len(lr), self.space.channels, *features.shape[-2:], dtype=torch.float32)
+        return Condition(features, base, context, mask)
 
     def encode(self, hr: Tensor, condition: Condition) -> Tensor:
         """Map HR images (B, 3, H, W) in [-1, 1] to the flow's data x_0 (B, C, H / f, W / f)."""

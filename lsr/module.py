@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from lsr.checkpoint import MODEL_CONFIG
+from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
 from lsr.distributed import on_rank_zero
 from lsr.flow.noise import seeded_normal
@@ -19,7 +19,7 @@ from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps
 from lsr.metrics.niqe_fit import fit_niqe
 from lsr.metrics.quality import Quality
 from lsr.optimizer import OptimizerConfig, build_optimizer
-from lsr.sampling import super_resolve
+from lsr.sampling import pad_to_multiple, super_resolve
 
 # Uses of a sample's seed.
 _TIME, _PATH, _START = 0, 1, 2
@@ -50,7 +50,11 @@ class LinearSRModule(L.LightningModule):
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
             keep it as `niqe.mat` in the run folder; None takes the published one.
+        init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
         compile: Compile the network with torch.compile.
+
+    Raises:
+        ValueError: If `terminal_fraction` is out of range, or the weights of `init_from` are missing or of another model.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class LinearSRModule(L.LightningModule):
         sampler: Literal["euler", "heun"] = "euler",
         val_metrics: Sequence[str] = ("psnr_y", "ssim_y"),
         niqe_parameters: str | None = None,
+        init_from: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -75,6 +80,8 @@ class LinearSRModule(L.LightningModule):
         self.shift, self.logit_mean, self.logit_std, self.terminal_fraction = shift, logit_mean, logit_std, terminal_fraction
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
+        if init_from is not None:
+            initialise(self.denoiser, Path(init_from))
         self._compile = compile
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
@@ -88,11 +95,12 @@ class LinearSRModule(L.LightningModule):
             self.denoiser.net.compile()
 
     def setup(self, stage: str) -> None:
-        """Prepare the metrics, so that what they lack is told before training and not after hours.
+        """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
 
         Raises:
-            ValueError: If a metric is unknown or its weights are missing.
+            ValueError: If a metric is unknown, or weights are missing.
         """
+        self.denoiser.space.prepare()
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
@@ -101,8 +109,8 @@ class LinearSRModule(L.LightningModule):
             if not parameters.is_file():
                 if stage != "fit":
                     raise ValueError(f"{parameters} is missing: it is made by training, or name another file in model.niqe_parameters")
-                photographs = self.trainer.datamodule.photographs  # pyright: ignore[reportAttributeAccessIssue]
-                on_rank_zero(self.trainer.strategy, lambda: fit_niqe(photographs(), parameters))
+                data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+                on_rank_zero(self.trainer.strategy, lambda: fit_niqe(data.photographs(), parameters))
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -119,10 +127,10 @@ class LinearSRModule(L.LightningModule):
         `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        self._log_step(self.global_step + 1)
         if self.is_logging_step:
             self.log("train/grad_norm", norm)
             self.log("train/lr", optimizer.param_groups[0]["lr"])
-            self._log_step(self.global_step + 1)
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
@@ -133,7 +141,7 @@ class LinearSRModule(L.LightningModule):
     def is_logging_step(self) -> bool:
         """Whether what is logged before the optimiser steps now will be kept: a call to `log` costs a fraction of a millisecond."""
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
-        return every > 0 and (self.global_step + 1) % every == 0
+        return every > 0 and ((self.global_step + 1) % every == 0 or self.trainer.should_stop)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
@@ -202,8 +210,9 @@ class LinearSRModule(L.LightningModule):
         self.log("step", float(step), batch_size=1, reduce_fx="max")
 
     def _loss_over_time(self, batch: dict[str, Any]) -> Tensor:
-        condition = self.denoiser.condition(batch["lr"])
-        x_0 = self.denoiser.encode(batch["hr"], condition)
+        multiple = self.denoiser.lr_multiple
+        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
+        x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
         noise = seeded_normal(batch["seed"], tuple(x_0.shape[1:]), _PATH, self.device)
         times = shift_timesteps(torch.tensor(_LOSS_TIMES, device=self.device), self.shift)
         return torch.stack([self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in times]).mean(0)

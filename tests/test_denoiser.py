@@ -123,5 +123,5 @@ def test_a_model_learns(generator, photo):
 
 
 def test_a_latent_finer_than_the_lr_image_is_refused():
-    with pytest.raises(ValueError, match="patch_size 2 is not a multiple of scale 4"):
+    with pytest.raises(ValueError, match="2 pixels per latent position are not a multiple of scale 4"):
         Denoiser(DenoiserConfig(patch_size=2, scale=4))

@@ -6,31 +6,42 @@ import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lsr.module import LinearSRModule
+from lsr.sizes import named_size
 from lsr.training import LinearSRCLI
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
 def test_parses_and_builds(path):
-    cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7"], run=False)
+    # One block, so that the full size fits; its weights are the user's.
+    small = ["--model.denoiser.depth", "1", "--model.init_from", "null"]
+    cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7", *small], run=False)
     assert isinstance(cli.model, LinearSRModule)
     assert cli.trainer.max_steps == 7, "the command line wins"
     cli.model.configure_optimizers()
 
 
 def test_there_are_experiments():
-    assert ROOT / "experiments" / "tiny" / "stage1.yaml" in EXPERIMENTS
+    assert TINY in EXPERIMENTS
+
+
+def test_the_full_size_experiment_describes_a_named_size():
+    cli = LinearSRCLI(
+        ["--config", str(ROOT / "experiments/linearsr/stage1.yaml"), "--model.init_from", "null", "--model.denoiser.depth", "1"], run=False
+    )
+    assert cli.model.denoiser.config == named_size("sana-1.6b", depth=1)
 
 
 def test_the_run_folder_is_one_setting():
-    cli = LinearSRCLI(["--config", str(EXPERIMENTS[0]), "--trainer.default_root_dir", "elsewhere"], run=False)
+    cli = LinearSRCLI(["--config", str(TINY), "--trainer.default_root_dir", "elsewhere"], run=False)
     assert {logger.save_dir for logger in cli.trainer.loggers} == {"elsewhere"}
     checkpoint = next(callback for callback in cli.trainer.callbacks if isinstance(callback, ModelCheckpoint))
     assert str(checkpoint.dirpath).endswith("elsewhere/checkpoints")
 
 
 def test_command_line_beats_file():
-    cli = LinearSRCLI(["--config", str(EXPERIMENTS[0]), "--model.denoiser.width", "64", "--data.init_args.batch_size", "3"], run=False)
-    assert cli.model.denoiser.config.width == 64 and cli.datamodule.batch_size == 3
+    cli = LinearSRCLI(["--config", str(TINY), "--model.denoiser.width", "96", "--data.init_args.batch_size", "3"], run=False)
+    assert cli.model.denoiser.config.width == 96 and cli.datamodule.batch_size == 3

@@ -17,6 +17,14 @@ class LatentSpace(Protocol):
     channels: int
     factor: int
 
+    def prepare(self) -> None:
+        """Load what the maps need.
+
+        Raises:
+            ValueError: If it is missing.
+        """
+        ...
+
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to latents."""
         ...
@@ -36,6 +44,9 @@ class PixelSpace:
     def __init__(self, patch_size: int = 8) -> None:
         self.factor = patch_size
         self.channels = 3 * patch_size**2
+
+    def prepare(self) -> None:
+        """Nothing is needed."""
 
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to patches (B, 3 p^2, H / p, W / p)."""

@@ -1,0 +1,67 @@
+"""The latents of DC-AE, the deep compression autoencoder of SANA, through diffusers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class DeepCompression:
+    """Maps images to the latents of a frozen `diffusers.AutoencoderDC` (arXiv 2410.10733) and back.
+
+    The autoencoder is loaded when it is first needed and belongs to no module: neither checkpoints nor averages nor the optimiser
+    see it. Latents are multiplied by the autoencoder's own scaling factor (0.41407 for f32c32), which makes them of unit scale.
+
+    Args:
+        source: A folder written by diffusers, or a name on the hub.
+        channels: Channels of the latents.
+        factor: Image pixels per latent position and axis.
+        tile: Images with a longer side than this many pixels are decoded in tiles that overlap by a quarter.
+    """
+
+    def __init__(self, source: str, channels: int = 32, factor: int = 32, tile: int = 1024) -> None:
+        self.source, self.channels, self.factor, self.tile = source, channels, factor, tile
+        self._autoencoder: Any = None
+
+    def prepare(self) -> None:
+        """Load the autoencoder.
+
+        Raises:
+            ValueError: If it is missing, damaged, or of another shape.
+        """
+        if self._autoencoder is not None:
+            return
+        from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+
+        try:
+            autoencoder: Any = AutoencoderDC.from_pretrained(self.source)
+        except Exception as error:  # OSError, JSON, safetensors, hub: each has its own kinds
+            raise ValueError(
+                f"the autoencoder {self.source} cannot be loaded ({type(error).__name__}): fetch it with `hf download {self.source}`, "
+                "or name a folder of diffusers with --model.denoiser.autoencoder"
+            ) from error
+        found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
+        if found != (self.channels, self.factor):
+            raise ValueError(f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not f{self.factor}c{self.channels}")
+        autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
+        self._autoencoder = autoencoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1], sides multiples of `factor`, to (B, channels, H / factor, W / factor) float32."""
+        autoencoder = self._on(image)
+        autoencoder.use_tiling = False  # diffusers cannot encode in tiles
+        with torch.no_grad():
+            return autoencoder.encode(image.to(autoencoder.dtype)).latent.float() * autoencoder.config.scaling_factor
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Map latents back to images (B, 3, H, W) float32, not clipped."""
+        autoencoder = self._on(latent)
+        autoencoder.use_tiling = max(latent.shape[-2:]) * self.factor > self.tile
+        with torch.no_grad():
+            return autoencoder.decode((latent / autoencoder.config.scaling_factor).to(autoencoder.dtype)).sample.float()
+
+    def _on(self, like: Tensor) -> Any:
+        self.prepare()
+        # bfloat16 halves time and memory on a GPU and costs the pictures nothing that can be seen; on a CPU it is slow.
+        self._autoencoder.to(like.device, torch.bfloat16 if like.is_cuda else torch.float32)
+        return self._autoencoder
