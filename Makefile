@@ -47,7 +47,8 @@ tensorboard: $(READY) ## Show the curves of all runs in a browser
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
-bench: $(READY) ## Measure what knee detection and the divergence guard cost
+bench: $(READY) ## Measure attention and model beside their peers, and what the knee and the divergence guard cost
+	$(LSR) bench --out $(RUNS)/bench
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 
 bench-degradation: $(READY) ## Measure the degradations against the published pipeline, and the loader against training

@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
     "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
+    "bench": ("lsr.bench", "time attention and model beside their peers: lsr bench [attention|model|scaling]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),

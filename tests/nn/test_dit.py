@@ -104,3 +104,27 @@ def test_stem_reaches_the_latent_grid(reduction):
 def test_sizes_that_do_not_fit_are_refused(build):
     with pytest.raises(ValueError, match="multiple|power"):
         build()
+
+
+def test_checkpointing_keeps_less_and_changes_nothing(generator):
+    net = network(generator)
+    x, t = inputs(generator)
+    context = torch.randn(2, 4, 12, generator=generator)
+
+    def gradients():
+        kept = 0
+
+        def count(tensor):
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = net(x, t, context).square().sum()
+        return kept, torch.autograd.grad(loss, list(net.parameters()))
+
+    everything, plain = gradients()
+    net.gradient_checkpointing = True
+    less, checkpointed = gradients()
+    assert less < everything / 3
+    assert all(torch.equal(one, other) for one, other in zip(plain, checkpointed, strict=True))
