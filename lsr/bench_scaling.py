@@ -51,13 +51,14 @@ def scaling_curves(device: torch.device, dtype: torch.dtype, limit: float, heads
         q, k, v = (part.transpose(1, 2).contiguous() for part in qkv.unbind(2))
         return lambda: F.scaled_dot_product_attention(q, k, v)
 
+    generator = torch.Generator(device).manual_seed(0)
     curves = []
     for name, make in (("linear attention", linear), ("softmax attention", softmax)):
         tokens, seconds = [], []
         n = 256
         while n <= 2**18 and (len(seconds) < _FITTED or 4 * seconds[-1] < limit):
             try:
-                function = make(torch.randn(1, n, 3, heads, dim, device=device).to(dtype))
+                function = make(torch.randn(1, n, 3, heads, dim, generator=generator, device=device).to(dtype))
                 seconds.append(measure(function, device, 0.2).seconds)
             except (RuntimeError, torch.OutOfMemoryError):
                 break

@@ -71,7 +71,7 @@ class Roofline:
 def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
     """Measure a large matrix product and a large copy."""
     side, length = (8192, 2**30) if device.type == "cuda" else (1024, 2**26)
-    a = torch.randn(side, side, device=device).to(dtype)
+    a = torch.randn(side, side, generator=torch.Generator(device).manual_seed(0), device=device).to(dtype)
     source = torch.zeros(length, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     product = measure(lambda: a @ a, device, 0.5).seconds
