@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,22 +61,15 @@ def attention_cases(device: torch.device, dtype: torch.dtype, batch: int, tokens
     q, k, v = (part.transpose(1, 2).contiguous() for part in qkv.unbind(2))
     exact = plain_linear_attention(q.double(), k.double(), v.double()).transpose(1, 2)
     shape = f"B{batch} N{tokens} {heads}x{dim}"
-    linear = {"flops": 4 * batch * heads * tokens * dim * dim, "moved": 4 * qkv[:, :, 0].nbytes}
+    moved = 4 * qkv[:, :, 0].nbytes
     tolerance = 1e-3 if dtype == torch.float32 else 0.1
+    linear = partial(Case, shape, flops=4 * batch * heads * tokens * dim * dim, moved=moved, expected=exact, tolerance=tolerance)
     compiled = torch.compile(plain_linear_attention)
-    yield Case(
-        shape,
-        "plain",
-        lambda: plain_linear_attention(q, k, v).transpose(1, 2),
-        **linear,
-        expected=exact,
-        tolerance=tolerance,
-        baseline=True,
-    )
-    yield Case(shape, "plain, torch.compile", lambda: compiled(q, k, v).transpose(1, 2), **linear, expected=exact, tolerance=tolerance)
-    yield Case(shape, "lsr", lambda: linear_attention(qkv, eps=EPS / tokens), **linear, expected=exact, tolerance=tolerance)
-    softmax = {"flops": 4 * batch * heads * tokens * tokens * dim, "moved": linear["moved"]}
-    yield Case(shape, "softmax (SDPA)", lambda: F.scaled_dot_product_attention(q, k, v), **softmax, expected=None, tolerance=0)
+    yield linear(name="plain", run=lambda: plain_linear_attention(q, k, v).transpose(1, 2), baseline=True)
+    yield linear(name="plain, torch.compile", run=lambda: compiled(q, k, v).transpose(1, 2))
+    yield linear(name="lsr", run=lambda: linear_attention(qkv, eps=EPS / tokens))
+    softmax = partial(Case, shape, flops=4 * batch * heads * tokens * tokens * dim, moved=moved, expected=None, tolerance=0.0)
+    yield softmax(name="softmax (SDPA)", run=lambda: F.scaled_dot_product_attention(q, k, v))
 
 
 @torch.no_grad()
@@ -88,7 +83,7 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
     ours = LinearDiT(channels, channels, width, depth, cross_heads=heads, context_dim=context_dim).to(device).eval()
     for parameter in ours.parameters():
         parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=device))
-    theirs = SanaTransformer2DModel(
+    theirs: Any = SanaTransformer2DModel(
         in_channels=channels,
         out_channels=channels,
         num_attention_heads=width // 32,
@@ -111,12 +106,8 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
     ours, theirs = ours.to(dtype), theirs.to(dtype)
     x, text = x.to(dtype), text.to(dtype)
     shape = f"{depth} layers, D {width}, N {side * side}"
-    common = {
-        "flops": counter.get_total_flops(),
-        "moved": moved,
-        "expected": expected,
-        "tolerance": 1e-3 if dtype == torch.float32 else 0.2,
-    }
+    tolerance = 1e-3 if dtype == torch.float32 else 0.2
+    forward = partial(Case, shape, flops=counter.get_total_flops(), moved=moved, expected=expected, tolerance=tolerance)
     timestep = 1000 * t
     implementations: dict[str, Callable[[], Tensor]] = {
         "diffusers": lambda: theirs(x, encoder_hidden_states=text, timestep=timestep).sample,
@@ -126,4 +117,4 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
         compiled = torch.compile(theirs)
         implementations["diffusers, torch.compile"] = lambda: compiled(x, encoder_hidden_states=text, timestep=timestep).sample
     for name, run in implementations.items():
-        yield Case(shape, name, torch.no_grad()(run), baseline=name == "diffusers", **common)
+        yield forward(name=name, run=torch.no_grad()(run), baseline=name == "diffusers")
