@@ -1,4 +1,4 @@
-"""Which photographs lie in a folder, how large they are and what their tags say; remembered, so that a million files open in seconds."""
+"""Which photographs lie in a folder, how large they are and what their tags say; remembered, so that headers are read once."""
 
 import hashlib
 import logging
@@ -59,7 +59,8 @@ class FileIndex:
     """The photographs of one entry, with their sizes read from their headers.
 
     What was read once is kept in a file per entry, and believed for every photograph whose length and time of modification are
-    the same: opening the entry again costs one `stat` per photograph. A photograph takes its name, its tags and 16 bytes.
+    the same: opening the entry again costs one `stat` per photograph, half a minute for a million. Afterwards a photograph takes its
+    name, its tags and 17 bytes of memory.
 
     Args:
         entry: See `resolve_paths`.
