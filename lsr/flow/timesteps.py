@@ -1,4 +1,4 @@
-"""Flow times: their density in training, their grid in sampling, and what they mean as a signal-to-noise ratio."""
+"""Flow times: their density in training and their grid in sampling."""
 
 import torch
 from torch import Tensor
@@ -43,13 +43,3 @@ def timestep_grid(num_inference_steps: int, shift: float = 3.0) -> Tensor:
     if num_inference_steps < 1:
         raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
     return shift_timesteps(torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64), shift)
-
-
-def log_snr(t: Tensor) -> Tensor:
-    """Return `log SNR = 2 ln((1 - t) / t)` of the straight path, for unit variance data; infinite at the ends."""
-    return 2 * (torch.log1p(-t) - torch.log(t))
-
-
-def timestep_from_log_snr(value: Tensor) -> Tensor:
-    """Return the time whose `log_snr` is `value`: `t = sigmoid(-value / 2)`."""
-    return torch.sigmoid(-value / 2)

@@ -4,7 +4,8 @@ import torch
 from lsr.flow.noise import seeded_normal
 from lsr.flow.path import interpolate, velocity
 from lsr.flow.samplers import SAMPLERS, sample_euler, sample_heun
-from lsr.flow.timesteps import log_snr, logit_normal_timesteps, shift_timesteps, timestep_from_log_snr, timestep_grid
+from lsr.flow.snr import log_snr
+from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps, timestep_grid
 
 CPU = torch.device("cpu")
 
@@ -28,14 +29,8 @@ def test_shift_keeps_the_ends_and_the_order(shift):
     t = shift_timesteps(u, shift)
     assert t[0] == 0 and t[-1] == 1 and (t.diff() > 0).all()
     # On the log-SNR axis a shift is a translation by 2 ln(shift).
-    moved = log_snr(u[1:-1]) - log_snr(t[1:-1])
+    moved = torch.from_numpy(log_snr(u[1:-1].numpy()) - log_snr(t[1:-1].numpy()))
     torch.testing.assert_close(moved, torch.full_like(moved, 2.0) * torch.tensor(shift, dtype=torch.float64).log())
-
-
-def test_time_and_log_snr_are_inverse():
-    t = torch.linspace(0.001, 0.999, 500, dtype=torch.float64)
-    torch.testing.assert_close(timestep_from_log_snr(log_snr(t)), t)
-    assert (log_snr(t).diff() < 0).all()
 
 
 def test_training_times_have_the_density_of_the_shifted_logit_normal(generator):
