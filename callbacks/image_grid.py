@@ -31,7 +31,7 @@ class ImageGrid(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Keep the rows of this batch; the averaged weights are in place here."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:  # only training changes a run folder
             return
         for i in range(min(len(outputs), self.max_images - len(self._rows))):
             lr, sr = batch["lr"][i], outputs[i]

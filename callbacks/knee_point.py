@@ -1,6 +1,5 @@
 """ESGF: finds the knee of the validation curves, freezes it as the seed of stage 2, and guards against divergence."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_board import KneeBoard
@@ -18,8 +18,6 @@ from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee_history import Validation
 from lsr.knee_plot import draw_knee, save_png
 from lsr.knee_seed import SEED, publish
-
-log = logging.getLogger(__name__)
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
 
@@ -127,7 +125,6 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
             on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
         if self.verdict.confirmed_at_step == validation.step:
             self._publish(trainer)
-            log.info("knee at step %d, confirmed at step %d", self.verdict.knee_step, validation.step)
             trainer.should_stop = trainer.should_stop or self.stop
         # Last: from here on a thread that draws takes its turns with this one.
         self._board.show(trainer, self.history, self.verdict, self.detector.metrics)
@@ -170,6 +167,11 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
 
     def _publish(self, trainer: L.Trainer) -> None:
         on_rank_zero(trainer.strategy, lambda: self._publish_here(trainer))
+        assert self.verdict is not None
+        rank_zero_info(
+            f"knee at step {self.verdict.knee_step}, confirmed at step {self.verdict.confirmed_at_step}: {self._folder(trainer)}"
+            + ("; training ends here" if self.stop else "")
+        )
         self.best_model_path = str(self._folder(trainer) / SEED)
 
     def _publish_here(self, trainer: L.Trainer) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
 
 from lsr.images import Photograph, write_png
 
@@ -22,3 +23,7 @@ class PredictionWriter(L.Callback):
             path = Path(trainer.default_root_dir) / "predictions" / f"{trainer.global_rank}-{self._written:05d}.png"
             write_png(path, Photograph(pixels=((sr.float().clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy()))
             self._written += 1
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say where they are."""
+        rank_zero_info(f"predictions: {Path(trainer.default_root_dir) / 'predictions'}")

@@ -38,6 +38,9 @@ class TrainingProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
+        self._said = -1
+        if self._enabled:
+            self._console.print(f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True)
         self._started = self._since = time.monotonic()
         self._first_step = trainer.global_step
         if self._enabled and self._console.is_terminal:
@@ -82,13 +85,19 @@ class TrainingProgress(ProgressBar):
         self._images, self._since = 0, time.monotonic()
         if self._progress is not None:
             self._progress.update(self._task, description="training", completed=trainer.global_step)
+        self._say(trainer, pl_module)
+
+    def _say(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._said = trainer.global_step
         if self._enabled:
             self._console.print(
                 f"step {trainer.global_step}{self._remaining(trainer)}  {self._values(trainer, pl_module)}", highlight=False, soft_wrap=True
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the bar."""
+        """Leave a line about the end, and close the bar."""
+        if self._said != trainer.global_step:
+            self._say(trainer, pl_module)
         if self._progress is not None:
             self._progress.update(self._task, completed=trainer.global_step)
             self._progress.stop()

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.stream import StreamBatchSampler
@@ -70,6 +71,8 @@ class SampleStreamDataModule(L.LightningDataModule):
         if len(samples) < ranks:
             raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}")
         self._fixed[split] = samples
+        training = f"{sum(self._lengths):,} to train on, " if self._lengths else ""
+        rank_zero_info(f"photographs: {training}{len(samples):,} in {split}")
 
     def state_dict(self) -> dict[str, Any]:
         """Say how far the stream has been used, in samples over all ranks."""

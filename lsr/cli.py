@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lsr.exit_codes import BAD_USAGE, DONE
+from lsr.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": ("lsr.training", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
@@ -63,5 +63,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
-        sys.stderr.write(f"lsr {arguments[0]}: interrupted\n")
-        return 130
+        sys.stderr.write(f"lsr {arguments[0]}: interrupted; what can be continued continues when run again (fit: --ckpt_path last)\n")
+        return INTERRUPTED

@@ -7,3 +7,5 @@ BAD_USAGE = 2
 """Bad usage or unusable input; one line said which."""
 DIVERGED = 3
 """Training diverged; `divergence.json` lies in the run folder."""
+INTERRUPTED = 130
+"""Ctrl-C, as shells count it."""

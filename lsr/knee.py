@@ -251,7 +251,7 @@ class KneeDetector:
         found["confidence"] = confidence
         if not obstacle and step >= self.min_step:
             self._candidates = [candidate]
-            reason = f"confirmed: 85 % of the gain is made at step {candidate} with a probability of {confidence:.0%}"
+            reason = f"confirmed: 85 % of the gain in consensus is made at step {candidate} with a probability of {confidence:.0%}"
             self._confirmed = self._verdict(step, reason, knee_step=candidate, confirmed_at_step=int(step), **found)
             return self._confirmed
         self._thin(time, arrival)
@@ -279,7 +279,7 @@ class KneeDetector:
         if significance < MIN_SIGNIFICANCE:
             return f"the rise is {significance:.1f} times its noise, {MIN_SIGNIFICANCE:.0f} needed"
         if confidence < needed:
-            return f"may still rise: 85 % of the gain is made at the candidate with a probability of {confidence:.0%}, {needed:.0%} needed"
+            return f"may still rise: 85 % of the gain in consensus is made at the candidate with {confidence:.0%}, {needed:.0%} needed"
         return ""
 
     def _thin(self, time: Array, arrival: int) -> None:

@@ -214,7 +214,7 @@ def _in_words(report: Mapping[str, Any], guessed: bool) -> str:
         if report["candidate_step"] is not None:
             lines.append(f"  candidate: {unit} {report['candidate_step']:,} ({report['confidence']:.0%} sure)")
     rows = [(name, _ratio(r["noise_to_gain"]), _step(r["knee_step"]), r["reason"]) for name, r in report["per_metric"].items()]
-    lines += [f"  {report['reason']}", "", *_table(("metric", "noise/gain", "own knee", "verdict"), rows)]
+    lines += [f"  {report['reason']}", "", *_table(("metric", "noise/gain", "95 % of its rise", "verdict"), rows)]
     if report["advice"]:
         lines += ["", *report["advice"]]
     if "compare" in report:

@@ -133,6 +133,10 @@ def main(arguments: Sequence[str]) -> int:
         return DIVERGED
     except (MisconfigurationException, OSError) as error:
         raise ValueError(str(error)) from error
+    except SystemExit as end:
+        if end.code != 1:  # Lightning's way to end after Ctrl-C; help and the like end with 0
+            raise
+        raise KeyboardInterrupt from end
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

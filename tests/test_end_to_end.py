@@ -210,3 +210,14 @@ def test_every_mistake_is_one_clear_line(photographs, unbroken, tmp_path, capsys
         assert main(command) == 2, what
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lsr ")]
         assert len(lines) == 1 and expected in lines[0], (what, lines)
+
+
+def test_an_interrupted_run_says_how_it_continues(photographs, tmp_path):
+    process = run(arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 100000}), stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 240
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--ckpt_path last" in err.splitlines()[-1], err

@@ -21,17 +21,19 @@ class LinearSelfAttention(nn.Module):
         super().__init__()
         if width % head_dim:
             raise ValueError(f"width {width} is not a multiple of head_dim {head_dim}")
-        self.head_dim = head_dim
+        self.head_dim, self.qk_norm = head_dim, qk_norm
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.norm_q = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
-        self.norm_k = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
+        if qk_norm:
+            self.norm_q, self.norm_k = nn.RMSNorm(width, eps=1e-5), nn.RMSNorm(width, eps=1e-5)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, N, D) to tokens (B, N, D)."""
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q, k, v = (rearrange(y, "b n (a e) -> b n a e", e=self.head_dim) for y in (self.norm_q(q), self.norm_k(k), v))
-        return self.out(rearrange(linear_attention(q, k, v), "b n a e -> b n (a e)"))
+        qkv = self.qkv(x).unflatten(-1, (3, -1, self.head_dim))
+        if self.qk_norm:
+            q, k, v = qkv.unbind(2)
+            qkv = self.norm_q(q.flatten(2)).view_as(q), self.norm_k(k.flatten(2)).view_as(k), v
+        return self.out(linear_attention(qkv).flatten(2))
 
 
 class CrossAttention(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def linear_attention(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tensor:
+def linear_attention_reference(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tensor:
     """Attend over all tokens in O(N) with the ReLU feature map.
 
     With a = relu(q), b = relu(k) and per head

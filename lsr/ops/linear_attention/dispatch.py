@@ -1,0 +1,48 @@
+"""The public function: the Triton kernels where they run, PyTorch elsewhere."""
+
+import torch
+from torch import Tensor
+
+from lsr.ops.linear_attention.reference import linear_attention_reference
+
+try:
+    import triton
+except ModuleNotFoundError:  # Triton is published for Linux alone
+    triton = None
+else:
+    from lsr.ops.linear_attention import launch, operators
+
+HEAD_DIMS = (16, 32, 64, 72, 112, 128)
+TYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+def _kernels_take(x: Tensor) -> bool:
+    """Whether the kernels can read `x`; in Triton's interpreter, which is for tests, they read from the CPU too."""
+    return triton is not None and (x.is_cuda or launch.INTERPRETED) and x.dtype in TYPES and x.shape[-1] in HEAD_DIMS
+
+
+def linear_attention(qkv: Tensor | tuple[Tensor, Tensor, Tensor], eps: float = 1e-6) -> Tensor:
+    """Attend over all tokens in O(N) with the ReLU feature map, as `linear_attention_reference` defines it.
+
+    CUDA tensors (Ampere or newer) in bfloat16, float16 or float32 whose head dimension is one of `HEAD_DIMS` are computed by
+    Triton kernels, everything else by PyTorch. Sums and quotient are float32 either way, outside autocast too. For backward the
+    kernels keep the inputs, the output, and S and z in float32: nothing else of the size of the input.
+
+    Args:
+        qkv: One tensor (B, N, 3, A, E), as one projection writes it: batch, tokens, (q, k, v), heads, head dimension. Its gradient
+            is one contiguous tensor of that shape. Or the three tensors q, k, v of (B, N, A, E), in any strides.
+        eps: Added to the denominator; bounds the gradient of tokens that are nearly dead.
+
+    Returns:
+        (B, N, A, E) in the dtype of v.
+    """
+    if isinstance(qkv, Tensor):
+        assert qkv.ndim == 5 and qkv.shape[2] == 3, f"shape {tuple(qkv.shape)}, not (B, N, 3, A, E)"
+        if _kernels_take(qkv):
+            return operators.packed(qkv, eps)[0]
+        q, k, v = qkv.unbind(2)
+    elif all(map(_kernels_take, qkv)):
+        return operators.separate(*qkv, eps)[0]
+    else:
+        q, k, v = qkv
+    return linear_attention_reference(q, k, v, eps)
