@@ -1,14 +1,16 @@
 """How time grows with the picture: linear against softmax attention, with the fitted exponents."""
 
 import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from lsr.atomic import atomic_path
+from lsr.bench_cases import softmax_attention
 from lsr.bench_timing import measure
 from lsr.ops.linear_attention import linear_attention
 
@@ -43,23 +45,15 @@ def scaling_curves(device: torch.device, dtype: torch.dtype, limit: float, heads
 
     At least as many sizes as the exponent is fitted to.
     """
-
-    def linear(qkv: torch.Tensor) -> Callable[[], object]:
-        return lambda: linear_attention(qkv)
-
-    def softmax(qkv: torch.Tensor) -> Callable[[], object]:
-        q, k, v = (part.transpose(1, 2).contiguous() for part in qkv.unbind(2))
-        return lambda: F.scaled_dot_product_attention(q, k, v)
-
     generator = torch.Generator(device).manual_seed(0)
     curves = []
-    for name, make in (("linear attention", linear), ("softmax attention", softmax)):
+    for name, attention in (("linear attention", linear_attention), ("softmax attention", softmax_attention)):
         tokens, seconds = [], []
         n = 256
         while n <= 2**18 and (len(seconds) < _FITTED or 4 * seconds[-1] < limit):
             try:
-                function = make(torch.randn(1, n, 3, heads, dim, generator=generator, device=device).to(dtype))
-                seconds.append(measure(function, device, 0.2).seconds)
+                qkv = torch.randn(1, n, 3, heads, dim, generator=generator, device=device).to(dtype)
+                seconds.append(measure(partial(attention, qkv), device, 0.2).seconds)
             except (RuntimeError, torch.OutOfMemoryError):
                 break
             tokens.append(n)
@@ -92,7 +86,7 @@ def draw_scaling(curves: Sequence[Curve], path: Path, title: str) -> None:
     axes.set_yscale("log", base=10)
     axes.set_xlabel("tokens N (one per 32 x 32 pixels: 1024 are a picture of 1024 x 1024)")
     axes.set_ylabel("milliseconds")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(textwrap.fill(title, 90), fontsize=8)
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_path(path) as temporary:
