@@ -195,7 +195,8 @@ class LinearSRModule(L.LightningModule):
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
         assert self._quality is not None
-        self._log_step(self.global_step)
+        if self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
+            self._log_step(self.global_step)
         sr, hr = self.super_resolve(batch), batch.get("hr")
         scores = self._quality(sr, hr)
         if hr is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -115,6 +116,7 @@ def _quieten() -> None:
         ".*there is no last checkpoint available.*",  # `make stage1` always asks to continue
         ".*does not have many workers.*",
         ".*the same hyperparameters.*",
+        ".*exists and is not empty.*",  # so it is when a run is continued
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -127,7 +129,9 @@ def main(arguments: Sequence[str]) -> int:
         LinearSRCLI(arguments)
     except ArgumentError as error:
         hint = "" if any(argument.startswith("--config") for argument in arguments) else "; name an experiment with --config FILE"
-        raise ValueError(f"{error}{hint}") from error
+        # Of jsonargparse's account of every type it tried the one that names the class is what the user did.
+        problem = re.search(r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split()))
+        raise ValueError(f"{problem[1]}: {problem[2]}" if problem else f"{error}{hint}") from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED

@@ -190,6 +190,11 @@ def bad_commands(folder, photographs, unbroken):
     )
     yield "an unknown key", arguments("fit", folder / "r", photographs, **{"model.wdith": 3}), "wdith"
     yield "a wrong type", arguments("fit", folder / "r", photographs, **{"model.optimizer.lr": "abc"}), "lr"
+    yield (
+        "an unknown key of the data",
+        arguments("fit", folder / "r", photographs, **{"data.init_args.trian": 3}),
+        ("datamodules.RealESRGANDataModule: Option 'trian' is not accepted"),
+    )
     yield "an impossible size", arguments("fit", folder / "r", photographs, **{"model.denoiser.width": 33}), "width 33 is not a multiple"
     yield "a missing checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(folder / "no.ckpt")), "no.ckpt"
     yield "a broken checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)), "text.ckpt"
