@@ -83,7 +83,7 @@ class ExpertMixture(nn.Module):
 
     def route(self, t: Tensor) -> Tensor:
         """Return the indices of the experts that hold the times, on the CPU, of the shape of `t`."""
-        return torch.bucketize(t.detach().cpu().float(), self._edges, right=True)
+        return torch.bucketize(t.detach().cpu().float().contiguous(), self._edges, right=True)
 
     def _expert_of(self, t: Tensor) -> Denoiser:
         found = self.route(t).unique()

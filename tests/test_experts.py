@@ -65,7 +65,7 @@ def test_every_step_of_a_sampler_is_one_experts(mixture, calls, generator, sampl
     mixture.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].tolist()))
     super_resolve(mixture, lr(generator), lambda shape: torch.randn(1, *shape, generator=generator), 40, 6.0, sampler)
     assert calls == [(holder(t[0]), t) for t in seen] and {i for i, _ in calls} == {0, 1, 2, 3}
-    assert {t for t, in seen} == set(timestep_grid(40, 6.0)[:-1].float().tolist())
+    assert {t for (t,) in seen} == set(timestep_grid(40, 6.0)[:-1].float().tolist())
 
 
 def test_times_of_two_experts_in_one_evaluation_are_refused(mixture, generator):
