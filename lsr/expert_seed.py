@@ -28,7 +28,7 @@ def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> None:
 
 def _verified(seed: Path, allow_unverified: bool) -> Path:
     if not seed.exists():
-        raise ValueError(f"{seed}: no such knee; stage 2 grows from the knee that stage 1 publishes (make stage1)")
+        raise ValueError(f"{seed}: no such knee; make stage1 publishes one, and lsr knee {seed.parent} tells why there is none")
     path = seed / SEED if seed.is_dir() else seed
     try:
         if not seed.is_dir():
