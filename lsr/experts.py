@@ -37,6 +37,8 @@ class ExpertsConfig:
             ValueError: If they are not increasing times between 0 and 1, or not for `n` experts.
         """
         n = 4 if self.n is None else self.n
+        if n < 1:
+            raise ValueError(f"the boundaries are those of at least one expert, not of {n}")
         if self.boundaries == "uniform":
             times = uniform_boundaries(n)
         elif self.boundaries == "bisected":
@@ -45,8 +47,8 @@ class ExpertsConfig:
             times = PUBLISHED if self.boundaries == "published" else tuple(self.boundaries)
             if self.n not in (None, len(times) + 1):
                 raise ValueError(f"the boundaries {', '.join(map(str, times))} are those of {len(times) + 1} experts, not {self.n}")
-        if n < 1 or list(times) != sorted({t for t in times if 0 < t < 1}):
-            raise ValueError(f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries} for {n} experts")
+        if list(times) != sorted({t for t in times if 0 < t < 1}):
+            raise ValueError(f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries}")
         return times
 
 

@@ -205,7 +205,7 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If their boundaries are not those of this model.
         """
-        found, wanted = (config.get("boundaries") for config in (checkpoint[MODEL_CONFIG], self.exported()[1]))
+        found, wanted = (config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), self.exported()[1]))
         if found != wanted:
             what = ["a single denoiser" if times is None else f"experts that meet at {times}" for times in (found, wanted)]
             raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")

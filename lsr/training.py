@@ -115,6 +115,8 @@ def _quieten() -> None:
         ".*there is no last checkpoint available.*",  # `make stage1` always asks to continue
         ".*does not have many workers.*",
         ".*the same hyperparameters.*",
+        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # it is the same on all ranks
+        "Grad strides do not match bucket view strides.*",  # depth-wise convolutions under DDP: one copy
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -136,7 +136,9 @@ def test_boundaries_have_names_and_can_be_listed():
     assert ExpertsConfig("knee", [0.3, 0.6]).times() == (0.3, 0.6)
 
 
-@pytest.mark.parametrize("boundaries, n", [([0.6, 0.3], None), ([0.3, 0.3], None), ([0.0, 0.5], None), ([0.3], 4), ("published", 2)])
+@pytest.mark.parametrize(
+    "boundaries, n", [([0.6, 0.3], None), ([0.3, 0.3], None), ([0.0, 0.5], None), ([0.3], 4), ("published", 2), ("uniform", 0)]
+)
 def test_boundaries_that_are_none_are_refused(boundaries, n):
     with pytest.raises(ValueError, match="boundaries"):
         ExpertsConfig("knee", boundaries, n).times()
