@@ -10,12 +10,13 @@ DEVICES ?= auto
 NODES ?= 1
 ARGS ?=
 RUNS := runs
+KNEE = $(RUNS)/$(EXP)/stage1/knee
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 demo tensorboard test lint bench bench-degradation clean
+.PHONY: help setup stage1 stage2 demo tensorboard test lint bench bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,12 @@ $(READY): pyproject.toml constraints.txt
 
 stage1: $(READY) ## Train stage 1, or continue it where it stopped
 	$(LSR) fit --config $(call config,stage1) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
+
+stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where there is none; or continue
+	@test -f $(call config,stage2) || { echo "$(call config,stage2): no such experiment"; exit 2; }
+	@$(if $(wildcard $(KNEE) $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
+	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
+	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
 demo: $(READY) ## Train on the bundled photographs to the knee, upscale one the model has not seen with it
 	$(MAKE) stage1 EXP=tiny DEVICES=1

@@ -14,6 +14,7 @@ class EMA(L.Callback):
 
     The average starts with the weights at the first step and follows `w_ema <- d w_ema + (1 - d) w` with
     `d = min(decay, (1 + n) / (10 + n))` after n updates, so that early validations judge trained weights, not initial ones.
+    A step averages the weights that it trained: one without a gradient is left alone, and each weight counts its own updates.
     Only trainable weights are kept: nothing frozen is copied. Between `on_validation_epoch_start` and `_end` (test and predict
     alike) the module holds the average; checkpoints hold the raw weights as `state_dict` and the average as `ema_state_dict`.
 
@@ -28,14 +29,17 @@ class EMA(L.Callback):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA decay must be in [0, 1), not {decay}")
         self.decay = decay
-        self._updates = 0
+        self._updates: int | dict[str, int] = 0
         self._step = -1
         self._average: dict[str, Tensor] = {}
         self._raw: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the ramp of the decay needs; the weights go into the checkpoint under a key of their own."""
-        return {"updates": self._updates}
+        """Return what the ramp of the decay needs: one number if all weights agree, else one for each.
+
+        The weights go into the checkpoint under a key of their own.
+        """
+        return {"updates": self._updates if isinstance(self._updates, int) else _agreed(self._updates)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the ramp."""
@@ -58,16 +62,23 @@ class EMA(L.Callback):
         if self._average.keys() != named.keys():
             self._average = {name: p.detach().clone() for name, p in named.items()}
         self._average = {name: self._average[name].to(p.device) for name, p in named.items()}
+        known = self._updates
+        self._updates = dict.fromkeys(named, known) if isinstance(known, int) else {name: known.get(name, 0) for name in named}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average, once per optimiser step however many batches it accumulates."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
-        weights = [p.detach() for p in self._trainable(pl_module).values()]
-        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-        self._updates += 1
+        assert isinstance(self._updates, dict)
+        trained = {name: p.detach() for name, p in self._trainable(pl_module).items() if p.grad is not None}
+        for updates in {self._updates[name] for name in trained}:
+            alike = [name for name in trained if self._updates[name] == updates]
+            decay = min(self.decay, (1 + updates) / (10 + updates))
+            averages, weights = [self._average[name] for name in alike], [trained[name] for name in alike]
+            torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for name in trained:
+            self._updates[name] += 1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average in place."""
@@ -92,3 +103,8 @@ class EMA(L.Callback):
     @staticmethod
     def _trainable(module: L.LightningModule) -> dict[str, torch.nn.Parameter]:
         return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def _agreed(updates: dict[str, int]) -> int | dict[str, int]:
+    counts = set(updates.values())
+    return counts.pop() if len(counts) == 1 else dict(updates)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.experts import ExpertMixture
 
 MODEL_CONFIG = "model_config"
 """Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
@@ -56,8 +57,8 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
 
     Args:
         path: Target file.
-        weights: State of a `Denoiser`.
-        config: Fields of `DenoiserConfig` and `shift`.
+        weights: State of a `Denoiser` or an `ExpertMixture`.
+        config: Fields of `DenoiserConfig`, `shift`, and of a mixture its `boundaries`.
     """
     with atomic_path(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
@@ -75,14 +76,27 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, checkpoint[MODEL_CONFIG]
 
 
-def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
+class ModelFile(NamedTuple):
+    """What a model file holds.
+
+    Attributes:
+        weights: The state of a `Denoiser` or an `ExpertMixture`.
+        config: Its configuration.
+        shift: The shift of its flow times.
+        boundaries: Where the experts of a mixture meet; None for a single denoiser.
+    """
+
+    weights: dict[str, Tensor]
+    config: DenoiserConfig
+    shift: float
+    boundaries: list[float] | None
+
+
+def read_model(path: Path) -> ModelFile:
     """Read a model file: the averaged weights where the file has them.
 
     Args:
         path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of `LinearSRModule`.
-
-    Returns:
-        The state of a `Denoiser`, its configuration, and the shift of its flow times.
 
     Raises:
         ValueError: If there is no such file or it holds no LinearSR model.
@@ -95,29 +109,44 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
         weights, config = _read(path)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
         raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
-    shift = config.pop("shift")
+    shift, boundaries = config.pop("shift"), config.pop("boundaries", None)
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
         raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")
-    return weights, DenoiserConfig(**config), shift
+    return ModelFile(weights, DenoiserConfig(**config), shift, boundaries)
 
 
-def load_denoiser(path: Path) -> tuple[Denoiser, float]:
-    """Build a denoiser from a model file, see `read_denoiser`.
+def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
+    """Read the file of a single denoiser, see `read_model`.
 
     Returns:
-        The denoiser in evaluation mode on the CPU, and the shift of its flow times.
+        The state of a `Denoiser`, its configuration, and the shift of its flow times.
+
+    Raises:
+        ValueError: Also if it holds a mixture of experts.
+    """
+    weights, config, shift, boundaries = read_model(path)
+    if boundaries is not None:
+        raise ValueError(f"{path} holds {len(boundaries) + 1} experts, not a single denoiser")
+    return weights, config, shift
+
+
+def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
+    """Build a denoiser, or a mixture of them, from a model file, see `read_model`.
+
+    Returns:
+        The model in evaluation mode on the CPU, and the shift of its flow times.
 
     Raises:
         ValueError: If the file cannot be read, or its weights do not fit their configuration.
     """
-    weights, config, shift = read_denoiser(path)
-    denoiser = Denoiser(config)
+    weights, config, shift, boundaries = read_model(path)
+    denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries)
     load_weights(denoiser, weights, path)
     return denoiser.eval().requires_grad_(False), shift
 
 
-def load_weights(denoiser: Denoiser, weights: dict[str, Tensor], path: Path) -> None:
+def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path) -> None:
     """Put the weights that were read from `path` in place.
 
     Raises:

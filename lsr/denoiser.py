@@ -1,6 +1,6 @@
 """The denoiser: network, LR stem and prediction type together make a velocity field and its training loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -61,16 +61,23 @@ class Condition:
     """What a denoiser is told about the image; computed once per image, used at every step.
 
     Attributes:
-        features: LR features (B, stem_width, H / f, W / f).
+        lr: (B, 3, h, w) in [-1, 1].
         base: What a flow state of zero means: the latent of the bicubically upsampled LR (B, C, H / f, W / f), or 0.
         context: Guidance (B, L, context_dim), or None.
         mask: (B, L) bool, True where the context is real, or None.
     """
 
-    features: Tensor
+    lr: Tensor
     base: Tensor
     context: Tensor | None = None
     mask: Tensor | None = None
+    _features: dict[nn.Module, Tensor] = field(default_factory=dict)
+
+    def features(self, stem: nn.Module) -> Tensor:
+        """Return the LR features (B, stem_width, H / f, W / f) of a stem: computed when first asked for, once per image and stem."""
+        if stem not in self._features:
+            self._features[stem] = stem(self.lr)
+        return self._features[stem]
 
 
 def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
@@ -128,12 +135,12 @@ class Denoiser(nn.Module):
             context: Guidance (B, L, context_dim), or None.
             mask: (B, L) bool, True where the context is real, or None.
         """
-        features = self.stem(lr)
         if self.config.residual_std:
             base = self.space.encode(upsample_bicubic(lr, self.config.scale))
         else:
-            base = features.new_zeros(len(lr), self.space.channels, *features.shape[-2:], dtype=torch.float32)
-        return Condition(features, base, context, mask)
+            grid = (side // self.lr_multiple for side in lr.shape[-2:])
+            base = lr.new_zeros(len(lr), self.space.channels, *grid, dtype=torch.float32)
+        return Condition(lr, base, context, mask)
 
     def encode(self, hr: Tensor, condition: Condition) -> Tensor:
         """Map HR images (B, 3, H, W) in [-1, 1] to the flow's data x_0 (B, C, H / f, W / f)."""
@@ -172,7 +179,7 @@ class Denoiser(nn.Module):
         return ((2 * time - 1) * x_t / s - self._run(x_t / s, t, condition)) / s
 
     def _run(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return self.net(torch.cat([x, condition.features], dim=1), t, condition.context, condition.mask).float()
+        return self.net(torch.cat([x, condition.features(self.stem)], dim=1), t, condition.context, condition.mask).float()
 
     def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the conditional flow matching loss `mean (v_hat - v)^2` per sample, (B,).

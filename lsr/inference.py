@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lsr.checkpoint import load_denoiser
 from lsr.denoiser import Denoiser, upsample_bicubic
+from lsr.experts import ExpertMixture
 from lsr.flow.noise import seeded_normal
 from lsr.images import Photograph
 from lsr.sampling import super_resolve
@@ -21,7 +22,7 @@ class Upscaler:
     """Upscales photographs by the model's scale.
 
     Args:
-        denoiser: A trained denoiser in evaluation mode.
+        denoiser: A trained denoiser, or a mixture of them, in evaluation mode.
         shift: Shift of its flow times.
         num_inference_steps: Sampling steps. One is the most faithful; more add texture.
         seed: Seed of the sampler's noise, in [0, 2^31).
@@ -29,7 +30,12 @@ class Upscaler:
     """
 
     def __init__(
-        self, denoiser: Denoiser, shift: float, num_inference_steps: int = 1, seed: int = 0, device: torch.device | None = None
+        self,
+        denoiser: Denoiser | ExpertMixture,
+        shift: float,
+        num_inference_steps: int = 1,
+        seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         if num_inference_steps < 1:
             raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")

@@ -14,10 +14,14 @@ from torchmetrics import MeanMetric
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
 from lsr.distributed import on_rank_zero
+from lsr.expert_seed import seed_experts
+from lsr.expert_turns import expert_of_step
+from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
-from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps
+from lsr.flow.timesteps import logit_normal_between, logit_normal_cdf, logit_normal_timesteps, shift_timesteps, unshift_timesteps
 from lsr.metrics.niqe_fit import fit_niqe
 from lsr.metrics.quality import Quality
+from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import pad_to_multiple, super_resolve
 
@@ -31,14 +35,18 @@ _LOSS_TIMES = (0.125, 0.375, 0.625, 0.875)
 
 
 class LinearSRModule(L.LightningModule):
-    """Trains a denoiser by conditional flow matching and validates it by super-resolving.
+    """Trains a denoiser, or a mixture of them, by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
     sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. Logs `train/loss`,
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
+    With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
+    the expert's share with the density they would have had, and the others are left as they are, without gradients. Logs
+    `train/loss_expert_<i>`, the latest of each, and `val/loss_expert_<i>`, that at the middle of its share before the shift.
+
     Args:
-        denoiser: The model.
+        denoiser: The model, or each expert of a mixture.
         optimizer: AdamW and its warm-up.
         shift: Shift of the flow times towards noise, in training and sampling.
         logit_mean: Location of the logit-normal density of training times.
@@ -48,6 +56,7 @@ class LinearSRModule(L.LightningModule):
         num_inference_steps: Sampling steps in validation.
         sampler: "euler" or "heun".
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
+        experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
@@ -55,7 +64,8 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If `terminal_fraction` is out of range, or the weights of `init_from` are missing or of another model.
+        ValueError: If `terminal_fraction` is out of range, the boundaries of the experts are none, or the weights of `init_from` are
+            missing or of another model.
     """
 
     def __init__(
@@ -69,13 +79,16 @@ class LinearSRModule(L.LightningModule):
         num_inference_steps: int = 1,
         sampler: Literal["euler", "heun"] = "euler",
         val_metrics: Sequence[str] = ("psnr_y", "ssim_y"),
+        experts: ExpertsConfig | None = None,
         niqe_parameters: str | None = None,
         init_from: str | None = None,
         compile: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.denoiser = Denoiser(denoiser)
+        self.denoiser = Denoiser(denoiser) if experts is None else ExpertMixture(denoiser, experts.times())
+        self.experts_config = experts
+        self._latest_losses: dict[int, Tensor] = {}
         self.optimizer_config = optimizer
         if not 0 <= terminal_fraction <= 1:
             raise ValueError(f"terminal_fraction must be in [0, 1], not {terminal_fraction}")
@@ -83,19 +96,37 @@ class LinearSRModule(L.LightningModule):
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
         if init_from is not None:
+            if isinstance(self.denoiser, ExpertMixture):
+                raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
             initialise(self.denoiser, Path(init_from))
-        self.denoiser.net.gradient_checkpointing = gradient_checkpointing
+        for net in self._networks():
+            net.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
         self._means = torch.nn.ModuleDict(
-            {f"{stage}_{name}": MeanMetric() for stage in ("val", "test") for name in (*self.val_metrics, _BICUBIC, "loss")}
+            {
+                f"{stage}_{name}": MeanMetric()
+                for stage in ("val", "test")
+                for name in (*self.val_metrics, _BICUBIC, "loss", *self._middles())
+            }
         )
+
+    def _networks(self) -> list[LinearDiT]:
+        return [module for module in self.denoiser.modules() if isinstance(module, LinearDiT)]
+
+    def _middles(self) -> dict[str, float]:
+        """Return the middle of each expert's share, before the shift, by the name of the loss that is taken there."""
+        if not isinstance(self.denoiser, ExpertMixture):
+            return {}
+        edges = unshift_timesteps(torch.tensor([0.0, *self.denoiser.boundaries, 1.0], dtype=torch.float64), self.shift)
+        return {f"loss_expert_{i}": t for i, t in enumerate(((edges[:-1] + edges[1:]) / 2).tolist())}
 
     def configure_model(self) -> None:
         """Compile in place, which keeps the names of the weights; torch ignores a second call."""
         if self._compile:
-            self.denoiser.net.compile()
+            for net in self._networks():
+                net.compile()
 
     def setup(self, stage: str) -> None:
         """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
@@ -116,6 +147,16 @@ class LinearSRModule(L.LightningModule):
                 on_rank_zero(self.trainer.strategy, lambda: fit_niqe(data.photographs(), parameters))
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
 
+    def on_fit_start(self) -> None:
+        """Let the experts of a new run grow from the knee; by now a checkpoint would be in place.
+
+        Raises:
+            ValueError: If the seed is missing, of another model, or not what was published.
+        """
+        if self.experts_config is not None and self.trainer.ckpt_path is None:
+            assert isinstance(self.denoiser, ExpertMixture)
+            seed_experts(self.denoiser, self.experts_config)
+
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""
         optimizer, schedule = build_optimizer(self.denoiser, self.optimizer_config)
@@ -133,7 +174,9 @@ class LinearSRModule(L.LightningModule):
         self._log_step(self.global_step + 1)
         if self.is_logging_step:
             self.log("train/grad_norm", norm)
-            self.log("train/lr", optimizer.param_groups[0]["lr"])
+            # Each expert has a warm-up of its own.
+            trained = (group["lr"] for group in optimizer.param_groups if any(p.grad is not None for p in group["params"]))
+            self.log("train/lr", max(trained))
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
@@ -150,25 +193,53 @@ class LinearSRModule(L.LightningModule):
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
         checkpoint[MODEL_CONFIG] = self.exported()[1]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of experts that were trained for other times.
+
+        Raises:
+            ValueError: If their boundaries are not those of this model.
+        """
+        found, wanted = (config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), self.exported()[1]))
+        if found != wanted:
+            what = ["a single denoiser" if times is None else f"experts that meet at {times}" for times in (found, wanted)]
+            raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")
+
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
-        return self.denoiser.state_dict(), asdict(self.denoiser.config) | {"shift": self.shift}
+        config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
+        if isinstance(self.denoiser, ExpertMixture):
+            config["boundaries"] = list(self.denoiser.boundaries)
+        return self.denoiser.state_dict(), config
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"])
         x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
-        t = self._training_times(seeds)
+        expert = expert_of_step(self.global_step, len(self.denoiser.experts)) if isinstance(self.denoiser, ExpertMixture) else None
+        t = self._training_times(seeds, expert)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
         loss = self.denoiser.loss(x_0, noise, t, condition).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
+        if expert is not None:
+            self._latest_losses[expert] = loss.detach()
+            if self.is_logging_step:
+                self.log_dict({f"train/loss_expert_{i}": latest for i, latest in self._latest_losses.items()}, batch_size=len(seeds))
         return loss
 
-    def _training_times(self, seeds: Tensor) -> Tensor:
+    def _training_times(self, seeds: Tensor, expert: int | None = None) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        t = logit_normal_timesteps(z, self.logit_mean, self.logit_std, self.shift)
-        return torch.where(torch.special.ndtr(choice) < self.terminal_fraction, 1.0, t)
+        density = self.logit_mean, self.logit_std, self.shift
+        if expert is None:
+            t, terminal = logit_normal_timesteps(z, *density), self.terminal_fraction
+        else:
+            assert isinstance(self.denoiser, ExpertMixture)
+            low, high = self.denoiser.interval(expert)
+            t, terminal = logit_normal_between(z, low, high, *density), 0.0
+            if high == 1 and self.terminal_fraction:  # its share of the probability beside that of the times below 1
+                rest = (1 - self.terminal_fraction) * (1 - logit_normal_cdf(low, *density))
+                terminal = self.terminal_fraction / (self.terminal_fraction + rest)
+        return torch.where(torch.special.ndtr(choice) < terminal, 1.0, t)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
@@ -202,6 +273,8 @@ class LinearSRModule(L.LightningModule):
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
             scores["loss"] = self._loss_over_time(batch)
+            middles = self._middles()
+            scores |= dict(zip(middles, self._losses_at(batch, list(middles.values())), strict=True))
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
@@ -214,9 +287,13 @@ class LinearSRModule(L.LightningModule):
         self.log("step", float(step), batch_size=1, reduce_fx="max")
 
     def _loss_over_time(self, batch: dict[str, Any]) -> Tensor:
+        return torch.stack(self._losses_at(batch, _LOSS_TIMES)).mean(0)
+
+    def _losses_at(self, batch: dict[str, Any], times: Sequence[float]) -> list[Tensor]:
+        """Return the loss per sample (B,) at each of the times, which are those before the shift."""
         multiple = self.denoiser.lr_multiple
         condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
         x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
         noise = seeded_normal(batch["seed"], tuple(x_0.shape[1:]), _PATH, self.device)
-        times = shift_timesteps(torch.tensor(_LOSS_TIMES, device=self.device), self.shift)
-        return torch.stack([self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in times]).mean(0)
+        shifted = shift_timesteps(torch.tensor(times, device=self.device), self.shift)
+        return [self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in shifted]

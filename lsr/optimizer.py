@@ -1,11 +1,15 @@
 """AdamW with warm-up, and the choice of what it decays."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+
+from lsr.expert_turns import steps_taken
+from lsr.experts import ExpertMixture
 
 _NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table")
 
@@ -18,7 +22,7 @@ class OptimizerConfig:
         lr: Learning rate after warm-up.
         weight_decay: Decoupled weight decay of the weights that are decayed.
         betas: Decay rates of the moments.
-        warmup_steps: Steps of linear warm-up from lr / warmup_steps.
+        warmup_steps: Steps of linear warm-up from lr / warmup_steps; every expert of a mixture counts its own.
     """
 
     lr: float = 1e-4
@@ -42,12 +46,22 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
-    """Return AdamW over the trainable parameters of `module`, and its per-step warm-up."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
-    ]
+    """Return AdamW over the trainable parameters of `module`, and its per-step warm-up.
+
+    The groups are those that are decayed and those that are not: two, or two for each expert, in order.
+    """
+    parts: list[nn.Module] = list(module.experts) if isinstance(module, ExpertMixture) else [module]
+    groups, factors = [], []
+    for i, part in enumerate(parts):
+        named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
+        groups += [
+            {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": config.weight_decay},
+            {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
+        ]
+        factors += [_warm_up(i, len(parts), max(config.warmup_steps, 1))] * 2
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
-    warmup = max(config.warmup_steps, 1)
-    return optimizer, LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+    return optimizer, LambdaLR(optimizer, factors)
+
+
+def _warm_up(expert: int, n_experts: int, steps: int) -> Callable[[int], float]:
+    return lambda step: min(1.0, (steps_taken(expert, step, n_experts) + 1) / steps)

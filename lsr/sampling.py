@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsr.denoiser import Denoiser
+from lsr.experts import ExpertMixture
 from lsr.flow.samplers import SAMPLERS
 from lsr.flow.timesteps import timestep_grid
 
@@ -19,7 +20,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 @torch.no_grad()
 def super_resolve(
-    denoiser: Denoiser,
+    denoiser: Denoiser | ExpertMixture,
     lr: Tensor,
     draw_noise: Callable[[tuple[int, ...]], Tensor],
     num_inference_steps: int,

@@ -117,6 +117,8 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*the same hyperparameters.*",
         ".*exists and is not empty.*",  # so it is when a run is continued
+        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # it is the same on all ranks
+        "Grad strides do not match bucket view strides.*",  # depth-wise convolutions under DDP: one copy
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -36,7 +36,7 @@ def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser,
     x_t, t = torch.randn(3, 192, 2, 2, generator=generator), torch.tensor([0.1, 0.6, 1.0])
     time = t[:, None, None, None]
     s = ((1 - time) ** 2 + time**2).sqrt()
-    output = denoiser.net(torch.cat([x_t / s, condition.features], 1), t)
+    output = denoiser.net(torch.cat([x_t / s, condition.features(denoiser.stem)], 1), t)
     x_0 = x_t - time * denoiser(x_t, t, condition)
     torch.testing.assert_close(x_0, (1 - time) / s**2 * x_t + time / s * output, rtol=1e-4, atol=1e-4)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lsr.flow.timesteps import timestep_grid
 from lsr.module import LinearSRModule
 from lsr.sizes import named_size
 from lsr.training import LinearSRCLI
@@ -45,3 +46,10 @@ def test_the_run_folder_is_one_setting():
 def test_command_line_beats_file():
     cli = LinearSRCLI(["--config", str(TINY), "--model.denoiser.width", "96", "--data.init_args.batch_size", "3"], run=False)
     assert cli.model.denoiser.config.width == 96 and cli.datamodule.batch_size == 3
+
+
+def test_stage_2_goes_on_with_the_model_of_stage_1():
+    one, two = (LinearSRCLI(["--config", str(path)], run=False).model for path in (TINY, TINY.with_name("stage2.yaml")))
+    assert two.denoiser.config == one.denoiser.config and two.shift == one.shift
+    visited = two.denoiser.route(timestep_grid(two.num_inference_steps, two.shift)[:-1])
+    assert visited.unique().tolist() == [1, 2, 3], "as its header says"

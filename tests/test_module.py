@@ -1,8 +1,16 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
+from scipy.stats import kstest, truncnorm
 from tiny import TINY
 
+from lsr.experts import ExpertsConfig
+from lsr.flow.timesteps import shift_timesteps
 from lsr.module import LinearSRModule
+
+SINGLE = replace(TINY, context_dim=0, depth=1)
 
 
 def test_training_times_belong_to_the_sample_and_hold_the_terminal_fraction():
@@ -48,3 +56,33 @@ def test_photographs_of_any_size_have_a_loss(generator):
     assert module.denoiser.lr_multiple > 1
     loss = module._loss_over_time({"lr": lr, "hr": hr, "seed": torch.tensor([3])})
     assert loss.shape == (1,) and loss.isfinite().all()
+
+
+@pytest.mark.parametrize("expert", range(4))
+def test_times_of_an_expert_have_the_density_they_would_have_had(expert):
+    """On the logit axis, less the shift, the times of a single model are normal; those of an expert a piece of that."""
+    module = LinearSRModule(SINGLE, shift=6.0, logit_mean=-0.5, logit_std=1.2, experts=ExpertsConfig("knee"))
+    t = module._training_times(torch.arange(4000), expert)
+    assert (module.denoiser.route(t) == expert).all() and t.dtype == torch.float32
+    low, high = module.denoiser.interval(expert)
+    ends = (torch.logit(torch.tensor([low, high], dtype=torch.float64)) - math.log(6) + 0.5) / 1.2
+    z = (torch.logit(t.double()) - math.log(6) + 0.5) / 1.2
+    assert kstest(z, truncnorm(*ends.tolist()).cdf).pvalue > 0.01
+    assert kstest(z + 0.05, truncnorm(*ends.tolist()).cdf).pvalue < 0.01, "the test can tell"
+
+
+def test_the_terminal_fraction_is_the_last_experts():
+    fraction = 0.3
+    single = LinearSRModule(SINGLE, shift=6.0, terminal_fraction=fraction)._training_times(torch.arange(40_000))
+    module = LinearSRModule(SINGLE, shift=6.0, terminal_fraction=fraction, experts=ExpertsConfig("knee"))
+    low, _ = module.denoiser.interval(3)
+    expected = (single == 1).sum() / (single >= low).sum()
+    for expert in range(4):
+        t = module._training_times(torch.arange(50_000, 60_000), expert)
+        assert (t == 1).float().mean().item() == pytest.approx(expected.item() if expert == 3 else 0, abs=0.02)
+
+
+def test_the_middle_of_an_experts_share_is_its_own():
+    module = LinearSRModule(SINGLE, shift=6.0, experts=ExpertsConfig("knee"))
+    middles = shift_timesteps(torch.tensor(list(module._middles().values())), 6.0)
+    assert module.denoiser.route(middles).tolist() == [0, 1, 2, 3]

@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+import shutil
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
+from lsr.experts import ExpertMixture
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,6 +39,11 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     checkpoint.parent.mkdir(parents=True)
     config = asdict(denoiser.config) | {"shift": 3.0}
     torch.save({"state_dict": {f"denoiser.{k}": v for k, v in denoiser.state_dict().items()}, MODEL_CONFIG: config}, checkpoint)
+    mixture = ExpertMixture(denoiser.config, (0.5,))
+    grown = tmp_path / "runs" / "tiny" / "stage2" / "checkpoints" / "last.ckpt"
+    grown.parent.mkdir(parents=True)
+    state = {f"denoiser.{k}": v for k, v in mixture.state_dict().items()}
+    torch.save({"state_dict": state, MODEL_CONFIG: config | {"boundaries": [0.5]}}, grown)
     rise = [f"{step},{20 + 5 * (1 - math.exp(-step / 400))},{0.9 - 0.3 * math.exp(-step / 400)},9" for step in range(50, 3000, 50)]
     (tmp_path / "runs" / "tiny" / "stage1" / "metrics.csv").write_text("\n".join(["step,val/psnr_y,val/ssim_y,val/niqe", *rise]) + "\n")
     save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), config)
@@ -78,6 +85,23 @@ def test_command(command, workplace, request, capsys):
         assert end.value.code in (0, None)
         return
     assert main(arguments) == 0, capsys.readouterr().err
+
+
+def test_stage_2_trains_stage_1_only_where_there_is_no_knee(workplace):
+    def planned(*arguments):
+        done = subprocess.run(["make", "-n", "stage2", *arguments], capture_output=True, text=True, cwd=workplace)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if " fit " in line]
+
+    continued = planned()
+    assert len(continued) == 1 and "stage2.yaml" in continued[0], "a run that is continued needs no knee"
+    shutil.rmtree(workplace / "runs" / "tiny" / "stage2")
+    first, second = planned("DEVICES=2", "ARGS=--trainer.max_steps 9")
+    assert "stage1.yaml" in first and "--trainer.devices 2" in first and "max_steps" not in first
+    assert "stage2.yaml" in second and second.endswith("--trainer.max_steps 9")
+    (workplace / "runs" / "tiny" / "stage1" / "knee").mkdir()
+    assert planned() == continued
+    assert len(planned("EXP=experiments/tiny/stage2.yaml")) == 1
 
 
 def test_every_verb_and_target_is_in_the_readme():

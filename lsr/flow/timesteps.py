@@ -34,6 +34,40 @@ def logit_normal_timesteps(z: Tensor, mean: float = 0.0, std: float = 1.0, shift
     return shift_timesteps(torch.sigmoid(mean + std * z), shift)
 
 
+def unshift_timesteps(t: Tensor, shift: float) -> Tensor:
+    """Return the times that `shift_timesteps` moves to `t`: its inverse."""
+    return t / (shift - (shift - 1) * t)
+
+
+def logit_normal_cdf(t: float, mean: float = 0.0, std: float = 1.0, shift: float = 3.0) -> float:
+    """Return the probability that `logit_normal_timesteps` of a standard normal draw is below `t` in [0, 1]."""
+    u = unshift_timesteps(torch.tensor(t, dtype=torch.float64), shift)
+    return torch.special.ndtr((torch.logit(u) - mean) / std).item()
+
+
+def logit_normal_between(z: Tensor, low: float, high: float, mean: float = 0.0, std: float = 1.0, shift: float = 3.0) -> Tensor:
+    """Turn standard normal draws into times of an interval, with the density that `logit_normal_timesteps` has there.
+
+    A draw goes through its distribution function into [F(low), F(high)], F that of the times, and back.
+
+    Args:
+        z: Standard normal draws (B,).
+        low: Where the interval begins; belongs to it.
+        high: Where it ends; does not belong to it.
+        mean: Location on the logit axis.
+        std: Scale on the logit axis.
+        shift: See `shift_timesteps`.
+
+    Returns:
+        Times (B,) float32 in [low, high) as single precision has it.
+    """
+    lower, upper = (logit_normal_cdf(t, mean, std, shift) for t in (low, high))
+    u = lower + (upper - lower) * torch.special.ndtr(z.cpu().double())  # not every device has double precision
+    t = logit_normal_timesteps(torch.special.ndtri(u), mean, std, shift).float()
+    below = torch.nextafter(torch.tensor(high), torch.tensor(0.0))
+    return t.clamp(torch.tensor(low), below).to(z.device)
+
+
 def timestep_grid(num_inference_steps: int, shift: float = 3.0) -> Tensor:
     """Return the `num_inference_steps + 1` times that a sampler visits, from 1 (noise) down to 0 (data), float64.
 

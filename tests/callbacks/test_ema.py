@@ -132,3 +132,35 @@ def test_testing_a_checkpoint_judges_its_average(tmp_path):
 def test_a_decay_of_one_is_refused():
     with pytest.raises(ValueError, match="decay"):
         EMA(1.0)
+
+
+class Turns(Net):
+    """Two weights that are trained in turn, two steps of the first to one of the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch, batch_idx):
+        return -(self.other if self.global_step % 3 == 2 else self.weight).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([self.weight, self.other], lr=1.0)
+
+
+def test_a_weight_without_a_gradient_is_left_alone_and_each_counts_its_own_updates(tmp_path):
+    module = Turns()
+    ema, _ = fit(tmp_path, module, 4)
+    assert module.weight.item() == 3 and module.other.item() == 1
+    assert ema.state_dict() == {"updates": {"weight": 3, "other": 1}}
+    assert ema._average["weight"].item() == pytest.approx(averages(3)[-1]) and ema._average["other"].item() == pytest.approx(
+        averages(1)[-1]
+    )
+
+
+def test_unequal_counts_are_resumed(tmp_path):
+    whole = fit(tmp_path / "a", Turns(), 4)[0]
+    fit(tmp_path / "b", Turns(), 2)
+    resumed = fit(tmp_path / "b", Turns(), 4, ckpt_path=tmp_path / "b" / "last.ckpt")[0]
+    assert resumed.state_dict() == whole.state_dict()
+    assert all(torch.equal(average, whole._average[name]) for name, average in resumed._average.items())

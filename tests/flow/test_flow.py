@@ -5,7 +5,14 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.path import interpolate, velocity
 from lsr.flow.samplers import SAMPLERS, sample_euler, sample_heun
 from lsr.flow.snr import log_snr
-from lsr.flow.timesteps import logit_normal_timesteps, shift_timesteps, timestep_grid
+from lsr.flow.timesteps import (
+    logit_normal_between,
+    logit_normal_cdf,
+    logit_normal_timesteps,
+    shift_timesteps,
+    timestep_grid,
+    unshift_timesteps,
+)
 
 CPU = torch.device("cpu")
 
@@ -38,6 +45,29 @@ def test_training_times_have_the_density_of_the_shifted_logit_normal(generator):
     t = logit_normal_timesteps(z, mean=0.2, std=0.8, shift=3.0)
     back = torch.logit(t.double()) - torch.tensor(3.0).log()  # the shift adds ln f on the logit axis
     assert back.mean() == pytest.approx(0.2, abs=0.01) and back.std() == pytest.approx(0.8, abs=0.01)
+
+
+def test_unshifting_undoes_the_shift():
+    u = torch.linspace(0, 1, 101, dtype=torch.float64)
+    torch.testing.assert_close(unshift_timesteps(shift_timesteps(u, 6.0), 6.0), u)
+
+
+def test_the_distribution_function_is_that_of_the_times(generator):
+    t = logit_normal_timesteps(torch.randn(100_000, generator=generator), 0.2, 0.8, 3.0)
+    for at in (0.1, 0.5, 0.9):
+        assert logit_normal_cdf(at, 0.2, 0.8, 3.0) == pytest.approx((t < at).float().mean().item(), abs=0.005)
+    assert logit_normal_cdf(0.0) == 0 and logit_normal_cdf(1.0) == 1
+
+
+def test_between_all_times_the_draws_are_left_alone(generator):
+    z = torch.randn(1000, generator=generator)
+    torch.testing.assert_close(logit_normal_between(z, 0, 1, 0.2, 0.8, 3.0), logit_normal_timesteps(z, 0.2, 0.8, 3.0))
+
+
+@pytest.mark.parametrize("low, high", [(0.0, 1e-6), (0.223, 0.2231), (0.999999, 1.0)])
+def test_no_draw_leaves_even_a_small_interval(low, high):
+    t = logit_normal_between(torch.tensor([-40.0, -6, 0, 6, 40]), low, high)
+    assert t.isfinite().all() and (t >= torch.tensor(low)).all() and (t < torch.tensor(high)).all() and (t.diff() >= 0).all()
 
 
 def test_sampler_visits_the_times_of_training():

@@ -1,0 +1,71 @@
+"""A short stage 2 with all that a run has; `python stage2_run.py FOLDER KNEE STEPS` is one on two CPU ranks."""
+
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+from knee_folder import SMALL
+from tiny import SyntheticPairs
+
+from callbacks import EMA, DivergenceGuard, LastCheckpoint
+from lsr.checkpoint import AtomicCheckpointIO
+from lsr.experts import ExpertsConfig
+from lsr.metrics_csv import MetricsCSVLogger
+from lsr.module import LinearSRModule
+from lsr.optimizer import OptimizerConfig
+
+
+class Stage2(LinearSRModule):
+    """Remembers the weights after every step."""
+
+    def __init__(self, knee: str, batches: int = 1, **options) -> None:
+        super().__init__(SMALL, OptimizerConfig(lr=1e-2, warmup_steps=3), 6.0, experts=ExpertsConfig(knee), **options)
+        self.batches = batches
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def train_dataloader(self):
+        # One batch, another on each rank: where a resumed run takes up the data plays no part here.
+        pairs = torch.utils.data.Subset(SyntheticPairs(), range(2 * self.global_rank, 2 * (self.global_rank + self.batches)))
+        return torch.utils.data.DataLoader(pairs, batch_size=2)
+
+    val_dataloader = train_dataloader
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch | {"seed": batch["seed"] + 10 * self.global_step}, batch_idx)
+
+    def on_train_start(self):
+        self.remember()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.remember()
+
+    def remember(self):
+        self.weights.append({name: p.detach().clone() for name, p in self.named_parameters()})
+
+
+def fit(folder, module, steps, ckpt_path=None, **options):
+    settings = {"accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    settings |= {"val_check_interval": 1000, "check_val_every_n_epoch": None, "gradient_clip_val": 1.0}
+    ema = EMA(0.9)
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        callbacks=[ema, DivergenceGuard(), LastCheckpoint(f"{folder}/checkpoints")],
+        logger=MetricsCSVLogger(str(folder)),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **settings | options,
+    )
+    trainer.fit(module, ckpt_path=ckpt_path)
+    return ema, trainer
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, knee, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    module = Stage2(knee)
+    fit(folder, module, steps, strategy="ddp_find_unused_parameters_true", devices=2)
+    torch.save(module.weights, folder / f"rank{module.global_rank}.pt")

@@ -1,0 +1,88 @@
+"""Stage 2 grows from a published knee and from nothing else, unless it is told to."""
+
+import logging
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from knee_folder import SMALL, publish_knee, random_denoiser
+
+from lsr.checkpoint import MODEL_CONFIG
+from lsr.expert_seed import seed_experts
+from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.sampling import super_resolve
+
+
+@pytest.fixture
+def mixture():
+    return ExpertMixture(SMALL, (0.2, 0.6, 0.9))
+
+
+@pytest.fixture
+def last_ckpt(tmp_path):
+    model = random_denoiser()
+    state = {f"denoiser.{name}": weight for name, weight in model.state_dict().items()}
+    torch.save({"state_dict": state, MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0}}, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def assert_equals_the_knee(mixture):
+    knee, generator = random_denoiser(), torch.Generator().manual_seed(0)
+    lr, noise = (torch.randn(shape, generator=generator) for shape in ((2, 3, 6, 4), (2, 192, 3, 2)))
+    for steps in (1, 12):
+        one, other = (super_resolve(model, lr, lambda shape: noise, steps, 6.0) for model in (mixture, knee))
+        assert torch.equal(one, other)
+    assert one.std() > 0.1
+
+
+def test_right_after_seeding_the_mixture_is_the_knee_bit_for_bit(mixture, tmp_path):
+    seed_experts(mixture, ExpertsConfig(str(publish_knee(tmp_path))))
+    assert_equals_the_knee(mixture)
+    pointers = [weight.data_ptr() for weight in mixture.state_dict().values()]
+    assert len(set(pointers)) == len(pointers), "the experts are copies"
+
+
+def refusal(mixture, seed, **options):
+    with pytest.raises(ValueError) as error:
+        seed_experts(mixture, ExpertsConfig(str(seed), **options))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_seed_that_was_changed_is_refused(mixture, tmp_path):
+    knee = publish_knee(tmp_path)
+    data = bytearray((knee / "seed.safetensors").read_bytes())
+    data[-1] ^= 1
+    (knee / "seed.safetensors").chmod(0o644)
+    (knee / "seed.safetensors").write_bytes(data)
+    assert "is not the seed that was published" in refusal(mixture, knee)
+
+
+def test_a_seed_of_another_architecture_is_refused_by_the_keys_that_differ(mixture, tmp_path):
+    knee = publish_knee(tmp_path, replace(SMALL, depth=2, stem_width=16))
+    for allow in (False, True):
+        message = refusal(mixture, knee, allow_unverified_seed=allow)
+        assert "depth 2, not 1" in message and "stem_width 16, not 8" in message and "width 32" not in message
+
+
+def test_a_missing_knee_is_told_with_what_makes_one(mixture, tmp_path):
+    for allow in (False, True):
+        assert "make stage1" in refusal(mixture, tmp_path / "knee", allow_unverified_seed=allow)
+
+
+def test_a_plain_checkpoint_is_refused(mixture, last_ckpt):
+    message = refusal(mixture, last_ckpt)
+    assert "last.ckpt: is not the folder of a knee" in message and "allow_unverified_seed" in message
+
+
+def test_a_plain_checkpoint_is_let_through_with_a_warning_where_that_is_allowed(mixture, last_ckpt, caplog):
+    with caplog.at_level(logging.WARNING):
+        seed_experts(mixture, ExpertsConfig(str(last_ckpt), allow_unverified_seed=True))
+    assert "unverified" in caplog.text and "last.ckpt" in caplog.text
+    assert_equals_the_knee(mixture)
+
+
+def test_experts_do_not_grow_from_experts(mixture, tmp_path):
+    state = {f"denoiser.{name}": weight for name, weight in mixture.state_dict().items()}
+    torch.save({"state_dict": state, MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0, "boundaries": [0.2, 0.6, 0.9]}}, tmp_path / "mix.ckpt")
+    assert "4 experts, not a single denoiser" in refusal(mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True)

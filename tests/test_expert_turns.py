@@ -1,0 +1,24 @@
+from collections import Counter
+
+import pytest
+
+from lsr.expert_turns import expert_of_step, steps_taken
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 5])
+def test_every_expert_has_one_turn_in_every_round(n):
+    for start in range(0, 50 * n, n):
+        assert sorted(expert_of_step(step, n) for step in range(start, start + n)) == list(range(n))
+
+
+def test_the_order_changes_from_round_to_round():
+    orders = Counter(tuple(expert_of_step(step, 4) for step in range(start, start + 4)) for start in range(0, 4 * 480, 4))
+    assert len(orders) == 24 and max(orders.values()) < 45, "all orders, about 20 times each"
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_steps_taken_counts_the_turns_so_far(n):
+    counts = [0] * n
+    for step in range(40):
+        assert [steps_taken(expert, step, n) for expert in range(n)] == counts
+        counts[expert_of_step(step, n)] += 1

@@ -1,0 +1,149 @@
+"""Training of the experts: one per step, the others left as they are."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from knee_folder import publish_knee
+from stage2_run import Stage2, fit
+
+from lsr.checkpoint import EMA_STATE, load_denoiser
+from lsr.expert_turns import expert_of_step
+from lsr.experts import ExpertMixture
+from lsr.module import LinearSRModule
+
+HERE = Path(__file__).parent
+STEPS = 11
+
+
+@pytest.fixture(scope="module")
+def knee(tmp_path_factory):
+    return publish_knee(tmp_path_factory.mktemp("stage1"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(knee, tmp_path_factory):
+    folder, module = tmp_path_factory.mktemp("unbroken"), Stage2(str(knee))
+    ema, trainer = fit(folder, module, STEPS, val_check_interval=STEPS)
+    return folder, module, ema, trainer
+
+
+def last(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def expert_in(name):
+    return int(name.split(".")[2])
+
+
+def assert_only_the_drawn_expert_moves(weights):
+    for step, (before, after) in enumerate(zip(weights, weights[1:], strict=False)):
+        moved = {expert_in(name) for name in before if not torch.equal(before[name], after[name])}
+        assert moved == {expert_of_step(step, 4)}, step
+
+
+def test_a_step_trains_the_expert_it_draws_and_leaves_the_others_bit_for_bit(unbroken):
+    _, module, _, _ = unbroken
+    assert len(module.weights) == STEPS + 1
+    assert_only_the_drawn_expert_moves(module.weights)
+
+
+def turns(steps):
+    return [sum(expert_of_step(step, 4) == expert for step in range(steps)) for expert in range(4)]
+
+
+def test_moments_and_averages_count_an_experts_own_steps(unbroken):
+    folder, module, ema, trainer = unbroken
+    assert set(turns(STEPS)) == {2, 3}, "the round is broken off"
+    state = trainer.optimizers[0].state
+    for name, parameter in module.named_parameters():
+        assert state[parameter]["step"] == turns(STEPS)[expert_in(name)]
+    assert ema.state_dict()["updates"] == {name: turns(STEPS)[expert_in(name)] for name in module.weights[0]}
+    average = {name: weight.clone() for name, weight in module.weights[0].items()}
+    for step, weights in enumerate(module.weights[1:]):
+        n = turns(step)[expert_of_step(step, 4)]
+        decay = min(0.9, (1 + n) / (10 + n))
+        for name in average:
+            if expert_in(name) == expert_of_step(step, 4):
+                average[name] = decay * average[name] + (1 - decay) * weights[name]
+    for name, weight in last(folder)[EMA_STATE].items():
+        torch.testing.assert_close(weight, average[name], rtol=1e-6, atol=1e-6)
+
+
+def test_every_expert_warms_up_by_its_own_steps(unbroken):
+    folder, _, _, _ = unbroken
+    rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/lr"]]
+    rates = [float(row["train/lr"]) for row in rows]
+    assert rates == pytest.approx([1e-2 * min(1, (turns(step)[expert_of_step(step, 4)] + 1) / 3) for step in range(STEPS)])
+
+
+def test_the_loss_of_every_expert_is_logged(unbroken):
+    folder, _, _, _ = unbroken
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    trained = [row for row in rows if row["train/loss"]]
+    for step, row in enumerate(trained):
+        assert row[f"train/loss_expert_{expert_of_step(step, 4)}"] == row["train/loss"]
+    for i in range(4):
+        assert float(rows[-1][f"val/loss_expert_{i}"]) > 0
+
+
+@pytest.mark.parametrize("broken_at", [6, 8])
+def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(unbroken, knee, tmp_path, broken_at):
+    fit(tmp_path, Stage2(str(knee)), broken_at)
+    resumed = Stage2(str(tmp_path / "the knee is not looked at again"))
+    ema, _ = fit(tmp_path, resumed, STEPS, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", val_check_interval=STEPS)
+    one, other = last(unbroken[0]), last(tmp_path)
+    for key in ("state_dict", EMA_STATE):
+        assert one[key].keys() == other[key].keys()
+        assert all(torch.equal(weight, other[key][name]) for name, weight in one[key].items())
+    assert ema.state_dict() == unbroken[2].state_dict()
+
+
+def test_batches_of_one_step_share_the_expert(knee, tmp_path):
+    module = Stage2(str(knee), batches=2)
+    fit(tmp_path, module, 3, accumulate_grad_batches=2)
+    assert_only_the_drawn_expert_moves([module.weights[0], *module.weights[2::2]])
+
+
+def test_two_ranks_draw_the_same_expert_and_hold_the_same_weights(knee, tmp_path):
+    path = os.pathsep.join(map(str, [HERE.parent, HERE]))
+    command = [sys.executable, str(HERE / "stage2_run.py"), str(tmp_path), str(knee), "9"]
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert len(one) == len(two) == 10
+    for a, b in zip(one, two, strict=True):
+        assert all(torch.equal(weight, b[name]) for name, weight in a.items())
+    assert_only_the_drawn_expert_moves(one)
+
+
+def test_the_checkpoint_is_a_model_file_and_needs_no_knee(unbroken, knee, tmp_path):
+    folder, module, _, _ = unbroken
+    shutil.copy(folder / "checkpoints" / "last.ckpt", tmp_path / "last.ckpt")
+    model, shift = load_denoiser(tmp_path / "last.ckpt")
+    assert isinstance(model, ExpertMixture) and shift == 6.0
+    average = last(folder)[EMA_STATE]
+    assert all(torch.equal(weight, average[f"denoiser.{name}"]) for name, weight in model.named_parameters())
+
+
+def test_a_checkpoint_of_other_boundaries_is_refused(unbroken, knee, tmp_path):
+    module = Stage2(str(knee))
+    assert isinstance(module.denoiser, ExpertMixture)
+    module.denoiser.boundaries = (0.25, 0.5, 0.75)
+    with pytest.raises(ValueError, match=r"experts that meet at \[0.223, 0.875, 0.939\], not of experts that meet at \[0.25"):
+        fit(tmp_path, module, STEPS, ckpt_path=unbroken[0] / "checkpoints" / "last.ckpt")
+
+
+def test_experts_take_no_initial_weights_beside_the_knee(knee):
+    with pytest.raises(ValueError, match="init_from"):
+        Stage2(str(knee), init_from=str(knee / "seed.safetensors"))
+
+
+def test_a_single_denoiser_logs_nothing_of_experts():
+    assert not any("expert" in name for name in LinearSRModule()._means)
