@@ -5,14 +5,13 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
-from lsr.training import LinearSRCLI
+from lsr.training import prepare_run
 
 _PER_VALIDATION = ("on_validation_batch_end", "on_validation_end")
 _PER_STEP = ("on_before_backward", "on_gradient_norm")
@@ -67,10 +66,7 @@ class Stopwatch(L.Callback):
 def main(config: str) -> int:
     """Run the experiment for a while and print a table; returns 0."""
     with tempfile.TemporaryDirectory() as folder:
-        options = {"max_steps": 120, "val_check_interval": 10, "num_sanity_val_steps": 0, "default_root_dir": Path(folder)}
-        arguments = [part for name, value in options.items() for part in (f"--trainer.{name}", str(value))]
-        cli = LinearSRCLI(["--config", config, *arguments], run=False)
-        cli.leave_cores_to_workers()
+        cli = prepare_run(config, folder, max_steps=120, val_check_interval=10, num_sanity_val_steps=0)
         stopwatch = Stopwatch()
         for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(callback, KneePointCallback):

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lsr.training import LinearSRCLI
+from lsr.training import prepare_run
 
 _STEPS = 100
 _WARM_UP = 20
@@ -64,10 +64,7 @@ class DataClock(L.Callback):
 def main(config: str) -> int:
     """Train for a while without validation and print a table; returns 0."""
     with tempfile.TemporaryDirectory() as folder:
-        options = {"max_steps": _WARM_UP + _STEPS, "limit_val_batches": 0, "num_sanity_val_steps": 0, "default_root_dir": folder}
-        arguments = [part for name, value in options.items() for part in (f"--trainer.{name}", str(value))]
-        cli = LinearSRCLI(["--config", config, *arguments], run=False)
-        cli.leave_cores_to_workers()
+        cli = prepare_run(config, folder, max_steps=_WARM_UP + _STEPS, limit_val_batches=0, num_sanity_val_steps=0)
         clock = DataClock()
         cli.trainer.callbacks.append(clock)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)

@@ -79,9 +79,11 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self._source: ImageSource | None = None
 
     def prepare_data(self) -> None:
-        """Read the headers of the training photographs once per machine; every rank then finds them remembered."""
-        for entry in self.entries["train"]:
-            open_index(entry, self.index_cache)
+        """Read the headers of the training photographs once per machine, where several ranks train; each then finds them remembered."""
+        assert self.trainer is not None
+        if self.trainer.state.fn == "fit" and self.trainer.world_size > 1:
+            for entry in self.entries["train"]:
+                open_index(entry, self.index_cache)
 
     def setup(self, stage: str) -> None:
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").

@@ -272,9 +272,7 @@ class LinearSRModule(L.LightningModule):
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores["loss"] = self._loss_over_time(batch)
-            middles = self._middles()
-            scores |= dict(zip(middles, self._losses_at(batch, list(middles.values())), strict=True))
+            scores |= self._losses(batch)
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
@@ -286,14 +284,16 @@ class LinearSRModule(L.LightningModule):
         # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
         self.log("step", float(step), batch_size=1, reduce_fx="max")
 
-    def _loss_over_time(self, batch: dict[str, Any]) -> Tensor:
-        return torch.stack(self._losses_at(batch, _LOSS_TIMES)).mean(0)
-
-    def _losses_at(self, batch: dict[str, Any], times: Sequence[float]) -> list[Tensor]:
-        """Return the loss per sample (B,) at each of the times, which are those before the shift."""
+    def _losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the loss per sample (B,): its mean over `_LOSS_TIMES`, and that of each expert at the middle of its share."""
         multiple = self.denoiser.lr_multiple
         condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
         x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
         noise = seeded_normal(batch["seed"], tuple(x_0.shape[1:]), _PATH, self.device)
-        shifted = shift_timesteps(torch.tensor(times, device=self.device), self.shift)
-        return [self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in shifted]
+
+        def loss_at(u: float) -> Tensor:
+            t = shift_timesteps(torch.tensor(u, device=self.device), self.shift)
+            return self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition)
+
+        mean = torch.stack([loss_at(u) for u in _LOSS_TIMES]).mean(0)
+        return {"loss": mean} | {name: loss_at(u) for name, u in self._middles().items()}

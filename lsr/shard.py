@@ -17,7 +17,7 @@ from lsr.exit_codes import DONE, SOME_FAILED
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.shard_table import Sample, ShardTable, load_tables, save_tables
 from lsr.shards import INDEX, PLAN
-from lsr.tags import TAGS, listed_tags, tags_beside
+from lsr.tags import TAGS, FolderTags
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -58,10 +58,10 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     paths = find_images(folder)
     if not paths:
         raise ValueError(f"{folder}: no images in this folder")
-    listed = listed_tags(folder)
-    unknown = listed.keys() - {path.relative_to(folder).as_posix() for path in paths}
+    tags_of = FolderTags(folder)
+    unknown = tags_of.listed.keys() - {path.relative_to(folder).as_posix() for path in paths}
     if unknown:
-        sys.stderr.write(f"{len(unknown)} of {len(listed)} files in {folder / TAGS} are not there, {min(unknown)} for one\n")
+        sys.stderr.write(f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} are not there, {min(unknown)} for one\n")
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
 
@@ -74,7 +74,7 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
             try:
                 width, height = probe(path)
                 state = path.stat()
-                tags = listed[name] if name in listed else tags_beside(path)
+                tags = tags_of(path)
                 text = json.dumps({"file": name, "height": height, "width": width, "tags": tags})
                 found.append(_Photograph(path, state.st_size, state.st_mtime_ns, height, width, tags, text.encode()))
             except UnreadableImage as error:

@@ -58,14 +58,17 @@ class FolderTags:
     Args:
         folder: The folder.
 
+    Attributes:
+        listed: What `tags.jsonl` says, by relative name.
+
     Raises:
         ValueError: If its `tags.jsonl` is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._listed = folder, listed_tags(folder)
+        self.folder, self.listed = folder, listed_tags(folder)
 
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""
-        listed = self._listed.get(photograph.relative_to(self.folder).as_posix())
+        listed = self.listed.get(photograph.relative_to(self.folder).as_posix())
         return tags_beside(photograph) if listed is None else listed

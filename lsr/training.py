@@ -107,6 +107,22 @@ class LinearSRCLI(LightningCLI):
             torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
 
 
+def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
+    """Build a run of an experiment in another folder without starting it, on the cores that `lsr fit` would use; for measurements.
+
+    Args:
+        config: The experiment file.
+        folder: The run folder.
+        settings: Of the trainer, in place of the file's.
+    """
+    changes = {"default_root_dir": folder} | settings
+    cli = LinearSRCLI(
+        ["--config", config, *(part for name, value in changes.items() for part in (f"--trainer.{name}", str(value)))], run=False
+    )
+    cli.leave_cores_to_workers()
+    return cli
+
+
 def _quieten() -> None:
     """Leave out what Lightning says that is an advertisement, about its own code, or not so here."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "litlogger" not in record.getMessage())

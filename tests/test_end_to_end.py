@@ -151,6 +151,11 @@ def test_evaluation_leaves_the_logs_of_the_run_alone(unbroken, photographs):
     assert {path: path.read_bytes() for path in unbroken.iterdir() if path.is_file()} == before
 
 
+def test_an_evaluation_needs_no_training_photographs(unbroken, photographs):
+    without = {"data.init_args.train": "['nowhere']"}
+    assert main(arguments("validate", unbroken, photographs, "--ckpt_path", "last", **without)) == 0
+
+
 def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsys):
     checkpoint = str(unbroken / "checkpoints" / "last.ckpt")
     for verb, metric in (("validate", "val/psnr_y"), ("test", "test/psnr_y"), ("predict", "")):

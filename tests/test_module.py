@@ -29,8 +29,8 @@ def test_without_a_terminal_fraction_no_time_is_exactly_one():
 def test_loss_does_not_depend_on_what_shares_the_batch(loader):
     module = LinearSRModule(TINY)
     batch = next(iter(loader))
-    together = module._loss_over_time(batch)
-    alone = torch.cat([module._loss_over_time({key: value[i : i + 1] for key, value in batch.items()}) for i in range(2)])
+    together = module._losses(batch)["loss"]
+    alone = torch.cat([module._losses({key: value[i : i + 1] for key, value in batch.items()})["loss"] for i in range(2)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
@@ -54,7 +54,7 @@ def test_photographs_of_any_size_have_a_loss(generator):
     scale = module.denoiser.config.scale
     lr, hr = (torch.rand(1, 3, 7 * s, 9 * s, generator=generator) * 2 - 1 for s in (1, scale))
     assert module.denoiser.lr_multiple > 1
-    loss = module._loss_over_time({"lr": lr, "hr": hr, "seed": torch.tensor([3])})
+    loss = module._losses({"lr": lr, "hr": hr, "seed": torch.tensor([3])})["loss"]
     assert loss.shape == (1,) and loss.isfinite().all()
 
 
