@@ -72,6 +72,12 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def sides(self) -> np.ndarray:
+        """(N, 2) int32, heights and widths of the photographs in pixels."""
+        sides = [self._indices[i].sides[self._places[self._places[:, 0] == i, 1]] for i in range(len(self._indices))]
+        return np.concatenate(sides)
+
     def name(self, index: int) -> str:
         """Return the path of a photograph, or its shard and member."""
         index_of, member = self._place(index)

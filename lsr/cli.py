@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
     "bench": ("lsr.bench", "time attention and model beside their peers: lsr bench [attention|model|scaling]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
+    "cache-latents": ("lsr.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
 }

@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
-from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
+from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
 from lsr.distributed import on_rank_zero
+from lsr.encoders.deep_compression import DeepCompression
 from lsr.expert_seed import seed_experts
 from lsr.expert_turns import expert_of_step
 from lsr.experts import ExpertMixture, ExpertsConfig
@@ -38,7 +39,8 @@ class LinearSRModule(L.LightningModule):
     """Trains a denoiser, or a mixture of them, by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. Logs `train/loss`,
+    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. In training `latent`, what the
+    autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. Logs `train/loss`,
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
     With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
@@ -61,6 +63,7 @@ class LinearSRModule(L.LightningModule):
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
         compile: Compile the network with torch.compile.
+        compile_autoencoder: Compile the autoencoder too; it has more to compute than the network.
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
@@ -83,6 +86,7 @@ class LinearSRModule(L.LightningModule):
         niqe_parameters: str | None = None,
         init_from: str | None = None,
         compile: bool = False,
+        compile_autoencoder: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -101,7 +105,7 @@ class LinearSRModule(L.LightningModule):
             initialise(self.denoiser, Path(init_from))
         for net in self._networks():
             net.gradient_checkpointing = gradient_checkpointing
-        self._compile = compile
+        self._compile, self._compile_autoencoder = compile, compile_autoencoder
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
         self._means = torch.nn.ModuleDict(
@@ -132,9 +136,15 @@ class LinearSRModule(L.LightningModule):
         """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
 
         Raises:
-            ValueError: If a metric is unknown, or weights are missing.
+            ValueError: If a metric is unknown, weights are missing, or the data bring latents of another autoencoder.
         """
-        self.denoiser.space.prepare()
+        space = self.denoiser.space
+        space.prepare(self._compile_autoencoder)
+        made_by = getattr(getattr(self.trainer, "datamodule", None), "latents_made_by", None)
+        if stage == "fit" and made_by is not None:
+            if not isinstance(space, DeepCompression):
+                raise ValueError("the data bring latents of an autoencoder, but the model has none: model.denoiser.autoencoder")
+            space.check_identity(made_by, "the cached latents")
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
@@ -214,7 +224,10 @@ class LinearSRModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"])
-        x_0 = self.denoiser.encode(batch["hr"], condition)
+        if "latent" in batch:
+            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
+        else:
+            x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
         expert = expert_of_step(self.global_step, len(self.denoiser.experts)) if isinstance(self.denoiser, ExpertMixture) else None
         t = self._training_times(seeds, expert)

@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 from test_end_to_end import ROOT
+from tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main
@@ -16,25 +17,7 @@ from lsr.images import Photograph, write_png
 @pytest.fixture(scope="module")
 def autoencoder(tmp_path_factory):
     """A folder with an f8c4 autoencoder."""
-    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
-
-    torch.manual_seed(0)
-    model = AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=8,
-        encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-        decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-        encoder_block_out_channels=(8, 8, 16, 16),
-        decoder_block_out_channels=(8, 8, 16, 16),
-        encoder_layers_per_block=(1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1),
-        encoder_qkv_multiscales=((), (), (), (5,)),
-        decoder_qkv_multiscales=((), (), (), (5,)),
-        scaling_factor=0.41407,
-    )
-    folder = tmp_path_factory.mktemp("autoencoder")
-    model.save_pretrained(folder)
-    return folder
+    return save_autoencoder(tmp_path_factory.mktemp("autoencoder"))
 
 
 def test_latents_are_scaled_and_go_back_through_the_decoder(autoencoder, generator):
