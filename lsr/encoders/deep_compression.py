@@ -41,12 +41,13 @@ class DeepCompression:
         from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
 
         try:
-            autoencoder: Any = AutoencoderDC.from_pretrained(self.source)
+            loaded: Any = AutoencoderDC.from_pretrained(self.source, use_safetensors=True, output_loading_info=True)
         except Exception as error:  # OSError, JSON, safetensors, hub: each has its own kinds
-            what = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"the autoencoder {self.source} cannot be loaded: {self._remedy()} ({type(error).__name__}: {what})"
-            ) from error
+            raise ValueError(f"the autoencoder {self.source} cannot be loaded ({type(error).__name__}): {self._remedy(error)}") from error
+        autoencoder, report = loaded
+        if report["missing_keys"]:  # diffusers would leave them random
+            first, *others = report["missing_keys"]
+            raise ValueError(f"the autoencoder {self.source} lacks the weights {first} and {len(others)} more: fetch it again")
         found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
         if found != (self.channels, self.factor):
             raise ValueError(f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not f{self.factor}c{self.channels}")
@@ -56,9 +57,13 @@ class DeepCompression:
             autoencoder.decoder.compile()
         self._autoencoder = autoencoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
-    def _remedy(self) -> str:
-        if Path(self.source).is_dir():
-            return "the folder is not one of diffusers' AutoencoderDC, or damaged; fetch it again"
+    def _remedy(self, error: Exception) -> str:
+        folder = Path(self.source)
+        if folder.is_dir():
+            inner = f"name {folder / 'vae'} instead" if (folder / "vae").is_dir() else "fetch it again"
+            return f"{inner}; {' '.join(str(error).split())[:200]}"
+        if len(folder.parts) != 2 or folder.parts[0] in ("/", ".", ".."):
+            return "there is no such folder; name one of diffusers, or owner/name on the hub"
         return f"fetch it with `hf download {self.source}`, or name a folder of diffusers with --model.denoiser.autoencoder"
 
     def identity(self) -> dict[str, Any]:
