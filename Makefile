@@ -16,7 +16,7 @@ KNEE = $(RUNS)/$(EXP)/stage1/knee
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 demo tensorboard test lint bench bench-degradation clean
+.PHONY: help setup stage1 stage2 demo tensorboard test lint bench bench-gpu bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,9 +54,14 @@ tensorboard: $(READY) ## Show the curves of all runs in a browser
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
-bench: $(READY) ## Measure attention and model beside their peers, and what the knee and the divergence guard cost
+bench: $(READY) ## Measure attention, model, training, experts and the whole way; what the knee and the divergence guard cost
 	$(LSR) bench --out $(RUNS)/bench
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
+
+bench-gpu: $(READY) ## On a GPU: are its kernels right, then all measurements with it
+	@$(VENV)/bin/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'no GPU here that torch can use')"
+	$(VENV)/bin/python -m pytest -q tests/ops
+	$(LSR) bench --device cuda --out $(RUNS)/bench $(ARGS)
 
 bench-degradation: $(READY) ## Measure the degradations against the published pipeline, and the loader against training
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.degradations.bench $(ARGS)

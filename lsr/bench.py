@@ -32,10 +32,31 @@ def _scaling(bench: "Bench") -> int:
     return scaling(bench)
 
 
+def _training(bench: "Bench") -> int:
+    from lsr.bench_training import training
+
+    return training(bench)
+
+
+def _experts(bench: "Bench") -> int:
+    from lsr.bench_experts import experts
+
+    return experts(bench)
+
+
+def _e2e(bench: "Bench") -> int:
+    from lsr.bench_e2e import e2e
+
+    return e2e(bench)
+
+
 SUITES: dict[str, Callable[["Bench"], int]] = {
     "attention": _attention,
     "model": _model,
     "scaling": _scaling,
+    "training": _training,
+    "experts": _experts,
+    "e2e": _e2e,
 }
 """What can be measured: name -> a function that measures, prints and writes, and returns how many results were wrong."""
 
@@ -43,22 +64,32 @@ SUITES: dict[str, Callable[["Bench"], int]] = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr bench",
-        description="Time attention and the transformer beside their peers, and how time grows with the picture. Writes tables (.md, "
-        ".csv) and a picture to --out. Exit code 1: an implementation gave a wrong result, and its time is not shown.",
+        description="Time attention and the transformer beside their peers, how time grows with the picture, a training step, what "
+        "experts cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and a picture to --out. "
+        "Exit code 1: an implementation gave a wrong result, and its time is not shown.",
     )
     parser.add_argument("what", nargs="*", choices=[*SUITES, []], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, float32 on a CPU")
     parser.add_argument("--seconds", type=float, default=2.0, help="time to spend on each row (default 2)")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="e2e: the model, .safetensors or a checkpoint")
+    parser.add_argument("--size", help="e2e: a named size with random weights (default: sana-1.6b on a GPU, tiny on a CPU)")
+    parser.add_argument("--steps", type=int, default=1, help="e2e: sampling steps (default 1)")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
+    if options.model and options.size:
+        raise ValueError("--model and --size name two models: choose one")
+    if options.steps < 1:
+        raise ValueError(f"--steps must be at least 1, not {options.steps}")
     import torch
 
+    if (options.device or "").startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {options.device}: there is no GPU here that torch can use")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     from lsr.bench_table import Bench, say
@@ -67,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     roofline = measure_roofline(device, dtype)
     header = f"{conditions(device, dtype)}; roofline {roofline.flops / 1e12:.2f} TFLOP/s, {roofline.bytes / 1e9:.1f} GB/s"
     say(header)
-    bench = Bench(device, dtype, roofline, header, options.out, options.seconds)
+    bench = Bench(device, dtype, roofline, header, options.out, options.seconds, options.model, options.size, options.steps)
     return SOME_FAILED if sum(SUITES[what](bench) for what in options.what or SUITES) else DONE
 
 

@@ -27,6 +27,9 @@ class Bench:
         header: What the figures are worth, a line.
         out: Folder for tables and pictures.
         seconds: Time to spend on a row.
+        model: A model file to measure in place of a named size with random weights, or None.
+        size: The name of that size; None is one that suits the device.
+        steps: Sampling steps.
     """
 
     device: torch.device
@@ -35,6 +38,14 @@ class Bench:
     header: str
     out: Path
     seconds: float
+    model: Path | None = None
+    size: str | None = None
+    steps: int = 1
+
+    @property
+    def large(self) -> bool:
+        """Whether the device is for the paper's sizes."""
+        return self.device.type == "cuda"
 
 
 class Table:

@@ -28,13 +28,19 @@ class Measurement:
     peak_bytes: int | None
 
 
+def now(device: torch.device) -> float:
+    """Return the seconds of a clock after everything that a GPU was given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def measure(function: Callable[[], object], device: torch.device, seconds: float) -> Measurement:
     """Time calls of `function` for about `seconds`, after two that do not count; a GPU is waited for around each."""
-    cuda = device.type == "cuda"
     for _ in range(2):
         function()
     peak = None
-    if cuda:
+    if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -43,11 +49,9 @@ def measure(function: Callable[[], object], device: torch.device, seconds: float
         peak = torch.cuda.max_memory_allocated() - before
     times: list[float] = []
     while len(times) < _LEAST_RUNS or sum(times) < seconds:
-        start = time.perf_counter()
+        start = now(device)
         function()
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(now(device) - start)
     return Measurement(statistics.median(times), len(times), peak)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import seed_everything
-from test_end_to_end import ROOT
+from small_latent_experiment import small_experiment, write_photographs
 from tiny_autoencoder import save_autoencoder
 
 from lsr import latent_cache
@@ -32,19 +32,12 @@ def _small_files():
 def workplace(tmp_path_factory):
     """Photographs, an autoencoder, and stage 1 at the paper's size with little of everything."""
     folder = tmp_path_factory.mktemp("workplace")
-    rng = np.random.default_rng(0)
-    for i in range(N):
-        pixels = np.kron(rng.random((6, 8, 3)), np.ones((12, 12, 1))).astype(np.float32)
-        write_png(folder / "photographs" / f"{i}.png", Photograph(pixels))
-    save_autoencoder(folder / "autoencoder")
-    config = yaml.safe_load((ROOT / "experiments" / "linearsr" / "stage1.yaml").read_text())
-    config["model"]["denoiser"] |= {"autoencoder": str(folder / "autoencoder"), "latent_channels": 4, "latent_factor": 8}
-    config["model"]["denoiser"] |= {"width": 32, "depth": 1, "cross_heads": 1, "stem_width": 8, "context_dim": 16}
-    config["model"] |= {"init_from": None, "val_metrics": ["psnr_y"], "num_inference_steps": 1}
-    photographs = {split: [str(folder / "photographs")] for split in ("train", "val", "test")}
-    config["data"]["init_args"] |= photographs | {"crop_size": 32, "val_crop_size": 32, "batch_size": 3, "num_workers": 0}
-    config["trainer"] |= {"strategy": "auto", "accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1, "callbacks": []}
+    photographs = write_photographs(folder / "photographs", N)
+    autoencoder = save_autoencoder(folder / "autoencoder")
+    config = small_experiment("stage1", autoencoder, photographs, crop_size=32, val_crop_size=32, batch_size=3)
+    config["model"]["init_from"] = None
     config["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "num_sanity_val_steps": 0, "enable_progress_bar": False}
+    config["trainer"] |= {"precision": "32-true", "callbacks": []}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 

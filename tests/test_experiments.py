@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lsr.flow.timesteps import timestep_grid
@@ -17,8 +18,9 @@ TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
 def test_parses_and_builds(path):
-    # One block, so that the full size fits; its weights are the user's.
-    small = ["--model.denoiser.depth", "1", "--model.init_from", "null"]
+    # One narrow block, so that the full size fits four times; its weights are the user's.
+    sizes = {"depth": "1", "width": "64", "cross_heads": "2"}
+    small = [part for name, value in sizes.items() for part in (f"--model.denoiser.{name}", value)] + ["--model.init_from", "null"]
     cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7", *small], run=False)
     assert isinstance(cli.model, LinearSRModule)
     assert cli.trainer.max_steps == 7, "the command line wins"
@@ -34,6 +36,14 @@ def test_the_full_size_experiment_describes_a_named_size():
         ["--config", str(ROOT / "experiments/linearsr/stage1.yaml"), "--model.init_from", "null", "--model.denoiser.depth", "1"], run=False
     )
     assert cli.model.denoiser.config == named_size("sana-1.6b", depth=1)
+
+
+def test_stage_2_at_the_full_size_goes_on_with_the_model_of_stage_1():
+    one, two = (yaml.safe_load((ROOT / "experiments" / "linearsr" / f"stage{n}.yaml").read_text()) for n in (1, 2))
+    for key in ("denoiser", "shift", "val_metrics"):
+        assert one["model"][key] == two["model"][key]
+    assert two["model"]["experts"]["seed"] == one["trainer"]["default_root_dir"] + "/knee"
+    assert one["data"]["init_args"] | {"batch_size": 2} == two["data"]["init_args"], "the validation is that of stage 1"
 
 
 def test_the_run_folder_is_one_setting():

@@ -2,19 +2,19 @@
 
 import shutil
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from knee_folder import publish_knee, random_denoiser
 from safetensors.torch import load_file, save_file
-from test_end_to_end import ROOT
+from small_latent_experiment import small_experiment, write_photographs
 from tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser
+from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.deep_compression import DeepCompression
-from lsr.images import Photograph, write_png
+from lsr.experts import ExpertMixture
 
 
 @pytest.fixture(scope="module")
@@ -124,25 +124,22 @@ def test_training_in_half_precision_leaves_the_autoencoder_its_own(autoencoder, 
         assert torch.equal(space.decode(latent), DeepCompression(str(autoencoder), 4, 8).decode(latent))
 
 
+def run_of(config, folder, steps):
+    """The arguments that run an experiment with a validation at its end."""
+    batches = steps * config["trainer"]["accumulate_grad_batches"]
+    config["trainer"] |= {"default_root_dir": str(folder / "run"), "max_steps": steps, "val_check_interval": batches}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return ["fit", "--config", str(folder / "config.yaml")]
+
+
 @pytest.fixture
-def command(autoencoder, tmp_path, generator):
-    """`lsr fit` of the full-size experiment, with little of everything."""
-    rng = np.random.default_rng(0)
-    for i in range(2):
-        pixels = np.kron(rng.random((6, 8, 3)), np.ones((12, 12, 1))).astype(np.float32)
-        write_png(tmp_path / "photographs" / f"{i}.png", Photograph(pixels))
-    config = yaml.safe_load((ROOT / "experiments" / "linearsr" / "stage1.yaml").read_text())
-    config["model"]["denoiser"] |= {"autoencoder": str(autoencoder), "latent_channels": 4, "latent_factor": 8}
-    config["model"]["denoiser"] |= {"width": 64, "depth": 1, "cross_heads": 2, "stem_width": 8, "context_dim": 16}
-    config["model"] |= {"init_from": None, "val_metrics": ["psnr_y"], "num_inference_steps": 2}
-    photographs = {split: [str(tmp_path / "photographs")] for split in ("train", "val", "test")}
-    config["data"]["init_args"] |= photographs | {"crop_size": 64, "val_crop_size": 64, "batch_size": 2, "num_workers": 0}
-    config["trainer"] |= {"default_root_dir": str(tmp_path / "run"), "max_steps": 5, "val_check_interval": 5, "log_every_n_steps": 1}
-    config["trainer"] |= {"strategy": "auto", "accelerator": "cpu"}
+def command(autoencoder, tmp_path):
+    """`lsr fit` of stage 1 at the paper's size, with little of everything."""
+    config = small_experiment("stage1", autoencoder, write_photographs(tmp_path / "photographs", 2), batch_size=2)
+    config["model"]["init_from"] = None
     knee = next(callback for callback in config["trainer"]["callbacks"] if "Knee" in callback["class_path"])
     knee["init_args"]["metrics"] = {"val/psnr_y": "max"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    return ["fit", "--config", str(tmp_path / "config.yaml")]
+    return run_of(config, tmp_path, steps=5)
 
 
 def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoencoder_in_its_checkpoint(command, tmp_path, autoencoder):
@@ -163,3 +160,23 @@ def test_a_run_without_its_autoencoder_ends_before_it_begins(command, tmp_path, 
     assert main([*command, "--model.denoiser.autoencoder", str(tmp_path / "gone")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("lsr fit: the autoencoder") and "cannot be loaded" in error
+
+
+def test_stage_2_grows_its_experts_from_the_knee_and_trains_each(autoencoder, tmp_path):
+    config = small_experiment("stage2", autoencoder, write_photographs(tmp_path / "photographs", 2))
+    denoiser = DenoiserConfig(**config["model"]["denoiser"])
+    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", denoiser))
+    assert main(run_of(config, tmp_path, steps=5)) == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    assert checkpoint["global_step"] == 5 and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 20
+    mixture, _ = load_denoiser(last)
+    assert isinstance(mixture, ExpertMixture) and len(mixture.experts) == 4
+    assert all(".net." in name or ".stem." in name for name in checkpoint["state_dict"])
+    knee = random_denoiser(denoiser).state_dict()
+    for i in range(4):
+        weights = {name: checkpoint["state_dict"][f"denoiser.experts.{i}.{name}"] for name in knee}
+        assert any(not torch.equal(weight, knee[name]) for name, weight in weights.items()), i
+        torch.testing.assert_close(weights, knee, atol=1e-3, rtol=0)  # a step or two of a warm-up
+    metrics = (tmp_path / "run" / "metrics.csv").read_text()
+    assert all(f"val/loss_expert_{i}" in metrics for i in range(4)) and "val/psnr_y" in metrics

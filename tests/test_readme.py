@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
@@ -60,6 +61,18 @@ def sana(workplace):
     SanaTransformer2DModel(**sizes, num_layers=1, caption_channels=8, qk_norm=None).save_pretrained(workplace / "weights" / "sana")
 
 
+@pytest.fixture
+def tiny_instead(workplace):
+    """What makes the experiments at the paper's size small: settings for the command line."""
+    autoencoder = save_autoencoder(workplace / "autoencoder")
+    denoiser = {"autoencoder": autoencoder, "latent_channels": 4, "latent_factor": 8}
+    data = {"train": "['photos']", "crop_size": 8, "num_workers": 0}
+    settings = {f"model.denoiser.{name}": value for name, value in denoiser.items()} | {
+        f"data.{name}": value for name, value in data.items()
+    }
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
 def test_the_two_commands_stand_in_the_first_screen():
     first = "\n".join(README.splitlines()[:40])
     assert "make demo" in first and "make test" in first
@@ -79,6 +92,8 @@ def test_command(command, workplace, request, capsys):
     arguments = shlex.split(command)[1:]
     if arguments[0] == "convert":
         request.getfixturevalue("sana")
+    if arguments[0] == "cache-latents":
+        arguments += request.getfixturevalue("tiny_instead")
     if arguments[0] in ("fit", "validate", "test", "predict"):
         with pytest.raises(SystemExit) as end:
             main([*arguments, "--print_config"])

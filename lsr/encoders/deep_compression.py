@@ -38,6 +38,17 @@ class DeepCompression:
         """
         if self._autoencoder is not None:
             return
+        autoencoder = self._load()
+        found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
+        if found != (self.channels, self.factor):
+            raise ValueError(f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not f{self.factor}c{self.channels}")
+        autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
+        if compile:
+            autoencoder.encoder.compile()
+            autoencoder.decoder.compile()
+        self._autoencoder = autoencoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def _load(self) -> Any:
         from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
 
         try:
@@ -48,14 +59,7 @@ class DeepCompression:
         if report["missing_keys"]:  # diffusers would leave them random
             first, *others = report["missing_keys"]
             raise ValueError(f"the autoencoder {self.source} lacks the weights {first} and {len(others)} more: fetch it again")
-        found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
-        if found != (self.channels, self.factor):
-            raise ValueError(f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not f{self.factor}c{self.channels}")
-        autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
-        if compile:
-            autoencoder.encoder.compile()
-            autoencoder.decoder.compile()
-        self._autoencoder = autoencoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        return autoencoder
 
     def _remedy(self, error: Exception) -> str:
         folder = Path(self.source)
