@@ -7,6 +7,7 @@ libtiff's own complaint about damaged compressed data still reaches stderr.
 
 import io
 import os
+import re
 import struct
 import sys
 import warnings
@@ -60,11 +61,15 @@ class Decoded(NamedTuple):
             the alpha not multiplied into the colour.
         icc: The colour profile of the samples.
         exif: The EXIF block from its TIFF header on, without orientation.
+        xmp: The XMP packet, without orientation.
+        dpi: Pixels per inch, horizontally and vertically.
     """
 
     samples: np.ndarray
     icc: bytes | None
     exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
 
 
 def probe(source: Path | EncodedImage) -> tuple[int, int]:
@@ -131,7 +136,9 @@ def decode(source: Path | EncodedImage) -> Decoded:
     with _reading(source) as file:
         header = _float_tiff_header(file)
         if header is not None:
-            return Decoded(_decode_float_tiff(source, file, header), header.get(_Tag.InterColorProfile), _exif_bytes(header, tiff=True))
+            icc, xmp = header.get(_Tag.InterColorProfile), header.get(_Tag.XMLPacket)
+            samples = _decode_float_tiff(source, file, header)
+            return Decoded(samples, icc, _exif_bytes(header, tiff=True), _xmp_bytes(xmp), None)
         image = Image.open(file, formats=_FORMATS)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
@@ -142,7 +149,8 @@ def decode(source: Path | EncodedImage) -> Decoded:
             raise UnreadableImage(f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported")
         samples = _decode_16_bit(file, image, rawmode) if ";16" in rawmode and image.mode != "CMYK" else _decode_8_bit(image)
         exif = _exif(image)
-        return Decoded(_upright(samples, exif.get(_Tag.Orientation)), icc, _exif_bytes(exif, tiff))
+        upright = _upright(samples, exif.get(_Tag.Orientation))
+        return Decoded(upright, icc, _exif_bytes(exif, tiff), _xmp_bytes(image.info.get("xmp")), _dpi(image.info.get("dpi")))
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
@@ -270,6 +278,24 @@ def _exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
         return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
     except Exception:  # values that Pillow reads but cannot write occur in damaged EXIF only
         return None
+
+
+def _xmp_bytes(packet: Any) -> bytes | None:
+    """Return an XMP packet without the orientation, which has been applied."""
+    if isinstance(packet, str):
+        packet = packet.encode()
+    if not isinstance(packet, bytes) or not packet:
+        return None
+    return re.sub(rb'\s*tiff:Orientation="[^"]*"|<tiff:Orientation>[^<]*</tiff:Orientation>', b"", packet)
+
+
+def _dpi(dpi: Any) -> tuple[float, float] | None:
+    """Return what a file says of its pixels per inch if it makes sense."""
+    try:
+        across, down = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
 
 
 def _has_trailing_orientation(file: BinaryIO) -> bool:
