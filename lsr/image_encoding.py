@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -17,6 +17,9 @@ from lsr.atomic import atomic_path
 from lsr.photograph import Photograph, PictureStream
 
 _TIFF_STRIP_ROWS = 64
+_CLASSIC_LIMIT = 2**32 - 2**26
+"""Bytes of samples above which a TIFF needs 64-bit offsets: 4 GiB less what deflate may add."""
+
 _EXIF_IFD, _GPS_IFD, _INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
 
 
@@ -111,7 +114,7 @@ def _png_chunks(picture: PictureStream) -> Iterator[tuple[bytes, bytes]]:
 
 def _write_tiff(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     """Write deflated strips with horizontal differencing (TIFF 6.0; deflate and BigTIFF as in Adobe's and libtiff's supplements)."""
-    big = picture.height * picture.width * picture.channels * picture.like.bits // 8 > 2**32 - 2**26
+    big = picture.height * picture.width * picture.channels * picture.like.bits // 8 > _CLASSIC_LIMIT
     header = b"II\x2b\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II\x2a\0" + struct.pack("<I", 8)
     strips = -(-picture.height // _TIFF_STRIP_ROWS)
     # The directory's length depends on the number of strips alone: it is written once the strips' own lengths are known.
@@ -131,13 +134,8 @@ def _tiff_directory(picture: PictureStream, header: bytes, lengths: list[int]) -
     """Return the directory that follows the header; the strips come next, without gaps."""
     like = picture.like
     tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-    if like.exif is not None:
-        exif = Image.Exif()
-        exif.load(like.exif)
-        for tag, value in exif.items():
-            if tag in (_EXIF_IFD, _GPS_IFD):
-                value = {key: entry for key, entry in exif.get_ifd(tag).items() if key != _INTEROPERABILITY_IFD}
-            tags[tag] = value
+    for tag, value in _exif_tags(like.exif).items():
+        tags[tag] = value
     if like.dpi is not None:
         tags[282], tags[283], tags[296] = *like.dpi, 2
     layout = {256: picture.width, 257: picture.height, 258: (like.bits,) * picture.channels, 259: 8, 262: 1 if like.grey else 2}
@@ -156,6 +154,25 @@ def _tiff_directory(picture: PictureStream, header: bytes, lengths: list[int]) -
             tags.tagtype[tag] = kind
             tags[tag] = value
     return tags.tobytes(len(header))
+
+
+def _exif_tags(block: bytes | None) -> dict[int, Any]:
+    """Return what an EXIF block says as tags of a TIFF; nothing if it holds what Pillow reads but cannot write."""
+    if block is None:
+        return {}
+    try:
+        exif = Image.Exif()
+        exif.load(block)
+        found = dict(exif.items())
+        for ifd in found.keys() & {_EXIF_IFD, _GPS_IFD}:
+            found[ifd] = {tag: value for tag, value in exif.get_ifd(ifd).items() if tag != _INTEROPERABILITY_IFD}
+        trial = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in found.items():
+            trial[tag] = value
+        trial.tobytes(8)
+        return found
+    except Exception:  # struct.error, TypeError, KeyError... by kind of damage; metadata must not cost the picture
+        return {}
 
 
 def _regrouped(blocks: Iterator[np.ndarray], rows: int) -> Iterator[np.ndarray]:

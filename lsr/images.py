@@ -28,9 +28,7 @@ __all__ = [
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
-FOREIGN_SUFFIXES = frozenset(
-    ".gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef".split()
-)
+FOREIGN_SUFFIXES = frozenset(".gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef".split())
 """Pictures of kinds that are not read here; who expects a whole folder to be done wants to hear of them."""
 
 

@@ -122,20 +122,21 @@ class Upscaler:
             ValueError: If the scale is not above 0.
             MemoryError: If there is too little memory.
         """
-        tile = self._tile_for(*photograph.pixels.shape[:2])
+        height, width = photograph.pixels.shape[:2]
+        tile = self._tile_for(height, width)
         while True:
             try:
                 return consume(self._stream(photograph, self.scale if scale is None else scale, tile))
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
                     raise
-            tile = max(_TILES[-1], min(tile, *photograph.pixels.shape[:2]) // 2)
+            tile = max(_TILES[-1], min(tile, max(height, width)) // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def _stream(self, photograph: Photograph, scale: float, tile: int) -> PictureStream:
-        size = photograph.pixels.shape[0] * self.scale, photograph.pixels.shape[1] * self.scale
-        target = target_size(*photograph.pixels.shape[:2], scale)
+        height, width = photograph.pixels.shape[:2]
+        size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
         sampler = TiledSampler(self.denoiser, photograph.pixels, tile, self.num_inference_steps, self.shift, self.seed, self.device)
         rows = fix_rows(self.color_fix, sampler.rows(), upsample_rows(photograph.pixels, self.scale), size[0])
         if photograph.grey:

@@ -59,7 +59,8 @@ class PictureStream:
     @classmethod
     def of(cls, photograph: Photograph) -> "PictureStream":
         """Return a picture that is there already, block by block."""
-        return cls(photograph, *photograph.pixels.shape[:2], _blocks(photograph))
+        height, width = photograph.pixels.shape[:2]
+        return cls(photograph, height, width, _blocks(photograph))
 
     @property
     def channels(self) -> int:

@@ -54,7 +54,7 @@ def upsample_rows(pixels: np.ndarray, scale: int) -> Rows:
 
 
 def resize_rows(rows: Rows, size: tuple[int, int], target: tuple[int, int]) -> Rows:
-    """Resize a stream of `size` = (height, width) to `target`: cubic with a = -0.5, antialiased, as `F.interpolate` does a whole picture."""
+    """Resize a stream of `size` = (height, width) to `target`: cubic with a = -0.5, antialiased, like `F.interpolate` of the whole."""
     if size == target:
         yield from rows
         return

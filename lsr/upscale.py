@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=[*_SUFFIXES, "same"], default="png", help="of the results (default png)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default 95)")
     parser.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help="search folders recursively (default)")
-    parser.add_argument("--save-compare", action="store_true", help="also a.png.compare.png, bicubic | result, and a.png.compare.html, a slider")
+    parser.add_argument(
+        "--save-compare", action="store_true", help="also a.png.compare.png, bicubic | result, and a.png.compare.html, a slider"
+    )
     return parser
 
 

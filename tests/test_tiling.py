@@ -83,15 +83,14 @@ def seam(image, tiles, axis):
 
 def contrast(tile, top, left):
     """A function that looks at all of a tile, as linear attention does."""
-    return tile * (1 - 0.1 * tile.mean())
+    return tile - 0.3 * tile.mean()
 
 
 @pytest.fixture
-def scene(photo):
-    """(2, 384, 512), of uneven brightness and contrast."""
-    planes = torch.from_numpy(photo[..., :2]).permute(2, 0, 1).float() / 255
-    fine = torch.nn.functional.interpolate(planes[None], (384, 512), mode="bicubic")[0]
-    return fine * torch.linspace(0.3, 1, 512) + torch.linspace(0, 1, 384)[:, None]
+def scene(generator):
+    """(2, 384, 512): fine texture, darker towards one corner."""
+    texture = 0.1 * torch.rand(2, 384, 512, generator=generator)
+    return texture + torch.linspace(0, 1, 512) + torch.linspace(0, 1, 384)[:, None]
 
 
 def seams(scene, side):
@@ -107,7 +106,7 @@ def test_tiles_that_disagree_leave_no_seams(scene):
 
 def test_without_overlap_the_seams_would_be_seen(scene, monkeypatch):
     monkeypatch.setattr(tiling, "OVERLAP", 0)
-    assert all(ratio > 1.05 for ratio in seams(scene, 96))
+    assert seams(scene, 96)[0] > 1.5
 
 
 @pytest.mark.parametrize("steps", [1, 3])
