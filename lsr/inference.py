@@ -29,6 +29,9 @@ _LIVE_TENSORS = 3
 _LIVE_BANDS = 6
 """Copies of a row of tiles that a sampling step holds."""
 
+_DECODER_FLOATS = 512
+"""Numbers per output pixel that an autoencoder's decoder holds: four maps of DC-AE's 128 channels at full resolution."""
+
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -71,19 +74,31 @@ class Upscaler:
         self.color_fix = color_fix
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> "Upscaler":
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        num_inference_steps: int = 1,
+        seed: int = 0,
+        device: torch.device | None = None,
+        tile: int | Literal["auto"] = "auto",
+        color_fix: str = "adain",
+    ) -> "Upscaler":
         """Load a model.
 
         Args:
             path: A `.safetensors` file, a Lightning checkpoint (its averaged weights), a folder with one of them, or a name on
                 the hub; see `lsr.pretrained.find_model`.
-            options: Arguments of `Upscaler` beginning with `num_inference_steps`.
+            num_inference_steps: See `Upscaler`, like the others.
+            seed: See `Upscaler`.
+            device: See `Upscaler`.
+            tile: See `Upscaler`.
+            color_fix: See `Upscaler`.
 
         Raises:
             ValueError: If there is no such model or it is none of LinearSR.
         """
         denoiser, shift = load_denoiser(find_model(path))
-        return cls(denoiser, shift, **options)
+        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix)
 
     @property
     def scale(self) -> int:
@@ -165,7 +180,8 @@ class Upscaler:
         tokens_across = -(-width // reduction)
         rows, columns = (-(-min(side, tile) // reduction) for side in (height, width))
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
-        network = rows * columns * (_LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
+        decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
+        network = rows * columns * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
         bands = rows * tokens_across * (self.num_inference_steps * space.channels + 3 * space.factor**2) * _LIVE_BANDS
         return 4 * (network + (bands if self.device.type == "cpu" else 0))
 
