@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lsr.inference import Upscaler
     from lsr.photograph import PictureStream
+    from lsr.upscale_record import UpscaleRecord
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
@@ -119,9 +120,9 @@ def main(arguments: Sequence[str]) -> int:
     upscaler = Upscaler.from_pretrained(model, **choices)
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
     record = UpscaleRecord(options.out, model, choices | outcome)
-    there = [target for source, target in pairs if record.has(source, target)]
-    failed = _upscale_all([pair for pair in pairs if pair[1] not in there], upscaler, options, record)
-    before = f", {len(there)} of them before" if there else ""
+    todo = [pair for pair in pairs if not record.has(*pair)]
+    failed = _upscale_all(todo, upscaler, options, record)
+    before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
     sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n")
     return SOME_FAILED if failed else DONE
 
@@ -132,7 +133,7 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
     return lambda path: path.suffix if path.suffix.lower() in _KINDS else ".png"
 
 
-def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", options: argparse.Namespace, record: Any) -> int:
+def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", options: argparse.Namespace, record: "UpscaleRecord") -> int:
     """Upscale what is left to do, name what fails; returns how many failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
