@@ -29,6 +29,9 @@ _LIVE_TENSORS = 3
 _LIVE_BANDS = 6
 """Copies of a row of tiles that a sampling step holds."""
 
+_BANDS_BUDGET = 3 * 2**29
+"""Bytes that "auto" spends at most on rows of tiles in host memory: wider pictures get smaller tiles, not more memory."""
+
 _DECODER_FLOATS = 512
 """Numbers per output pixel that an autoencoder's decoder holds: four maps of DC-AE's 128 channels at full resolution."""
 
@@ -44,8 +47,8 @@ class Upscaler:
         num_inference_steps: Sampling steps. One is the most faithful; more add texture.
         seed: Seed of the sampler's noise, in [0, 2^31).
         device: Where to compute; by default a GPU if there is one.
-        tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as free memory allows,
-            up to 256 pixels.
+        tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
+            256 pixels.
         color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
     """
 
@@ -164,26 +167,33 @@ class Upscaler:
     def _tile_for(self, height: int, width: int) -> int:
         """Return the side of the tiles to begin with; see that there is memory for it."""
         have = free_bytes(self.device)
+
+        def fits(side: int) -> bool:
+            return self._need(height, width, side) <= have / 2 and self._bands(height, width, side) <= _BANDS_BUDGET
+
         if self.tile != "auto":
             tile = self.tile or max(height, width)
         else:
-            tile = next((side for side in _TILES if self._need(height, width, side) <= have / 2), _TILES[-1])
+            tile = next(filter(fits, _TILES), _TILES[-1])
         need = self._need(height, width, tile)
         if need > have:
             raise MemoryError(f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free")
         return tile
 
     def _need(self, height: int, width: int, tile: int) -> int:
-        """Return roughly how many bytes it takes beside the photograph itself."""
-        config, space = self.denoiser.config, self.denoiser.space
-        reduction = self.denoiser.lr_multiple
-        tokens_across = -(-width // reduction)
-        rows, columns = (-(-min(side, tile) // reduction) for side in (height, width))
+        """Return roughly how many bytes of the device it takes beside the photograph itself."""
+        config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction)
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
         decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
-        network = rows * columns * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
-        bands = rows * tokens_across * (self.num_inference_steps * space.channels + 3 * space.factor**2) * _LIVE_BANDS
-        return 4 * (network + (bands if self.device.type == "cpu" else 0))
+        network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
+        return network + (self._bands(height, width, tile) if self.device.type == "cpu" else 0)
+
+    def _bands(self, height: int, width: int, tile: int) -> int:
+        """Return roughly how many bytes of host memory rows of tiles take: one for every step, and that of the decoded image."""
+        space, reduction = self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-width // reduction)
+        return 4 * _LIVE_BANDS * tokens * (self.num_inference_steps * space.channels + 3 * space.factor**2)
 
 
 def target_size(height: int, width: int, scale: float) -> tuple[int, int]:

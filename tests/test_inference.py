@@ -133,5 +133,11 @@ def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_t
         upscaler.upscale(lr)
 
 
+def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
+    tiles = [upscaler._tile_for(3000, width) for width in (500, 2000, 4000, 8000)]
+    assert tiles == [256, 256, 128, 64]
+    assert upscaler._bands(3000, 8000, 64) <= 1.01 * upscaler._bands(3000, 2000, 256)
+
+
 def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
     assert upscaler._need(100_000, 500, 256) == upscaler._need(300, 500, 256)
