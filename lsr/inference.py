@@ -125,7 +125,13 @@ class Upscaler:
         """
         return same_kind(image, [self.process(photograph, scale, _collect) for photograph in photograph_of(image)])
 
-    def process(self, photograph: Photograph, scale: float | None, consume: Callable[[PictureStream], T]) -> T:
+    def process(
+        self,
+        photograph: Photograph,
+        scale: float | None,
+        consume: Callable[[PictureStream], T],
+        watch: Callable[[float], None] = lambda share: None,
+    ) -> T:
         """Upscale a photograph row by row; when memory runs out, once more from the beginning with smaller tiles.
 
         Colour goes through the model, alpha is upsampled bicubically by itself. Bit depth, metadata and greyness are kept: a grey
@@ -135,6 +141,7 @@ class Upscaler:
             photograph: The input.
             scale: As in `upscale`.
             consume: Reads the result and returns something; is called again after it ran out of memory.
+            watch: Is told which share of the picture has come out of the model, now and then.
 
         Raises:
             ValueError: If the scale is not above 0.
@@ -144,7 +151,7 @@ class Upscaler:
         tile = self._tile_for(height, width)
         while True:
             try:
-                return consume(self._stream(photograph, self.scale if scale is None else scale, tile))
+                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch))
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
                     raise
@@ -152,11 +159,12 @@ class Upscaler:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _stream(self, photograph: Photograph, scale: float, tile: int) -> PictureStream:
+    def _stream(self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None]) -> PictureStream:
         height, width = photograph.pixels.shape[:2]
         size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
         sampler = TiledSampler(self.denoiser, photograph.pixels, tile, self.num_inference_steps, self.shift, self.seed, self.device)
-        rows = fix_rows(self.color_fix, sampler.rows(), upsample_rows(photograph.pixels, self.scale), size[0])
+        sr = _watched(sampler.rows(), size[0], watch)
+        rows = fix_rows(self.color_fix, sr, upsample_rows(photograph.pixels, self.scale), size[0])
         if photograph.grey:
             rows = ((_LUMA @ block.flatten(1)).view(1, *block.shape[1:]).expand(3, -1, -1) for block in rows)
         if photograph.alpha is not None:
@@ -205,6 +213,14 @@ def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
     if not 0 < scale < float("inf"):
         raise ValueError(f"the scale must be a number above 0, not {scale}")
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
+    done = 0
+    for block in rows:
+        done += block.shape[1]
+        watch(done / height)
+        yield block
 
 
 def _with_alpha(rows: Rows, alpha: Rows) -> Rows:

@@ -4,19 +4,17 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.progress import Progress
 
     from lsr.inference import Upscaler
-    from lsr.photograph import PictureStream
+    from lsr.photograph import Photograph, PictureStream
     from lsr.upscale_record import UpscaleRecord
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
@@ -139,6 +137,7 @@ def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", optio
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lsr.free_memory import is_out_of_memory
+    from lsr.images import read_photograph
 
     failed = 0
     columns = (TextColumn("upscaling"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
@@ -146,7 +145,9 @@ def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", optio
         progress.add_task("", total=len(pairs), rate="")
         for number, (source, target) in enumerate(pairs):
             try:
-                for note in _upscale_one(source, target, upscaler, options, _Meter(progress, number)):
+                photograph = read_photograph(source)
+                meter = _Meter(progress, number, photograph.pixels.size / 3e6)
+                for note in _upscale_one(photograph, source.name, target, upscaler, options, meter):
                     progress.console.print(f"note: {source}: {note}", markup=False, highlight=False, soft_wrap=True)
                 record.add(source, target)
             except Exception as error:
@@ -159,23 +160,23 @@ def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", optio
     return failed
 
 
-def _upscale_one(source: Path, target: Path, upscaler: "Upscaler", options: argparse.Namespace, meter: "_Meter") -> list[str]:
+def _upscale_one(
+    photograph: "Photograph", name: str, target: Path, upscaler: "Upscaler", options: argparse.Namespace, watch: Callable[[float], None]
+) -> list[str]:
     """Upscale one photograph; returns what its owner should know."""
     from lsr.compare import kept_pixels, write_comparison
-    from lsr.images import read_photograph, write_stream
+    from lsr.images import write_stream
 
-    photograph = read_photograph(source)
     kind = _KINDS[target.suffix.lower()]
 
     def write(picture: "PictureStream") -> None:
-        picture = replace(picture, blocks=meter.count(picture.blocks, picture.height, picture.width))
         if not options.save_compare:
             return write_stream(target, picture, kind, options.quality)
         picture, pixels = kept_pixels(picture)
         write_stream(target, picture, kind, options.quality)
-        write_comparison(target, source.name, photograph, pixels)
+        write_comparison(target, name, photograph, pixels)
 
-    upscaler.process(photograph, options.scale, write)
+    upscaler.process(photograph, options.scale, write, watch)
     if photograph.bits == 16 and kind in ("jpeg", "webp"):
         return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
     return []
@@ -187,16 +188,12 @@ class _Meter:
     Args:
         progress: The bar.
         number: How many pictures are behind it.
+        megapixels: Of the input.
     """
 
-    def __init__(self, progress: "Progress", number: int) -> None:
-        self._progress, self._number = progress, number
+    def __init__(self, progress: "Progress", number: int, megapixels: float) -> None:
+        self._progress, self._number, self._megapixels, self._begin = progress, number, megapixels, time.monotonic()
 
-    def count(self, blocks: "Iterator[np.ndarray]", height: int, width: int) -> "Iterator[np.ndarray]":
-        """Pass a picture's rows on."""
-        task, begin, rows = self._progress.task_ids[0], time.monotonic(), 0
-        for block in blocks:
-            rows += len(block)
-            rate = f"{rows * width / 1e6 / max(time.monotonic() - begin, 1e-3):.2f} Mpx/s"
-            self._progress.update(task, completed=self._number + rows / height, rate=rate)
-            yield block
+    def __call__(self, share: float) -> None:
+        rate = share * self._megapixels / max(time.monotonic() - self._begin, 1e-3)
+        self._progress.update(self._progress.task_ids[0], completed=self._number + share, rate=f"{rate:.3f} Mpx/s")
