@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 try:
-    import triton
+    from triton import knobs
 except ModuleNotFoundError:  # Triton is published for Linux alone
     HAVE_TRITON = INTERPRETED = False
 else:
-    HAVE_TRITON, INTERPRETED = True, triton.knobs.runtime.interpret
+    HAVE_TRITON, INTERPRETED = True, knobs.runtime.interpret
 
 TYPES = (torch.bfloat16, torch.float16, torch.float32)
 

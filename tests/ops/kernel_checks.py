@@ -1,8 +1,5 @@
-"""What the tests of all kernels ask of a result and of the place where they run."""
+"""What the tests of all kernels ask of memory and of a result."""
 
-import warnings
-
-import pytest
 import torch
 
 
@@ -10,14 +7,6 @@ def let_memory_start_as_nan():
     """So that what is allocated and not written is seen."""
     torch.use_deterministic_algorithms(True)
     assert torch.empty(3).isnan().all() and torch.zeros(1).new_empty(3).isnan().all()
-
-
-def require_gpu(kernels):
-    """Skip where there is no GPU, and say so among the warnings of the run."""
-    if not torch.cuda.is_available():
-        reason = f"{kernels} kernels NOT run on a GPU: this machine has none"
-        warnings.warn(reason, stacklevel=1)
-        pytest.skip(reason)
 
 
 def assert_close(actual, expected, tolerance, scale=0.0, name=""):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from kernel_checks import assert_close, require_gpu
+from gpu import require_gpu
+from kernel_checks import assert_close
 
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.glu_conv.reference import glu_conv_reference
@@ -14,7 +15,7 @@ TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 2e-6}
 
 @pytest.fixture(autouse=True, scope="module")
 def _gpu():
-    require_gpu("gated convolution")
+    require_gpu("gated convolution kernels")
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from kernel_checks import assert_close, require_gpu
+from gpu import require_gpu
+from kernel_checks import assert_close
 
 from lsr.ops.linear_attention import linear_attention
 from lsr.ops.linear_attention.reference import linear_attention_reference
@@ -13,7 +14,7 @@ TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 1e-5}
 
 @pytest.fixture(autouse=True, scope="module")
 def _gpu():
-    require_gpu("linear attention")
+    require_gpu("linear attention kernels")
 
 
 @pytest.fixture

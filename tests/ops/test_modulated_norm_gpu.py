@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from kernel_checks import assert_close, require_gpu
+from gpu import require_gpu
+from kernel_checks import assert_close
 
 from lsr.ops.modulated_norm import modulated_norm
 from lsr.ops.modulated_norm.reference import modulated_norm_reference
@@ -13,7 +14,7 @@ TOLERANCE = {torch.bfloat16: 3e-3, torch.float16: 4e-4, torch.float32: 2e-6}
 
 @pytest.fixture(autouse=True, scope="module")
 def _gpu():
-    require_gpu("modulated norm")
+    require_gpu("modulated norm kernels")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and
 from lsr.ops.kernel_support import INTERPRETED
 from lsr.ops.modulated_norm.dispatch import WIDEST
 
-triton = pytest.importorskip("triton")
+pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET is set: nothing is compiled")
 
 # More than two programs of sixteen warps do not fit in a multiprocessor with more.
@@ -25,12 +25,12 @@ def _own_triton_cache(tmp_path, monkeypatch):
 def test_the_kernels_compile_fit_and_spill_nothing(capability, dtype, width, tmp_path):
     from lsr.ops.modulated_norm import kernels, launch
 
-    padded = triton.next_power_of_2(width)
+    constants = launch.constants_for(width)
+    options = {"num_warps": constants.pop("num_warps")}
     types = dict.fromkeys(("shift_b", "scale_b", "tokens", "width", "run"), "i32") | {"sums": "*fp32", "eps": "fp32"}
     types |= dict.fromkeys(("x", "shift", "scale", "out", "grad", "dx"), POINTER[dtype])
     for kernel in (kernels.normalise_and_modulate, kernels.grad_normalised):
-        options = {"num_warps": launch.warps_for(padded)}
-        compiled = compile_for(capability, kernel, types, {"padded": padded}, options, ("tokens", "run"))
+        compiled = compile_for(capability, kernel, types, constants, options, ("tokens", "run"))
         registers, stack = registers_and_stack(compiled, tmp_path / "kernel.cubin")
         assert stack == 0 and registers <= REGISTERS, f"{kernel.__name__}: {registers} registers, {stack} bytes of stack"
         assert compiled.metadata.shared <= SHARED_MEMORY[capability]

@@ -50,7 +50,7 @@ def _tap(taps, index, stride, channel, exists):
 
 
 @triton.jit
-def _load_taps(taps, stride, channel, exists, first: tl.constexpr, step: tl.constexpr):
+def _load_taps(taps, stride, channel, exists, first, step):
     """The weights (9, C), forwards or backwards."""
     return (
         _tap(taps, first, stride, channel, exists),

@@ -1,6 +1,6 @@
 """Tiles and grids of the Triton kernels: which program sees which strip and channels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -40,13 +40,19 @@ class Launch:
         self.samples, self.rows, self.columns, self.channels = hidden.shape
         self.tiling = tiling
         self.strips = self.samples * triton.cdiv(self.rows, tiling.rows) * triton.cdiv(self.columns, tiling.width)
-        self.constants = {"rows": tiling.rows, "width": tiling.width, "channels": tiling.channels, "num_warps": tiling.warps}
+        self.constants: dict[str, Any] = {
+            "rows": tiling.rows,
+            "width": tiling.width,
+            "channels": tiling.channels,
+            "num_warps": tiling.warps,
+        }
 
     def gate(self, hidden: Tensor, taps: Tensor, bias: Tensor, grad: Tensor, out: Tensor, gradient: bool) -> None:
         """Launch `kernels.gated_convolution`."""
         features = self.channels // 2
+        constants: dict[str, Any] = self.constants | {"gradient": gradient}
         kernels.gated_convolution[(self.strips, triton.cdiv(features, self.tiling.channels))](
-            hidden, taps, bias, grad, out, self.rows, self.columns, features, gradient=gradient, **self.constants
+            hidden, taps, bias, grad, out, self.rows, self.columns, features, **constants
         )
 
 

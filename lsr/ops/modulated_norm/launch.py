@@ -1,6 +1,6 @@
 """Grids of the Triton kernels: which program sees which tokens."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -35,9 +35,10 @@ def run_of(x: Tensor, programs: int, least: int) -> Run:
     return Run(run, triton.cdiv(tokens, run))
 
 
-def warps_for(padded: int) -> int:
-    """16 channels for each thread."""
-    return min(max(padded // 512, 1), 16)
+def constants_for(width: int) -> dict[str, Any]:
+    """Compile-time constants of all kernels: channels rounded up to a power of two, and 16 of them for each thread."""
+    padded = triton.next_power_of_2(width)
+    return {"padded": padded, "num_warps": min(max(padded // 512, 1), 16)}
 
 
 def rows(x: Tensor) -> Tensor:
@@ -58,13 +59,12 @@ def forward(x: Tensor, shift: Tensor, scale: Tensor, eps: float, out: Tensor) ->
     refuse_interpreted_bfloat16(x, shift, scale)
     assert x.numel() > 0, f"shape {tuple(x.shape)}"
     samples, tokens, width = x.shape
-    padded = triton.next_power_of_2(width)
     run = run_of(x, WRITING_PROGRAMS, 1)
     with torch.cuda.device_of(x):
         x, shift, scale = x.contiguous(), rows(shift), rows(scale)
         kernels.normalise_and_modulate[(samples, run.parts)](
             x, shift, scale, out, shift.stride(0), scale.stride(0), tokens, width, run.tokens, eps,
-            padded=padded, num_warps=warps_for(padded),
+            **constants_for(width),
         )  # fmt: skip
 
 
@@ -82,13 +82,12 @@ def backward(grad: Tensor, x: Tensor, scale: Tensor, eps: float, dx: Tensor) -> 
         Gradients of shift and scale, (B, 1, D) each, float32.
     """
     samples, tokens, width = x.shape
-    padded = triton.next_power_of_2(width)
     run = run_of(x, SUMMING_PROGRAMS, LEAST_SUMMED)
     with torch.cuda.device_of(x):
         grad, x, scale = grad.contiguous(), x.contiguous(), rows(scale)
         sums = x.new_empty((2, run.parts, samples, width), dtype=torch.float32)
         kernels.grad_normalised[(samples, run.parts)](
             grad, x, scale, dx, sums, scale.stride(0), tokens, width, run.tokens, eps,
-            padded=padded, num_warps=warps_for(padded),
+            **constants_for(width),
         )  # fmt: skip
         return sums[0].sum(0).unsqueeze(1), sums[1].sum(0).unsqueeze(1)
