@@ -5,7 +5,7 @@
 
 import pytest
 import torch
-from kernel_checks import assert_close, let_memory_start_as_nan
+from kernel_checks import assert_close, guarded, let_memory_start_as_nan
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lsr.ops.glu_conv import glu_conv, launch, operators
@@ -50,9 +50,10 @@ def exact(inputs, grad):
 def test_output_and_gradients(generator, shape, tiling, dtype):
     *inputs, grad = (x.to(dtype) for x in random_inputs(generator, shape))
     # Stored in float32 even where the inputs are float16, so that no rounding hides a sum that is less than exact.
-    out, d_hidden = torch.full(shape, torch.nan), torch.full(inputs[0].shape, torch.nan)
+    (out, behind), (d_hidden, behind_hidden) = guarded(shape), guarded(inputs[0].shape)
     launch.forward(*inputs, out, tiling)
     gradients = d_hidden, *launch.backward(grad, *inputs, d_hidden, tiling)
+    assert behind.isnan().all() and behind_hidden.isnan().all()
     expected, expected_gradients = exact(inputs, grad)
     assert_close(out, expected, TOLERANCE, name="output")
     for name, actual, wanted in zip(("hidden", "weight", "bias"), gradients, expected_gradients, strict=True):

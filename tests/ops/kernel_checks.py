@@ -9,6 +9,13 @@ def let_memory_start_as_nan():
     assert torch.empty(3).isnan().all() and torch.zeros(1).new_empty(3).isnan().all()
 
 
+def guarded(shape):
+    """Memory of NaN for a result, and what lies behind it, which nothing may be written to."""
+    size = torch.Size(shape).numel()
+    memory = torch.full((size + 64,), torch.nan)
+    return memory[:size].view(shape), memory[size:]
+
+
 def assert_close(actual, expected, tolerance, scale=0.0, name=""):
     """Hold the Frobenius norm of the difference below `tolerance` times that of `expected`, or times `scale` if that is larger."""
     size = max(expected.norm().item(), scale)
