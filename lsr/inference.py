@@ -9,6 +9,7 @@ import torch
 
 from lsr.checkpoint import load_denoiser
 from lsr.color_fix import COLOR_FIXES, fix_rows
+from lsr.cuda_graph import replay_transformers
 from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture
 from lsr.free_memory import free_bytes, is_out_of_memory
@@ -50,6 +51,8 @@ class Upscaler:
         tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
             256 pixels.
         color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
+        cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.cuda_graph`): for many
+            photographs or tiles of one size, or many steps.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Upscaler:
         device: torch.device | None = None,
         tile: int | Literal["auto"] = "auto",
         color_fix: str = "adain",
+        cuda_graph: bool = False,
     ) -> None:
         if num_inference_steps < 1:
             raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
@@ -72,6 +76,8 @@ class Upscaler:
             raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser = denoiser.to(self.device)
+        if cuda_graph:
+            replay_transformers(self.denoiser)
         self.shift, self.num_inference_steps, self.seed = shift, num_inference_steps, seed
         self.tile: int | Literal["auto"] = tile
         self.color_fix = color_fix
@@ -85,6 +91,7 @@ class Upscaler:
         device: torch.device | None = None,
         tile: int | Literal["auto"] = "auto",
         color_fix: str = "adain",
+        cuda_graph: bool = False,
     ) -> "Upscaler":
         """Load a model.
 
@@ -96,12 +103,13 @@ class Upscaler:
             device: See `Upscaler`.
             tile: See `Upscaler`.
             color_fix: See `Upscaler`.
+            cuda_graph: See `Upscaler`.
 
         Raises:
             ValueError: If there is no such model or it is none of LinearSR.
         """
         denoiser, shift = load_denoiser(find_model(path))
-        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix)
+        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph)
 
     @property
     def scale(self) -> int:
