@@ -50,7 +50,7 @@ def test_a_value_does_not_depend_on_the_rest_of_the_batch_or_on_when(quality, pa
     for index in range(2):
         alone = quality(sr[index : index + 1], hr[index : index + 1])
         for name in HERE:
-            assert together[name].dtype == torch.float32 and together[name].shape == (2,)
+            assert together[name].dtype == torch.float64 and together[name].shape == (2,)
             assert torch.equal(together[name][index : index + 1], alone[name])
 
 
