@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsr.evaluation.protocols import PROTOCOLS
 from lsr.exit_codes import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
     from lsr.evaluation.data import Item
+    from lsr.evaluation.scoring import Job
 
 DEFAULT_METRICS = ("maniqa", "maniqa-pipal", "musiq", "clipiqa", "niqe", "psnr_y", "ssim_y", "lpips", "dists", "fid")
 """What is computed where nobody chooses, as far as there are weights and HR photographs."""
+
+_MAX_THREADS = 8
+"""The default must not depend on the number of processes, and one of many must not take all cores."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics", metavar="A,B", help=f"default: {','.join(DEFAULT_METRICS)}, those that can be computed; also brisque, ilniqe"
     )
-    parser.add_argument(
-        "--protocol", choices=("reallq250", "crop128", "paired", "custom"), default="custom", help="conditions on the data (default custom)"
-    )
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="custom", help="conditions on the data (default custom)")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="weights of metrics, by the names in their cards (default: torch's cache)"
@@ -43,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes, one per GPU (default 1); or use torchrun")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads of each process; last digits depend on it (default: all cores)"
+        "--threads", type=int, metavar="N", help="CPU threads of each process; last digits depend on it (default: one per core, at most 8)"
     )
     parser.add_argument("--overwrite", action="store_true", help="drop what an evaluation with other settings has left in --out")
     return parser
@@ -59,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
     from lsr.evaluation.processes import LostProcess, launched
 
     with launched() as (rank, size):
+        if size > 1 and options.devices > 1:
+            raise ValueError(f"torchrun has started {size} processes already: leave out --devices")
         try:
             return _evaluate(options, arguments, rank, size)
         except LostProcess as error:
@@ -70,10 +75,9 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     """Do this process's part; the first of them writes what comes out."""
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.data import find_items
-    from lsr.evaluation.processes import score_in_processes, wait
+    from lsr.evaluation.processes import score_in_processes, score_with_others
     from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.rows import PREDICTIONS, claimed
-    from lsr.evaluation.scoring import score
     from lsr.evaluation.summary import device_name, versions
 
     items = find_items(options.data, options.targets, options.predictions, options.out / PREDICTIONS)
@@ -81,10 +85,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     check_protocol(options.protocol, items, None if model is None else model["scale"])
     paired = any(item.hr is not None for item in items)
     metrics = available_metrics(_names(options.metrics), paired, options.weights)
-    if not metrics.cards:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in metrics.unavailable.items())
-        raise ValueError(f"no metric can be computed ({reasons})")
-    job = _job(options, items, [name for name in metrics.cards if name != "fid"], max(size, options.devices))
+    job = _job(options, items, [name for name in metrics.cards if name != "fid"])
     settings: dict[str, Any] = {
         "protocol": options.protocol,
         "model": model,
@@ -94,16 +95,15 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
         "threads": job.threads,
     }
     if rank > 0:
-        wait(size)
-        score(job, rank, size)
-        wait(size)
+        score_with_others(job, rank, size)
         return DONE
+    for name, reason in metrics.unavailable.items():
+        sys.stderr.write(f"unavailable: {name}: {reason}\n")
     with claimed(options.out, settings, options.overwrite):
         if size > 1:
-            wait(size)
-            score(job, rank, size)
-            wait(size)
-        score_in_processes(job, options.devices if size == 1 else 1)
+            score_with_others(job, rank, size)
+        else:
+            score_in_processes(job, options.devices)
         from lsr.evaluation.results import write_results
 
         named = options.metrics is not None
@@ -131,7 +131,7 @@ def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     return {"file": options.model.name, "sha256": sha256_of(options.model), "scale": scale, "steps": options.steps, "seed": options.seed}
 
 
-def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str], processes: int) -> Any:
+def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":
     import os
 
     import torch
@@ -147,5 +147,5 @@ def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence
         raise ValueError(f"--device {device}: there is no such device here")
     if device == "cuda" and options.devices > torch.cuda.device_count():
         raise ValueError(f"--devices {options.devices}: there are {torch.cuda.device_count()} GPUs")
-    threads = options.threads or len(os.sched_getaffinity(0))
+    threads = options.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
     return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, options.steps, options.seed, device, threads)

@@ -45,6 +45,15 @@ def wait(size: int) -> None:
         torch.distributed.barrier()
 
 
+def score_with_others(job: Job, rank: int, size: int) -> None:
+    """Do this process's share of what `launched` has begun; the first process puts the rows together."""
+    wait(size)  # for the first to claim the folder
+    score(job, rank, size)
+    wait(size)
+    if rank == 0:
+        merge(job.out)
+
+
 def score_in_processes(job: Job, devices: int) -> None:
     """Measure all images in `devices` processes, of which this is one, and put the rows together.
 

@@ -73,7 +73,7 @@ def write_results(
     write_report(job.out, summary, pictured)
     write_json(job.out / "summary.json", summary)
     _say(summary, job.out)
-    return SOME_FAILED if failed or (named and (metrics.unavailable or without_value)) else DONE
+    return SOME_FAILED if failed or not metrics.cards or (named and (metrics.unavailable or without_value)) else DONE
 
 
 def _fid(job: Job, scored: Sequence[Item]) -> dict[str, Any]:
@@ -97,8 +97,6 @@ def _draw(job: Job, scored: Sequence[Item], rows: Sequence[Mapping[str, Any]]) -
 
 
 def _say(summary: Mapping[str, Any], out: Path) -> None:
-    for name, reason in summary["unavailable"].items():
-        sys.stderr.write(f"unavailable: {name}: {reason}\n")
     for name, reason in summary["failed"].items():
         sys.stderr.write(f"failed: {name}: {reason}\n")
     for name, result in summary["results"].items():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def score(job: Job, rank: int, size: int) -> None:
     todo = [item for item in job.items if item.name not in done and item.sr is not None][rank::size]
     if not todo:
         return
-    device = torch.device(f"cuda:{rank}" if job.device == "cuda" and size > 1 else job.device)
+    # torchrun counts through all machines, GPUs are counted on each.
+    local = os.environ.get("LOCAL_RANK", rank)
+    device = torch.device(f"cuda:{local}" if job.device == "cuda" and size > 1 else job.device)
     upscaler = None if job.model is None else Upscaler.from_pretrained(job.model, job.steps, job.seed, device)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)

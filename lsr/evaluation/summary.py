@@ -17,7 +17,8 @@ from lsr.metrics.weights import url
 
 CONVENTIONS = (
     "Metrics are taken on 8-bit RGB: of what the PNG file of the result holds, and of the HR file.",
-    "Photographs of any size are padded by reflection inside the model, never stretched, and the result is exactly `scale` times as large.",
+    "Inside the model photographs are padded at the right and at the bottom by their last pixels, never stretched; the result is exactly "
+    "`scale` times as large.",
     "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is cut at the right and at the bottom.",
     "An image without a value (too small for a metric, or without texture for NIQE) is left out of its mean; `n` counts the others.",
     "std is that of the sample; the interval is the 95 % percentile bootstrap of the mean, 10,000 resamples, fixed seed.",
@@ -60,7 +61,7 @@ def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
         "looks_at": f"{card.looks_at}; 8 bits a channel, no border cropped",
         "min_side": card.min_side,
         "weights": [
-            {"file": file.name, "source": url(file), "sha256": sha256_of(path)} for file, path in zip(card.weights, files, strict=True)
+            {"file": path.name, "source": url(file), "sha256": sha256_of(path)} for file, path in zip(card.weights, files, strict=True)
         ],
     }
 
