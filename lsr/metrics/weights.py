@@ -1,9 +1,9 @@
 """Files of learned parameters: where they are, how they get there, and how pyiqa is made to take these and no others."""
 
+import io
 import logging
 import os
 import socket
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -110,7 +110,7 @@ def _flat(files: Mapping[str, list[WeightsFile]]) -> list[WeightsFile]:
 def construction(files: Mapping[WeightsFile, Path]) -> Iterator[None]:
     """Let pyiqa import and build from these files, without side effects on its caller."""
     # The import and random initial weights draw from the global generator; loading prints, and torchvision warns of pyiqa's habits.
-    with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr), warnings.catch_warnings(), tempfile.TemporaryDirectory() as hub:
+    with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()), warnings.catch_warnings(), tempfile.TemporaryDirectory() as hub:
         warnings.simplefilter("ignore")
         for weights, path in files.items():
             link = Path(hub) / weights.folder / weights.name
