@@ -88,6 +88,9 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
     """
     card = CARDS[name]
     own = {weights: files[weights] for weights in card.weights}
+    for path in own.values():
+        if not path.is_file():  # pyiqa would go and look for it elsewhere
+            raise ValueError(f"metric {name} cannot use {path}: no such file")
     with construction(own):
         import pyiqa  # seconds, and only validation needs it
 
