@@ -31,7 +31,7 @@ def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) ->
     ]
     if pictured is not None:
         parts += [f"## Worst, median and best by {pictured}", "LR (nearest neighbour) | SR | HR\n\n![contact sheet](contact.png)"]
-    parts += ["## How", "\n".join(f"- {line}" for line in summary["conventions"]), _cards(summary["metrics"]), _circumstances(summary)]
+    parts += ["## How", "\n".join(f"- {line}" for line in summary["conventions"]), *_cards(summary["metrics"]), _circumstances(summary)]
     with atomic_path(out / "report.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", errors="surrogateescape")
 
@@ -58,6 +58,8 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
             str(result["n"]),
         ]
 
+    if not results:
+        return "No metric could be computed."
     return _table(["metric", "mean", "std", "95 % interval of the mean", "n"], [cells(*pair) for pair in results.items()])
 
 
@@ -81,14 +83,14 @@ def _beside_published(summary: Mapping[str, Any]) -> list[str]:
     return ["## Beside published figures", _table(["method", *columns], [*rows, ours]), note]
 
 
-def _cards(cards: Mapping[str, Mapping[str, Any]]) -> str:
+def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     def cells(name: str, card: Mapping[str, Any]) -> list[str]:
         arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())
         weights = ", ".join(f"{file['file']} (sha256 {file['sha256'][:12]}…)" for file in card["weights"])
         return [name, f"`{card['pyiqa_name']}({arguments})`", card["direction"], card["range"], card["looks_at"], weights or "none"]
 
     rows = [cells(*pair) for pair in cards.items()]
-    return _table(["metric", "in pyiqa", "direction", "range", "looks at", "weights"], rows)
+    return [_table(["metric", "in pyiqa", "direction", "range", "looks at", "weights"], rows)] if rows else []
 
 
 def _circumstances(summary: Mapping[str, Any]) -> str:

@@ -90,8 +90,10 @@ def _draw(job: Job, scored: Sequence[Item], rows: Sequence[Mapping[str, Any]]) -
     for name in job.metrics:
         places = extremes([row[name] for row in rows], CARDS[name].higher_is_better)
         if places:
-            captions = [f"{word}: {rows[i]['name']}, {name} {rows[i][name]:.4f}" for word, i in places]
-            write_contact_sheet(job.out / "contact.png", [(caption, scored[i]) for caption, (_, i) in zip(captions, places, strict=True)])
+            # A font has nothing for the bytes of a name that is not UTF-8.
+            shown = [row["name"].encode(errors="replace").decode() for row in rows]
+            captioned = [(f"{word}: {shown[i]}, {name} {rows[i][name]:.4f}", scored[i]) for word, i in places]
+            write_contact_sheet(job.out / "contact.png", captioned)
             return name
     return None
 
