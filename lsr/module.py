@@ -18,20 +18,18 @@ from lsr.expert_seed import seed_experts
 from lsr.expert_turns import expert_of_step
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
-from lsr.flow.timesteps import logit_normal_between, logit_normal_cdf, logit_normal_timesteps, shift_timesteps, unshift_timesteps
+from lsr.flow.training_times import TrainingTimes
 from lsr.metrics.niqe_fit import fit_niqe
 from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
-from lsr.sampling import pad_to_multiple, super_resolve
+from lsr.sampling import super_resolve
+from lsr.validation_loss import ValidationLoss
 
 # Uses of a sample's seed.
 _TIME, _PATH, _START = 0, 1, 2
 
 _BICUBIC = "psnr_y_bicubic"
-
-_LOSS_TIMES = (0.125, 0.375, 0.625, 0.875)
-"""Times, before the shift, at which the validation loss is taken: the middles of four equal parts."""
 
 
 class LinearSRModule(L.LightningModule):
@@ -90,9 +88,9 @@ class LinearSRModule(L.LightningModule):
         self.experts_config = experts
         self._latest_losses: dict[int, Tensor] = {}
         self.optimizer_config = optimizer
-        if not 0 <= terminal_fraction <= 1:
-            raise ValueError(f"terminal_fraction must be in [0, 1], not {terminal_fraction}")
-        self.shift, self.logit_mean, self.logit_std, self.terminal_fraction = shift, logit_mean, logit_std, terminal_fraction
+        self.shift = shift
+        self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
+        self._validation_loss = ValidationLoss(self.denoiser, shift)
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
         if init_from is not None:
@@ -108,19 +106,12 @@ class LinearSRModule(L.LightningModule):
             {
                 f"{stage}_{name}": MeanMetric()
                 for stage in ("val", "test")
-                for name in (*self.val_metrics, _BICUBIC, "loss", *self._middles())
+                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.times)
             }
         )
 
     def _networks(self) -> list[LinearDiT]:
         return [module for module in self.denoiser.modules() if isinstance(module, LinearDiT)]
-
-    def _middles(self) -> dict[str, float]:
-        """Return the middle of each expert's share, before the shift, by the name of the loss that is taken there."""
-        if not isinstance(self.denoiser, ExpertMixture):
-            return {}
-        edges = unshift_timesteps(torch.tensor([0.0, *self.denoiser.boundaries, 1.0], dtype=torch.float64), self.shift)
-        return {f"loss_expert_{i}": t for i, t in enumerate(((edges[:-1] + edges[1:]) / 2).tolist())}
 
     def configure_model(self) -> None:
         """Compile in place, which keeps the names of the weights; torch ignores a second call."""
@@ -229,17 +220,10 @@ class LinearSRModule(L.LightningModule):
 
     def _training_times(self, seeds: Tensor, expert: int | None = None) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        density = self.logit_mean, self.logit_std, self.shift
         if expert is None:
-            t, terminal = logit_normal_timesteps(z, *density), self.terminal_fraction
-        else:
-            assert isinstance(self.denoiser, ExpertMixture)
-            low, high = self.denoiser.interval(expert)
-            t, terminal = logit_normal_between(z, low, high, *density), 0.0
-            if high == 1 and self.terminal_fraction:  # its share of the probability beside that of the times below 1
-                rest = (1 - self.terminal_fraction) * (1 - logit_normal_cdf(low, *density))
-                terminal = self.terminal_fraction / (self.terminal_fraction + rest)
-        return torch.where(torch.special.ndtr(choice) < terminal, 1.0, t)
+            return self._times.draw(z, choice)
+        assert isinstance(self.denoiser, ExpertMixture)
+        return self._times.draw(z, choice, *self.denoiser.interval(expert))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
@@ -272,7 +256,7 @@ class LinearSRModule(L.LightningModule):
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores |= self._losses(batch)
+            scores |= self._validation_loss(batch, lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device))
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
@@ -283,17 +267,3 @@ class LinearSRModule(L.LightningModule):
     def _log_step(self, step: int) -> None:
         # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
         self.log("step", float(step), batch_size=1, reduce_fx="max")
-
-    def _losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the loss per sample (B,): its mean over `_LOSS_TIMES`, and that of each expert at the middle of its share."""
-        multiple = self.denoiser.lr_multiple
-        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
-        x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
-        noise = seeded_normal(batch["seed"], tuple(x_0.shape[1:]), _PATH, self.device)
-
-        def loss_at(u: float) -> Tensor:
-            t = shift_timesteps(torch.tensor(u, device=self.device), self.shift)
-            return self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition)
-
-        mean = torch.stack([loss_at(u) for u in _LOSS_TIMES]).mean(0)
-        return {"loss": mean} | {name: loss_at(u) for name, u in self._middles().items()}

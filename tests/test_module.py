@@ -7,7 +7,6 @@ from scipy.stats import kstest, truncnorm
 from tiny import TINY
 
 from lsr.experts import ExpertsConfig
-from lsr.flow.timesteps import shift_timesteps
 from lsr.module import LinearSRModule
 
 SINGLE = replace(TINY, context_dim=0, depth=1)
@@ -26,14 +25,6 @@ def test_without_a_terminal_fraction_no_time_is_exactly_one():
     assert (LinearSRModule(TINY)._training_times(torch.arange(4000)) < 1).all()
 
 
-def test_loss_does_not_depend_on_what_shares_the_batch(loader):
-    module = LinearSRModule(TINY)
-    batch = next(iter(loader))
-    together = module._losses(batch)["loss"]
-    alone = torch.cat([module._losses({key: value[i : i + 1] for key, value in batch.items()})["loss"] for i in range(2)])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-
-
 def test_super_resolving_is_a_function_of_lr_and_seed(loader):
     module = LinearSRModule(TINY, num_inference_steps=2)
     torch.nn.init.normal_(module.denoiser.net.out.weight, std=0.1, generator=torch.Generator().manual_seed(0))
@@ -47,15 +38,6 @@ def test_super_resolving_is_a_function_of_lr_and_seed(loader):
 def test_a_fraction_outside_of_its_range_is_refused():
     with pytest.raises(ValueError, match="terminal_fraction"):
         LinearSRModule(TINY, terminal_fraction=1.5)
-
-
-def test_photographs_of_any_size_have_a_loss(generator):
-    module = LinearSRModule(TINY)
-    scale = module.denoiser.config.scale
-    lr, hr = (torch.rand(1, 3, 7 * s, 9 * s, generator=generator) * 2 - 1 for s in (1, scale))
-    assert module.denoiser.lr_multiple > 1
-    loss = module._losses({"lr": lr, "hr": hr, "seed": torch.tensor([3])})["loss"]
-    assert loss.shape == (1,) and loss.isfinite().all()
 
 
 @pytest.mark.parametrize("expert", range(4))
@@ -80,9 +62,3 @@ def test_the_terminal_fraction_is_the_last_experts():
     for expert in range(4):
         t = module._training_times(torch.arange(50_000, 60_000), expert)
         assert (t == 1).float().mean().item() == pytest.approx(expected.item() if expert == 3 else 0, abs=0.02)
-
-
-def test_the_middle_of_an_experts_share_is_its_own():
-    module = LinearSRModule(SINGLE, shift=6.0, experts=ExpertsConfig("knee"))
-    middles = shift_timesteps(torch.tensor(list(module._middles().values())), 6.0)
-    assert module.denoiser.route(middles).tolist() == [0, 1, 2, 3]

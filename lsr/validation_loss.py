@@ -1,0 +1,53 @@
+"""The loss on the validation images: at fixed times, so that it tells training steps apart and not draws of the time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsr.denoiser import Denoiser
+from lsr.experts import ExpertMixture
+from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
+from lsr.sampling import pad_to_multiple
+
+_TIMES = (0.125, 0.375, 0.625, 0.875)
+"""The middles of four equal parts of the times before the shift."""
+
+
+class ValidationLoss:
+    """Flow matching loss per image, its mean over fixed times, and that of each expert in the middle of its share.
+
+    Args:
+        denoiser: The model.
+        shift: Shift of its flow times.
+
+    Attributes:
+        times: The times before the shift, by the name of the loss that is their mean: `loss`, and of a mixture `loss_expert_<i>`.
+    """
+
+    def __init__(self, denoiser: Denoiser | ExpertMixture, shift: float) -> None:
+        self.denoiser, self.shift = denoiser, shift
+        self.times: dict[str, tuple[float, ...]] = {"loss": _TIMES}
+        if isinstance(denoiser, ExpertMixture):
+            edges = unshift_timesteps(torch.tensor([0.0, *denoiser.boundaries, 1.0], dtype=torch.float64), shift)
+            middles = ((edges[:-1] + edges[1:]) / 2).tolist()
+            self.times |= {f"loss_expert_{i}": (middle,) for i, middle in enumerate(middles)}
+
+    def __call__(self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor]) -> dict[str, Tensor]:
+        """Return the losses (B,) of a batch by name.
+
+        Args:
+            batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
+            draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
+        """
+        multiple = self.denoiser.lr_multiple
+        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
+        x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
+        noise = draw_noise(tuple(x_0.shape[1:]))
+
+        def loss_at(u: float) -> Tensor:
+            t = shift_timesteps(torch.tensor(u, device=x_0.device), self.shift)
+            return self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition)
+
+        return {name: torch.stack([loss_at(u) for u in times]).mean(0) for name, times in self.times.items()}
