@@ -1,6 +1,7 @@
 """`lsr eval`: the quality of a model, or of someone's results, in figures that others can get again."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[1:])
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is not a folder")
+    if options.data.resolve() in options.out.resolve().parents:
+        raise ValueError(f"--out {options.out} lies inside --data: its pictures would be taken for photographs")
     if options.devices < 1 or (options.threads is not None and options.threads < 1):
         raise ValueError("--devices and --threads must be at least 1")
     from lsr.evaluation.processes import LostProcess, launched
@@ -77,6 +80,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.data import find_items
     from lsr.evaluation.processes import score_in_processes, score_with_others
     from lsr.evaluation.protocols import check_protocol
+    from lsr.evaluation.results import write_results
     from lsr.evaluation.rows import PREDICTIONS, claimed
     from lsr.evaluation.summary import device_name, versions
 
@@ -104,11 +108,8 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
             score_with_others(job, rank, size)
         else:
             score_in_processes(job, options.devices)
-        from lsr.evaluation.results import write_results
-
-        named = options.metrics is not None
         command = shlex.join(["lsr", *arguments])
-        return write_results(job, settings, metrics, str(options.data), options.predictions, command, named)
+        return write_results(job, settings, metrics, options.data, options.predictions, command, named=options.metrics is not None)
 
 
 def _names(metrics: str | None) -> list[str]:
@@ -128,12 +129,10 @@ def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.file_digest import sha256_of
 
     scale = read_model(options.model).config.scale
-    return {"file": options.model.name, "sha256": sha256_of(options.model), "scale": scale, "steps": options.steps, "seed": options.seed}
+    return {"sha256": sha256_of(options.model), "scale": scale, "steps": options.steps, "seed": options.seed}
 
 
 def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":
-    import os
-
     import torch
 
     from lsr.evaluation.scoring import Job

@@ -229,6 +229,18 @@ def test_bad_options_are_bad_usage(evaluate, options, message):
     assert not out.exists()
 
 
+def test_results_cannot_lie_among_the_photographs(evaluate, data):
+    code, _, err = evaluate(out="data/LR/scores")
+    assert code == 2 and "lies inside --data" in err
+
+
+def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "predictions" / "0.png").stat().st_mtime_ns
+    code, _, _ = evaluate(source=("--model", model.rename(model.with_name("other.safetensors"))))
+    assert code == 0 and (out / "predictions" / "0.png").stat().st_mtime_ns == before
+
+
 def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
     _, whole, _ = evaluate(source=("--model", model), out="whole")
     command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]

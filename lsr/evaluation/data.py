@@ -46,11 +46,12 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     made = collect([data], out)
     partners = {} if targets is None else dict(find_pairs(data, targets))
     names = {lr: target.relative_to(out).with_suffix("").as_posix() for lr, target in made}
-    results = {lr: target for lr, target in made} if predictions is None else _predicted(list(names.items()), predictions)
-    return [
-        Item(name, lr, hr := partners.get(lr), sr := results.get(lr), _digest([lr, hr, sr if predictions else None]))
-        for lr, name in sorted(names.items(), key=lambda pair: pair[1])
-    ]
+    results = dict(made) if predictions is None else _predicted(list(names.items()), predictions)
+    items = []
+    for lr, name in sorted(names.items(), key=lambda pair: pair[1]):
+        hr, sr = partners.get(lr), results.get(lr)
+        items.append(Item(name, lr, hr, sr, _digest([lr, hr, None if predictions is None else sr])))
+    return items
 
 
 def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Path]:

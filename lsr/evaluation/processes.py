@@ -37,19 +37,13 @@ def launched() -> Iterator[tuple[int, int]]:
         torch.distributed.destroy_process_group()
 
 
-def wait(size: int) -> None:
-    """Wait until all processes of `launched` are here."""
-    if size > 1:
-        import torch.distributed
-
-        torch.distributed.barrier()
-
-
 def score_with_others(job: Job, rank: int, size: int) -> None:
     """Do this process's share of what `launched` has begun; the first process puts the rows together."""
-    wait(size)  # for the first to claim the folder
+    import torch.distributed
+
+    torch.distributed.barrier()  # until the first has claimed the folder
     score(job, rank, size)
-    wait(size)
+    torch.distributed.barrier()
     if rank == 0:
         merge(job.out)
 

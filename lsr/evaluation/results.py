@@ -21,7 +21,7 @@ from lsr.metrics.fid import FrechetInceptionDistance
 
 
 def write_results(
-    job: Job, settings: Mapping[str, Any], metrics: AvailableMetrics, data: str, predictions: Path | None, command: str, named: bool
+    job: Job, settings: Mapping[str, Any], metrics: AvailableMetrics, data: Path, predictions: Path | None, command: str, named: bool
 ) -> int:
     """Write `per_image.csv`, `summary.json`, `report.md` and `contact.png`, and say what came out.
 
@@ -50,11 +50,10 @@ def write_results(
     results = {name: statistics([row[name] for row in rows]) for name in job.metrics}
     if "fid" in metrics.cards:
         results["fid"] = _fid(job, scored)
-    model = settings["model"]
     summary = {
-        "source": f"Evaluation of {model['file'] if model else predictions}",
+        "source": f"Evaluation of {job.model or predictions}",
         "protocol": settings["protocol"],
-        "data": data,
+        "data": str(data),
         "images": {"found": len(job.items), "scored": len(rows)},
         "results": results,
         "unavailable": metrics.unavailable,
@@ -62,7 +61,7 @@ def write_results(
         "without_value": without_value,
         "conventions": CONVENTIONS,
         "metrics": metrics.cards,
-        "model": model,
+        "model": settings["model"],
         "versions": settings["versions"],
         "hardware": hardware(job.device),
         "threads": job.threads,
