@@ -1,9 +1,11 @@
 import random
 
 import numpy as np
+import pyiqa
 import pytest
 import scipy.io
 import torch
+from PIL import Image
 
 from lsr.metrics.quality import Quality
 
@@ -33,6 +35,13 @@ def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tens
     noisy = np.clip(photograph + np.random.default_rng(0).normal(0, 12, photograph.shape), 0, 255)
     mse = np.mean((luma(np.rint(noisy)) - luma(photograph)) ** 2)
     assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
+
+
+def test_niqe_is_what_pyiqa_says_of_the_file(niqe_parameters, quality, held_out_photographs, to_tensor, tmp_path):
+    Image.fromarray(held_out_photographs[0]).save(tmp_path / "photograph.png")
+    direct = pyiqa.create_metric("niqe", device=torch.device("cpu"), pretrained_model_path=str(niqe_parameters))
+    image = to_tensor(held_out_photographs[0])
+    assert quality(image, image)["niqe"].item() == pytest.approx(float(direct(str(tmp_path / "photograph.png"))), abs=1e-6)
 
 
 def test_identical_images_are_perfect_and_noise_is_worse(quality, pair):
