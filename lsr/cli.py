@@ -14,10 +14,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
     "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
-    "bench": ("lsr.bench", "time attention and model beside their peers: lsr bench [attention|model|scaling]"),
+    "bench": ("lsr.bench", "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|training|experts|e2e]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
     "cache-latents": ("lsr.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),
+    "eval": ("lsr.evaluate", "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
+    "export": ("lsr.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
