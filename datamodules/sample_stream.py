@@ -1,12 +1,12 @@
 """What every DataModule of this package does alike: an endless training stream that resumes, and fixed pairs that ranks share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from datamodules.stream import StreamBatchSampler
 
@@ -51,7 +51,7 @@ class SampleStreamDataModule(L.LightningDataModule):
         super().__init__()
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self._training: Dataset[dict[str, Any]] | None = None
+        self._training: Any = None
         self._lengths: Sequence[int] = ()
         self._weights: Sequence[float] | None = None
         self._fixed: dict[str, Any] = {}
@@ -81,6 +81,12 @@ class SampleStreamDataModule(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the stream behind the samples that the run has seen."""
         self._samples_seen = state_dict["samples_seen"]
+
+    def texts(self) -> Iterator[str]:
+        """Yield the tags, separated by commas, of every photograph that has been opened, for what is to be known before the first batch."""
+        for samples in (self._training, *self._fixed.values()):
+            if samples is not None:
+                yield from samples.texts()
 
     def train_dataloader(self) -> DataLoader:
         """Return the endless loader of this rank's share of the training stream."""

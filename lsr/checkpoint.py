@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.encoders.vocabulary import difference
 from lsr.experts import ExpertMixture
 
 MODEL_CONFIG = "model_config"
@@ -168,6 +169,8 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     wanted = asdict(denoiser.config)
     differing = [f"{name} {value!r}, not {wanted[name]!r}" for name, value in asdict(found).items() if value != wanted[name]]
     differing = [text for text in differing if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])]
+    if found.vocabulary and (differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)):
+        differing = [text for text in differing if not text.startswith("vocabulary ")] + [differing_tags]
     if differing:
         raise ValueError(f"{path} is of another model: {', '.join(differing)}")
     load_weights(denoiser, weights, path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,13 @@ from torchmetrics import MeanMetric
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
 from lsr.distributed import on_rank_zero
+from lsr.encoders.vocabulary import difference
 from lsr.expert_seed import seed_experts
 from lsr.expert_turns import expert_of_step
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
+from lsr.guidance import Guidance, with_vocabulary
 from lsr.metrics.niqe_fit import fit_niqe
 from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
@@ -26,17 +29,18 @@ from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
 from lsr.validation_loss import ValidationLoss
 
-# Uses of a sample's seed.
+# Uses of a sample's seed; lsr.encoders.context has the fourth.
 _TIME, _PATH, _START = 0, 1, 2
 
-_BICUBIC = "psnr_y_bicubic"
+_BICUBIC, _OTHER_CONTEXT = "psnr_y_bicubic", "loss_other_context"
 
 
 class LinearSRModule(L.LightningModule):
     """Trains a denoiser, or a mixture of them, by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. Logs `train/loss`,
+    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. A model with guidance reads
+    `tags`, a list of B texts; its `val/loss_other_context` is the loss when every image has its neighbour's. Logs `train/loss`,
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
     With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
@@ -55,6 +59,10 @@ class LinearSRModule(L.LightningModule):
         sampler: "euler" or "heun".
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
         experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
+        vocabulary: File of the tags, or words, that get embeddings of their own, see `lsr.encoders.vocabulary`; None takes those that
+            `denoiser` lists.
+        null_ratio: Part of the training samples whose guidance is dropped, so that the model also learns to do without.
+        guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.guidance`; 1 is without.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
@@ -62,8 +70,8 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If `terminal_fraction` is out of range, the boundaries of the experts are none, or the weights of `init_from` are
-            missing or of another model.
+        ValueError: If `terminal_fraction` or `null_ratio` is out of range, the boundaries of the experts are none, a vocabulary is
+            missing, or the weights of `init_from` are missing or of another model.
     """
 
     def __init__(
@@ -78,12 +86,17 @@ class LinearSRModule(L.LightningModule):
         sampler: Literal["euler", "heun"] = "euler",
         val_metrics: Sequence[str] = ("psnr_y", "ssim_y"),
         experts: ExpertsConfig | None = None,
+        vocabulary: str | None = None,
+        null_ratio: float = 0.1,
+        guidance_scale: float = 1.0,
         niqe_parameters: str | None = None,
         init_from: str | None = None,
         compile: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        denoiser = with_vocabulary(denoiser, vocabulary)
+        self.guidance, self.guidance_scale = Guidance(denoiser, null_ratio), guidance_scale
         self.denoiser = Denoiser(denoiser) if experts is None else ExpertMixture(denoiser, experts.times())
         self.experts_config = experts
         self._latest_losses: dict[int, Tensor] = {}
@@ -106,7 +119,7 @@ class LinearSRModule(L.LightningModule):
             {
                 f"{stage}_{name}": MeanMetric()
                 for stage in ("val", "test")
-                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.times)
+                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.times, _OTHER_CONTEXT)
             }
         )
 
@@ -126,6 +139,7 @@ class LinearSRModule(L.LightningModule):
             ValueError: If a metric is unknown, or weights are missing.
         """
         self.denoiser.space.prepare()
+        self.guidance.prepare(self.trainer)
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
@@ -185,11 +199,14 @@ class LinearSRModule(L.LightningModule):
         checkpoint[MODEL_CONFIG] = self.exported()[1]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of experts that were trained for other times.
+        """Refuse weights of experts that were trained for other times, and embeddings of other tags.
 
         Raises:
-            ValueError: If their boundaries are not those of this model.
+            ValueError: If boundaries or vocabulary are not those of this model.
         """
+        vocabulary = checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ())
+        if differing := difference(vocabulary, self.denoiser.config.vocabulary):
+            raise ValueError(f"the checkpoint has {differing}")
         found, wanted = (config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), self.exported()[1]))
         if found != wanted:
             what = ["a single denoiser" if times is None else f"experts that meet at {times}" for times in (found, wanted)]
@@ -204,7 +221,7 @@ class LinearSRModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
-        condition = self.denoiser.condition(batch["lr"])
+        condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
         expert = expert_of_step(self.global_step, len(self.denoiser.experts)) if isinstance(self.denoiser, ExpertMixture) else None
@@ -246,6 +263,8 @@ class LinearSRModule(L.LightningModule):
             self.num_inference_steps,
             self.shift,
             self.sampler,
+            *(self.guidance(batch) or (None, None)),
+            guidance_scale=self.guidance_scale,
         )
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
@@ -256,7 +275,11 @@ class LinearSRModule(L.LightningModule):
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores |= self._validation_loss(batch, lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device))
+            noise = partial(seeded_normal, batch["seed"], stream=_PATH, device=self.device)
+            context = self.guidance(batch)
+            scores |= self._validation_loss(batch, noise, context)
+            if (others := self.guidance.of_others(context)) is not None:
+                scores[_OTHER_CONTEXT] = self._validation_loss(batch, noise, others)["loss"]
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

@@ -1,6 +1,7 @@
 """From an LR image of any size to its SR image."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture
+from lsr.flow.guidance import guided
 from lsr.flow.samplers import SAMPLERS
 from lsr.flow.timesteps import timestep_grid
 
@@ -28,6 +30,7 @@ def super_resolve(
     sampler: str = "euler",
     context: Tensor | None = None,
     mask: Tensor | None = None,
+    guidance_scale: float = 1.0,
 ) -> Tensor:
     """Sample the SR images of a batch.
 
@@ -38,16 +41,23 @@ def super_resolve(
         num_inference_steps: Steps of the sampler. One step lands near the posterior mean; more add texture.
         shift: The shift of the training times.
         sampler: "euler" or "heun".
-        context: Guidance (B, L, context_dim), or None.
-        mask: (B, L) bool, True where the context is real, or None.
+        context: Guidance (B, L, context_dim), or indices of the vocabulary (B, L), or None.
+        mask: (B, L) bool, True where the context is real; None means all of it.
+        guidance_scale: See `lsr.flow.guidance`; 1 takes the model as it is, anything else evaluates twice the batch.
 
     Returns:
         (B, 3, scale h, scale w) float32 in [-1, 1].
     """
     scale = denoiser.config.scale
     height, width = lr.shape[-2:]
+    if mask is not None and not mask.any():
+        context = mask = None  # nothing to look at: exactly what the masked context would give, for less
     condition = denoiser.condition(pad_to_multiple(lr, denoiser.lr_multiple), context, mask)
     noise = draw_noise(tuple(condition.base.shape[1:]))
     grid = timestep_grid(num_inference_steps, shift)
-    x_0 = SAMPLERS[sampler](lambda x, t: denoiser(x, t, condition), noise, grid)
+    if context is None or guidance_scale == 1:
+        velocity = partial(denoiser, condition=condition)
+    else:
+        velocity = guided(partial(denoiser, condition=condition.and_without_context()), guidance_scale)
+    x_0 = SAMPLERS[sampler](velocity, noise, grid)
     return denoiser.decode(x_0, condition)[..., : scale * height, : scale * width].clamp(-1, 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lsr.denoiser import Denoiser
+from lsr.encoders.context import Context
 from lsr.experts import ExpertMixture
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
 from lsr.sampling import pad_to_multiple
@@ -34,15 +35,18 @@ class ValidationLoss:
             middles = ((edges[:-1] + edges[1:]) / 2).tolist()
             self.times |= {f"loss_expert_{i}": (middle,) for i, middle in enumerate(middles)}
 
-    def __call__(self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor]) -> dict[str, Tensor]:
+    def __call__(
+        self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor], context: Context | None = None
+    ) -> dict[str, Tensor]:
         """Return the losses (B,) of a batch by name.
 
         Args:
             batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
             draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
+            context: The guidance, or None.
         """
         multiple = self.denoiser.lr_multiple
-        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
+        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple), *(context or ()))
         x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
         noise = draw_noise(tuple(x_0.shape[1:]))
 
