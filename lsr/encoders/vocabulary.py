@@ -82,26 +82,31 @@ class VocabularyIndices:
 
     def remember(self, texts: Iterable[str]) -> None:
         """Tell how many entries the vocabulary does not know, and how many images have more than are used."""
-        before, known, cut = self.unknown.total(), 0, 0
+        known = cut = 0
+        unknown: Counter[str] = Counter()
         for text in texts:
-            indices = self._indices(text)
+            indices, missing = self._look_up(text)
             known, cut = known + len(indices), cut + (len(indices) > self.max_tokens)
-        dropped = self.unknown.total() - before
-        if dropped:
+            unknown.update(missing)
+        if unknown:
             log.warning(
                 "%d of %d tags of the photographs are not in the vocabulary and are dropped, %r for one",
-                dropped,
-                known + dropped,
-                self.unknown.most_common(1)[0][0],
+                unknown.total(),
+                known + unknown.total(),
+                unknown.most_common(1)[0][0],
             )
         if cut:
             log.warning("%d photographs have more than %d tags: the rest of each is dropped", cut, self.max_tokens)
 
     def __call__(self, texts: Sequence[str], lr: Tensor) -> list[Tensor]:
         """Return the indices (L,) int64 of each text."""
-        return [torch.tensor(self._indices(text)[: self.max_tokens], dtype=torch.int64) for text in texts]
+        rows = []
+        for text in texts:
+            indices, missing = self._look_up(text)
+            self.unknown.update(missing)
+            rows.append(torch.tensor(indices[: self.max_tokens], dtype=torch.int64))
+        return rows
 
-    def _indices(self, text: str) -> list[int]:
+    def _look_up(self, text: str) -> tuple[list[int], list[str]]:
         entries = split_text(text, self.words)
-        self.unknown.update(entry for entry in entries if entry not in self._index)
-        return [self._index[entry] for entry in entries if entry in self._index]
+        return [self._index[entry] for entry in entries if entry in self._index], [entry for entry in entries if entry not in self._index]
