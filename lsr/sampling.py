@@ -28,6 +28,7 @@ def super_resolve(
     sampler: str = "euler",
     context: Tensor | None = None,
     mask: Tensor | None = None,
+    align_steps: bool = False,
 ) -> Tensor:
     """Sample the SR images of a batch.
 
@@ -40,6 +41,7 @@ def super_resolve(
         sampler: "euler" or "heun".
         context: Guidance (B, L, context_dim), or None.
         mask: (B, L) bool, True where the context is real, or None.
+        align_steps: Let no step straddle a boundary of experts, see `timestep_grid`.
 
     Returns:
         (B, 3, scale h, scale w) float32 in [-1, 1].
@@ -48,6 +50,7 @@ def super_resolve(
     height, width = lr.shape[-2:]
     condition = denoiser.condition(pad_to_multiple(lr, denoiser.lr_multiple), context, mask)
     noise = draw_noise(tuple(condition.base.shape[1:]))
-    grid = timestep_grid(num_inference_steps, shift)
+    boundaries = denoiser.boundaries if align_steps and isinstance(denoiser, ExpertMixture) else ()
+    grid = timestep_grid(num_inference_steps, shift, boundaries)
     x_0 = SAMPLERS[sampler](lambda x, t: denoiser(x, t, condition), noise, grid)
     return denoiser.decode(x_0, condition)[..., : scale * height, : scale * width].clamp(-1, 1)
