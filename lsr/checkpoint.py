@@ -152,14 +152,20 @@ def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
     return denoiser.eval().requires_grad_(False), shift
 
 
-def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path) -> None:
+def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path, assign: bool = False) -> None:
     """Put the weights that were read from `path` in place.
+
+    Args:
+        denoiser: The model.
+        weights: Its state.
+        path: Named in the error.
+        assign: Take the tensors themselves, in place of copies.
 
     Raises:
         ValueError: If they do not fit.
     """
     try:
-        denoiser.load_state_dict(weights)
+        denoiser.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration") from error
 

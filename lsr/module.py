@@ -1,6 +1,6 @@
 """LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -258,6 +258,10 @@ class LinearSRModule(L.LightningModule):
             align_steps=self._align_steps,
         )
 
+    def path_noise(self, batch: dict[str, Any]) -> Callable[[tuple[int, ...]], Tensor]:
+        """Return what draws the noise of a validation batch's losses, given the shape of one latent."""
+        return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
+
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
         assert self._quality is not None
         if self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
@@ -266,7 +270,7 @@ class LinearSRModule(L.LightningModule):
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores |= self._validation_loss(batch, lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device))
+            scores |= self._validation_loss(batch, self.path_noise(batch))
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

@@ -1,6 +1,6 @@
 """The loss on the validation images: at fixed times, so that it tells training steps apart and not draws of the time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,13 +41,32 @@ class ValidationLoss:
             batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
             draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
         """
-        multiple = self.denoiser.lr_multiple
-        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
-        x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
-        noise = draw_noise(tuple(x_0.shape[1:]))
+        names = list(self.times)
+        losses = loss_at_times(self.denoiser, batch, draw_noise, [u for name in names for u in self.times[name]], self.shift)
+        parts = losses.split([len(self.times[name]) for name in names], dim=1)
+        return {name: part.mean(1) for name, part in zip(names, parts, strict=True)}
 
-        def loss_at(u: float) -> Tensor:
-            t = shift_timesteps(torch.tensor(u, device=x_0.device), self.shift)
-            return self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition)
 
-        return {name: torch.stack([loss_at(u) for u in times]).mean(0) for name, times in self.times.items()}
+@torch.no_grad()
+def loss_at_times(
+    denoiser: Denoiser | ExpertMixture,
+    batch: dict[str, Any],
+    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    times: Sequence[float],
+    shift: float,
+) -> Tensor:
+    """Return the flow matching loss (B, T) of every image of a batch at each of T times.
+
+    Args:
+        denoiser: The model.
+        batch: See `ValidationLoss`.
+        draw_noise: See `ValidationLoss`.
+        times: Before the shift, in [0, 1].
+        shift: Shift of the flow times.
+    """
+    multiple = denoiser.lr_multiple
+    condition = denoiser.condition(pad_to_multiple(batch["lr"], multiple))
+    x_0 = denoiser.encode(pad_to_multiple(batch["hr"], multiple * denoiser.config.scale), condition)
+    noise = draw_noise(tuple(x_0.shape[1:]))
+    flow_times = shift_timesteps(torch.tensor(times, device=x_0.device), shift)
+    return torch.stack([denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in flow_times], dim=1)
