@@ -93,10 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     configs = sorted(options.folder.glob("*.yaml"))
     if not configs:
         raise ValueError(f"{options.folder}: no experiments in this folder")
-    rows, failed = [], []
-    if options.reference:
-        config, checkpoint = map(Path, options.reference)
-        rows.append(judge(config.stem, config, checkpoint.parent.parent, checkpoint, options.steps, options.metrics))
+    rows: list[dict[str, str | float]] = []
+    failed: list[str] = []
     for seed in options.seeds:
         for config in configs:
             folder = options.out / config.stem / f"seed{seed}"
@@ -107,6 +105,10 @@ def main(arguments: Sequence[str]) -> int:
                 continue
             last = folder / "checkpoints" / "last.ckpt"
             rows.append(judge(config.stem, config, folder, last, options.steps, options.metrics))
+    if options.reference:
+        config, checkpoint = map(Path, options.reference)
+        # Its run folder has what its metrics need.
+        rows.insert(0, judge("reference", config, checkpoint.parent.parent, checkpoint, options.steps, options.metrics))
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)
     return SOME_FAILED if failed else DONE
