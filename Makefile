@@ -16,7 +16,7 @@ KNEE = $(RUNS)/$(EXP)/stage1/knee
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 demo tensorboard test lint bench bench-degradation clean
+.PHONY: help setup stage1 stage2 ablation-experts demo tensorboard test lint bench bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where t
 	@$(if $(wildcard $(KNEE) $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
+
+ablation-experts: $(READY) ## Compare numbers and boundaries of experts that grow from the tiny knee (quarter of an hour)
+	@test -d $(RUNS)/tiny/stage1/knee || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
+	$(VENV)/bin/python -m lsr.ablation experiments/ablations/experts --out $(RUNS)/ablations/experts \
+	    --reference experiments/tiny/stage1.yaml $(RUNS)/tiny/stage1/knee/seed.safetensors $(ARGS)
 
 demo: $(READY) ## Train on the bundled photographs to the knee, upscale one the model has not seen with it
 	$(MAKE) stage1 EXP=tiny DEVICES=1

@@ -37,7 +37,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         batch_size: Pairs per device and step.
         val_batch_size: Pairs per device in validation.
         num_workers: Worker processes of the training loader.
-        seed: Seed of order, crops, degradations and noise.
+        seed: Seed of order, crops, degradations and noise in training.
+        val_seed: Seed of degradations and noise in validation and test: those of runs with different seeds are the same.
         cache_gib: Memory for decoded photographs in GiB.
         index_cache: Folder of remembered file indices; None is `~/.cache/linearsr`.
         tags_file: Name of the list of tags, or of captions, in a folder of photographs.
@@ -63,6 +64,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         val_batch_size: int = 4,
         num_workers: int = 4,
         seed: int = 0,
+        val_seed: int = 0,
         cache_gib: float = 1.0,
         index_cache: str | None = None,
         tags_file: str = TAGS,
@@ -77,7 +79,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self.degradation = DegradationConfig.preset(degradation, scale=scale, **(degradation_changes or {}))
         self.degrade_on = degrade_on
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
-        self.cache_gib, self.index_cache = cache_gib, Path(index_cache) if index_cache else None
+        self.val_seed, self.cache_gib, self.index_cache = val_seed, cache_gib, Path(index_cache) if index_cache else None
         self.tags_file = tags_file
         self._weights = train_weights
         self._source: ImageSource | None = None
@@ -107,7 +109,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         if split not in self._fixed:
             # The pairs are kept, so the photographs need not be.
             source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
-            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.seed, self.max_images))
+            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
 
     def photographs(self) -> Iterator[np.ndarray]:
         """Yield training photographs, (H, W, 3) uint8, undegraded, at most `MAX_PHOTOGRAPHS`, evenly spread."""

@@ -38,7 +38,8 @@ class SampleStreamDataModule(L.LightningDataModule):
     """Loaders over data sets that a subclass opens in `setup`.
 
     The training stream is endless (set `max_steps`) and a function of the seed: the same on any number of ranks and workers,
-    and continued exactly by a resumed run. Validation, test and prediction visit every sample once, each on one rank.
+    and continued exactly by a resumed run. A module with a method `stream_batch(k)` chooses which of its batches the run's k-th is.
+    Validation, test and prediction visit every sample once, each on one rank.
 
     Args:
         batch_size: Pairs per device and step.
@@ -97,7 +98,9 @@ class SampleStreamDataModule(L.LightningDataModule):
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(
             self._training,
-            batch_sampler=StreamBatchSampler(self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights),
+            batch_sampler=StreamBatchSampler(
+                self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights, **self._choice()
+            ),
             num_workers=self.num_workers,
             worker_init_fn=_single_threaded,
             pin_memory=torch.cuda.is_available(),
@@ -121,6 +124,10 @@ class SampleStreamDataModule(L.LightningDataModule):
         # Every sample on exactly one rank: no padding, which would count some twice.
         share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
         return DataLoader(Subset(samples, share), batch_size=self.val_batch_size)
+
+    def _choice(self) -> dict[str, Any]:
+        chosen = getattr(getattr(self.trainer, "lightning_module", None), "stream_batch", None)
+        return {} if chosen is None else {"batches": chosen}
 
     def _position(self) -> int:
         assert self.trainer is not None

@@ -222,14 +222,19 @@ class Denoiser(nn.Module):
         assert condition.context is not None
         return condition.context if self.tag_table is None else self.tag_table(condition.context)
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Return the conditional flow matching loss `mean (v_hat - v)^2` per sample, (B,).
+    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
+        """Return the training loss per sample, (B,): `mean (v_hat - v)^2 + l1_weight mean |x_0_hat - x_0|`.
+
+        The first term is conditional flow matching. The second is on the data that the velocity points to,
+        `x_0_hat = x_t - t v_hat`; the true velocity points to x_0, so the difference is `t (v - v_hat)`.
 
         Args:
             x_0: The flow's data (B, C, H / f, W / f), from `encode`.
             noise: Standard normal, same shape.
             t: Flow times (B,).
             condition: Of the LR images.
+            l1_weight: Weight of the second term.
         """
-        error = self(interpolate(x_0, noise, t), t, condition) - velocity(x_0, noise)
-        return error.square().flatten(1).mean(1)
+        error = (self(interpolate(x_0, noise, t), t, condition) - velocity(x_0, noise)).flatten(1)
+        loss = error.square().mean(1)
+        return loss + l1_weight * t * error.abs().mean(1) if l1_weight else loss

@@ -6,10 +6,11 @@ from typing import Any
 
 from lightning import Trainer
 
+from lsr.checkpoint import MODEL_CONFIG
 from lsr.denoiser import DenoiserConfig
 from lsr.distributed import on_rank_zero
 from lsr.encoders.context import Context, context_encoder, drop_some, encode
-from lsr.encoders.vocabulary import read_vocabulary
+from lsr.encoders.vocabulary import difference, read_vocabulary
 
 
 def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:
@@ -19,6 +20,20 @@ def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:
         ValueError: If the file cannot be used.
     """
     return config if path is None else replace(config, vocabulary=read_vocabulary(Path(path), config.guidance == "words"))
+
+
+def refuse_other_tags(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+    """Refuse embeddings of other tags.
+
+    Args:
+        checkpoint: A Lightning checkpoint.
+        config: The configuration of the model that is to take its weights.
+
+    Raises:
+        ValueError: If the vocabularies differ.
+    """
+    if differing := difference(checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ()), config["vocabulary"]):
+        raise ValueError(f"the checkpoint has {differing}")
 
 
 class Guidance:
@@ -62,10 +77,3 @@ class Guidance:
         """Return the context, dropped from a part of the samples."""
         context = self(batch)
         return None if context is None else drop_some(context, batch["seed"], self.null_ratio)
-
-    @staticmethod
-    def of_others(context: Context | None) -> Context | None:
-        """Return the context with every image given its neighbour's; None where there is none, or a single image."""
-        if context is None or len(context.mask) < 2:
-            return None
-        return Context(context.tokens.roll(1, 0), context.mask.roll(1, 0))

@@ -49,9 +49,10 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
     """Return AdamW over the trainable parameters of `module`, and its per-step warm-up.
 
-    The groups are those that are decayed and those that are not: two, or two for each expert, in order.
+    The groups are those that are decayed and those that are not: two, or two for each expert that is trained, in order.
     """
     parts: list[nn.Module] = list(module.experts) if isinstance(module, ExpertMixture) else [module]
+    parts = [part for part in parts if any(p.requires_grad for p in part.parameters())]
     groups, factors = [], []
     for i, part in enumerate(parts):
         named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]

@@ -7,7 +7,7 @@ import torch
 from tiny import TINY
 
 from lsr.denoiser import Denoiser, DenoiserConfig
-from lsr.encoders.context import Context, context_encoder, drop_some, encode
+from lsr.encoders.context import Context, context_encoder, drop_some, encode, of_others
 from lsr.experts import ExpertMixture
 from lsr.guidance import Guidance, with_vocabulary
 from lsr.module import LinearSRModule
@@ -155,9 +155,20 @@ def test_the_module_guides_by_the_tags_of_the_batch():
 
 def test_others_context_is_the_neighbours():
     context = context_of("sea, boat", "cat")
-    swapped = Guidance.of_others(context)
+    swapped = of_others(context)
     assert swapped.mask.tolist() == [[True, False], [True, True]] and swapped.tokens[1].tolist() == context.tokens[0].tolist()
-    assert Guidance.of_others(None) is None and Guidance.of_others(Context(context.tokens[:1], context.mask[:1])) is None
+
+
+def test_the_loss_with_the_neighbours_tags_stands_beside_the_loss():
+    module = LinearSRModule(TAGS)
+    random_weights(module.denoiser)
+    own, swapped = (
+        module._validation_loss(batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags)))
+        for tags in (("sea", "cat"), ("cat", "sea"))
+    )
+    assert torch.equal(own["loss_other_context"], swapped["loss"]) and not torch.allclose(own["loss"], swapped["loss"])
+    alone = {key: value[:1] for key, value in batch("sea").items()}
+    assert "loss_other_context" not in module._validation_loss(alone, module.path_noise(alone), module.guidance(alone))
 
 
 def test_a_vocabulary_comes_from_a_file_and_travels_with_the_weights(tmp_path):

@@ -149,6 +149,13 @@ def test_validation_pairs_are_fixed_and_shared_without_repetition(folder):
     assert sorted(h for rank in ranks for h in rank) == sorted(whole) and len(whole) == 5
 
 
+def test_runs_of_other_seeds_are_validated_on_the_same_pairs(folder):
+    one, other = module(folder, seed=0), module(folder, seed=1)
+    assert hashes(one.val_dataloader(), 9) == hashes(other.val_dataloader(), 9)
+    assert hashes(one.train_dataloader(), 2) != hashes(other.train_dataloader(), 2)
+    assert hashes(module(folder, val_seed=1).val_dataloader(), 9) != hashes(one.val_dataloader(), 9)
+
+
 def test_training_and_validation_draw_different_degradations(folder):
     data = module(folder, val_crop_size=32)
     val = data.val_dataloader().dataset[0]
