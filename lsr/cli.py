@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "merge-experts": ("lsr.expert_merge", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
     "tag": ("lsr.tag", "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH"),
+    "export": ("lsr.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""

@@ -26,7 +26,7 @@ def test_safetensors_describe_themselves(denoiser, tmp_path):
     assert_same(loaded, denoiser)
 
 
-def test_a_checkpoint_gives_its_averaged_weights(denoiser, tmp_path):
+def test_a_checkpoint_gives_its_denoiser_weights(denoiser, tmp_path):
     raw = {f"denoiser.{name}": torch.zeros_like(p) for name, p in denoiser.state_dict().items()}
     average = {f"denoiser.{name}": p for name, p in denoiser.state_dict().items()}
     torch.save({"state_dict": raw, EMA_STATE: average, MODEL_CONFIG: config_of(denoiser)}, tmp_path / "last.ckpt")
