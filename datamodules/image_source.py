@@ -77,6 +77,12 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def sides(self) -> np.ndarray:
+        """(N, 2) int32, heights and widths of the photographs in pixels."""
+        sides = [self._indices[i].sides[self._places[self._places[:, 0] == i, 1]] for i in range(len(self._indices))]
+        return np.concatenate(sides)
+
     def texts(self) -> Iterator[str]:
         """Yield the tags of every photograph, separated by commas."""
         for index_of, member in map(self._place, range(len(self))):

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from datamodules.image_source import ImageSource
 from lsr.degradations import DegradationConfig, DegradationParameters, draw, pair
+from lsr.degradations.filtering import unsharp_mask
 
 # Names of the uses of a seed.
 _CROP, _NOISE = 0x63726F70, 0x6E6F697365
@@ -48,6 +49,12 @@ def to_tensor(image: np.ndarray) -> Tensor:
 def to_model_range(image: Tensor) -> Tensor:
     """Map uint8 to float32 in [-1, 1]."""
     return image.float() / 127.5 - 1
+
+
+def target(hr: Tensor, config: DegradationConfig) -> Tensor:
+    """Return the targets (B, 3, H, W) in [-1, 1] of HR crops (B, 3, H, W) uint8, as in `degrade`: they need no parameters."""
+    image = hr.float() / 255
+    return (torch.stack([unsharp_mask(one) for one in image]) if config.usm_target else image) * 2 - 1
 
 
 def degrade(hr: Tensor, parameters: Sequence[DegradationParameters], config: DegradationConfig) -> tuple[Tensor, Tensor]:
@@ -114,12 +121,16 @@ class TrainingCrops(_Crops):
         super().__init__(source, config, crop_size, seed)
         self.deferred = deferred
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        draw_index, index = key
+    def crop(self, draw_index: int, index: int) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the crop of a draw of a photograph, (H, W, 3) uint8, and the photograph's tags."""
         image, tags = self.source[index]
         top, left, mirrored = crop_and_flip(self.seed, draw_index, index, image.shape, self.crop_size)
         crop = image[top : top + self.crop_size, left : left + self.crop_size]
-        sample, parameters = self._sample(crop[:, ::-1] if mirrored else crop, tags, draw_index, index)
+        return crop[:, ::-1] if mirrored else crop, tags
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        draw_index, index = key
+        sample, parameters = self._sample(*self.crop(draw_index, index), draw_index, index)
         return sample | {"degradation": parameters.to_json()} if self.deferred else self._pair(sample, parameters)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datamodules.cached_latents import CachedCrops, TargetCrops
 from datamodules.image_source import ImageSource, open_index
 from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
@@ -42,6 +43,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         cache_gib: Memory for decoded photographs in GiB.
         index_cache: Folder of remembered file indices; None is `~/.cache/linearsr`.
         tags_file: Name of the list of tags, or of captions, in a folder of photographs.
+        latents: Folder of `lsr cache-latents`: a batch of training has `latent` (B, C, h, w) too, and its crops are those of the
+            first draws over and over.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -68,6 +71,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         cache_gib: float = 1.0,
         index_cache: str | None = None,
         tags_file: str = TAGS,
+        latents: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size)
@@ -81,6 +85,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
         self.val_seed, self.cache_gib, self.index_cache = val_seed, cache_gib, Path(index_cache) if index_cache else None
         self.tags_file = tags_file
+        self.latents = Path(latents) if latents else None
+        self.latents_made_by: dict[str, Any] | None = None
         self._weights = train_weights
         self._source: ImageSource | None = None
 
@@ -95,7 +101,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").
 
         Raises:
-            ValueError: If there are none, or libjpeg is to run on a GPU.
+            ValueError: If there are none, libjpeg is to run on a GPU, or the latents are of other crops.
         """
         if stage == "fit" and self._source is None:
             if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
@@ -104,12 +110,22 @@ class RealESRGANDataModule(SampleStreamDataModule):
             self._lengths = self._source.lengths
             if self._weights is not None:
                 self._check_weights()
-            self._training = TrainingCrops(self._source, self.degradation, self.crop_size, self.seed, self._on_device())
+            crops = self._source, self.degradation, self.crop_size, self.seed, self._on_device()
+            if self.latents is None:
+                self._training = TrainingCrops(*crops)
+            else:
+                self._training = cached = CachedCrops(self.latents, *crops)
+                self.latents_made_by = cached.latents.plan.autoencoder
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
             # The pairs are kept, so the photographs need not be.
             source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
             self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
+
+    def target_crops(self, draws: int) -> TargetCrops:
+        """Return the targets of the first draws of every training photograph; needs no trainer."""
+        source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache)
+        return TargetCrops(TrainingCrops(source, self.degradation, self.crop_size, self.seed, deferred=True), draws)
 
     def photographs(self) -> Iterator[np.ndarray]:
         """Yield training photographs, (H, W, 3) uint8, undegraded, at most `MAX_PHOTOGRAPHS`, evenly spread."""

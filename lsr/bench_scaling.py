@@ -11,6 +11,7 @@ import torch
 
 from lsr.atomic import atomic_path
 from lsr.bench_cases import softmax_attention
+from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
 from lsr.ops.linear_attention import linear_attention
 
@@ -60,6 +61,23 @@ def scaling_curves(device: torch.device, dtype: torch.dtype, limit: float, heads
             n *= 2
         curves.append(Curve(name, tuple(tokens), tuple(seconds)))
     return curves
+
+
+def scaling(bench: Bench) -> int:
+    """Measure, print, write and draw the suite; no result can be wrong here."""
+    linear, softmax = curves = scaling_curves(bench.device, bench.dtype, bench.seconds)
+    table = Table(("tokens", "linear ms", "softmax ms"))
+    for i, (n, seconds) in enumerate(zip(linear.tokens, linear.seconds, strict=True)):
+        other = f"{1e3 * softmax.seconds[i]:.3f}" if i < len(softmax.tokens) else ""
+        table.add({"tokens": str(n), "linear ms": f"{1e3 * seconds:.3f}", "softmax ms": other})
+    summary = (
+        f"time grows as N^{linear.exponent:.2f} (linear) and N^{softmax.exponent:.2f} (softmax); "
+        f"linear is faster from N = {crossing(linear, softmax)} on"
+    )
+    say(summary)
+    table.save(bench.out, "scaling", f"{bench.header}\n{summary}")
+    draw_scaling(curves, bench.out / "scaling.png", bench.header)
+    return 0
 
 
 def crossing(linear: Curve, softmax: Curve) -> int | None:

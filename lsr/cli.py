@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("lsr.bench", "time attention and model beside their peers: lsr bench [attention|model|scaling]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
     "merge-experts": ("lsr.expert_merge", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
+    "cache-latents": ("lsr.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
     "tag": ("lsr.tag", "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH"),
     "export": ("lsr.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),

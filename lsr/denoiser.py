@@ -114,6 +114,11 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     return F.interpolate(lr.float(), scale_factor=scale, mode="bicubic", antialias=True)
 
 
+def flow_data(latent: Tensor, condition: Condition, config: DenoiserConfig) -> Tensor:
+    """Return the flow's data x_0 of images whose latents (B, C, H / f, W / f) are known."""
+    return (latent - condition.base) / (config.residual_std or 1.0)
+
+
 class Denoiser(nn.Module):
     """Velocity field of the flow, conditioned on an LR image.
 
@@ -175,7 +180,7 @@ class Denoiser(nn.Module):
 
     def encode(self, hr: Tensor, condition: Condition) -> Tensor:
         """Map HR images (B, 3, H, W) in [-1, 1] to the flow's data x_0 (B, C, H / f, W / f)."""
-        return (self.space.encode(hr) - condition.base) / (self.config.residual_std or 1.0)
+        return flow_data(self.space.encode(hr), condition, self.config)
 
     def decode(self, x_0: Tensor, condition: Condition) -> Tensor:
         """Map the flow's data back to images (B, 3, H, W), not clipped."""

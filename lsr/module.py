@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
-from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
+from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
 from lsr.distributed import on_rank_zero
+from lsr.encoders.deep_compression import refuse_other_latents
 from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
@@ -36,7 +37,8 @@ class LinearSRModule(L.LightningModule):
     """Trains a denoiser, or a mixture of them, by conditional flow matching and validates it by super-resolving.
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. A model with guidance reads
+    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. In training `latent`, what the
+    autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. A model with guidance reads
     `tags`, a list of B texts; its `val/loss_other_context` is the loss when every image has its neighbour's. Logs `train/loss`,
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
@@ -67,6 +69,7 @@ class LinearSRModule(L.LightningModule):
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
         compile: Compile the network with torch.compile.
+        compile_autoencoder: Compile the autoencoder too; it has more to compute than the network.
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
@@ -94,6 +97,7 @@ class LinearSRModule(L.LightningModule):
         niqe_parameters: str | None = None,
         init_from: str | None = None,
         compile: bool = False,
+        compile_autoencoder: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -114,7 +118,7 @@ class LinearSRModule(L.LightningModule):
             initialise(self.denoiser, Path(init_from))
         for net in self._networks():
             net.gradient_checkpointing = gradient_checkpointing
-        self._compile = compile
+        self._compile, self._compile_autoencoder = compile, compile_autoencoder
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
         self._means = torch.nn.ModuleDict(
@@ -138,10 +142,12 @@ class LinearSRModule(L.LightningModule):
         """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
 
         Raises:
-            ValueError: If a metric is unknown, or weights are missing.
+            ValueError: If a metric is unknown, weights are missing, or the data bring latents of another autoencoder.
         """
-        self.denoiser.space.prepare()
+        self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
+        if stage == "fit":
+            refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
@@ -234,7 +240,10 @@ class LinearSRModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
-        x_0 = self.denoiser.encode(batch["hr"], condition)
+        if "latent" in batch:
+            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
+        else:
+            x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)

@@ -11,13 +11,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from jsonargparse import ArgumentError, set_parsing_settings
+from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
+from lsr.denoiser import DenoiserConfig
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.knee_seed import SEED
@@ -107,6 +108,27 @@ class LinearSRCLI(LightningCLI):
             torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
 
 
+class _Data(LinearSRCLI):
+    """An experiment of which only the data are built: the network may be larger than this machine."""
+
+    def instantiate_classes(self) -> None:
+        """Build the data."""
+        self.datamodule = self._get(self.parser.instantiate(Namespace(data=self.config.data)), "data")
+
+
+def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
+    """Return the data of an experiment, and what its denoiser would be, from a command line such as that of `lsr fit`.
+
+    Raises:
+        ValueError: If the command line or the experiment is none.
+    """
+    try:
+        cli = _Data(arguments, run=False)
+    except ArgumentError as error:
+        raise _mistake(error, arguments) from error
+    return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
+
+
 def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
     """Build a run of an experiment in another folder without starting it, on the cores that `lsr fit` would use; for measurements.
 
@@ -140,16 +162,20 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+def _mistake(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
+    hint = "" if any(argument.startswith("--config") for argument in arguments) else "; name an experiment with --config FILE"
+    # Of jsonargparse's account of every type it tried the one that names the class is what the user did.
+    problem = re.search(r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split()))
+    return ValueError(f"{problem[1]}: {problem[2]}" if problem else f"{error}{hint}")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`; returns the exit code."""
     _quieten()
     try:
         LinearSRCLI(arguments)
     except ArgumentError as error:
-        hint = "" if any(argument.startswith("--config") for argument in arguments) else "; name an experiment with --config FILE"
-        # Of jsonargparse's account of every type it tried the one that names the class is what the user did.
-        problem = re.search(r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split()))
-        raise ValueError(f"{problem[1]}: {problem[2]}" if problem else f"{error}{hint}") from error
+        raise _mistake(error, arguments) from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED

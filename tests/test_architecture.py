@@ -53,7 +53,7 @@ def test_imports_go_one_way(folder):
 def test_the_command_line_starts_without_heavy_imports():
     """The verb table, and the module of every verb that is ours to parse, import nothing heavy at the top."""
     light = ("__init__", "__main__", "cli", "exit_codes", "upscale", "export", "degrade", "shard", "convert", "bench", "knee_replay")
-    for name in (f"lsr/{module}.py" for module in (*light, "expert_merge", "tag")):
+    for name in (f"lsr/{module}.py" for module in (*light, "cache_latents", "expert_merge", "tag")):
         for imported in imports(ROOT / name, top_level_only=True):
             assert imported.split(".")[0] not in HEAVY, f"{name} imports {imported}"
 

@@ -1,10 +1,14 @@
 """A run in the latents of an autoencoder: tiny and random, in the file format of diffusers."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from test_end_to_end import ROOT
+from tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main
@@ -16,25 +20,7 @@ from lsr.images import Photograph, write_png
 @pytest.fixture(scope="module")
 def autoencoder(tmp_path_factory):
     """A folder with an f8c4 autoencoder."""
-    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
-
-    torch.manual_seed(0)
-    model = AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=8,
-        encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-        decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-        encoder_block_out_channels=(8, 8, 16, 16),
-        decoder_block_out_channels=(8, 8, 16, 16),
-        encoder_layers_per_block=(1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1),
-        encoder_qkv_multiscales=((), (), (), (5,)),
-        decoder_qkv_multiscales=((), (), (), (5,)),
-        scaling_factor=0.41407,
-    )
-    folder = tmp_path_factory.mktemp("autoencoder")
-    model.save_pretrained(folder)
-    return folder
+    return save_autoencoder(tmp_path_factory.mktemp("autoencoder"))
 
 
 def test_latents_are_scaled_and_go_back_through_the_decoder(autoencoder, generator):
@@ -55,10 +41,87 @@ def test_large_latents_are_decoded_in_tiles(autoencoder, generator):
     assert not torch.equal(whole, tiles) and (whole - tiles).abs().mean() < whole.std()
 
 
-@pytest.mark.parametrize(("source", "message"), [("nowhere/at-all", "hf download nowhere/at-all"), (None, "is f8c4, not f32c32")])
-def test_a_missing_or_unfit_autoencoder_is_one_clear_error(autoencoder, source, message):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere/at-all", "hf download nowhere/at-all"),
+        ("/nowhere", "there is no such folder"),
+        ("a/b/c", "there is no such folder"),
+        (".", r"fetch it again; .* no file named config.json"),
+    ],
+)
+def test_a_missing_autoencoder_is_one_clear_error(source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
-        DeepCompression(source or str(autoencoder)).prepare()
+        DeepCompression(source).prepare()
+
+
+def test_an_autoencoder_of_another_shape_is_refused(autoencoder):
+    with pytest.raises(ValueError, match="is f8c4, not f32c32"):
+        DeepCompression(str(autoencoder)).prepare()
+
+
+def truncate(folder):
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def leave_a_weight_out(folder):
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    del weights["decoder.conv_in.bias"]
+    save_file(weights, folder / "diffusion_pytorch_model.safetensors")
+
+
+def pickle_the_weights(folder):
+    torch.save(load_file(folder / "diffusion_pytorch_model.safetensors"), folder / "diffusion_pytorch_model.bin")
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def break_the_json(folder):
+    (folder / "config.json").write_text("{")
+
+
+def move_into_a_pipeline(folder):
+    shutil.copytree(folder, folder.parent / "vae")
+    (folder.parent / "vae").rename(folder / "vae")
+    (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "fetch it again; Unable to load weights"),
+        (leave_a_weight_out, "lacks the weights decoder.conv_in.bias and 0 more"),
+        (pickle_the_weights, "no file named diffusion_pytorch_model.safetensors"),
+        (break_the_json, "not a valid JSON"),
+        (move_into_a_pipeline, "name .*/vae instead"),
+    ],
+)
+def test_a_damaged_autoencoder_is_one_clear_error(autoencoder, tmp_path, damage, message):
+    folder = shutil.copytree(autoencoder, tmp_path / "copy")
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        DeepCompression(str(folder), 4, 8).prepare()
+
+
+def test_compiled_halves_compute_the_same_under_the_same_names(autoencoder, generator):
+    image = torch.rand(1, 3, 32, 48, generator=generator) * 2 - 1
+    plain, compiled = DeepCompression(str(autoencoder), 4, 8), DeepCompression(str(autoencoder), 4, 8)
+    compiled.prepare(compile=True)
+    with torch.compiler.set_stance("force_eager"):
+        latent = compiled.encode(image)
+        assert torch.equal(latent, plain.encode(image)) and torch.equal(compiled.decode(latent), plain.decode(latent))
+    halves = compiled._autoencoder.encoder, compiled._autoencoder.decoder
+    assert all(half._compiled_call_impl is not None for half in halves) and compiled.identity() == plain.identity()
+
+
+def test_training_in_half_precision_leaves_the_autoencoder_its_own(autoencoder, generator):
+    space = DeepCompression(str(autoencoder), 4, 8)
+    image = torch.rand(1, 3, 32, 48, generator=generator) * 2 - 1
+    latent = space.encode(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(space.encode(image), latent)
+        assert torch.equal(space.decode(latent), DeepCompression(str(autoencoder), 4, 8).decode(latent))
 
 
 @pytest.fixture

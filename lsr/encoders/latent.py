@@ -17,8 +17,8 @@ class LatentSpace(Protocol):
     channels: int
     factor: int
 
-    def prepare(self) -> None:
-        """Load what the maps need.
+    def prepare(self, compile: bool = False) -> None:
+        """Load what the maps need; `compile` what is a network.
 
         Raises:
             ValueError: If it is missing.
@@ -45,7 +45,7 @@ class PixelSpace:
         self.factor = patch_size
         self.channels = 3 * patch_size**2
 
-    def prepare(self) -> None:
+    def prepare(self, compile: bool = False) -> None:
         """Nothing is needed."""
 
     def encode(self, image: Tensor) -> Tensor:

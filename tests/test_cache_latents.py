@@ -1,0 +1,219 @@
+"""Latents made beforehand: training sees what it would have seen, whatever happened on the way."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import seed_everything
+from test_end_to_end import ROOT
+from tiny_autoencoder import save_autoencoder
+
+from lsr import latent_cache
+from lsr.cli import main
+from lsr.encoders.deep_compression import DeepCompression
+from lsr.images import Photograph, write_png
+from lsr.latent_cache import LatentCache
+from lsr.training import LinearSRCLI
+
+N, DRAWS = 5, 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_files():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent_cache, "_FILE_BYTES", 4 * 4 * 4 * 4 * 4)  # four latents of 4 x 4 x 4
+        yield
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Photographs, an autoencoder, and stage 1 at the paper's size with little of everything."""
+    folder = tmp_path_factory.mktemp("workplace")
+    rng = np.random.default_rng(0)
+    for i in range(N):
+        pixels = np.kron(rng.random((6, 8, 3)), np.ones((12, 12, 1))).astype(np.float32)
+        write_png(folder / "photographs" / f"{i}.png", Photograph(pixels))
+    save_autoencoder(folder / "autoencoder")
+    config = yaml.safe_load((ROOT / "experiments" / "linearsr" / "stage1.yaml").read_text())
+    config["model"]["denoiser"] |= {"autoencoder": str(folder / "autoencoder"), "latent_channels": 4, "latent_factor": 8}
+    config["model"]["denoiser"] |= {"width": 32, "depth": 1, "cross_heads": 1, "stem_width": 8, "context_dim": 16}
+    config["model"] |= {"init_from": None, "val_metrics": ["psnr_y"], "num_inference_steps": 1}
+    photographs = {split: [str(folder / "photographs")] for split in ("train", "val", "test")}
+    config["data"]["init_args"] |= photographs | {"crop_size": 32, "val_crop_size": 32, "batch_size": 3, "num_workers": 0}
+    config["trainer"] |= {"strategy": "auto", "accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1, "callbacks": []}
+    config["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "num_sanity_val_steps": 0, "enable_progress_bar": False}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def command(workplace, out, *more):
+    return ["cache-latents", "--config", str(workplace / "config.yaml"), "--out", str(out), "--draws", str(DRAWS), "--device", "cpu", *more]
+
+
+@pytest.fixture(scope="module")
+def cache(workplace):
+    assert main(command(workplace, workplace / "cache")) == 0
+    return workplace / "cache"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def run(workplace, folder, *more):
+    """Train; returns the losses in order."""
+    seed_everything(0)
+    arguments = ["--config", str(workplace / "config.yaml"), "--trainer.default_root_dir", str(folder), *more]
+    cli = LinearSRCLI(arguments, run=False)
+    losses = []
+    step = cli.model.training_step
+
+    def record(batch, batch_idx):
+        losses.append((step(batch, batch_idx), {key: value for key, value in batch.items() if key != "tags"}))
+        return losses[-1][0]
+
+    cli.model.training_step = record
+    cli.trainer.fit(cli.model, cli.datamodule)
+    return losses
+
+
+def test_training_on_cached_latents_is_training_without_them(workplace, cache, tmp_path):
+    plain = run(workplace, tmp_path / "plain")
+    cached = run(workplace, tmp_path / "cached", "--data.latents", str(cache))
+    assert len(plain) == len(cached) == 3, "more samples than photographs, fewer than there are draws of them"
+    for (loss, batch), (other, with_latent) in zip(plain, cached, strict=True):
+        assert with_latent.pop("latent").shape == (3, 4, 4, 4)
+        assert batch.keys() == with_latent.keys() and all(torch.equal(value, with_latent[key]) for key, value in batch.items())
+        torch.testing.assert_close(loss, other, rtol=1e-5, atol=0)  # batches of another composition were encoded
+    assert len({loss.item() for loss, _ in plain}) == 3
+
+
+def test_the_latent_is_used_in_place_of_the_encoder(workplace, cache, tmp_path, monkeypatch):
+    data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
+    data.trainer.strategy.connect(data.model)
+    data.datamodule.trainer = data.trainer
+    data.datamodule.setup("fit")
+    batch = next(iter(data.datamodule.train_dataloader()))
+    data.model.log = lambda *_, **__: None
+    loss = data.model.training_step(batch, 0)
+    assert loss != data.model.training_step(batch | {"latent": batch["latent"] + 1}, 0)
+    monkeypatch.setattr(DeepCompression, "encode", None)
+    assert torch.equal(loss, data.model.training_step(batch, 0))
+
+
+def test_later_draws_repeat_the_crops_and_not_the_degradations(workplace, cache):
+    data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
+    data.datamodule.trainer = data.trainer
+    data.datamodule.setup("fit")
+    samples = data.datamodule._training
+    first, second, later = samples[0, 3], samples[1, 3], samples[DRAWS, 3]
+    assert torch.equal(first["latent"], later["latent"]) and torch.equal(first["hr"], later["hr"])
+    assert not torch.equal(first["latent"], second["latent"]) and not torch.equal(first["lr"], later["lr"])
+    assert first["seed"] != later["seed"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 4])
+def test_a_killed_run_continues_to_the_bytes_of_an_unbroken_one(workplace, cache, tmp_path, monkeypatch, killed_at):
+    encode, calls = DeepCompression.encode, []
+
+    def die(self, image):
+        calls.append(len(image))
+        if len(calls) == killed_at:
+            raise KeyboardInterrupt
+        return encode(self, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepCompression, "encode", die)
+        assert main(command(workplace, tmp_path / "out")) == 130
+    (tmp_path / "out" / ".0123456789abcdef.tmp").write_bytes(b"left by a kill")
+    before = contents(tmp_path / "out")
+    assert len(before) < len(contents(cache))
+    with pytest.raises(ValueError, match="run lsr cache-latents again"):
+        LatentCache(tmp_path / "out")
+    assert main(command(workplace, tmp_path / "out", "--data.num_workers", "1")) == 0
+    assert contents(tmp_path / "out") == contents(cache)
+
+
+def test_a_damaged_file_is_told_and_made_again(workplace, cache, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(cache, copy)
+    damaged = sorted(copy.glob("*.safetensors"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=f"{damaged.name}: missing or damaged, 1 of 3"):
+        LatentCache(copy)
+    assert main(command(workplace, copy)) == 0
+    assert contents(copy) == contents(cache)
+
+
+def test_a_whole_cache_is_left_alone(workplace, cache, monkeypatch):
+    monkeypatch.setattr(DeepCompression, "encode", None)
+    assert main(command(workplace, cache)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--draws", "3"], "was begun with other draws: choose another --out"),
+        (["--data.crop_size", "40"], "other crop_size"),
+        (["--data.seed", "1"], "other seed"),
+        (["--data.degradation_changes", "{usm_target: false}"], "other usm_target"),
+        (["--model.denoiser.autoencoder", "other"], "other autoencoder"),
+        (["--data.crop_size", "36"], "crop_size 36 is not a multiple of the 8 pixels"),
+        (["--draws", "0"], "--draws must be at least 1"),
+        (["--data", "datamodules.PairedDataModule"], "PairedDataModule has no crops to encode"),
+        (["--model.denoiser.autoencoder", "null"], "there is nothing to encode"),
+        (["--model.denoiser.autoencoder", "gone"], "the autoencoder gone cannot be loaded"),
+        (["--data.crop_sise", "40"], "crop_sise"),
+    ],
+)
+def test_what_does_not_fit_is_refused(workplace, cache, tmp_path, monkeypatch, capsys, changes, message):
+    monkeypatch.chdir(tmp_path)
+    save_autoencoder(tmp_path / "other", seed=1)
+    before = contents(cache)
+    assert main(command(workplace, cache, *changes)) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert contents(cache) == before
+
+
+def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):
+    (tmp_path / "thesis.tex").touch()
+    assert main(command(workplace, tmp_path)) == 2
+    assert "did not write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--data.seed", "1"], "latents of other crops: seed 0, not 1"),
+        (["--model.denoiser.autoencoder", "other"], "made by another autoencoder than other: other weights, scaling_factor"),
+        (["--data.latents", "nowhere"], "nowhere: no latents there"),
+        (["--data.train", "['fewer']"], "other crops: photographs"),
+    ],
+)
+def test_training_refuses_latents_of_something_else(workplace, cache, tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    save_autoencoder(tmp_path / "other", 1, scaling_factor=0.5)
+    shutil.copytree(workplace / "photographs", tmp_path / "fewer")
+    (tmp_path / "fewer" / "0.png").unlink()
+    with pytest.raises(ValueError, match=message):
+        run(workplace, tmp_path / "run", "--data.latents", str(cache), *changes)
+
+
+def test_a_photograph_that_has_changed_since_is_noticed(workplace, cache, tmp_path, photo):
+    shutil.copytree(workplace / "photographs", tmp_path / "photographs")
+    write_png(tmp_path / "photographs" / "2.png", Photograph(np.full((72, 96, 3), 0.25, np.float32)))
+    changed = ["--data.train", f"['{tmp_path / 'photographs'}']"]
+    with pytest.raises(ValueError, match=r"2\.png: not the pixels that its latent was made of"):
+        run(workplace, tmp_path / "run", "--data.latents", str(cache), *changed)
+
+
+def test_the_identity_is_that_of_the_weights_and_not_of_their_place(workplace, tmp_path):
+    moved = shutil.copytree(workplace / "autoencoder", tmp_path / "moved")
+    one = DeepCompression(str(workplace / "autoencoder"), 4, 8).identity()
+    assert DeepCompression(str(moved), 4, 8).identity() == one and json.loads(json.dumps(one)) == one
+    assert one["config"]["scaling_factor"] == 0.41407 and not any(name.startswith("_") for name in one["config"])
+    other = DeepCompression(str(save_autoencoder(tmp_path / "other", seed=1)), 4, 8).identity()
+    assert other["sha256"] != one["sha256"] and other["config"] == one["config"]
