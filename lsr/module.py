@@ -13,14 +13,13 @@ from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
-from lsr.distributed import on_rank_zero
 from lsr.encoders.deep_compression import refuse_other_latents
 from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
-from lsr.metrics.niqe_fit import fit_niqe
+from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
@@ -152,12 +151,7 @@ class LinearSRModule(L.LightningModule):
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
         if self.niqe_parameters == "fit" and "niqe" in self.val_metrics:
-            parameters = Path(self.trainer.default_root_dir) / "niqe.mat"
-            if not parameters.is_file():
-                if stage != "fit":
-                    raise ValueError(f"{parameters} is missing: it is made by training, or name another file in model.niqe_parameters")
-                data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-                on_rank_zero(self.trainer.strategy, lambda: fit_niqe(data.photographs(), parameters))
+            parameters = fitted_in_run(self.trainer, stage)
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
 
     def stream_batch(self, k: int) -> int:
