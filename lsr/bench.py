@@ -32,10 +32,17 @@ def _scaling(bench: "Bench") -> int:
     return scaling(bench)
 
 
+def _context(bench: "Bench") -> int:
+    from lsr.bench_context import context
+
+    return context(bench)
+
+
 SUITES: dict[str, Callable[["Bench"], int]] = {
     "attention": _attention,
     "model": _model,
     "scaling": _scaling,
+    "context": _context,
 }
 """What can be measured: name -> a function that measures, prints and writes, and returns how many results were wrong."""
 

@@ -37,15 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
     parser.add_argument("--tile", type=_tile, default="auto", help="side of tiles in input pixels, 0 for none (default auto: free memory)")
     parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="bring colours back to the input's (adain)")
-    parser.add_argument(
-        "--tags", default="sidecar", metavar="auto|none|sidecar|LIST", help='"sea, pier", by a tagger, or beside each (default)'
-    )
+    parser.add_argument("--tags", default="sidecar", metavar="auto|none|sidecar|LIST", help="by a tagger, beside each (default), one list")
     parser.add_argument("--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="of --tags auto (default ram++)")
     parser.add_argument("--tagger-weights", metavar="PATH", help="its weights, see lsr tag --help")
     parser.add_argument("--tags-list", type=Path, metavar="FILE", help="the tags that the tagger clip chooses from")
-    parser.add_argument(
-        "--guidance-scale", type=float, default=1.0, help="how far tags are followed; not 1 takes twice the time (default 1)"
-    )
+    parser.add_argument("--guidance-scale", type=float, default=1.0, help="how far to follow tags; twice the work unless 1 (default)")
     parser.add_argument("--format", choices=[*_SUFFIXES, "same"], default="png", help="of the results (default png)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default 95)")
     parser.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help="search folders recursively (default)")
