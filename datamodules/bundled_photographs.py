@@ -60,7 +60,7 @@ _CAPTIONS: dict[str, str] = {
 
 
 def bundled_tags(name: str, tags_file: str) -> tuple[str, ...]:
-    """Return the tags of a photograph, written by hand, or its caption where the list of them is named `captions.jsonl`."""
+    """Return the tags of a photograph, written by hand; its caption where the list of them is named `captions.jsonl`."""
     return (_CAPTIONS[name],) if tags_file == "captions.jsonl" else _TAGS[name]
 
 

@@ -176,12 +176,15 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     """Begin with the weights of a model file.
 
     Raises:
-        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies may differ.
+        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies, and which
+            frozen encoder guides, may differ.
     """
     weights, found, _ = read_denoiser(path)
     wanted = asdict(denoiser.config)
     differing = [f"{name} {value!r}, not {wanted[name]!r}" for name, value in asdict(found).items() if value != wanted[name]]
     differing = [text for text in differing if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])]
+    if not (found.vocabulary or wanted["vocabulary"]):  # a frozen encoder has no weights in the file
+        differing = [text for text in differing if not text.startswith(("guidance ", "guidance_encoder "))]
     if found.vocabulary and (differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)):
         differing = [text for text in differing if not text.startswith("vocabulary ")] + [differing_tags]
     if differing:

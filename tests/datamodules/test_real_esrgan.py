@@ -181,3 +181,9 @@ def test_training_and_validation_draw_different_degradations(folder):
 def test_settings_that_cannot_be_are_refused(folder, options, message):
     with pytest.raises(ValueError, match=message):
         module(folder, **options)
+
+
+def test_the_tags_of_all_photographs_are_known_before_the_first_batch(folder):
+    (folder / "3.txt").write_text("plasma, checks")
+    texts = list(module(folder).texts())
+    assert len(texts) == 10 and texts.count("plasma, checks") == 2 and texts.count("") == 8, "of training and of validation"
