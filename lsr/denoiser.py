@@ -101,6 +101,10 @@ class Condition:
             self._memories[denoiser] = denoiser.net.memorise(denoiser.embed(self))
         return self._memories[denoiser]
 
+    def with_image(self, lr: Tensor) -> "Condition":
+        """Return the same guidance, keys and values included, beside another LR image, for the velocity alone: without a base."""
+        return Condition(lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories)
+
     def and_without_context(self) -> "Condition":
         """Return this condition for twice the batch: the second half has no context, what classifier-free guidance compares with."""
         assert self.context is not None and self.mask is not None

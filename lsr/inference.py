@@ -1,6 +1,6 @@
 """Upscaler: a trained model applied to photographs of any size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -75,6 +75,7 @@ class Upscaler:
         self.context_encoder = context_encoder(denoiser.config)
         if self.context_encoder is not None:
             self.context_encoder.prepare()
+        self._expected: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> "Upscaler":
@@ -165,11 +166,18 @@ class Upscaler:
         blocks = (block.permute(1, 2, 0).numpy() for block in resize_rows(rows, size, target))
         return PictureStream(photograph, *target, blocks)
 
+    def expect(self, texts: Iterable[str]) -> None:
+        """Learn which tags pictures will come with: what is slow about them is done for all at once."""
+        new = dict.fromkeys(text for text in texts if text not in self._expected)
+        if new and self.context_encoder is not None:
+            self.context_encoder.remember(new)
+        self._expected |= new.keys()
+
     def _context(self, pixels: np.ndarray, text: str) -> Context | None:
         """Return the guidance of a picture; None where there is nothing to look at."""
         if self.context_encoder is None:
             return None
-        self.context_encoder.remember([text])
+        self.expect([text])
         lr = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self.device) * 2 - 1
         context = encode(self.context_encoder, [text], lr)
         return context if context.mask.any() else None

@@ -8,7 +8,7 @@ bottom: a step holds a row of tiles, and memory grows neither with the picture's
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -146,6 +146,17 @@ class TiledSampler:
         height, width = (-(-side // self.denoiser.lr_multiple) for side in self.lr.shape[:2])
         return height, width
 
+    @property
+    def _is_guided(self) -> bool:
+        return self.context is not None and self.guidance_scale != 1
+
+    @cached_property
+    def _guide(self) -> Condition:
+        """The guidance of every tile, whose keys and values are made once; guided it is that of two."""
+        nothing = torch.zeros(1, device=self.device)
+        guide = Condition(nothing, nothing, *(self.context or ()))
+        return guide.and_without_context() if self._is_guided else guide
+
     def tiles(self) -> tuple[Tiles, Tiles]:
         """Return the tiles of the latent canvas, down and across."""
         side = max(1, self.tile // self.denoiser.lr_multiple) if self.tile else max(self.grid)
@@ -168,11 +179,11 @@ class TiledSampler:
         def step(x: Tensor, top: int, left: int) -> Tensor:
             x = x[None].to(self.device)
             # The velocity asks the LR image for its features; the base is for decoding.
-            context, mask = self.context or (None, None)
-            condition = Condition(self._lr_of(x, top, left), x.new_zeros(1), context, mask)
-            velocity = partial(self.denoiser, condition=condition)
-            if self.context is not None and self.guidance_scale != 1:
-                velocity = guided(partial(self.denoiser, condition=condition.and_without_context()), self.guidance_scale)
+            lr = self._lr_of(x, top, left)
+            if self._is_guided:
+                velocity = guided(partial(self.denoiser, condition=self._guide.with_image(torch.cat([lr, lr]))), self.guidance_scale)
+            else:
+                velocity = partial(self.denoiser, condition=self._guide.with_image(lr))
             return (x + (t_next - t) * velocity(x, x.new_full((1,), t)))[0].cpu()
 
         return blend(rows, torch.no_grad()(step), down, across)

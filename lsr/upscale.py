@@ -142,7 +142,7 @@ def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "
         return {}, {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
     texts = texts_for(photographs, options.src, options.tags, tagger)
-    upscaler.context_encoder.remember(texts.values())
+    upscaler.expect(texts.values())
     return texts, {"texts": sorted(f"{path}: {text}" for path, text in texts.items())}
 
 

@@ -56,15 +56,12 @@ def difference(found: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 
 class VocabularyIndices:
-    """Looks tags, or words, up in a vocabulary. What has no embedding is dropped, and counted.
+    """Looks tags, or words, up in a vocabulary. What has no embedding is dropped; `remember` counts and tells it.
 
     Args:
         vocabulary: In the order of the embeddings.
         words: Split texts into words, not at commas.
         max_tokens: Indices per image at most.
-
-    Attributes:
-        unknown: How often each entry that is not in the vocabulary was asked for.
 
     Raises:
         ValueError: If the vocabulary is empty.
@@ -75,7 +72,6 @@ class VocabularyIndices:
             raise ValueError("guidance by tags or words needs a vocabulary: name a file of tags with --model.vocabulary, or list them")
         self.words, self.max_tokens = words, max_tokens
         self._index = {entry.lower(): i for i, entry in enumerate(vocabulary)}
-        self.unknown: Counter[str] = Counter()
 
     def prepare(self) -> None:
         """Nothing is needed."""
@@ -100,12 +96,7 @@ class VocabularyIndices:
 
     def __call__(self, texts: Sequence[str], lr: Tensor) -> list[Tensor]:
         """Return the indices (L,) int64 of each text."""
-        rows = []
-        for text in texts:
-            indices, missing = self._look_up(text)
-            self.unknown.update(missing)
-            rows.append(torch.tensor(indices[: self.max_tokens], dtype=torch.int64))
-        return rows
+        return [torch.tensor(self._look_up(text)[0][: self.max_tokens], dtype=torch.int64) for text in texts]
 
     def _look_up(self, text: str) -> tuple[list[int], list[str]]:
         entries = split_text(text, self.words)
