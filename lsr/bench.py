@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,23 @@ if TYPE_CHECKING:
 
 
 def _attention(bench: "Bench") -> int:
-    from lsr.bench_table import compare
+    from lsr.bench_table import compare, say
 
-    return compare(bench, "attention", _cases("attention", bench.device, bench.dtype))
+    absent = _absent(bench.device)
+    say(f"attention{absent}")
+    return compare(replace(bench, header=bench.header + absent), "attention", _cases("attention", bench.device, bench.dtype))
 
 
 def _model(bench: "Bench") -> int:
     from lsr.bench_table import compare
 
     return compare(bench, "model", _cases("model", bench.device, bench.dtype))
+
+
+def _ops(bench: "Bench") -> int:
+    from lsr.bench_table import compare
+
+    return compare(bench, "ops", _cases("ops", bench.device, bench.dtype))
 
 
 def _scaling(bench: "Bench") -> int:
@@ -40,6 +49,7 @@ def _context(bench: "Bench") -> int:
 
 SUITES: dict[str, Callable[["Bench"], int]] = {
     "attention": _attention,
+    "ops": _ops,
     "model": _model,
     "scaling": _scaling,
     "context": _context,
@@ -50,8 +60,9 @@ SUITES: dict[str, Callable[["Bench"], int]] = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr bench",
-        description="Time attention and the transformer beside their peers, and how time grows with the picture. Writes tables (.md, "
-        ".csv) and a picture to --out. Exit code 1: an implementation gave a wrong result, and its time is not shown.",
+        description="Time attention, the other operators and the transformer beside their peers, and how time grows with the picture. "
+        "Writes tables (.md, .csv) and a picture to --out. Exit code 1: an implementation failed or gave a wrong result, and its time "
+        "is not shown.",
     )
     parser.add_argument("what", nargs="*", choices=[*SUITES, []], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")
@@ -78,6 +89,13 @@ def main(arguments: Sequence[str]) -> int:
     return SOME_FAILED if sum(SUITES[what](bench) for what in options.what or SUITES) else DONE
 
 
+def _absent(device: "torch.device") -> str:
+    """Tell which kernels of others are not among the rows."""
+    from lsr.bench_peers import absent_peers
+
+    return "".join(f"; without {name}: {why}" for name, why in absent_peers(device).items())
+
+
 def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable[Case]":
     from lsr.bench_cases import attention_cases, model_cases
 
@@ -85,5 +103,12 @@ def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable
     if what == "attention":
         for tokens in (1024, 4096, 16384):
             yield from attention_cases(device, dtype, 8 if large else 1, tokens, 70 if large else 16, 32)
+    elif what == "ops":
+        from lsr.bench_ops import glu_conv_cases, modulated_norm_cases
+
+        width = 2240 if large else 512
+        for batch, side in ((1, 32), (8, 64)) if large else ((1, 32),):
+            yield from glu_conv_cases(device, dtype, batch, side, 5 * width // 2)
+            yield from modulated_norm_cases(device, dtype, batch, side * side, width)
     else:
         yield from model_cases(device, dtype, 32 if large else 64, 2240 if large else 512, 20 if large else 6, context=16)

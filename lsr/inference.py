@@ -9,6 +9,7 @@ import torch
 
 from lsr.checkpoint import load_denoiser
 from lsr.color_fix import COLOR_FIXES, fix_rows
+from lsr.cuda_graph import replay_transformers
 from lsr.denoiser import Denoiser
 from lsr.encoders.context import Context, context_encoder, encode
 from lsr.experts import ExpertMixture
@@ -30,6 +31,12 @@ _LIVE_TENSORS = 3
 _LIVE_BANDS = 6
 """Copies of a row of tiles that a sampling step holds."""
 
+_BANDS_BUDGET = 3 * 2**29
+"""Bytes that "auto" spends at most on rows of tiles in host memory: wider pictures get smaller tiles, not more memory."""
+
+_DECODER_FLOATS = 512
+"""Numbers per output pixel that an autoencoder's decoder holds: four maps of DC-AE's 128 channels at full resolution."""
+
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -42,10 +49,12 @@ class Upscaler:
         num_inference_steps: Sampling steps. One is the most faithful; more add texture.
         seed: Seed of the sampler's noise, in [0, 2^31).
         device: Where to compute; by default a GPU if there is one.
-        tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as free memory allows,
-            up to 256 pixels.
+        tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
+            256 pixels.
         color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
         guidance_scale: Of classifier-free guidance, see `lsr.flow.guidance`.
+        cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.cuda_graph`): for many
+            photographs or tiles of one size, or many steps.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class Upscaler:
         device: torch.device | None = None,
         tile: int | Literal["auto"] = "auto",
         color_fix: str = "adain",
+        cuda_graph: bool = False,
         guidance_scale: float = 1.0,
     ) -> None:
         if num_inference_steps < 1:
@@ -69,6 +79,8 @@ class Upscaler:
             raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser = denoiser.to(self.device)
+        if cuda_graph:
+            replay_transformers(self.denoiser)
         self.shift, self.num_inference_steps, self.seed = shift, num_inference_steps, seed
         self.tile: int | Literal["auto"] = tile
         self.color_fix, self.guidance_scale = color_fix, guidance_scale
@@ -78,19 +90,35 @@ class Upscaler:
         self._expected: set[str] = set()
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> "Upscaler":
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        num_inference_steps: int = 1,
+        seed: int = 0,
+        device: torch.device | None = None,
+        tile: int | Literal["auto"] = "auto",
+        color_fix: str = "adain",
+        cuda_graph: bool = False,
+        guidance_scale: float = 1.0,
+    ) -> "Upscaler":
         """Load a model.
 
         Args:
             path: A `.safetensors` file, a Lightning checkpoint (its averaged weights), a folder with one of them, or a name on
                 the hub; see `lsr.pretrained.find_model`.
-            options: Arguments of `Upscaler` beginning with `num_inference_steps`.
+            num_inference_steps: See `Upscaler`, like the others.
+            seed: See `Upscaler`.
+            device: See `Upscaler`.
+            tile: See `Upscaler`.
+            color_fix: See `Upscaler`.
+            cuda_graph: See `Upscaler`.
+            guidance_scale: See `Upscaler`.
 
         Raises:
             ValueError: If there is no such model or it is none of LinearSR.
         """
         denoiser, shift = load_denoiser(find_model(path))
-        return cls(denoiser, shift, **options)
+        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph, guidance_scale)
 
     @property
     def scale(self) -> int:
@@ -113,9 +141,16 @@ class Upscaler:
             ValueError: If the image is none of these, or the scale is not above 0.
             MemoryError: If there is too little memory even for the smallest tiles.
         """
-        return same_kind(image, [self.process(photograph, scale, _collect, tags) for photograph in photograph_of(image)])
+        return same_kind(image, [self.process(photograph, scale, _collect, tags=tags) for photograph in photograph_of(image)])
 
-    def process(self, photograph: Photograph, scale: float | None, consume: Callable[[PictureStream], T], tags: str = "") -> T:
+    def process(
+        self,
+        photograph: Photograph,
+        scale: float | None,
+        consume: Callable[[PictureStream], T],
+        watch: Callable[[float], None] = lambda share: None,
+        tags: str = "",
+    ) -> T:
         """Upscale a photograph row by row; when memory runs out, once more from the beginning with smaller tiles.
 
         Colour goes through the model, alpha is upsampled bicubically by itself. Bit depth, metadata and greyness are kept: a grey
@@ -125,6 +160,7 @@ class Upscaler:
             photograph: The input.
             scale: As in `upscale`.
             consume: Reads the result and returns something; is called again after it ran out of memory.
+            watch: Is told which share of the picture has come out of the model, now and then.
             tags: As in `upscale`.
 
         Raises:
@@ -136,7 +172,7 @@ class Upscaler:
         context = self._context(photograph.pixels, tags)
         while True:
             try:
-                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, context))
+                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch, context))
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
                     raise
@@ -144,7 +180,9 @@ class Upscaler:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _stream(self, photograph: Photograph, scale: float, tile: int, context: Context | None) -> PictureStream:
+    def _stream(
+        self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None], context: Context | None
+    ) -> PictureStream:
         height, width = photograph.pixels.shape[:2]
         size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
         sampler = TiledSampler(
@@ -158,7 +196,8 @@ class Upscaler:
             context,
             self.guidance_scale,
         )
-        rows = fix_rows(self.color_fix, sampler.rows(), upsample_rows(photograph.pixels, self.scale), size[0])
+        sr = _watched(sampler.rows(), size[0], watch)
+        rows = fix_rows(self.color_fix, sr, upsample_rows(photograph.pixels, self.scale), size[0])
         if photograph.grey:
             rows = ((_LUMA @ block.flatten(1)).view(1, *block.shape[1:]).expand(3, -1, -1) for block in rows)
         if photograph.alpha is not None:
@@ -185,25 +224,33 @@ class Upscaler:
     def _tile_for(self, height: int, width: int) -> int:
         """Return the side of the tiles to begin with; see that there is memory for it."""
         have = free_bytes(self.device)
+
+        def fits(side: int) -> bool:
+            return self._need(height, width, side) <= have / 2 and self._bands(height, width, side) <= _BANDS_BUDGET
+
         if self.tile != "auto":
             tile = self.tile or max(height, width)
         else:
-            tile = next((side for side in _TILES if self._need(height, width, side) <= have / 2), _TILES[-1])
+            tile = next(filter(fits, _TILES), _TILES[-1])
         need = self._need(height, width, tile)
         if need > have:
             raise MemoryError(f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free")
         return tile
 
     def _need(self, height: int, width: int, tile: int) -> int:
-        """Return roughly how many bytes it takes beside the photograph itself."""
-        config, space = self.denoiser.config, self.denoiser.space
-        reduction = self.denoiser.lr_multiple
-        tokens_across = -(-width // reduction)
-        rows, columns = (-(-min(side, tile) // reduction) for side in (height, width))
+        """Return roughly how many bytes of the device it takes beside the photograph itself."""
+        config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction)
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
-        network = rows * columns * (_LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
-        bands = rows * tokens_across * (self.num_inference_steps * space.channels + 3 * space.factor**2) * _LIVE_BANDS
-        return 4 * (network + (bands if self.device.type == "cpu" else 0))
+        decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
+        network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
+        return network + (self._bands(height, width, tile) if self.device.type == "cpu" else 0)
+
+    def _bands(self, height: int, width: int, tile: int) -> int:
+        """Return roughly how many bytes of host memory rows of tiles take: one for every step, and that of the decoded image."""
+        space, reduction = self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-width // reduction)
+        return 4 * _LIVE_BANDS * tokens * (self.num_inference_steps * space.channels + 3 * space.factor**2)
 
 
 def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -215,6 +262,14 @@ def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
     if not 0 < scale < float("inf"):
         raise ValueError(f"the scale must be a number above 0, not {scale}")
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
+    done = 0
+    for block in rows:
+        done += block.shape[1]
+        watch(done / height)
+        yield block
 
 
 def _with_alpha(rows: Rows, alpha: Rows) -> Rows:

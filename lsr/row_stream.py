@@ -15,7 +15,8 @@ Rows = Iterator[Tensor]
 
 ROWS_PER_BLOCK = 128
 
-_BICUBIC_REACH = 2
+BICUBIC_REACH = 2
+"""LR pixels that `upsample_bicubic` looks at on each side."""
 
 
 class RowWindow:
@@ -48,8 +49,8 @@ def upsample_rows(pixels: np.ndarray, scale: int) -> Rows:
     """Upsample (h, w, C) float32 as `upsample_bicubic` does; yields (C, r, scale w)."""
     step = max(1, ROWS_PER_BLOCK // scale)
     for top in range(0, len(pixels), step):
-        bottom, above = min(top + step, len(pixels)), min(top, _BICUBIC_REACH)
-        around = torch.from_numpy(np.ascontiguousarray(pixels[top - above : bottom + _BICUBIC_REACH])).permute(2, 0, 1)
+        bottom, above = min(top + step, len(pixels)), min(top, BICUBIC_REACH)
+        around = torch.from_numpy(np.ascontiguousarray(pixels[top - above : bottom + BICUBIC_REACH])).permute(2, 0, 1)
         yield upsample_bicubic(around[None], scale)[0, :, scale * above :][:, : scale * (bottom - top)]
 
 

@@ -19,7 +19,7 @@ from lsr.encoders.context import Context
 from lsr.experts import ExpertMixture
 from lsr.flow.guidance import guided
 from lsr.flow.timesteps import timestep_grid
-from lsr.row_stream import ROWS_PER_BLOCK, Rows, RowWindow
+from lsr.row_stream import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 
 OVERLAP = 0.125
 """Share of a tile that the next one covers as well. A quarter and a half were no better and cost more."""
@@ -154,7 +154,8 @@ class TiledSampler:
     def _guide(self) -> Condition:
         """The guidance of every tile, whose keys and values are made once; guided it is that of two."""
         nothing = torch.zeros(1, device=self.device)
-        guide = Condition(nothing, nothing, *(self.context or ()))
+        context, mask = self.context or (None, None)
+        guide = Condition(nothing, nothing, context, mask)
         return guide.and_without_context() if self._is_guided else guide
 
     def tiles(self) -> tuple[Tiles, Tiles]:
@@ -191,12 +192,11 @@ class TiledSampler:
     def _decode(self, x_0: Tensor, top: int, left: int) -> Tensor:
         x_0 = x_0[None].to(self.device)
         # The base must not know where tiles end: it is computed with the bicubic kernel's reach around the tile.
-        margins = [min(first, -(-2 // self.denoiser.lr_multiple)) for first in (top, left)]
-        height, width = x_0.shape[-2:]
+        margin = -(-BICUBIC_REACH // self.denoiser.lr_multiple)
+        above, before = min(top, margin), min(left, margin)
         with torch.no_grad():
-            around = self._lr_of(x_0, top, left, -(-2 // self.denoiser.lr_multiple))
-            condition = self.denoiser.condition(around)
-            base = condition.base[..., margins[0] :, margins[1] :][..., :height, :width]
+            condition = self.denoiser.condition(self._lr_of(x_0, top, left, margin))
+            base = condition.base[..., above : above + x_0.shape[-2], before : before + x_0.shape[-1]]
             return self.denoiser.decode(x_0, replace(condition, base=base))[0].cpu()
 
     def _lr_of(self, x: Tensor, top: int, left: int, margin: int = 0) -> Tensor:

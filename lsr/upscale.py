@@ -4,19 +4,18 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.exit_codes import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.progress import Progress
 
     from lsr.inference import Upscaler
-    from lsr.photograph import PictureStream
+    from lsr.photograph import Photograph, PictureStream
+    from lsr.upscale_record import UpscaleRecord
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
@@ -126,9 +125,9 @@ def main(arguments: Sequence[str]) -> int:
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
     texts, how = _texts(options, [source for source, _ in pairs], upscaler)
     record = UpscaleRecord(options.out, model, choices | outcome | how)
-    there = [target for source, target in pairs if record.has(source, target)]
-    failed = _upscale_all([pair for pair in pairs if pair[1] not in there], upscaler, options, record, texts)
-    before = f", {len(there)} of them before" if there else ""
+    todo = [pair for pair in pairs if not record.has(*pair)]
+    failed = _upscale_all(todo, upscaler, options, record, texts)
+    before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
     sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n")
     return SOME_FAILED if failed else DONE
 
@@ -153,13 +152,18 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
 
 
 def _upscale_all(
-    pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", options: argparse.Namespace, record: Any, texts: Mapping[Path, str]
+    pairs: Sequence[tuple[Path, Path]],
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    record: "UpscaleRecord",
+    texts: Mapping[Path, str],
 ) -> int:
     """Upscale what is left to do, name what fails; returns how many failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lsr.free_memory import is_out_of_memory
+    from lsr.images import read_photograph
 
     failed = 0
     columns = (TextColumn("upscaling"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
@@ -167,7 +171,9 @@ def _upscale_all(
         progress.add_task("", total=len(pairs), rate="")
         for number, (source, target) in enumerate(pairs):
             try:
-                for note in _upscale_one(source, target, upscaler, options, _Meter(progress, number), texts.get(source, "")):
+                photograph = read_photograph(source)
+                meter = _Meter(progress, number, photograph.pixels.size / 3e6)
+                for note in _upscale_one(photograph, source.name, target, upscaler, options, meter, texts.get(source, "")):
                     progress.console.print(f"note: {source}: {note}", markup=False, highlight=False, soft_wrap=True)
                 record.add(source, target)
             except Exception as error:
@@ -180,23 +186,29 @@ def _upscale_all(
     return failed
 
 
-def _upscale_one(source: Path, target: Path, upscaler: "Upscaler", options: argparse.Namespace, meter: "_Meter", text: str) -> list[str]:
+def _upscale_one(
+    photograph: "Photograph",
+    name: str,
+    target: Path,
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    watch: Callable[[float], None],
+    text: str,
+) -> list[str]:
     """Upscale one photograph; returns what its owner should know."""
     from lsr.compare import kept_pixels, write_comparison
-    from lsr.images import read_photograph, write_stream
+    from lsr.images import write_stream
 
-    photograph = read_photograph(source)
     kind = _KINDS[target.suffix.lower()]
 
     def write(picture: "PictureStream") -> None:
-        picture = replace(picture, blocks=meter.count(picture.blocks, picture.height, picture.width))
         if not options.save_compare:
             return write_stream(target, picture, kind, options.quality)
         picture, pixels = kept_pixels(picture)
         write_stream(target, picture, kind, options.quality)
-        write_comparison(target, source.name, photograph, pixels)
+        write_comparison(target, name, photograph, pixels)
 
-    upscaler.process(photograph, options.scale, write, text)
+    upscaler.process(photograph, options.scale, write, watch, text)
     if photograph.bits == 16 and kind in ("jpeg", "webp"):
         return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
     return []
@@ -208,16 +220,12 @@ class _Meter:
     Args:
         progress: The bar.
         number: How many pictures are behind it.
+        megapixels: Of the input.
     """
 
-    def __init__(self, progress: "Progress", number: int) -> None:
-        self._progress, self._number = progress, number
+    def __init__(self, progress: "Progress", number: int, megapixels: float) -> None:
+        self._progress, self._number, self._megapixels, self._begin = progress, number, megapixels, time.monotonic()
 
-    def count(self, blocks: "Iterator[np.ndarray]", height: int, width: int) -> "Iterator[np.ndarray]":
-        """Pass a picture's rows on."""
-        task, begin, rows = self._progress.task_ids[0], time.monotonic(), 0
-        for block in blocks:
-            rows += len(block)
-            rate = f"{rows * width / 1e6 / max(time.monotonic() - begin, 1e-3):.2f} Mpx/s"
-            self._progress.update(task, completed=self._number + rows / height, rate=rate)
-            yield block
+    def __call__(self, share: float) -> None:
+        rate = share * self._megapixels / max(time.monotonic() - self._begin, 1e-3)
+        self._progress.update(self._progress.task_ids[0], completed=self._number + share, rate=f"{rate:.3f} Mpx/s")

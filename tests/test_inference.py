@@ -106,6 +106,17 @@ def test_memory_that_runs_out_is_tried_with_smaller_tiles(upscaler, photo):
     assert sides[0] == 128 and sides[1] < 128
 
 
+@pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
+def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
+    upscaler, heard, calls = Upscaler(denoiser, 3.0, tile=32, color_fix=color_fix), [], []
+    forward = denoiser.net.forward
+    denoiser.net.forward = lambda *arguments: (calls.append(1), forward(*arguments))[1]
+    lr = Photograph(np.tile(photo, (2, 1, 1)).astype(np.float32) / 255)
+    upscaler.process(lr, None, lambda picture: list(picture.blocks), lambda share: heard.append((share, len(calls))))
+    assert heard[-1][0] == 1 and [share for share, _ in heard] == sorted(share for share, _ in heard)
+    assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
+
+
 @pytest.mark.parametrize("tile", [0, "auto"])
 def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler, calls = Upscaler(denoiser, 3.0, tile=tile), []
@@ -131,6 +142,12 @@ def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_t
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})())
     with pytest.raises(MemoryError, match="512x384 pixels need about"):
         upscaler.upscale(lr)
+
+
+def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
+    tiles = [upscaler._tile_for(3000, width) for width in (500, 2000, 4000, 8000)]
+    assert tiles == [256, 256, 128, 64]
+    assert upscaler._bands(3000, 8000, 64) <= 1.01 * upscaler._bands(3000, 2000, 256)
 
 
 def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):

@@ -91,7 +91,7 @@ BAD = {
     "cut.webp": encoded(COLOUR, "WEBP", lossless=True)[:-300],
     "cut.tif": tiff(RGB16)[:-300],
     "flipped_bits.png": (lambda data: data[:400] + bytes(50) + data[450:])(encoded(COLOUR, "PNG")),
-    "animated.gif": GIF,
+    "moving.gif": GIF,
     "gif named.png": GIF,
     "nan.tif": tiff(np.full((8, 8, 3), np.nan, np.float32)),
     "hdr.tif": tiff(np.full((8, 8, 3), 7, np.float32)),
