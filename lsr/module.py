@@ -60,8 +60,7 @@ class LinearSRModule(L.LightningModule):
         align_steps: Let no sampling step straddle a boundary of experts, see `lsr.flow.timesteps.timestep_grid`.
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
         experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
-        vocabulary: File of the tags, or words, that get embeddings of their own, see `lsr.encoders.vocabulary`; None takes those that
-            `denoiser` lists.
+        vocabulary: File of the tags, or words, that get embeddings; None takes those that `denoiser` lists.
         null_ratio: Part of the training samples whose guidance is dropped, so that the model also learns to do without.
         guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.guidance`; 1 is without.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
@@ -72,8 +71,7 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If `terminal_fraction` or `null_ratio` is out of range, the boundaries of the experts are none, a vocabulary is
-            missing, or the weights of `init_from` are missing or of another model.
+        ValueError: If a number is out of range, the boundaries of the experts are none, or a vocabulary or weights are unusable.
     """
 
     def __init__(
