@@ -20,7 +20,7 @@ PAIRS = $(RUNS)/bundled
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 eval demo tensorboard test lint bench bench-gpu bench-degradation clean
+.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard test lint bench bench-gpu bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,15 @@ eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=
 	$(if $(DATA),,mkdir -p $(PAIRS)/HR && cp $$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs val) $(PAIRS)/HR)
 	$(if $(DATA),,$(LSR) degrade export $(PAIRS)/HR --out $(PAIRS)/LR --preset pasd)
 	$(LSR) eval --model $(MODEL) --data $(or $(DATA),$(PAIRS)) --out $(RUNS)/$(EXP)/eval $(ARGS)
+
+ablation-experts: $(READY) ## Compare numbers and boundaries of experts that grow from the tiny knee (quarter of an hour)
+	@test -d $(RUNS)/tiny/stage1/knee || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
+	$(VENV)/bin/python -m lsr.ablation experiments/ablations/experts --out $(RUNS)/ablations/experts \
+	    --reference experiments/tiny/stage1.yaml $(RUNS)/tiny/stage1/knee/seed.safetensors $(ARGS)
+
+ablation-guidance: $(READY) ## Compare no guidance, captions, visual features and tags on the bundled photographs (quarter of an hour)
+	$(VENV)/bin/python -m lsr.ablation experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
+	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
 demo: $(READY) ## Train on the bundled photographs to the knee, upscale one the model has not seen with it
 	$(MAKE) stage1 EXP=tiny DEVICES=1

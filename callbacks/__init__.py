@@ -2,10 +2,20 @@
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.ema import EMA
+from callbacks.expert_quality import ExpertQuality
 from callbacks.image_grid import ImageGrid
 from callbacks.knee_point import KneePointCallback
 from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.prediction_writer import PredictionWriter
 from callbacks.progress import TrainingProgress
 
-__all__ = ["EMA", "DivergenceGuard", "ImageGrid", "KneePointCallback", "LastCheckpoint", "PredictionWriter", "TrainingProgress"]
+__all__ = [
+    "EMA",
+    "DivergenceGuard",
+    "ExpertQuality",
+    "ImageGrid",
+    "KneePointCallback",
+    "LastCheckpoint",
+    "PredictionWriter",
+    "TrainingProgress",
+]

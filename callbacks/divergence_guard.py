@@ -1,7 +1,7 @@
 """Stops a diverging run before NaN reaches the weights, and says why."""
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,8 @@ class DivergenceGuard(L.Callback):
     step without a collective of its own.
 
     A finite norm that is far outside of the recent ones is an early warning: always logged, and acted on by `action`. The loss
-    is scored and logged likewise, but differs between ranks, so nothing is decided by it.
+    is scored and logged likewise, but differs between ranks, so nothing is decided by it. In stage 2 the steps of each expert are
+    judged among themselves: what is usual for one is a spike for another.
 
     Args:
         action: What to do about a spike of the norm: "warn", "skip" the step, or "stop" the run as diverged.
@@ -42,7 +43,8 @@ class DivergenceGuard(L.Callback):
         if threshold <= 0 or max_skips < 1:
             raise ValueError(f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}")
         self.action, self.threshold, self.max_skips = action, threshold, max_skips
-        self._norm_score, self._loss_score = RobustScore(), RobustScore()
+        self._norm_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)  # by expert; 0 where there are none
+        self._loss_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)
         self._skipped = 0
         self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._loss: Tensor | None = None
@@ -50,12 +52,14 @@ class DivergenceGuard(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the recent norms and losses, so that a resumed run decides as an unbroken one."""
-        return {"norms": list(self._norm_score.values), "losses": list(self._loss_score.values), "skipped": self._skipped}
+        norms, losses = ({i: list(score.values) for i, score in scores.items()} for scores in (self._norm_scores, self._loss_scores))
+        return {"norms": norms, "losses": losses, "skipped": self._skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue."""
-        self._norm_score.values.extend(state_dict["norms"])
-        self._loss_score.values.extend(state_dict["losses"])
+        for scores, key in ((self._norm_scores, "norms"), (self._loss_scores, "losses")):
+            for i, values in state_dict[key].items():
+                scores[i].values.extend(values)
         self._skipped = state_dict["skipped"]
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -73,12 +77,15 @@ class DivergenceGuard(L.Callback):
         self._recent.append({"step": trainer.global_step, "batch": self._batch_idx, "loss": loss, "grad_norm": value})
         if not torch.isfinite(norm):
             self._abort(trainer, pl_module, f"the gradient norm is {value}")
-        score, loss_score = self._norm_score(value), self._loss_score(loss)
+        run = getattr(pl_module, "expert_run", None)
+        expert = 0 if run is None else run.turns.expert(trainer.global_step)
+        norms, losses = self._norm_scores[expert], self._loss_scores[expert]
+        score, loss_score = norms(value), losses(loss)
         if pl_module.is_logging_step:
             pl_module.log_dict({"guard/grad_norm_z": score, "guard/loss_z": min(loss_score, 1e6)})
-        self._loss_score.accept(loss)
+        losses.accept(loss)
         if score < self.threshold:
-            self._norm_score.accept(value)
+            norms.accept(value)
             self._skipped = 0
             return
         what = f"step {trainer.global_step}: gradient norm {value:.3g} is {score:.0f} robust standard deviations above the recent ones"
@@ -91,7 +98,7 @@ class DivergenceGuard(L.Callback):
                 parameter.grad = None
             return
         log.warning("%s", what)
-        self._norm_score.accept(value)
+        norms.accept(value)
         self._skipped = 0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

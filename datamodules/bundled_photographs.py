@@ -23,6 +23,47 @@ SPLITS: dict[str, tuple[str, ...]] = {
 }
 
 
+_TAGS: dict[str, tuple[str, ...]] = {
+    "astronaut.png": ("woman", "face", "astronaut", "orange suit", "helmet", "flag", "rocket", "portrait"),
+    "brick.png": ("brick", "wall", "texture", "black and white"),
+    "coins.png": ("coin", "metal", "texture", "black and white"),
+    "grass.png": ("grass", "texture", "black and white"),
+    "gravel.png": ("gravel", "stone", "texture", "black and white"),
+    "hubble_deep_field.jpg": ("galaxy", "star", "space", "sky"),
+    "ihc.png": ("cell", "tissue", "microscopy", "texture"),
+    "moon.png": ("moon", "crater", "space", "black and white"),
+    "motorcycle_left.png": ("motorcycle", "wheel", "garage", "metal"),
+    "motorcycle_right.png": ("motorcycle", "wheel", "garage", "metal"),
+    "retina.jpg": ("retina", "eye", "blood vessel"),
+    "camera.png": ("man", "camera", "tripod", "coat", "grass", "building", "sky", "black and white"),
+    "chelsea.png": ("cat", "face", "fur", "eye", "whisker"),
+    "coffee.png": ("coffee", "cup", "saucer", "spoon", "table", "wood"),
+    "rocket.jpg": ("rocket", "tower", "sky", "dusk"),
+}
+_CAPTIONS: dict[str, str] = {
+    "astronaut.png": "a portrait of a smiling woman in an orange astronaut suit in front of a flag and a model of a rocket",
+    "brick.png": "a black and white picture of a wall made of brick",
+    "coins.png": "a black and white picture of old metal coins on a dark ground",
+    "grass.png": "a black and white picture of grass seen from above",
+    "gravel.png": "a black and white picture of gravel and stone seen from above",
+    "hubble_deep_field.jpg": "a picture of space with many a galaxy and a few stars in a dark sky",
+    "ihc.png": "a microscopy picture of tissue in which each cell is blue or brown",
+    "moon.png": "a black and white picture of the moon with a crater",
+    "motorcycle_left.png": "a picture of a motorcycle with a big wheel in a garage",
+    "motorcycle_right.png": "a picture of a motorcycle with a big wheel in a garage",
+    "retina.jpg": "a picture of the retina of an eye with blood vessels",
+    "camera.png": "a black and white picture of a man in a dark coat with a camera on a tripod on the grass",
+    "chelsea.png": "a close view of the face of a brown cat with whiskers",
+    "coffee.png": "a cup of coffee with a spoon on a saucer on a table made of wood",
+    "rocket.jpg": "a picture of a rocket beside a tower in front of a sky at dusk",
+}
+
+
+def bundled_tags(name: str, tags_file: str) -> tuple[str, ...]:
+    """Return the tags of a photograph, written by hand; its caption where the list of them is named `captions.jsonl`."""
+    return (_CAPTIONS[name],) if tags_file == "captions.jsonl" else _TAGS[name]
+
+
 def bundled_photographs(split: str) -> list[Path]:
     """Return the photographs of a split, "train", "val" or "test"; no scene is in two splits.
 

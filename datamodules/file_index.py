@@ -16,21 +16,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from datamodules.bundled_photographs import bundled_photographs
+from datamodules.bundled_photographs import bundled_photographs, bundled_tags
 from lsr.atomic import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
-from lsr.tags import listed_tags, tags_beside
+from lsr.tags import TAGS, listed_tags, tags_beside
 
 log = logging.getLogger(__name__)
 
 BUNDLED = "bundled:"
 
 _PROBES = 8  # threads: headers are waited for, not computed
-
-
-def default_cache() -> Path:
-    """Return the folder of remembered indices, `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linearsr"
 
 
 def resolve_paths(entry: str) -> list[Path]:
@@ -65,6 +60,7 @@ class FileIndex:
     Args:
         entry: See `resolve_paths`.
         cache: Folder of remembered indices.
+        tags_file: Name of the list of tags in the folder.
 
     Attributes:
         sides: (N, 2) int32, heights and widths in pixels; 0 where the header cannot be read.
@@ -73,11 +69,9 @@ class FileIndex:
         ValueError: If the entry or a photograph of a manifest does not exist, or its `tags.jsonl` is damaged.
     """
 
-    def __init__(self, entry: str, cache: Path) -> None:
+    def __init__(self, entry: str, cache: Path, tags_file: str = TAGS) -> None:
         paths = [os.path.abspath(path) for path in resolve_paths(entry)]
-        folder = os.path.abspath(entry if os.path.isdir(entry) else os.path.dirname(entry))
-        listed = {} if entry.startswith(BUNDLED) else listed_tags(Path(folder))
-        tags = [listed.get(path.removeprefix(f"{folder}{os.sep}")) for path in paths]
+        tags = _tags(entry, paths, tags_file)
         self._text, self._bounds = _pack(["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)])
         self._listed = np.array([t is not None for t in tags], bool)
         self.sides = _sides(entry, paths, cache / f"{hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()[:16]}.npz")
@@ -104,6 +98,19 @@ class FileIndex:
             OSError: If it cannot be read.
         """
         return Path(self.name(index)).read_bytes()
+
+
+def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, ...] | None]:
+    """Return the listed tags of each photograph, None where there are none; files that are listed but not there are counted."""
+    if entry.startswith(BUNDLED):
+        return [bundled_tags(os.path.basename(path), tags_file) for path in paths]
+    folder = os.path.abspath(entry if os.path.isdir(entry) else os.path.dirname(entry))
+    listed = listed_tags(Path(folder), tags_file)
+    names = [path.removeprefix(f"{folder}{os.sep}") for path in paths]
+    unknown = listed.keys() - set(names)
+    if unknown and os.path.isdir(entry):
+        log.warning("%d of %d files in %s/%s are not there, %s for one", len(unknown), len(listed), folder, tags_file, min(unknown))
+    return [listed.get(name) for name in names]
 
 
 def _pack(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

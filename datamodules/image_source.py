@@ -2,21 +2,23 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from datamodules.file_index import FileIndex, default_cache
+from datamodules.file_index import FileIndex
+from lsr.cache_folder import default_cache
 from lsr.images import EncodedImage, find_images, read_rgb8
 from lsr.shards import ShardIndex
+from lsr.tags import TAGS
 
 log = logging.getLogger(__name__)
 
 _NAMED = 10  # photographs named in a warning; of the others the number is told
 
 
-def open_index(entry: str, cache: Path | None = None) -> FileIndex | ShardIndex:
+def open_index(entry: str, cache: Path | None = None, tags_file: str = TAGS) -> FileIndex | ShardIndex:
     """Index one entry of an `ImageSource`.
 
     Raises:
@@ -26,7 +28,7 @@ def open_index(entry: str, cache: Path | None = None) -> FileIndex | ShardIndex:
     shards = path.is_dir() and any(not shard.name.startswith(".") for shard in path.glob("*.tar"))
     if shards and find_images(path, recursive=False):
         raise ValueError(f"{entry} holds both shards (.tar) and photographs: name the shards by a pattern, or move either away")
-    return ShardIndex.open(entry) if shards or path.suffix == ".tar" else FileIndex(entry, cache or default_cache())
+    return ShardIndex.open(entry) if shards or path.suffix == ".tar" else FileIndex(entry, cache or default_cache(), tags_file)
 
 
 class ImageSource:
@@ -43,6 +45,7 @@ class ImageSource:
         cache_gib: Photographs are decoded here and now, and kept, until they fill this much memory in GiB; worker processes
             share it, other ranks have their own. The rest is decoded at every use.
         cache: Folder of remembered file indices; None is `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`.
+        tags_file: Name of the list of tags in a folder; shards bring their own tags.
 
     Attributes:
         lengths: Number of photographs of each entry; the photographs of an entry follow one another.
@@ -51,10 +54,12 @@ class ImageSource:
         ValueError: If an entry does not exist, or no photograph is left.
     """
 
-    def __init__(self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0, cache: Path | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0, cache: Path | None = None, tags_file: str = TAGS
+    ) -> None:
         self._decoded: dict[int, np.ndarray] = {}
         self._damaged: set[int] = set()
-        self._indices = [open_index(entry, cache) for entry in entries]
+        self._indices = [open_index(entry, cache, tags_file) for entry in entries]
         chosen = [_large_enough(index, min_side) for index in self._indices]
         self.lengths = [len(members) for members in chosen]
         self._places = np.stack([np.repeat(np.arange(len(chosen)), self.lengths), np.concatenate(chosen or [np.arange(0)])], 1)
@@ -77,6 +82,11 @@ class ImageSource:
         """(N, 2) int32, heights and widths of the photographs in pixels."""
         sides = [self._indices[i].sides[self._places[self._places[:, 0] == i, 1]] for i in range(len(self._indices))]
         return np.concatenate(sides)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the tags of every photograph, separated by commas."""
+        for index_of, member in map(self._place, range(len(self))):
+            yield ", ".join(index_of.tags(member))
 
     def name(self, index: int) -> str:
         """Return the path of a photograph, or its shard and member."""

@@ -80,6 +80,10 @@ class PhotographPairs(Dataset[dict[str, Any]]):
             return self._sample(draw, candidate, lr, hr)
         raise ValueError("none of the pairs can be read any more")
 
+    def texts(self) -> Iterator[str]:
+        """Yield the tags of every HR photograph, separated by commas."""
+        return (", ".join(self._tags(hr)) for _, hr in self.pairs)
+
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         lr, hr = self.pairs[index]
         return read_rgb8(lr), read_rgb8(hr)

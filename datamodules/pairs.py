@@ -1,6 +1,6 @@
 """Training and validation pairs: a crop of a photograph and its synthetic low-resolution counterpart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,10 @@ class _Crops(Dataset[dict[str, Any]]):
 
     def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int) -> None:
         self.source, self.config, self.crop_size, self.seed = source, config, crop_size, seed
+
+    def texts(self) -> Iterator[str]:
+        """Yield the tags of every photograph, separated by commas."""
+        return self.source.texts()
 
     def _sample(self, crop: np.ndarray, tags: Sequence[str], draw_index: int, index: int) -> tuple[dict[str, Any], DegradationParameters]:
         sample = {

@@ -12,6 +12,7 @@ from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
 from datamodules.stream import shares_of
 from lsr.degradations import DegradationConfig, DegradationParameters
+from lsr.tags import TAGS
 
 
 class RealESRGANDataModule(SampleStreamDataModule):
@@ -37,9 +38,11 @@ class RealESRGANDataModule(SampleStreamDataModule):
         batch_size: Pairs per device and step.
         val_batch_size: Pairs per device in validation.
         num_workers: Worker processes of the training loader.
-        seed: Seed of order, crops, degradations and noise.
+        seed: Seed of order, crops, degradations and noise in training.
+        val_seed: Seed of degradations and noise in validation and test: those of runs with different seeds are the same.
         cache_gib: Memory for decoded photographs in GiB.
         index_cache: Folder of remembered file indices; None is `~/.cache/linearsr`.
+        tags_file: Name of the list of tags, or of captions, in a folder of photographs.
         latents: Folder of `lsr cache-latents`: a batch of training has `latent` (B, C, h, w) too, and its crops are those of the
             first draws over and over.
 
@@ -64,8 +67,10 @@ class RealESRGANDataModule(SampleStreamDataModule):
         val_batch_size: int = 4,
         num_workers: int = 4,
         seed: int = 0,
+        val_seed: int = 0,
         cache_gib: float = 1.0,
         index_cache: str | None = None,
+        tags_file: str = TAGS,
         latents: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
@@ -78,7 +83,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self.degradation = DegradationConfig.preset(degradation, scale=scale, **(degradation_changes or {}))
         self.degrade_on = degrade_on
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
-        self.cache_gib, self.index_cache = cache_gib, Path(index_cache) if index_cache else None
+        self.val_seed, self.cache_gib, self.index_cache = val_seed, cache_gib, Path(index_cache) if index_cache else None
+        self.tags_file = tags_file
         self.latents = Path(latents) if latents else None
         self.latents_made_by: dict[str, Any] | None = None
         self._weights = train_weights
@@ -89,7 +95,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         assert self.trainer is not None
         if self.trainer.state.fn == "fit" and self.trainer.world_size > 1:
             for entry in self.entries["train"]:
-                open_index(entry, self.index_cache)
+                open_index(entry, self.index_cache, self.tags_file)
 
     def setup(self, stage: str) -> None:
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").
@@ -100,7 +106,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         if stage == "fit" and self._source is None:
             if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
                 raise ValueError("libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat")
-            self._source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache)
+            self._source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache, self.tags_file)
             self._lengths = self._source.lengths
             if self._weights is not None:
                 self._check_weights()
@@ -113,8 +119,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
             # The pairs are kept, so the photographs need not be.
-            source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache)
-            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.seed, self.max_images))
+            source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
+            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
 
     def target_crops(self, draws: int) -> TargetCrops:
         """Return the targets of the first draws of every training photograph; needs no trainer."""

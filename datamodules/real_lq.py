@@ -1,5 +1,6 @@
 """RealLQDataModule: real low-quality photographs without ground truth, such as RealLQ250."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the tags of every photograph, separated by commas."""
+        return (", ".join(self._tags(path)) for path in self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]

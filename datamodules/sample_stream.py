@@ -1,12 +1,12 @@
 """What every DataModule of this package does alike: an endless training stream that resumes, and fixed pairs that ranks share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from datamodules.stream import StreamBatchSampler
 
@@ -38,7 +38,8 @@ class SampleStreamDataModule(L.LightningDataModule):
     """Loaders over data sets that a subclass opens in `setup`.
 
     The training stream is endless (set `max_steps`) and a function of the seed: the same on any number of ranks and workers,
-    and continued exactly by a resumed run. Validation, test and prediction visit every sample once, each on one rank.
+    and continued exactly by a resumed run. A module with a method `stream_batch(k)` chooses which of its batches the run's k-th is.
+    Validation, test and prediction visit every sample once, each on one rank.
 
     Args:
         batch_size: Pairs per device and step.
@@ -51,7 +52,7 @@ class SampleStreamDataModule(L.LightningDataModule):
         super().__init__()
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self._training: Dataset[dict[str, Any]] | None = None
+        self._training: Any = None
         self._lengths: Sequence[int] = ()
         self._weights: Sequence[float] | None = None
         self._fixed: dict[str, Any] = {}
@@ -82,6 +83,12 @@ class SampleStreamDataModule(L.LightningDataModule):
         """Continue the stream behind the samples that the run has seen."""
         self._samples_seen = state_dict["samples_seen"]
 
+    def texts(self) -> Iterator[str]:
+        """Yield the tags, separated by commas, of every photograph that has been opened, for what is to be known before the first batch."""
+        for samples in (self._training, *self._fixed.values()):
+            if samples is not None:
+                yield from samples.texts()
+
     def train_dataloader(self) -> DataLoader:
         """Return the endless loader of this rank's share of the training stream."""
         assert self.trainer is not None and self._training is not None
@@ -91,7 +98,9 @@ class SampleStreamDataModule(L.LightningDataModule):
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         return DataLoader(
             self._training,
-            batch_sampler=StreamBatchSampler(self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights),
+            batch_sampler=StreamBatchSampler(
+                self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights, **self._choice()
+            ),
             num_workers=self.num_workers,
             worker_init_fn=_single_threaded,
             pin_memory=torch.cuda.is_available(),
@@ -115,6 +124,10 @@ class SampleStreamDataModule(L.LightningDataModule):
         # Every sample on exactly one rank: no padding, which would count some twice.
         share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
         return DataLoader(Subset(samples, share), batch_size=self.val_batch_size)
+
+    def _choice(self) -> dict[str, Any]:
+        chosen = getattr(getattr(self.trainer, "lightning_module", None), "stream_batch", None)
+        return {} if chosen is None else {"batches": chosen}
 
     def _position(self) -> int:
         assert self.trainer is not None

@@ -53,6 +53,7 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         world_size: Number of ranks.
         start: Tells the position to begin at, each time that iteration begins.
         weights: How often each source is drawn from, in any unit; None makes one source of all, each photograph as often.
+        batches: Tells which global batch of the stream the k-th is, of those that are used; positions count these alone.
 
     Raises:
         ValueError: If `batch_size` is below 1, or the weights do not fit the sources.
@@ -67,6 +68,7 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         world_size: int = 1,
         start: Callable[[], int] = lambda: 0,
         weights: Sequence[float] | None = None,
+        batches: Callable[[int], int] = lambda k: k,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -76,14 +78,18 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         self.shares = (1,) if weights is None else shares_of(weights)
         self._first = np.cumsum([0, *self.lengths]).tolist()
         self.batch_size, self.seed = batch_size, seed
-        self.rank, self.world_size, self.start = rank, world_size, start
+        self.rank, self.world_size, self.start, self.batches = rank, world_size, start, batches
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start() + self.rank * self.batch_size
         while True:
-            yield [self._sample(n) for n in range(position, position + self.batch_size)]
+            yield [self._sample(self._in_stream(n)) for n in range(position, position + self.batch_size)]
             position += self.world_size * self.batch_size
+
+    def _in_stream(self, position: int) -> int:
+        size = self.world_size * self.batch_size
+        return self.batches(position // size) * size + position % size
 
     def _sample(self, position: int) -> tuple[int, int]:
         number, place = divmod(position, sum(self.shares))

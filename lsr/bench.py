@@ -59,6 +59,12 @@ def _e2e(bench: "Bench") -> int:
     return e2e(bench)
 
 
+def _context(bench: "Bench") -> int:
+    from lsr.bench_context import context
+
+    return context(bench)
+
+
 SUITES: dict[str, Callable[["Bench"], int]] = {
     "attention": _attention,
     "ops": _ops,
@@ -67,6 +73,7 @@ SUITES: dict[str, Callable[["Bench"], int]] = {
     "training": _training,
     "experts": _experts,
     "e2e": _e2e,
+    "context": _context,
 }
 """What can be measured: name -> a function that measures, prints and writes, and returns how many results were wrong."""
 
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr bench",
         description="Time attention, the other operators and the transformer beside their peers, how time grows with the picture, a "
-        "training step, what experts cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and a picture to "
+        "training step, what experts and guidance cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and a picture to "
         "--out. Exit code 1: an implementation failed or gave a wrong result, and its time is not shown.",
     )
     parser.add_argument("what", nargs="*", choices=[*SUITES, []], help="default: all of them")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.encoders.vocabulary import difference
 from lsr.experts import ExpertMixture
 
 MODEL_CONFIG = "model_config"
@@ -58,7 +59,7 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
     Args:
         path: Target file.
         weights: State of a `Denoiser` or an `ExpertMixture`.
-        config: Fields of `DenoiserConfig`, `shift`, and of a mixture its `boundaries`.
+        config: Fields of `DenoiserConfig`, `shift`, and of a mixture its `boundaries`, and `depths` where they differ.
     """
     with atomic_path(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
@@ -71,9 +72,13 @@ def _read(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[st
             config = json.loads((file.metadata() or {})[MODEL_CONFIG])
         return weights, config
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return denoiser_weights(checkpoint, averaged), checkpoint[MODEL_CONFIG]
+
+
+def denoiser_weights(checkpoint: dict[str, Any], averaged: bool = True) -> dict[str, Tensor]:
+    """Return the state of the denoiser in a Lightning checkpoint: raw weights, or averages where there are."""
     state = checkpoint["state_dict"] | (checkpoint.get(EMA_STATE, {}) if averaged else {})
-    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    return weights, checkpoint[MODEL_CONFIG]
+    return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
 
 
 class ModelFile(NamedTuple):
@@ -84,12 +89,14 @@ class ModelFile(NamedTuple):
         config: Its configuration.
         shift: The shift of its flow times.
         boundaries: Where the experts of a mixture meet; None for a single denoiser.
+        depths: The blocks of each expert; None if they are those of `config`.
     """
 
     weights: dict[str, Tensor]
     config: DenoiserConfig
     shift: float
     boundaries: list[float] | None
+    depths: list[int] | None = None
 
 
 def read_model(path: Path, averaged: bool = True) -> ModelFile:
@@ -110,11 +117,11 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
         weights, config = _read(path, averaged)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
         raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
-    shift, boundaries = config.pop("shift"), config.pop("boundaries", None)
+    shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
         raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")
-    return ModelFile(weights, DenoiserConfig(**config), shift, boundaries)
+    return ModelFile(weights, DenoiserConfig(**config), shift, boundaries, depths)
 
 
 def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
@@ -126,10 +133,10 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
     Raises:
         ValueError: Also if it holds a mixture of experts.
     """
-    weights, config, shift, boundaries = read_model(path)
-    if boundaries is not None:
-        raise ValueError(f"{path} holds {len(boundaries) + 1} experts, not a single denoiser")
-    return weights, config, shift
+    found = read_model(path)
+    if found.boundaries is not None:
+        raise ValueError(f"{path} holds {len(found.boundaries) + 1} experts, not a single denoiser")
+    return found.weights, found.config, found.shift
 
 
 def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
@@ -141,20 +148,26 @@ def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
     Raises:
         ValueError: If the file cannot be read, or its weights do not fit their configuration.
     """
-    weights, config, shift, boundaries = read_model(path)
-    denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries)
+    weights, config, shift, boundaries, depths = read_model(path)
+    denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries, depths)
     load_weights(denoiser, weights, path)
     return denoiser.eval().requires_grad_(False), shift
 
 
-def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path) -> None:
+def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path, assign: bool = False) -> None:
     """Put the weights that were read from `path` in place.
+
+    Args:
+        denoiser: The model.
+        weights: Its state.
+        path: Named in the error.
+        assign: Take the tensors themselves, in place of copies.
 
     Raises:
         ValueError: If they do not fit.
     """
     try:
-        denoiser.load_state_dict(weights)
+        denoiser.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration") from error
 
@@ -163,12 +176,17 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     """Begin with the weights of a model file.
 
     Raises:
-        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies may differ.
+        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies, and which
+            frozen encoder guides, may differ.
     """
     weights, found, _ = read_denoiser(path)
     wanted = asdict(denoiser.config)
     differing = [f"{name} {value!r}, not {wanted[name]!r}" for name, value in asdict(found).items() if value != wanted[name]]
     differing = [text for text in differing if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])]
+    if not (found.vocabulary or wanted["vocabulary"]):  # a frozen encoder has no weights in the file
+        differing = [text for text in differing if not text.startswith(("guidance ", "guidance_encoder "))]
+    if found.vocabulary and (differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)):
+        differing = [text for text in differing if not text.startswith("vocabulary ")] + [differing_tags]
     if differing:
         raise ValueError(f"{path} is of another model: {', '.join(differing)}")
     load_weights(denoiser, weights, path)

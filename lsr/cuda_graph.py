@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lsr.nn.dit import LinearDiT
 
@@ -22,26 +24,28 @@ class GraphReplay:
     A graph holds addresses: what the function uses beside its inputs may change in place, but must stay where it is.
 
     Args:
-        function: Maps tensors, or None in place of some, to a tensor; decides by their shapes and types alone and waits for no result.
+        function: Maps tensors, tuples of them, or None in place of some, to a tensor; decides by their shapes and types alone and
+            waits for no result.
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self._function = function
         self._replays: OrderedDict[tuple, Callable[..., Tensor] | None] = OrderedDict()
 
-    def __call__(self, *inputs: Tensor | None) -> Tensor:
+    def __call__(self, *arguments: Any) -> Tensor:
         """Return the function's value, in memory of its own."""
+        inputs, structure = tree_flatten(arguments)  # keys and values of a context come in tuples
         on_gpu = all(x is None or x.is_cuda for x in inputs)
         if not on_gpu or torch.is_grad_enabled() or torch.is_autocast_enabled("cuda"):
-            return self._function(*inputs)
-        key = tuple(x if x is None else (x.shape, x.dtype, x.device) for x in inputs)
+            return self._function(*arguments)
+        key = (str(structure), *(x if x is None else (x.shape, x.dtype, x.device) for x in inputs))
         seen, replay = key in self._replays, self._replays.pop(key, None)
         if seen and replay is None:
-            replay = capture(self._function, inputs)
+            replay = capture(lambda *leaves: self._function(*tree_unflatten(leaves, structure)), tuple(inputs))
         self._replays[key] = replay
         if len(self._replays) > _MOST_GRAPHS:
             self._replays.popitem(last=False)
-        return replay(*inputs) if replay else self._function(*inputs)
+        return replay(*inputs) if replay else self._function(*arguments)
 
 
 def capture(function: Callable[..., Tensor], inputs: tuple[Tensor | None, ...]) -> Callable[..., Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lsr.encoders.deep_compression import DeepCompression
 from lsr.encoders.latent import LatentSpace, PixelSpace
 from lsr.flow.path import expand, interpolate, velocity
+from lsr.nn.attention import KeysValues
 from lsr.nn.dit import LinearDiT
 from lsr.nn.embeddings import LRStem
 
@@ -36,6 +37,10 @@ class DenoiserConfig:
         mlp_ratio: Expansion of the feed-forward.
         stem_width: Channels of the LR features.
         context_dim: Channels of the guidance context; 0 for none.
+        guidance: What the context is made of, see `lsr.encoders.context`: "tags" and "words" have embeddings of their own, which are
+            learned; "text" and "visual" are a frozen encoder's; "none" leaves the cross-attention out.
+        vocabulary: The tags, or words, that have an embedding.
+        guidance_encoder: The frozen encoder: a folder, or a name on the hub.
         qk_norm: RMS-normalise queries and keys.
     """
 
@@ -53,7 +58,17 @@ class DenoiserConfig:
     mlp_ratio: float = 2.5
     stem_width: int = 64
     context_dim: int = 0
+    guidance: Literal["none", "tags", "words", "text", "visual"] = "none"
+    vocabulary: tuple[str, ...] = ()
+    guidance_encoder: str | None = None
     qk_norm: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # JSON and YAML have lists
+        if self.guidance != "none" and not self.context_dim:
+            raise ValueError(f"guidance by {self.guidance} needs a context_dim above 0")
+        if (self.guidance in ("text", "visual")) != (self.guidance_encoder is not None):
+            raise ValueError(f"guidance by {self.guidance} and guidance_encoder {self.guidance_encoder} do not go together")
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,8 @@ class Condition:
     Attributes:
         lr: (B, 3, h, w) in [-1, 1].
         base: What a flow state of zero means: the latent of the bicubically upsampled LR (B, C, H / f, W / f), or 0.
-        context: Guidance (B, L, context_dim), or None.
-        mask: (B, L) bool, True where the context is real, or None.
+        context: Guidance (B, L, context_dim), or indices of the vocabulary (B, L), or None.
+        mask: (B, L) bool, True where the context is real; given with `context`.
     """
 
     lr: Tensor
@@ -72,12 +87,29 @@ class Condition:
     context: Tensor | None = None
     mask: Tensor | None = None
     _features: dict[nn.Module, Tensor] = field(default_factory=dict)
+    _memories: dict[nn.Module, tuple[KeysValues, ...]] = field(default_factory=dict)
 
     def features(self, stem: nn.Module) -> Tensor:
         """Return the LR features (B, stem_width, H / f, W / f) of a stem: computed when first asked for, once per image and stem."""
         if stem not in self._features:
             self._features[stem] = stem(self.lr)
         return self._features[stem]
+
+    def memory(self, denoiser: "Denoiser") -> tuple[KeysValues, ...]:
+        """Return the context's keys and values for every block of a denoiser: computed when first asked for, once per image."""
+        if denoiser not in self._memories:
+            self._memories[denoiser] = denoiser.net.memorise(denoiser.embed(self))
+        return self._memories[denoiser]
+
+    def with_image(self, lr: Tensor) -> "Condition":
+        """Return the same guidance, keys and values included, beside another LR image, for the velocity alone: without a base."""
+        return Condition(lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories)
+
+    def and_without_context(self) -> "Condition":
+        """Return this condition for twice the batch: the second half has no context, what classifier-free guidance compares with."""
+        assert self.context is not None and self.mask is not None
+        lr, base, context = (torch.cat([x, x]) for x in (self.lr, self.base, self.context))
+        return Condition(lr, base, context, torch.cat([self.mask, torch.zeros_like(self.mask)]))
 
 
 def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
@@ -120,6 +152,7 @@ class Denoiser(nn.Module):
             config.context_dim,
             config.qk_norm,
         )
+        self.tag_table = nn.Embedding(len(config.vocabulary), config.context_dim) if config.guidance in ("tags", "words") else None
 
     @property
     def lr_multiple(self) -> int:
@@ -137,9 +170,11 @@ class Denoiser(nn.Module):
 
         Args:
             lr: (B, 3, h, w) in [-1, 1], sides multiples of `lr_multiple`.
-            context: Guidance (B, L, context_dim), or None.
-            mask: (B, L) bool, True where the context is real, or None.
+            context: Guidance (B, L, context_dim), or indices of the vocabulary (B, L), or None.
+            mask: (B, L) bool, True where the context is real; None means all of it.
         """
+        if context is not None and mask is None:
+            mask = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
         if self.config.residual_std:
             base = self.space.encode(upsample_bicubic(lr, self.config.scale))
         else:
@@ -184,16 +219,31 @@ class Denoiser(nn.Module):
         return ((2 * time - 1) * x_t / s - self._run(x_t / s, t, condition)) / s
 
     def _run(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return self.net(torch.cat([x, condition.features(self.stem)], dim=1), t, condition.context, condition.mask).float()
+        if condition.context is None or not self.config.context_dim:
+            context = None
+        else:
+            # In training the keys and values are made inside the blocks, where gradient checkpointing keeps none of them.
+            context = self.embed(condition) if torch.is_grad_enabled() else condition.memory(self)
+        return self.net(torch.cat([x, condition.features(self.stem)], dim=1), t, context, condition.mask).float()
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Return the conditional flow matching loss `mean (v_hat - v)^2` per sample, (B,).
+    def embed(self, condition: Condition) -> Tensor:
+        """Return the context of a condition as (B, L, context_dim), by this denoiser's own table where it has one."""
+        assert condition.context is not None
+        return condition.context if self.tag_table is None else self.tag_table(condition.context)
+
+    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
+        """Return the training loss per sample, (B,): `mean (v_hat - v)^2 + l1_weight mean |x_0_hat - x_0|`.
+
+        The first term is conditional flow matching. The second is on the data that the velocity points to,
+        `x_0_hat = x_t - t v_hat`; the true velocity points to x_0, so the difference is `t (v - v_hat)`.
 
         Args:
             x_0: The flow's data (B, C, H / f, W / f), from `encode`.
             noise: Standard normal, same shape.
             t: Flow times (B,).
             condition: Of the LR images.
+            l1_weight: Weight of the second term.
         """
-        error = self(interpolate(x_0, noise, t), t, condition) - velocity(x_0, noise)
-        return error.square().flatten(1).mean(1)
+        error = (self(interpolate(x_0, noise, t), t, condition) - velocity(x_0, noise)).flatten(1)
+        loss = error.square().mean(1)
+        return loss + l1_weight * t * error.abs().mean(1) if l1_weight else loss

@@ -3,30 +3,44 @@
 import logging
 from pathlib import Path
 
-from lsr.checkpoint import initialise
+from lsr.checkpoint import initialise, load_weights
+from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture, ExpertsConfig
-from lsr.knee_seed import SEED, read_manifest
+from lsr.knee_seed import SEED, read_manifest, sha256_of
 
 log = logging.getLogger(__name__)
 
 
-def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> None:
-    """Make every expert a copy of the knee.
+def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> str:
+    """Make every expert a copy of the knee, of its first blocks if the expert has fewer.
 
     Args:
         mixture: The experts.
         config: Names the knee, or another model file if it allows one.
 
+    Returns:
+        The sha256 of the knee's weights.
+
     Raises:
         ValueError: If there is no such knee, its weights are not those that were published, or they are of another configuration.
     """
-    first = mixture.expert(0)
-    initialise(first, _verified(Path(config.seed), config.allow_unverified_seed))
-    for i in range(1, len(mixture.experts)):
-        mixture.expert(i).load_state_dict(first.state_dict())
+    path = verified_seed(config)
+    knee = Denoiser(mixture.config)
+    initialise(knee, path)
+    for i in range(len(mixture.experts)):
+        expert = mixture.expert(i)
+        wanted = expert.state_dict()
+        load_weights(expert, {name: weight for name, weight in knee.state_dict().items() if name in wanted}, path)
+    return sha256_of(path)
 
 
-def _verified(seed: Path, allow_unverified: bool) -> Path:
+def verified_seed(config: ExpertsConfig) -> Path:
+    """Return the weights of the knee, which are those that were published, or those that the configuration allows.
+
+    Raises:
+        ValueError: If there is no such knee, or its weights are not those that were published.
+    """
+    seed = Path(config.seed)
     if not seed.exists():
         raise ValueError(f"{seed}: no such knee; make stage1 publishes one, and lsr knee {seed.parent} tells why there is none")
     path = seed / SEED if seed.is_dir() else seed
@@ -35,7 +49,7 @@ def _verified(seed: Path, allow_unverified: bool) -> Path:
             raise ValueError(f"{seed}: is not the folder of a knee")
         read_manifest(seed)
     except ValueError as error:
-        if not allow_unverified:
+        if not config.allow_unverified_seed:
             raise ValueError(f"{error}; experts.allow_unverified_seed: true lets any model file through") from error
         log.warning("%s: the experts grow from it unverified", error)
     return path

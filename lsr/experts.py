@@ -1,7 +1,7 @@
 """Several denoisers that share the times among them: exactly one is evaluated at a time, so a step costs what one denoiser costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lsr.denoiser import Condition, Denoiser, DenoiserConfig
 from lsr.encoders.latent import LatentSpace
-from lsr.flow.snr import PUBLISHED, expert_boundaries, uniform_boundaries
+from lsr.flow.snr import PUBLISHED, T_RANGE, expert_boundaries, uniform_boundaries
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,19 @@ class ExpertsConfig:
         boundaries: Times at which the experts meet: "published" (LinearSR's four experts), "uniform", "bisected"
             (`lsr.flow.snr.expert_boundaries`), or a list of increasing times.
         n: Number of experts: four if None and not told by a list.
+        t_range: The times that "bisected" divides.
+        depths: Blocks of each expert, at most those of the knee, of which it takes the first; None keeps all.
+        expert: Train this expert alone, counted from 0, the others staying the knee; None trains all in one run. `lsr merge-experts`
+            joins such runs.
         allow_unverified_seed: Let `seed` be any model file of a single denoiser, with a warning.
     """
 
     seed: str
     boundaries: Literal["published", "uniform", "bisected"] | list[float] = "published"
     n: int | None = None
+    t_range: tuple[float, float] = T_RANGE
+    depths: list[int] | None = None
+    expert: int | None = None
     allow_unverified_seed: bool = False
 
     def times(self) -> tuple[float, ...]:
@@ -42,7 +49,7 @@ class ExpertsConfig:
         if self.boundaries == "uniform":
             times = uniform_boundaries(n)
         elif self.boundaries == "bisected":
-            times = expert_boundaries(n)
+            times = expert_boundaries(n, t_range=self.t_range)
         else:
             times = PUBLISHED if self.boundaries == "published" else tuple(self.boundaries)
             if self.n not in (None, len(times) + 1):
@@ -51,9 +58,30 @@ class ExpertsConfig:
             raise ValueError(f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries}")
         return times
 
+    def build(self, config: DenoiserConfig) -> "ExpertMixture":
+        """Return the experts, not yet grown; if one is to be trained alone, the others are frozen.
+
+        Args:
+            config: Of the knee.
+
+        Raises:
+            ValueError: If boundaries, depths or `expert` are none of this knee's experts.
+        """
+        times = self.times()
+        n = len(times) + 1
+        if self.depths is not None and (len(self.depths) != n or not all(1 <= depth <= config.depth for depth in self.depths)):
+            raise ValueError(f"experts.depths must be {n} numbers from 1 to {config.depth}, the knee's, not {self.depths}")
+        if self.expert is not None and not 0 <= self.expert < n:
+            raise ValueError(f"experts.expert must be from 0 to {n - 1}, not {self.expert}")
+        mixture = ExpertMixture(config, times, self.depths)
+        if self.expert is not None:
+            for i in range(n):
+                mixture.expert(i).requires_grad_(i == self.expert)
+        return mixture
+
 
 class ExpertMixture(nn.Module):
-    """Complete denoisers of one configuration, routed by time alone; to be used as one `Denoiser`.
+    """Complete denoisers of one configuration, their depths apart, routed by time alone; to be used as one `Denoiser`.
 
     Expert i holds `boundaries[i - 1] <= t < boundaries[i]`: a boundary belongs to the expert of the noisier side, t = 0 to the first
     and t = 1 to the last. Times and boundaries are compared in single precision, in which samplers and training hand them over.
@@ -61,15 +89,19 @@ class ExpertMixture(nn.Module):
     Args:
         config: Of every expert.
         boundaries: Increasing times between 0 and 1, one less than there are experts.
+        depths: Blocks of each expert, in place of those of `config`.
     """
 
-    def __init__(self, config: DenoiserConfig, boundaries: Sequence[float]) -> None:
+    def __init__(self, config: DenoiserConfig, boundaries: Sequence[float], depths: Sequence[int] | None = None) -> None:
         super().__init__()
         self.config = config
         self.boundaries = tuple(boundaries)
         self._edges = torch.tensor(self.boundaries, dtype=torch.float32, device="cpu")
-        self.experts = nn.ModuleList(Denoiser(config) for _ in range(len(self.boundaries) + 1))
-        for i in range(1, len(self.experts)):
+        self.depths = None if depths is None else tuple(depths)
+        n = len(self.boundaries) + 1
+        self.experts = nn.ModuleList(Denoiser(replace(config, depth=depth)) for depth in self.depths or n * (config.depth,))
+        assert len(self.experts) == n
+        for i in range(1, n):
             self.expert(i).space = self.space  # an autoencoder is loaded once
 
     def expert(self, index: int) -> Denoiser:
@@ -118,6 +150,6 @@ class ExpertMixture(nn.Module):
         """See `Denoiser.forward`; all times must be of one expert."""
         return self._expert_of(t)(x_t, t, condition)
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
         """See `Denoiser.loss`; all times must be of one expert."""
-        return self._expert_of(t).loss(x_0, noise, t, condition)
+        return self._expert_of(t).loss(x_0, noise, t, condition, l1_weight)

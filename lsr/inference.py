@@ -1,6 +1,6 @@
 """Upscaler: a trained model applied to photographs of any size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +11,7 @@ from lsr.checkpoint import load_denoiser
 from lsr.color_fix import COLOR_FIXES, fix_rows
 from lsr.cuda_graph import replay_transformers
 from lsr.denoiser import Denoiser
+from lsr.encoders.context import Context, context_encoder, encode
 from lsr.experts import ExpertMixture
 from lsr.free_memory import free_bytes, is_out_of_memory
 from lsr.photograph import Photograph, PictureStream
@@ -51,6 +52,7 @@ class Upscaler:
         tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
             256 pixels.
         color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
+        guidance_scale: Of classifier-free guidance, see `lsr.flow.guidance`.
         cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.cuda_graph`): for many
             photographs or tiles of one size, or many steps.
     """
@@ -65,6 +67,7 @@ class Upscaler:
         tile: int | Literal["auto"] = "auto",
         color_fix: str = "adain",
         cuda_graph: bool = False,
+        guidance_scale: float = 1.0,
     ) -> None:
         if num_inference_steps < 1:
             raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
@@ -80,7 +83,11 @@ class Upscaler:
             replay_transformers(self.denoiser)
         self.shift, self.num_inference_steps, self.seed = shift, num_inference_steps, seed
         self.tile: int | Literal["auto"] = tile
-        self.color_fix = color_fix
+        self.color_fix, self.guidance_scale = color_fix, guidance_scale
+        self.context_encoder = context_encoder(denoiser.config)
+        if self.context_encoder is not None:
+            self.context_encoder.prepare()
+        self._expected: set[str] = set()
 
     @classmethod
     def from_pretrained(
@@ -92,6 +99,7 @@ class Upscaler:
         tile: int | Literal["auto"] = "auto",
         color_fix: str = "adain",
         cuda_graph: bool = False,
+        guidance_scale: float = 1.0,
     ) -> "Upscaler":
         """Load a model.
 
@@ -104,25 +112,27 @@ class Upscaler:
             tile: See `Upscaler`.
             color_fix: See `Upscaler`.
             cuda_graph: See `Upscaler`.
+            guidance_scale: See `Upscaler`.
 
         Raises:
             ValueError: If there is no such model or it is none of LinearSR.
         """
         denoiser, shift = load_denoiser(find_model(path))
-        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph)
+        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph, guidance_scale)
 
     @property
     def scale(self) -> int:
         """The model's own upscaling factor."""
         return self.denoiser.config.scale
 
-    def upscale(self, image: Any, scale: float | None = None) -> Any:
+    def upscale(self, image: Any, scale: float | None = None, tags: str = "") -> Any:
         """Return a picture at `scale` times its size.
 
         Args:
             image: A `Photograph`; a PIL image; a numpy array (H, W) or (H, W, C), uint8, uint16 or floating point in [0, 1]; or a
                 tensor (C, H, W) or (B, C, H, W), uint8 or floating point in [0, 1]. C is 1 grey, 3 RGB or 4 RGB and alpha.
             scale: Any number above 0; by default the model's own.
+            tags: What is in the picture, separated by commas, for a model that tags guide; others do not look at them.
 
         Returns:
             The picture in the same kind, `round(scale * side)` pixels, at least one, along each side.
@@ -131,7 +141,7 @@ class Upscaler:
             ValueError: If the image is none of these, or the scale is not above 0.
             MemoryError: If there is too little memory even for the smallest tiles.
         """
-        return same_kind(image, [self.process(photograph, scale, _collect) for photograph in photograph_of(image)])
+        return same_kind(image, [self.process(photograph, scale, _collect, tags=tags) for photograph in photograph_of(image)])
 
     def process(
         self,
@@ -139,6 +149,7 @@ class Upscaler:
         scale: float | None,
         consume: Callable[[PictureStream], T],
         watch: Callable[[float], None] = lambda share: None,
+        tags: str = "",
     ) -> T:
         """Upscale a photograph row by row; when memory runs out, once more from the beginning with smaller tiles.
 
@@ -150,6 +161,7 @@ class Upscaler:
             scale: As in `upscale`.
             consume: Reads the result and returns something; is called again after it ran out of memory.
             watch: Is told which share of the picture has come out of the model, now and then.
+            tags: As in `upscale`.
 
         Raises:
             ValueError: If the scale is not above 0.
@@ -157,9 +169,10 @@ class Upscaler:
         """
         height, width = photograph.pixels.shape[:2]
         tile = self._tile_for(height, width)
+        context = self._context(photograph.pixels, tags)
         while True:
             try:
-                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch))
+                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch, context))
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
                     raise
@@ -167,10 +180,22 @@ class Upscaler:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _stream(self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None]) -> PictureStream:
+    def _stream(
+        self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None], context: Context | None
+    ) -> PictureStream:
         height, width = photograph.pixels.shape[:2]
         size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
-        sampler = TiledSampler(self.denoiser, photograph.pixels, tile, self.num_inference_steps, self.shift, self.seed, self.device)
+        sampler = TiledSampler(
+            self.denoiser,
+            photograph.pixels,
+            tile,
+            self.num_inference_steps,
+            self.shift,
+            self.seed,
+            self.device,
+            context,
+            self.guidance_scale,
+        )
         sr = _watched(sampler.rows(), size[0], watch)
         rows = fix_rows(self.color_fix, sr, upsample_rows(photograph.pixels, self.scale), size[0])
         if photograph.grey:
@@ -179,6 +204,22 @@ class Upscaler:
             rows = _with_alpha(rows, upsample_rows(photograph.alpha[..., None], self.scale))
         blocks = (block.permute(1, 2, 0).numpy() for block in resize_rows(rows, size, target))
         return PictureStream(photograph, *target, blocks)
+
+    def expect(self, texts: Iterable[str]) -> None:
+        """Learn which tags pictures will come with: what is slow about them is done for all at once."""
+        new = dict.fromkeys(text for text in texts if text not in self._expected)
+        if new and self.context_encoder is not None:
+            self.context_encoder.remember(new)
+        self._expected |= new.keys()
+
+    def _context(self, pixels: np.ndarray, text: str) -> Context | None:
+        """Return the guidance of a picture; None where there is nothing to look at."""
+        if self.context_encoder is None:
+            return None
+        self.expect([text])
+        lr = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self.device) * 2 - 1
+        context = encode(self.context_encoder, [text], lr)
+        return context if context.mask.any() else None
 
     def _tile_for(self, height: int, width: int) -> int:
         """Return the side of the tiles to begin with; see that there is memory for it."""

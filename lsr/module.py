@@ -1,6 +1,6 @@
 """LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +13,20 @@ from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
-from lsr.distributed import on_rank_zero
-from lsr.encoders.deep_compression import DeepCompression
-from lsr.expert_seed import seed_experts
-from lsr.expert_turns import expert_of_step
+from lsr.encoders.deep_compression import refuse_other_latents
+from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
-from lsr.metrics.niqe_fit import fit_niqe
+from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
+from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
 from lsr.validation_loss import ValidationLoss
 
-# Uses of a sample's seed.
+# Uses of a sample's seed; lsr.encoders.context has the fourth.
 _TIME, _PATH, _START = 0, 1, 2
 
 _BICUBIC = "psnr_y_bicubic"
@@ -38,12 +37,14 @@ class LinearSRModule(L.LightningModule):
 
     A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
     sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. In training `latent`, what the
-    autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. Logs `train/loss`,
+    autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. A model with guidance reads
+    `tags`, a list of B texts; its `val/loss_other_context` is the loss when every image has its neighbour's. Logs `train/loss`,
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
 
     With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
     the expert's share with the density they would have had, and the others are left as they are, without gradients. Logs
-    `train/loss_expert_<i>`, the latest of each, and `val/loss_expert_<i>`, that at the middle of its share before the shift.
+    `train/loss_expert_<i>` and `train/grad_norm_expert_<i>`, the latest of each, and `val/loss_expert_<i>`, that at the middle of its
+    share before the shift.
 
     Args:
         denoiser: The model, or each expert of a mixture.
@@ -53,10 +54,15 @@ class LinearSRModule(L.LightningModule):
         logit_std: Scale of that density.
         terminal_fraction: Part of the training times that are exactly 1, where every sampler starts and the density vanishes:
             what one-step sampling lives on.
+        l1_weight: Weight in the training loss of the absolute error of the data that the velocity points to, see `Denoiser.loss`.
         num_inference_steps: Sampling steps in validation.
         sampler: "euler" or "heun".
+        align_steps: Let no sampling step straddle a boundary of experts, see `lsr.flow.timesteps.timestep_grid`.
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
         experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
+        vocabulary: File of the tags, or words, that get embeddings; None takes those that `denoiser` lists.
+        null_ratio: Part of the training samples whose guidance is dropped, so that the model also learns to do without.
+        guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.guidance`; 1 is without.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
@@ -65,8 +71,7 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If `terminal_fraction` is out of range, the boundaries of the experts are none, or the weights of `init_from` are
-            missing or of another model.
+        ValueError: If a number is out of range, the boundaries of the experts are none, or a vocabulary or weights are unusable.
     """
 
     def __init__(
@@ -77,10 +82,15 @@ class LinearSRModule(L.LightningModule):
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
         terminal_fraction: float = 0.0,
+        l1_weight: float = 0.0,
         num_inference_steps: int = 1,
         sampler: Literal["euler", "heun"] = "euler",
+        align_steps: bool = False,
         val_metrics: Sequence[str] = ("psnr_y", "ssim_y"),
         experts: ExpertsConfig | None = None,
+        vocabulary: str | None = None,
+        null_ratio: float = 0.1,
+        guidance_scale: float = 1.0,
         niqe_parameters: str | None = None,
         init_from: str | None = None,
         compile: bool = False,
@@ -88,12 +98,14 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.denoiser = Denoiser(denoiser) if experts is None else ExpertMixture(denoiser, experts.times())
-        self.experts_config = experts
-        self._latest_losses: dict[int, Tensor] = {}
+        denoiser = with_vocabulary(denoiser, vocabulary)
+        self.guidance, self.guidance_scale = Guidance(denoiser, null_ratio), guidance_scale
+        self.denoiser = Denoiser(denoiser) if experts is None else experts.build(denoiser)
+        self.expert_run = ExpertRun(experts, self.denoiser) if experts and isinstance(self.denoiser, ExpertMixture) else None
         self.optimizer_config = optimizer
         self.shift = shift
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
+        self._l1_weight, self._align_steps = l1_weight, align_steps
         self._validation_loss = ValidationLoss(self.denoiser, shift)
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
@@ -110,7 +122,7 @@ class LinearSRModule(L.LightningModule):
             {
                 f"{stage}_{name}": MeanMetric()
                 for stage in ("val", "test")
-                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.times)
+                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.names)
             }
         )
 
@@ -129,24 +141,21 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If a metric is unknown, weights are missing, or the data bring latents of another autoencoder.
         """
-        space = self.denoiser.space
-        space.prepare(self._compile_autoencoder)
-        made_by = getattr(getattr(self.trainer, "datamodule", None), "latents_made_by", None)
-        if stage == "fit" and made_by is not None:
-            if not isinstance(space, DeepCompression):
-                raise ValueError("the data bring latents of an autoencoder, but the model has none: model.denoiser.autoencoder")
-            space.check_identity(made_by, "the cached latents")
+        self.denoiser.space.prepare(self._compile_autoencoder)
+        self.guidance.prepare(self.trainer)
+        if stage == "fit":
+            refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
         if self.niqe_parameters == "fit" and "niqe" in self.val_metrics:
-            parameters = Path(self.trainer.default_root_dir) / "niqe.mat"
-            if not parameters.is_file():
-                if stage != "fit":
-                    raise ValueError(f"{parameters} is missing: it is made by training, or name another file in model.niqe_parameters")
-                data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-                on_rank_zero(self.trainer.strategy, lambda: fit_niqe(data.photographs(), parameters))
+            parameters = fitted_in_run(self.trainer, stage)
         self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
+
+    def stream_batch(self, k: int) -> int:
+        """Tell the DataModule which batch of the training stream the run's k-th is."""
+        per_step: int = self.trainer.accumulate_grad_batches  # pyright: ignore[reportAttributeAccessIssue]
+        return k if self.expert_run is None else self.expert_run.turns.stream_batch(k, per_step)
 
     def on_fit_start(self) -> None:
         """Let the experts of a new run grow from the knee; by now a checkpoint would be in place.
@@ -154,9 +163,8 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If the seed is missing, of another model, or not what was published.
         """
-        if self.experts_config is not None and self.trainer.ckpt_path is None:
-            assert isinstance(self.denoiser, ExpertMixture)
-            seed_experts(self.denoiser, self.experts_config)
+        if self.expert_run is not None and self.trainer.ckpt_path is None:
+            self.expert_run.grow()
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""
@@ -173,11 +181,15 @@ class LinearSRModule(L.LightningModule):
         """
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
         self._log_step(self.global_step + 1)
+        if self.expert_run is not None:
+            self.expert_run.keep("grad_norm", self.global_step, norm)
         if self.is_logging_step:
             self.log("train/grad_norm", norm)
             # Each expert has a warm-up of its own.
             trained = (group["lr"] for group in optimizer.param_groups if any(p.grad is not None for p in group["params"]))
             self.log("train/lr", max(trained))
+            if self.expert_run is not None:
+                self.log_dict(dict(self.expert_run.latest))
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
@@ -193,50 +205,49 @@ class LinearSRModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
         checkpoint[MODEL_CONFIG] = self.exported()[1]
+        if self.expert_run is not None:
+            self.expert_run.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of experts that were trained for other times.
+        """Refuse weights of experts that were trained for other times, or beside others, and embeddings of other tags.
 
         Raises:
-            ValueError: If their boundaries are not those of this model.
+            ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
         """
-        found, wanted = (config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), self.exported()[1]))
-        if found != wanted:
-            what = ["a single denoiser" if times is None else f"experts that meet at {times}" for times in (found, wanted)]
-            raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")
+        config = self.exported()[1]
+        refuse_other_tags(checkpoint, config)
+        refuse_other_experts(checkpoint, config)
+        if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
+            self.expert_run.load(checkpoint)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
         config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
         if isinstance(self.denoiser, ExpertMixture):
             config["boundaries"] = list(self.denoiser.boundaries)
+            if self.denoiser.depths is not None:
+                config["depths"] = list(self.denoiser.depths)
         return self.denoiser.state_dict(), config
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
-        condition = self.denoiser.condition(batch["lr"])
+        condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         if "latent" in batch:
             x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
         else:
             x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
-        expert = expert_of_step(self.global_step, len(self.denoiser.experts)) if isinstance(self.denoiser, ExpertMixture) else None
-        t = self._training_times(seeds, expert)
+        t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
-        loss = self.denoiser.loss(x_0, noise, t, condition).mean()
+        loss = self.denoiser.loss(x_0, noise, t, condition, self._l1_weight).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
-        if expert is not None:
-            self._latest_losses[expert] = loss.detach()
-            if self.is_logging_step:
-                self.log_dict({f"train/loss_expert_{i}": latest for i, latest in self._latest_losses.items()}, batch_size=len(seeds))
+        if self.expert_run is not None:
+            self.expert_run.keep("loss", self.global_step, loss)
         return loss
 
-    def _training_times(self, seeds: Tensor, expert: int | None = None) -> Tensor:
+    def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        if expert is None:
-            return self._times.draw(z, choice)
-        assert isinstance(self.denoiser, ExpertMixture)
-        return self._times.draw(z, choice, *self.denoiser.interval(expert))
+        return self._times.draw(z, choice, *((0.0, 1.0) if self.expert_run is None else self.expert_run.interval(self.global_step)))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
@@ -259,7 +270,14 @@ class LinearSRModule(L.LightningModule):
             self.num_inference_steps,
             self.shift,
             self.sampler,
+            *(self.guidance(batch) or (None, None)),
+            guidance_scale=self.guidance_scale,
+            align_steps=self._align_steps,
         )
+
+    def path_noise(self, batch: dict[str, Any]) -> Callable[[tuple[int, ...]], Tensor]:
+        """Return what draws the noise of a validation batch's losses, given the shape of one latent."""
+        return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
         assert self._quality is not None
@@ -269,7 +287,7 @@ class LinearSRModule(L.LightningModule):
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores |= self._validation_loss(batch, lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device))
+            scores |= self._validation_loss(batch, self.path_noise(batch), self.guidance(batch))
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lsr.expert_turns import steps_taken
 from lsr.experts import ExpertMixture
 
-_NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table")
+_NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table|tag_table")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class OptimizerConfig:
 def is_decayed(name: str, parameter: Tensor) -> bool:
     """Tell whether weight decay applies.
 
-    Not to vectors (biases, norms) and modulation tables; not to query and key projections either: linear attention does not
+    Not to vectors (biases, norms) and modulation tables; not to embeddings of tags, for most are absent from a batch and would only
+    shrink; not to query and key projections either: linear attention does not
     change when they are scaled, so decay would only shrink them until their gradient, which grows as 1 / |W|, spikes. A
     fused projection goes with its queries and keys.
     """
@@ -48,9 +49,10 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
     """Return AdamW over the trainable parameters of `module`, and its per-step warm-up.
 
-    The groups are those that are decayed and those that are not: two, or two for each expert, in order.
+    The groups are those that are decayed and those that are not: two, or two for each expert that is trained, in order.
     """
     parts: list[nn.Module] = list(module.experts) if isinstance(module, ExpertMixture) else [module]
+    parts = [part for part in parts if any(p.requires_grad for p in part.parameters())]
     groups, factors = [], []
     for i, part in enumerate(parts):
         named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]

@@ -18,16 +18,22 @@ def tidy_tags(value: object) -> tuple[str, ...]:
     return tuple(tag for tag in tidy if tag)
 
 
-def listed_tags(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return what `tags.jsonl` in a folder says, by relative name; nothing where there is no such file.
+def listed_tags(folder: Path, name: str = TAGS) -> dict[str, tuple[str, ...]]:
+    """Return what the list of tags in a folder says, by relative name; nothing where there is no such file.
 
     Raises:
-        ValueError: A line is not of that form, or names a file again.
+        ValueError: As `read_listed`.
     """
-    path = folder / TAGS
+    return read_listed(folder / name) if (folder / name).is_file() else {}
+
+
+def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return what a list of tags says, by name.
+
+    Raises:
+        ValueError: A line is not of the form of `TAGS`, or names a file again.
+    """
     tags: dict[str, tuple[str, ...]] = {}
-    if not path.is_file():
-        return tags
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue

@@ -8,13 +8,16 @@ bottom: a step holds a row of tiles, and memory grows neither with the picture's
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lsr.denoiser import Condition, Denoiser
+from lsr.encoders.context import Context
 from lsr.experts import ExpertMixture
+from lsr.flow.guidance import guided
 from lsr.flow.timesteps import timestep_grid
 from lsr.row_stream import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 
@@ -123,6 +126,8 @@ class TiledSampler:
         shift: The shift of the training times.
         seed: Seed of the noise.
         device: Where tiles are computed; the canvas is in host memory.
+        context: The guidance of the image, the same for every tile, or None.
+        guidance_scale: See `lsr.flow.guidance`.
     """
 
     denoiser: Denoiser | ExpertMixture
@@ -132,12 +137,26 @@ class TiledSampler:
     shift: float
     seed: int
     device: torch.device
+    context: Context | None = None
+    guidance_scale: float = 1.0
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the latent canvas."""
         height, width = (-(-side // self.denoiser.lr_multiple) for side in self.lr.shape[:2])
         return height, width
+
+    @property
+    def _is_guided(self) -> bool:
+        return self.context is not None and self.guidance_scale != 1
+
+    @cached_property
+    def _guide(self) -> Condition:
+        """The guidance of every tile, whose keys and values are made once; guided it is that of two."""
+        nothing = torch.zeros(1, device=self.device)
+        context, mask = self.context or (None, None)
+        guide = Condition(nothing, nothing, context, mask)
+        return guide.and_without_context() if self._is_guided else guide
 
     def tiles(self) -> tuple[Tiles, Tiles]:
         """Return the tiles of the latent canvas, down and across."""
@@ -161,8 +180,12 @@ class TiledSampler:
         def step(x: Tensor, top: int, left: int) -> Tensor:
             x = x[None].to(self.device)
             # The velocity asks the LR image for its features; the base is for decoding.
-            condition = Condition(self._lr_of(x, top, left), base=x.new_zeros(()))
-            return (x + (t_next - t) * self.denoiser(x, x.new_full((1,), t), condition))[0].cpu()
+            lr = self._lr_of(x, top, left)
+            if self._is_guided:
+                velocity = guided(partial(self.denoiser, condition=self._guide.with_image(torch.cat([lr, lr]))), self.guidance_scale)
+            else:
+                velocity = partial(self.denoiser, condition=self._guide.with_image(lr))
+            return (x + (t_next - t) * velocity(x, x.new_full((1,), t)))[0].cpu()
 
         return blend(rows, torch.no_grad()(step), down, across)
 

@@ -4,9 +4,9 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsr.exit_codes import DONE, SOME_FAILED
 
@@ -36,6 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
     parser.add_argument("--tile", type=_tile, default="auto", help="side of tiles in input pixels, 0 for none (default auto: free memory)")
     parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="bring colours back to the input's (adain)")
+    parser.add_argument("--tags", default="sidecar", metavar="auto|none|sidecar|LIST", help="by a tagger, beside each (default), one list")
+    parser.add_argument("--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="of --tags auto (default ram++)")
+    parser.add_argument("--tagger-weights", metavar="PATH", help="its weights, see lsr tag --help")
+    parser.add_argument("--tags-list", type=Path, metavar="FILE", help="the tags that the tagger clip chooses from")
+    parser.add_argument("--guidance-scale", type=float, default=1.0, help="how far to follow tags; twice the work unless 1 (default)")
     parser.add_argument("--format", choices=[*_SUFFIXES, "same"], default="png", help="of the results (default png)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default 95)")
     parser.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help="search folders recursively (default)")
@@ -115,14 +120,29 @@ def main(arguments: Sequence[str]) -> int:
     target_size(1, 1, options.scale)  # an unusable scale shows here
     model = find_model(options.model)
     choices = {"num_inference_steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
+    choices |= {"guidance_scale": options.guidance_scale}
     upscaler = Upscaler.from_pretrained(model, **choices)
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
-    record = UpscaleRecord(options.out, model, choices | outcome)
+    texts, how = _texts(options, [source for source, _ in pairs], upscaler)
+    record = UpscaleRecord(options.out, model, choices | outcome | how)
     todo = [pair for pair in pairs if not record.has(*pair)]
-    failed = _upscale_all(todo, upscaler, options, record)
+    failed = _upscale_all(todo, upscaler, options, record, texts)
     before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
     sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n")
     return SOME_FAILED if failed else DONE
+
+
+def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler") -> tuple[Mapping[Path, str], dict[str, Any]]:
+    """Return the text that guides each photograph, and what of it changes results."""
+    from lsr.upscale_tags import note_without_guidance, tagger_of, texts_for
+
+    if upscaler.context_encoder is None:
+        note_without_guidance(options.tags)
+        return {}, {}
+    tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
+    texts = texts_for(photographs, options.src, options.tags, tagger)
+    upscaler.expect(texts.values())
+    return texts, {"texts": sorted(f"{path}: {text}" for path, text in texts.items())}
 
 
 def _suffix_of(chosen: str) -> Callable[[Path], str]:
@@ -131,7 +151,13 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
     return lambda path: path.suffix if path.suffix.lower() in _KINDS else ".png"
 
 
-def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", options: argparse.Namespace, record: "UpscaleRecord") -> int:
+def _upscale_all(
+    pairs: Sequence[tuple[Path, Path]],
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    record: "UpscaleRecord",
+    texts: Mapping[Path, str],
+) -> int:
     """Upscale what is left to do, name what fails; returns how many failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -147,7 +173,7 @@ def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", optio
             try:
                 photograph = read_photograph(source)
                 meter = _Meter(progress, number, photograph.pixels.size / 3e6)
-                for note in _upscale_one(photograph, source.name, target, upscaler, options, meter):
+                for note in _upscale_one(photograph, source.name, target, upscaler, options, meter, texts.get(source, "")):
                     progress.console.print(f"note: {source}: {note}", markup=False, highlight=False, soft_wrap=True)
                 record.add(source, target)
             except Exception as error:
@@ -161,7 +187,13 @@ def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", optio
 
 
 def _upscale_one(
-    photograph: "Photograph", name: str, target: Path, upscaler: "Upscaler", options: argparse.Namespace, watch: Callable[[float], None]
+    photograph: "Photograph",
+    name: str,
+    target: Path,
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    watch: Callable[[float], None],
+    text: str,
 ) -> list[str]:
     """Upscale one photograph; returns what its owner should know."""
     from lsr.compare import kept_pixels, write_comparison
@@ -176,7 +208,7 @@ def _upscale_one(
         write_stream(target, picture, kind, options.quality)
         write_comparison(target, name, photograph, pixels)
 
-    upscaler.process(photograph, options.scale, write, watch)
+    upscaler.process(photograph, options.scale, write, watch, text)
     if photograph.bits == 16 and kind in ("jpeg", "webp"):
         return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
     return []

@@ -1,15 +1,19 @@
 """The loss on the validation images: at fixed times, so that it tells training steps apart and not draws of the time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lsr.denoiser import Denoiser
+from lsr.encoders.context import Context, of_others
 from lsr.experts import ExpertMixture
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
 from lsr.sampling import pad_to_multiple
+
+OTHER_CONTEXT = "loss_other_context"
+"""The loss when every image of a batch has its neighbour's guidance: above `loss` as far as the guidance is of use."""
 
 _TIMES = (0.125, 0.375, 0.625, 0.875)
 """The middles of four equal parts of the times before the shift."""
@@ -34,20 +38,54 @@ class ValidationLoss:
             middles = ((edges[:-1] + edges[1:]) / 2).tolist()
             self.times |= {f"loss_expert_{i}": (middle,) for i, middle in enumerate(middles)}
 
-    def __call__(self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor]) -> dict[str, Tensor]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all losses that a batch can have."""
+        return (*self.times, OTHER_CONTEXT)
+
+    def __call__(
+        self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor], context: Context | None = None
+    ) -> dict[str, Tensor]:
         """Return the losses (B,) of a batch by name.
 
         Args:
             batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
             draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
+            context: The guidance, or None.
         """
-        multiple = self.denoiser.lr_multiple
-        condition = self.denoiser.condition(pad_to_multiple(batch["lr"], multiple))
-        x_0 = self.denoiser.encode(pad_to_multiple(batch["hr"], multiple * self.denoiser.config.scale), condition)
-        noise = draw_noise(tuple(x_0.shape[1:]))
+        names = list(self.times)
+        times = [u for name in names for u in self.times[name]]
+        losses = loss_at_times(self.denoiser, batch, draw_noise, times, self.shift, context)
+        parts = losses.split([len(self.times[name]) for name in names], dim=1)
+        found = {name: part.mean(1) for name, part in zip(names, parts, strict=True)}
+        if context is not None and len(context.mask) > 1:
+            others = loss_at_times(self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context))
+            found[OTHER_CONTEXT] = others.mean(1)
+        return found
 
-        def loss_at(u: float) -> Tensor:
-            t = shift_timesteps(torch.tensor(u, device=x_0.device), self.shift)
-            return self.denoiser.loss(x_0, noise, t.expand(len(x_0)), condition)
 
-        return {name: torch.stack([loss_at(u) for u in times]).mean(0) for name, times in self.times.items()}
+@torch.no_grad()
+def loss_at_times(
+    denoiser: Denoiser | ExpertMixture,
+    batch: dict[str, Any],
+    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    times: Sequence[float],
+    shift: float,
+    context: Context | None = None,
+) -> Tensor:
+    """Return the flow matching loss (B, T) of every image of a batch at each of T times.
+
+    Args:
+        denoiser: The model.
+        batch: See `ValidationLoss`.
+        draw_noise: See `ValidationLoss`.
+        times: Before the shift, in [0, 1].
+        shift: Shift of the flow times.
+        context: The guidance, or None.
+    """
+    multiple = denoiser.lr_multiple
+    condition = denoiser.condition(pad_to_multiple(batch["lr"], multiple), *(context or ()))
+    x_0 = denoiser.encode(pad_to_multiple(batch["hr"], multiple * denoiser.config.scale), condition)
+    noise = draw_noise(tuple(x_0.shape[1:]))
+    flow_times = shift_timesteps(torch.tensor(times, device=x_0.device), shift)
+    return torch.stack([denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in flow_times], dim=1)

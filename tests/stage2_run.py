@@ -44,7 +44,7 @@ class Stage2(LinearSRModule):
         self.weights.append({name: p.detach().clone() for name, p in self.named_parameters()})
 
 
-def fit(folder, module, steps, ckpt_path=None, **options):
+def fit(folder, module, steps, ckpt_path=None, data=None, **options):
     settings = {"accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     settings |= {"val_check_interval": 1000, "check_val_every_n_epoch": None, "gradient_clip_val": 1.0}
     ema = EMA(0.9)
@@ -59,7 +59,7 @@ def fit(folder, module, steps, ckpt_path=None, **options):
         use_distributed_sampler=False,
         **settings | options,
     )
-    trainer.fit(module, ckpt_path=ckpt_path)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
     return ema, trainer
 
 

@@ -30,6 +30,16 @@ def test_loss_is_the_flow_matching_error_of_the_velocity(denoiser, generator):
     torch.testing.assert_close(denoiser.loss(x_0, noise, t, condition), expected)
 
 
+def test_the_l1_term_is_on_the_data_that_the_velocity_points_to(denoiser, generator):
+    condition = denoiser.condition(torch.rand(3, 3, 4, 4, generator=generator) * 2 - 1)
+    x_0, noise = torch.randn(2, *condition.base.shape, generator=generator)
+    t = torch.tensor([0.1, 0.6, 1.0])
+    x_t = interpolate(x_0, noise, t)
+    found = x_t - t.view(-1, 1, 1, 1) * denoiser(x_t, t, condition)
+    plain, both = (denoiser.loss(x_0, noise, t, condition, weight) for weight in (0.0, 0.3))
+    torch.testing.assert_close(both - plain, 0.3 * (found - x_0).abs().flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+
+
 def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser, generator):
     """Its velocity, followed back to t = 0, is (1 - t) / s^2 x_t + t / s F."""
     condition = denoiser.condition(torch.randn(3, 3, 4, 4, generator=generator))

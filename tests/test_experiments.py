@@ -35,7 +35,7 @@ def test_the_full_size_experiment_describes_a_named_size():
     cli = LinearSRCLI(
         ["--config", str(ROOT / "experiments/linearsr/stage1.yaml"), "--model.init_from", "null", "--model.denoiser.depth", "1"], run=False
     )
-    assert cli.model.denoiser.config == named_size("sana-1.6b", depth=1)
+    assert cli.model.denoiser.config == named_size("sana-1.6b", depth=1, guidance="text", guidance_encoder="weights/sana")
 
 
 def test_stage_2_at_the_full_size_goes_on_with_the_model_of_stage_1():

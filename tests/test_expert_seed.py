@@ -42,6 +42,17 @@ def test_right_after_seeding_the_mixture_is_the_knee_bit_for_bit(mixture, tmp_pa
     assert len(set(pointers)) == len(pointers), "the experts are copies"
 
 
+def test_a_shallower_expert_takes_the_first_blocks_of_the_knee(tmp_path):
+    config = replace(SMALL, depth=3)
+    mixture = ExpertMixture(config, (0.5,), depths=[1, 3])
+    seed_experts(mixture, ExpertsConfig(str(publish_knee(tmp_path, config))))
+    knee = random_denoiser(config).state_dict()
+    for i, depth in enumerate((1, 3)):
+        state = mixture.expert(i).state_dict()
+        assert all(torch.equal(weight, knee[name]) for name, weight in state.items())
+        assert {name.split(".")[2] for name in state if name.startswith("net.blocks.")} == set(map(str, range(depth)))
+
+
 def refusal(mixture, seed, **options):
     with pytest.raises(ValueError) as error:
         seed_experts(mixture, ExpertsConfig(str(seed), **options))

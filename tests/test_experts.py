@@ -13,7 +13,7 @@ from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.samplers import SAMPLERS
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import timestep_grid
-from lsr.sampling import super_resolve
+from lsr.sampling import super_resolve, super_resolve_together
 
 SMALL = replace(TINY, context_dim=0, depth=1)
 
@@ -125,6 +125,56 @@ def test_photographs_are_upscaled_by_a_mixture(mixture, photo, tmp_path):
         assert main(["upscale", str(tmp_path / "photo.png"), "--model", str(tmp_path / model), "--out", str(out), "--steps", "4"]) == 0
         pictures[model] = Image.open(out / "photo.png")
     assert pictures["last.ckpt"].size == (64, 48) and pictures["last.ckpt"].tobytes() == pictures["model.safetensors"].tobytes()
+
+
+def test_experts_can_differ_in_depth(generator, tmp_path):
+    model = ExpertMixture(replace(SMALL, depth=2), PUBLISHED, depths=[2, 2, 1, 1]).requires_grad_(False).eval()
+    assert [len(model.expert(i).net.blocks) for i in range(4)] == [2, 2, 1, 1]
+    for parameter in model.parameters():
+        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    save_denoiser(tmp_path / "model.safetensors", model.state_dict(), described(model) | {"depths": [2, 2, 1, 1]})
+    loaded, _ = load_denoiser(tmp_path / "model.safetensors")
+    assert loaded.depths == (2, 2, 1, 1)
+    image, noise = lr(generator), torch.randn(1, 192, 2, 2, generator=generator)
+    one, other = (super_resolve(each, image, lambda shape: noise, 40, 6.0) for each in (model, loaded))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("depths", [[2, 2, 1], [2, 2, 3, 1], [2, 0, 1, 1]])
+def test_depths_that_no_knee_of_two_blocks_has_are_refused(depths):
+    with pytest.raises(ValueError, match="depths must be 4 numbers from 1 to 2"):
+        ExpertsConfig("knee", depths=depths).build(replace(SMALL, depth=2))
+
+
+def test_an_expert_that_is_not_there_cannot_be_trained_alone():
+    with pytest.raises(ValueError, match="from 0 to 3, not 4"):
+        ExpertsConfig("knee", expert=4).build(SMALL)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_aligned_steps_are_taken_by_the_expert_that_holds_all_of_them(mixture, calls, generator, sampler):
+    super_resolve(mixture, lr(generator), lambda shape: torch.randn(1, *shape, generator=generator), 4, 6.0, sampler, align_steps=True)
+    first = [3, 2, 1, 0] if sampler == "euler" else [3, 2, 2, 1, 1, 0, 0]
+    assert [i for i, _ in calls] == first
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_batches_sampled_together_are_those_sampled_alone(mixture, calls, generator, sampler):
+    images = [torch.rand(n, 3, height, 6, generator=generator) * 2 - 1 for n, height in ((1, 4), (2, 7), (1, 3))]
+
+    def job(image):
+        drawing = torch.Generator().manual_seed(len(image) + image.shape[2])
+        return image, lambda shape: torch.randn(len(image), *shape, generator=drawing)
+
+    together = super_resolve_together(mixture, [job(image) for image in images], 12, 6.0, sampler)
+    order = [i for i, _ in calls]
+    assert order == sorted(order, reverse=True), "an expert is asked for every image before the next expert"
+    alone = [super_resolve(mixture, *job(image), 12, 6.0, sampler) for image in images]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_the_bisected_range_can_be_chosen():
+    assert ExpertsConfig("knee", "bisected", t_range=(0.001, 0.999)).times() == pytest.approx((0.077, 0.875, 0.988), abs=1e-3)
 
 
 def test_boundaries_have_names_and_can_be_listed():

@@ -5,15 +5,17 @@ import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tiny_autoencoder import save_autoencoder
+from published_ram import save_ram
 
 from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
+from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +53,9 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     rise = [f"{step},{20 + 5 * (1 - math.exp(-step / 400))},{0.9 - 0.3 * math.exp(-step / 400)},9" for step in range(50, 3000, 50)]
     (tmp_path / "runs" / "tiny" / "stage1" / "metrics.csv").write_text("\n".join(["step,val/psnr_y,val/ssim_y,val/niqe", *rise]) + "\n")
     save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), config)
+    guided = Denoiser(replace(denoiser.config, guidance="tags", vocabulary=("cat", "fur")))
+    save_denoiser(tmp_path / "guided.safetensors", guided.state_dict(), asdict(guided.config) | {"shift": 3.0})
+    save_ram(tmp_path / "weights", plus=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

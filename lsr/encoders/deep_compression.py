@@ -117,3 +117,17 @@ class DeepCompression:
 def _own_precision(like: Tensor) -> torch.autocast:
     # The attention of DC-AE computes its sums in float32; the autocast of training would take that back.
     return torch.autocast(like.device.type, enabled=False)
+
+
+def refuse_other_latents(space: Any, data: Any) -> None:
+    """Refuse latents that data bring along, `latents_made_by`, if another autoencoder made them than that of the model's space.
+
+    Raises:
+        ValueError: If so, or the model has none.
+    """
+    made_by = getattr(data, "latents_made_by", None)
+    if made_by is None:
+        return
+    if not isinstance(space, DeepCompression):
+        raise ValueError("the data bring latents of an autoencoder, but the model has none: model.denoiser.autoencoder")
+    space.check_identity(made_by, "the cached latents")

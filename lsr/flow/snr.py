@@ -14,6 +14,9 @@ ANCHOR = 0.875
 PUBLISHED = (0.223, 0.875, 0.939)
 """Boundaries of LinearSR (arXiv 2510.08771); see `expert_boundaries`."""
 
+T_RANGE = (0.0116, 0.9713)
+"""The times over which the bisection of the rectified path gives the published boundaries."""
+
 _DDPM_STEPS = 1000
 
 
@@ -70,7 +73,7 @@ def _cosine_betas() -> np.ndarray:
 
 
 def expert_boundaries(
-    n_experts: int, anchor: float = ANCHOR, t_range: tuple[float, float] = (0.0116, 0.9713), schedule: Schedule = "rectified"
+    n_experts: int, anchor: float = ANCHOR, t_range: tuple[float, float] = T_RANGE, schedule: Schedule = "rectified"
 ) -> tuple[float, ...]:
     """Divide the times among experts by hierarchical bisection in log SNR.
 

@@ -1,5 +1,7 @@
 """Flow times: their density in training and their grid in sampling."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -68,12 +70,34 @@ def logit_normal_between(z: Tensor, low: float, high: float, mean: float = 0.0, 
     return t.clamp(torch.tensor(low), below).to(z.device)
 
 
-def timestep_grid(num_inference_steps: int, shift: float = 3.0) -> Tensor:
+def timestep_grid(num_inference_steps: int, shift: float = 3.0, boundaries: Sequence[float] = ()) -> Tensor:
     """Return the `num_inference_steps + 1` times that a sampler visits, from 1 (noise) down to 0 (data), float64.
 
+    Without `boundaries` they are evenly spaced before the shift. With them no step straddles one: the time that is nearest to a
+    boundary moves there, and those in between are evenly spaced again. It moves to the single-precision number just below, so
+    that the step that begins there belongs, as all of it does, to what holds the times below the boundary.
+
+    Args:
+        num_inference_steps: S.
+        shift: See `shift_timesteps`.
+        boundaries: Increasing times between 0 and 1, fewer than steps.
+
     Raises:
-        ValueError: If `num_inference_steps` is below 1.
+        ValueError: If `num_inference_steps` is below 1, or too few for the boundaries.
     """
-    if num_inference_steps < 1:
-        raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
-    return shift_timesteps(torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64), shift)
+    steps, n = num_inference_steps, len(boundaries)
+    if steps < 1:
+        raise ValueError(f"the number of sampling steps must be at least 1, not {steps}")
+    if steps <= n:
+        raise ValueError(f"{steps} sampling steps cannot be aligned with the {n} boundaries of experts: at least {n + 1} can")
+    times = torch.nextafter(torch.tensor(list(boundaries), dtype=torch.float32), torch.tensor(0.0)).double()
+    ends = [0.0, *unshift_timesteps(times, shift).tolist(), 1.0]
+    places = [0, *(round(steps * u) for u in ends[1:-1]), steps]
+    for i in range(1, n + 1):
+        places[i] = max(places[i], places[i - 1] + 1)
+    for i in range(n, 0, -1):
+        places[i] = min(places[i], places[i + 1] - 1)
+    spans = [torch.linspace(ends[i], ends[i + 1], places[i + 1] - places[i] + 1, dtype=torch.float64) for i in range(n + 1)]
+    grid = shift_timesteps(torch.cat([spans[0], *(span[1:] for span in spans[1:])]), shift)
+    grid[places[1:-1]] = times  # exactly, whatever shifting forth and back does to the last digit
+    return grid.flip(0)

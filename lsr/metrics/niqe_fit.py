@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lsr.atomic import atomic_path
+from lsr.distributed import on_rank_zero
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,20 @@ _SHARPNESS = 0.75
 _MAX_SIDE = 1024
 _FEATURES = 36
 _MIN_BLOCKS = 2 * _FEATURES
+
+
+def fitted_in_run(trainer: Any, stage: str) -> Path:
+    """Return `niqe.mat` of a run folder; training fits it to the training photographs where it is not there yet.
+
+    Raises:
+        ValueError: If it is missing and the run does not train, or the photographs will not do.
+    """
+    path = Path(trainer.default_root_dir) / "niqe.mat"
+    if not path.is_file():
+        if stage != "fit":
+            raise ValueError(f"{path} is missing: it is made by training, or name another file in model.niqe_parameters")
+        on_rank_zero(trainer.strategy, lambda: fit_niqe(trainer.datamodule.photographs(), path))
+    return path
 
 
 def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:

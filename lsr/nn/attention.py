@@ -36,6 +36,10 @@ class LinearSelfAttention(nn.Module):
         return self.out(linear_attention(qkv).flatten(2))
 
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of one cross-attention, each (B, A, L, E)."""
+
+
 class CrossAttention(nn.Module):
     """Softmax attention from image tokens to a context, of which a sample may have none.
 
@@ -56,21 +60,29 @@ class CrossAttention(nn.Module):
         self.norm_k = nn.RMSNorm(width, eps=1e-5) if qk_norm else nn.Identity()
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Return what the image tokens look at: it depends on nothing but the embedded context (B, L, D)."""
+        k, v = self.kv(context).chunk(2, dim=-1)
+        return self._heads(self.norm_k(k)), self._heads(v)
+
+    def forward(self, x: Tensor, context: Tensor | KeysValues, mask: Tensor) -> Tensor:
         """Attend to the context.
 
         Args:
             x: Tokens (B, N, D).
-            context: Embedded context (B, L, D), L >= 1.
+            context: Embedded context (B, L, D), L >= 1, or its `keys_values`.
             mask: (B, L) bool, True where the context is real.
 
         Returns:
             (B, N, D). A sample with nothing to attend to gets exactly 0.
         """
-        k, v = self.kv(context).chunk(2, dim=-1)
-        q, k, v = (rearrange(y, "b n (a e) -> b a n e", a=self.heads) for y in (self.norm_q(self.q(x)), self.norm_k(k), v))
+        k, v = self.keys_values(context) if isinstance(context, Tensor) else context
+        q = self._heads(self.norm_q(self.q(x)))
         present = mask.any(dim=-1)
         # A row without any key would be 0/0: let it see everything, then drop the result.
         visible = (mask | ~present[:, None])[:, None, None, :]
         attended = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=visible), "b a n e -> b n (a e)")
         return torch.where(present[:, None, None], self.out(attended), 0.0)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b n (a e) -> b a n e", a=self.heads)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsr.nn.attention import CrossAttention, LinearSelfAttention
+from lsr.nn.attention import CrossAttention, KeysValues, LinearSelfAttention
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.modulated_norm import modulated_norm
 
@@ -58,14 +58,16 @@ class LinearDiTBlock(nn.Module):
         self.cross_attention = CrossAttention(width, cross_heads, qk_norm) if cross_heads else None
         self.ffn = MixFFN(width, mlp_ratio)
 
-    def forward(self, x: Tensor, size: tuple[int, int], modulation: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, size: tuple[int, int], modulation: Tensor, context: Tensor | KeysValues | None, mask: Tensor | None
+    ) -> Tensor:
         """Refine the tokens.
 
         Args:
             x: Tokens (B, H * W, D).
             size: (H, W).
             modulation: Shared projection of the time embedding (B, 6, D).
-            context: Embedded context (B, L, D), or None.
+            context: Embedded context (B, L, D), its keys and values for this block, or None.
             mask: (B, L) bool, True where the context is real; given with `context`.
 
         Returns:

@@ -1,12 +1,14 @@
 """LinearDiT: the diffusion transformer with linear attention."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lsr.nn.attention import KeysValues
 from lsr.nn.block import LinearDiTBlock
 from lsr.nn.embeddings import ContextEmbedding, TimestepEmbedding
 from lsr.ops.modulated_norm import modulated_norm
@@ -75,13 +77,19 @@ class LinearDiT(nn.Module):
             nn.init.constant_(self.context_embedding.norm.weight, 0.01)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def memorise(self, context: Tensor) -> tuple[KeysValues, ...]:
+        """Return the keys and values of a context (B, L, context_dim), L >= 1, for every block: the same at all times and all images."""
+        assert self.context_embedding is not None
+        embedded = self.context_embedding(context)
+        return tuple(block.cross_attention.keys_values(embedded) for block in self.blocks)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | tuple[KeysValues, ...] | None = None, mask: Tensor | None = None) -> Tensor:
         """Predict from the noisy input.
 
         Args:
             x: (B, in_channels, H, W).
             t: Flow times (B,) in [0, 1]; 0 is data, 1 is noise.
-            context: (B, L, context_dim), or None.
+            context: (B, L, context_dim), what `memorise` made of it, or None.
             mask: (B, L) bool, True where the context is real; None means all of it.
 
         Returns:
@@ -91,15 +99,19 @@ class LinearDiT(nn.Module):
         tokens = self.embed(x.flatten(2).transpose(1, 2))
         time = self.time_embedding(t)
         modulation = self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
-        if self.context_embedding is None or context is None or context.shape[1] == 0:
-            context = None
-        else:
+        seen: Sequence[Tensor | KeysValues | None]
+        if self.context_embedding is None or context is None or (isinstance(context, Tensor) and context.shape[1] == 0):
+            seen = [None] * len(self.blocks)
+        elif isinstance(context, Tensor):
             mask = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device) if mask is None else mask
-            context = self.context_embedding(context)
-        for block in self.blocks:
+            seen = [self.context_embedding(context)] * len(self.blocks)
+        else:
+            assert mask is not None
+            seen = context
+        for block, context_of_block in zip(self.blocks, seen, strict=True):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, size, modulation, context, mask, use_reentrant=False)
+                tokens = checkpoint(block, tokens, size, modulation, context_of_block, mask, use_reentrant=False)
             else:
-                tokens = block(tokens, size, modulation, context, mask)
+                tokens = block(tokens, size, modulation, context_of_block, mask)
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
         return self.out(modulated_norm(tokens, shift, scale)).transpose(1, 2).unflatten(2, size)

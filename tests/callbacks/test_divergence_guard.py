@@ -4,11 +4,14 @@ import math
 import lightning as L
 import pytest
 import torch
+from knee_folder import SMALL, publish_knee
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny import TINY
 
 from callbacks.divergence_guard import DivergenceGuard
 from lsr.divergence import DivergenceError
+from lsr.expert_turns import expert_of_step
+from lsr.experts import ExpertsConfig
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 
@@ -87,7 +90,7 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path, loader):
 def guard_after(n, **options):
     """A guard that has seen n ordinary steps."""
     guard = DivergenceGuard(**options)
-    guard._norm_score.values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * (n // 5))
+    guard._norm_scores[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * (n // 5))
     return guard
 
 
@@ -121,8 +124,29 @@ def test_warn_only_warns_and_stop_ends_the_run(tmp_path, loader, caplog):
 def test_a_resumed_guard_remembers():
     guard = guard_after(100)
     other = DivergenceGuard()
-    other.load_state_dict(json.loads(json.dumps(guard.state_dict())))
-    assert other._norm_score(math.e**3) == guard._norm_score(math.e**3) > 10
+    other.load_state_dict(guard.state_dict())
+    assert other._norm_scores[0](math.e**3) == guard._norm_scores[0](math.e**3) > 10
+
+
+class Experts(LinearSRModule):
+    """The gradients of expert 3 are ordinarily a thousand times those of the others."""
+
+    def __init__(self, knee, spike):
+        super().__init__(SMALL, OptimizerConfig(lr=1e-9), experts=ExpertsConfig(str(knee)))
+        self.spike = spike
+
+    def training_step(self, batch, batch_idx):
+        expert = self.expert_run.turns.expert(self.global_step)
+        level = 1000 if expert == 3 or self.global_step == self.spike else 1
+        return level * (1 + self.global_step * 7 % 11 / 50) * sum(p.sum() for p in self.denoiser.expert(expert).parameters())
+
+
+@pytest.mark.parametrize("spike", [None, 235])
+def test_what_is_usual_for_one_expert_is_a_spike_of_another(tmp_path, loader, caplog, spike):
+    assert expert_of_step(235, 4) != 3
+    fit(tmp_path, Experts(publish_knee(tmp_path), spike), loader, DivergenceGuard(), steps=236)
+    warned = [record.args[0].split(":")[0] for record in caplog.records if "robust standard deviations" in record.getMessage()]
+    assert warned == ([] if spike is None else [f"step {spike}"])
 
 
 @pytest.mark.parametrize("options", [{"action": "pray"}, {"threshold": 0}, {"max_skips": 0}])

@@ -92,3 +92,25 @@ def test_a_damaged_list_of_tags_is_an_error(folder, tmp_path):
     (folder / "tags.jsonl").write_text('{"file": "a.png", "tags": ["x"]}\nnonsense\n')
     with pytest.raises(ValueError, match="tags.jsonl, line 2"):
         FileIndex(str(folder), tmp_path / "cache")
+
+
+def test_files_that_are_listed_but_not_there_are_counted(folder, tmp_path, caplog):
+    (folder / "tags.jsonl").write_text('{"file": "a.png", "tags": ["sea"]}\n{"file": "gone.png", "tags": []}\n')
+    FileIndex(str(folder), tmp_path / "cache")
+    assert "1 of 2 files in" in caplog.text and "gone.png for one" in caplog.text
+    caplog.clear()
+    FileIndex(str(folder / "a.png"), tmp_path / "cache")
+    assert "are not there" not in caplog.text, "one file of a folder is not the folder"
+
+
+def test_another_list_holds_captions(folder, tmp_path):
+    (folder / "captions.jsonl").write_text('{"file": "a.png", "tags": "a pier, old, at the sea"}\n')
+    index = FileIndex(str(folder / "a.png"), tmp_path / "cache", "captions.jsonl")
+    assert ", ".join(index.tags(0)) == "a pier, old, at the sea"
+
+
+def test_bundled_photographs_have_tags_and_captions(tmp_path):
+    for split in ("train", "val", "test"):
+        tags, captions = (FileIndex(f"bundled:{split}", tmp_path / "cache", name) for name in ("tags.jsonl", "captions.jsonl"))
+        for i in range(len(tags)):
+            assert len(tags.tags(i)) >= 3 and len(captions.tags(i)) == 1 and " " in captions.tags(i)[0]

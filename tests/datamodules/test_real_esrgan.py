@@ -149,6 +149,13 @@ def test_validation_pairs_are_fixed_and_shared_without_repetition(folder):
     assert sorted(h for rank in ranks for h in rank) == sorted(whole) and len(whole) == 5
 
 
+def test_runs_of_other_seeds_are_validated_on_the_same_pairs(folder):
+    one, other = module(folder, seed=0), module(folder, seed=1)
+    assert hashes(one.val_dataloader(), 9) == hashes(other.val_dataloader(), 9)
+    assert hashes(one.train_dataloader(), 2) != hashes(other.train_dataloader(), 2)
+    assert hashes(module(folder, val_seed=1).val_dataloader(), 9) != hashes(one.val_dataloader(), 9)
+
+
 def test_training_and_validation_draw_different_degradations(folder):
     data = module(folder, val_crop_size=32)
     val = data.val_dataloader().dataset[0]
@@ -174,3 +181,9 @@ def test_training_and_validation_draw_different_degradations(folder):
 def test_settings_that_cannot_be_are_refused(folder, options, message):
     with pytest.raises(ValueError, match=message):
         module(folder, **options)
+
+
+def test_the_tags_of_all_photographs_are_known_before_the_first_batch(folder):
+    (folder / "3.txt").write_text("plasma, checks")
+    texts = list(module(folder).texts())
+    assert len(texts) == 10 and texts.count("plasma, checks") == 2 and texts.count("") == 8, "of training and of validation"

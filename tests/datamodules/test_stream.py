@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from datamodules.stream import StreamBatchSampler, shares_of
 
 
-def samples(batches, **options):
+def samples(n, **options):
     sampler = StreamBatchSampler(**{"lengths": [3, 4], "batch_size": 4, "seed": 3} | options)
-    return [sample for batch in itertools.islice(iter(sampler), batches) for sample in batch]
+    return [sample for batch in itertools.islice(iter(sampler), n) for sample in batch]
 
 
 def test_every_photograph_once_per_draw_in_a_new_order():
@@ -75,3 +75,13 @@ def test_shares_are_the_weights_as_nearly_as_whole_numbers_can_be(weights):
 def test_weights_that_mean_nothing_are_refused(weights):
     with pytest.raises(ValueError, match="weights"):
         StreamBatchSampler([3, 4], 4, 0, weights=weights)
+
+
+def test_batches_can_be_chosen_also_by_several_ranks_and_after_a_resume():
+    whole = samples(12, batch_size=8)
+    wanted = [sample for k in (1, 4, 7, 10) for sample in whole[8 * k : 8 * k + 8]]
+    chosen = {"batches": lambda k: 3 * k + 1}
+    assert samples(4, batch_size=8, **chosen) == wanted
+    ranks = [samples(4, rank=rank, world_size=2, **chosen) for rank in range(2)]
+    assert [sample for k in range(4) for rank in ranks for sample in rank[4 * k : 4 * k + 4]] == wanted
+    assert samples(2, batch_size=8, start=lambda: 16, **chosen) == wanted[16:]

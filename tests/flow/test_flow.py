@@ -4,7 +4,7 @@ import torch
 from lsr.flow.noise import seeded_normal
 from lsr.flow.path import interpolate, velocity
 from lsr.flow.samplers import SAMPLERS, sample_euler, sample_heun
-from lsr.flow.snr import log_snr
+from lsr.flow.snr import PUBLISHED, log_snr
 from lsr.flow.timesteps import (
     logit_normal_between,
     logit_normal_cdf,
@@ -115,3 +115,34 @@ def test_noise_fields_are_independent_standard_normals():
     correlation = torch.corrcoef(fields) - torch.eye(160)
     assert correlation.abs().max() < 0.08
     assert fields.mean().abs() < 0.01 and (fields.std() - 1).abs() < 0.01
+
+
+@pytest.mark.parametrize("steps", [4, 5, 7, 20, 40])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 6.0])
+def test_no_aligned_step_straddles_a_boundary(steps, shift):
+    edges = torch.tensor(PUBLISHED, dtype=torch.float32)
+    grid = timestep_grid(steps, shift, PUBLISHED)
+    assert grid.shape == (steps + 1,) and grid[0] == 1 and grid[-1] == 0 and (grid.diff() < 0).all()
+    for start, end in zip(grid.tolist(), grid.tolist()[1:], strict=False):
+        holder = torch.bucketize(torch.tensor(start), edges, right=True)
+        inside = torch.nextafter(torch.tensor(end), torch.tensor(1.0))  # the step ends just below what its holder still holds
+        assert torch.bucketize(inside, edges, right=True) == holder, (start, end)
+
+
+def test_steps_that_are_not_aligned_straddle():
+    grid = timestep_grid(7, 6.0).float()
+    assert not torch.isin(torch.tensor(PUBLISHED), grid).any()
+
+
+def test_aligning_moves_what_is_nearest_and_spaces_the_rest_evenly():
+    grid = timestep_grid(10, 1.0, (0.32, 0.68)).flip(0)
+    torch.testing.assert_close(grid[[0, 3, 7, 10]].float(), torch.tensor([0, 0.32, 0.68, 1]))
+    for part in (grid[:4], grid[3:8], grid[7:]):
+        torch.testing.assert_close(part.diff(), part.diff()[:1].expand(len(part) - 1), rtol=1e-5, atol=1e-6)
+    crowded = timestep_grid(4, 1.0, (0.97, 0.98, 0.99))
+    torch.testing.assert_close(crowded.float(), torch.tensor([1, 0.99, 0.98, 0.97, 0]))
+
+
+def test_too_few_steps_to_align_are_refused():
+    with pytest.raises(ValueError, match="3 sampling steps cannot be aligned with the 3 boundaries of experts: at least 4 can"):
+        timestep_grid(3, 6.0, PUBLISHED)

@@ -1,0 +1,65 @@
+"""The picture of what the experts have learnt: the validation loss by flow time, beside the knee's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lsr.flow.timesteps import unshift_timesteps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BLUE, _GREY, _INK = "#0072B2", "#858585", "#222222"
+_TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+
+
+def draw_loss_by_time(
+    step: int, times: Sequence[float], losses: Sequence[float], knee: Sequence[float], boundaries: Sequence[float], shift: float
+) -> Figure:
+    """Draw the loss over the times, and its change against the knee; below zero an expert is better than what it grew from.
+
+    Safe in any thread: a figure of its own, no pyplot.
+
+    Args:
+        step: The training step.
+        times: Before the shift, increasing; the axis is even in them and labelled with flow times.
+        losses: Of the experts, one for each time.
+        knee: Of the knee.
+        boundaries: The flow times at which experts meet.
+        shift: Shift of the flow times.
+
+    Returns:
+        A figure of 7.5 x 5 inches on an Agg canvas.
+    """
+    import torch
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.0), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, sharex=True)
+    top.plot(times, knee, color=_GREY, linewidth=1.4, label="the knee")
+    top.plot(times, losses, ".-", color=_BLUE, linewidth=1.6, label=f"the experts at step {step:,}")
+    top.set_ylabel("validation loss")
+    change = 100 * (np.asarray(losses) / np.asarray(knee) - 1)
+    bottom.axhline(0, color=_GREY, linewidth=1.0)
+    bottom.plot(times, change, ".-", color=_BLUE, linewidth=1.6)
+    bottom.set_ylabel("change against the knee, %")
+    bottom.set_xlabel("flow time t (evenly spaced before the shift); 0 is data, 1 is noise")
+    ends = [0.0, *unshift_timesteps(torch.tensor(list(boundaries), dtype=torch.float64), shift).tolist(), 1.0]
+    for axes in (top, bottom):
+        for end in ends[1:-1]:
+            axes.axvline(end, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.margins(x=0)
+        axes.set_xlim(0, 1)
+    for i, (left, right) in enumerate(zip(ends, ends[1:], strict=False)):
+        bottom.text((left + right) / 2, 0.97, f"expert {i}", ha="center", va="top", fontsize=8, transform=bottom.get_xaxis_transform())
+    ticks = torch.tensor(_TICKS, dtype=torch.float64)
+    bottom.set_xticks(unshift_timesteps(ticks, shift).tolist(), [f"{t:g}" for t in _TICKS])
+    top.legend(frameon=False, fontsize=9, loc="best")
+    return figure

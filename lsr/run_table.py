@@ -1,0 +1,58 @@
+"""Tables of several runs: the mean over seeds and its spread, as Markdown and CSV."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lsr.atomic import atomic_path
+
+Row = Mapping[str, str | float]
+"""One run: words and numbers by column."""
+
+
+def mean_over_runs(rows: Sequence[Row], name: str) -> list[dict[str, str]]:
+    """Join the rows that have the same word in column `name`: numbers become their mean and, of several runs, its half range.
+
+    Args:
+        rows: One for each run, all with the same columns.
+        name: The column that names what the runs of a group have in common.
+
+    Returns:
+        One row for each group in the order of first appearance, all in words: four significant digits, `24.08 ± 0.01`.
+    """
+    groups: dict[str | float, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[name], []).append(row)
+    return [{column: _joined([row[column] for row in group]) for column in group[0]} for group in groups.values()]
+
+
+def _joined(values: Sequence[str | float]) -> str:
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) < len(values):
+        return ", ".join(dict.fromkeys(str(value) for value in values))
+    mean, half = statistics.fmean(numbers), (max(numbers) - min(numbers)) / 2
+    return f"{mean:.4g}" + (f" ± {half:.1g}" if half else "")
+
+
+def write_table(rows: Sequence[Row], folder: Path, name: str) -> str:
+    """Write `runs.csv`, a row for each run, and `table.md`, means over the runs that share column `name`; returns the latter.
+
+    Args:
+        rows: One for each run, all with the same columns.
+        folder: Where to.
+        name: See `mean_over_runs`.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    joined = mean_over_runs(rows, name)
+    columns = list(joined[0])
+    lines = [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in joined)]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    for target, contents in ((folder / "runs.csv", text.getvalue()), (folder / "table.md", table)):
+        with atomic_path(target) as temporary:
+            temporary.write_text(contents)
+    return table

@@ -1,0 +1,1 @@
+"""What looks at a photograph and tells which objects are in it."""

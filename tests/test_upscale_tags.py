@@ -1,0 +1,115 @@
+"""`lsr upscale --tags` with a model that tags guide."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from published_ram import save_ram
+from tiny import TINY
+
+from lsr.checkpoint import save_denoiser
+from lsr.cli import main
+from lsr.denoiser import Denoiser
+from lsr.inference import Upscaler
+
+TAGS = replace(TINY, guidance="tags", vocabulary=("boat", "castle", "cat", "pier", "sea"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    denoiser = Denoiser(TAGS)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path, photo):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(photo[:40, :48]).save(folder / name)
+    (folder / "tags.jsonl").write_text('{"file": "a.png", "tags": ["sea", "boat"]}\n')
+    return folder
+
+
+@pytest.fixture
+def upscaled(model, photos, tmp_path):
+    def run(*options, source=photos):
+        out = tmp_path / "_".join(["out", *(str(option).strip("-").replace("/", "") for option in options)])[-200:]
+        assert main(["upscale", str(source), "--model", str(model), "--out", str(out), "--tile", "0", *map(str, options)]) == 0
+        return [np.asarray(Image.open(path)) for path in sorted(out.glob("*.png"))]
+
+    return run
+
+
+def test_tags_come_from_beside_the_photographs_by_default_or_from_the_command_line(upscaled, photos):
+    a, b = upscaled()
+    none, _ = upscaled("--tags", "none")
+    assert not np.array_equal(a, none) and np.array_equal(b, none), "b has no tags"
+    listed, also = upscaled("--tags", "sea, boat")
+    assert np.array_equal(listed, a) and np.array_equal(also, a)
+    assert np.array_equal(upscaled("--steps", "1", source=photos / "a.png")[0], a)
+
+
+def test_guidance_can_be_exaggerated_and_tiles_are_guided_alike(upscaled):
+    plain, without = upscaled("--tags", "sea", "--color-fix", "none")[0], upscaled("--tags", "none", "--color-fix", "none")[0]
+    more = upscaled("--tags", "sea", "--color-fix", "none", "--guidance-scale", "2")[0]
+    assert not np.array_equal(more, plain)
+    inside = np.isin(more, (0, 255), invert=True) & np.isin(plain, (0, 255), invert=True) & np.isin(without, (0, 255), invert=True)
+    np.testing.assert_allclose(more[inside], 2.0 * plain[inside] - without[inside], atol=2.1)
+    tiled = upscaled("--tags", "sea", "--color-fix", "none", "--tile", "32")[0]
+    assert np.abs(tiled.astype(int) - plain).mean() < np.abs(without.astype(int) - plain).mean()
+
+
+def test_a_tagger_sees_the_photographs(upscaled, tmp_path):
+    weights = save_ram(tmp_path / "ram", plus=True, threshold=0.0)
+    everything = upscaled("--tags", "auto", "--tagger-weights", weights)[1]
+    assert not np.array_equal(everything, upscaled("--tags", "none")[1])
+
+
+def test_other_tags_are_another_result(model, photos, tmp_path, capsys):
+    arguments = ["upscale", str(photos), "--model", str(model), "--out", str(tmp_path / "out")]
+    for expected in ("2 of 2 images upscaled to", "2 of them before"):
+        assert main(arguments) == 0
+        assert expected in capsys.readouterr().out
+    (photos / "tags.jsonl").write_text('{"file": "a.png", "tags": ["cat"]}\n')
+    assert main(arguments) == 0
+    assert "before" not in capsys.readouterr().out
+
+
+def test_what_a_tagger_lacks_is_told_in_one_line(model, photos, tmp_path, capsys):
+    arguments = ["upscale", str(photos), "--model", str(model), "--out", str(tmp_path / "out"), "--tags", "auto"]
+    for more, message in (([], "--tagger-weights"), (["--tagger-weights", "ram.pth"], "fetch ram_plus_swin_large_14m.pth")):
+        assert main([*arguments, *more]) == 2
+        told = capsys.readouterr().err
+        assert message in told and "--tags none" in told and told.count("\n") == 1
+
+
+def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys):
+    path = tmp_path / "plain.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    assert main(["upscale", str(photos), "--model", str(path), "--out", str(tmp_path / "out"), "--tags", "sea"]) == 0
+    assert "trained without tags" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_keys_and_values_are_made_once_for_all_tiles_and_steps(model, photo, monkeypatch, scale):
+    upscaler = Upscaler.from_pretrained(model, num_inference_steps=3, tile=32, guidance_scale=scale)
+    made, memorise = [], upscaler.denoiser.net.memorise
+    monkeypatch.setattr(upscaler.denoiser.net, "memorise", lambda context: made.append(1) or memorise(context))
+    upscaler.upscale(photo[:80, :70], tags="sea")
+    assert len(made) == 1
+
+
+def test_the_api_takes_tags(model, photo):
+    upscaler = Upscaler.from_pretrained(model)
+    small = photo[:16, :24]
+    assert not np.array_equal(upscaler.upscale(small, tags="cat"), upscaler.upscale(small))
+    assert np.array_equal(upscaler.upscale(small, tags="unknown"), upscaler.upscale(small))
