@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 
 
 def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
@@ -24,3 +24,16 @@ def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
     failure = strategy.broadcast(cause and (str(cause) or type(cause).__name__), src=0)
     if failure is not None:
         raise ValueError(failure) from cause
+
+
+def refuse_sharded_weights(strategy: Strategy) -> None:
+    """Refuse strategies that leave each rank a part of the weights, before they write wrong averages and checkpoints without complaint.
+
+    Raises:
+        ValueError: If the strategy is FSDP's.
+    """
+    if isinstance(strategy, (FSDPStrategy, ModelParallelStrategy)):
+        raise ValueError(
+            "FSDP is not supported: averages, divergence guard and checkpoints take every weight whole; what does not fit in stage 2 "
+            "can be trained expert by expert (--model.experts.expert, then lsr merge-experts)"
+        )
