@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
-from lsr.distributed import on_rank_zero
+from lsr.distributed import allow_unused_weights, on_rank_zero
 from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
@@ -130,6 +130,8 @@ class LinearSRModule(L.LightningModule):
             ValueError: If a metric is unknown, or weights are missing.
         """
         self.denoiser.space.prepare()
+        if self.expert_run is not None:
+            allow_unused_weights(self.trainer.strategy)
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
