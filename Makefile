@@ -44,9 +44,9 @@ ablation-experts: $(READY) ## Compare numbers and boundaries of experts that gro
 	    --reference experiments/tiny/stage1.yaml $(RUNS)/tiny/stage1/knee/seed.safetensors $(ARGS)
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
-	$(MAKE) stage1 EXP=tiny DEVICES=1 ARGS=
+	$(MAKE) stage1 EXP=tiny DEVICES=1
 	@test -d $(RUNS)/tiny/stage1/knee || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
-	$(MAKE) stage2 EXP=tiny DEVICES=1 ARGS=
+	$(MAKE) stage2 EXP=tiny DEVICES=1
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage2/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	$(LSR) knee $(RUNS)/tiny/stage1
