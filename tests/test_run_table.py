@@ -11,14 +11,14 @@ ROWS = [
 
 def test_runs_of_one_model_become_their_mean_and_its_half_range():
     assert mean_over_runs(ROWS, "model") == [
-        {"model": "a", "psnr": "24.1 ± 0.1", "niqe": "5"},
+        {"model": "a", "psnr": "24.10 ± 0.10", "niqe": "5"},
         {"model": "b", "psnr": "23", "niqe": "6"},
     ]
 
 
 def test_the_table_is_markdown_and_every_run_is_kept(tmp_path):
     table = write_table(ROWS, tmp_path / "out", "model")
-    assert table == "| model | psnr | niqe |\n| --- | --- | --- |\n| a | 24.1 ± 0.1 | 5 |\n| b | 23 | 6 |\n"
+    assert table == "| model | psnr | niqe |\n| --- | --- | --- |\n| a | 24.10 ± 0.10 | 5 |\n| b | 23 | 6 |\n"
     assert (tmp_path / "out" / "table.md").read_text() == table
     with (tmp_path / "out" / "runs.csv").open(newline="") as file:
         assert [{**row, "psnr": float(row["psnr"]), "niqe": float(row["niqe"])} for row in csv.DictReader(file)] == ROWS
