@@ -21,10 +21,11 @@ _COLUMNS = ("shape", "implementation", "ms", "peak MiB", "GFLOP", "MB", "% of ro
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr bench",
-        description="Time attention and the transformer beside their peers, and how time grows with the picture. Writes tables (.md, "
-        ".csv) and a picture to --out. Exit code 1: an implementation gave a wrong result, and its time is not shown.",
+        description="Time attention, the other operators and the transformer beside their peers, and how time grows with the picture. "
+        "Writes tables (.md, .csv) and a picture to --out. Exit code 1: an implementation failed or gave a wrong result, and its time "
+        "is not shown.",
     )
-    parser.add_argument("what", nargs="*", choices=["attention", "model", "scaling", []], help="default: all of them")
+    parser.add_argument("what", nargs="*", choices=["attention", "ops", "model", "scaling", []], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, float32 on a CPU")
@@ -43,14 +44,21 @@ def main(arguments: Sequence[str]) -> int:
 
     roofline = measure_roofline(device, dtype)
     header = f"{conditions(device, dtype)}; roofline {roofline.flops / 1e12:.2f} TFLOP/s, {roofline.bytes / 1e9:.1f} GB/s"
-    sys.stdout.write(header + "\n")
     wrong = 0
-    for what in options.what or ["attention", "model", "scaling"]:
+    for what in options.what or ["attention", "ops", "model", "scaling"]:
         if what == "scaling":
             _scaling(options.out, device, dtype, header, options.seconds)
         else:
-            wrong += _table(what, _cases(what, device, dtype), options.out, roofline, header, options.seconds)
+            told = header + _absent(device) if what == "attention" else header
+            wrong += _table(what, _cases(what, device, dtype), options.out, roofline, told, options.seconds)
     return SOME_FAILED if wrong else DONE
+
+
+def _absent(device: "torch.device") -> str:
+    """Tell which kernels of others are not among the rows."""
+    from lsr.bench_peers import absent_peers
+
+    return "".join(f"; without {name}: {why}" for name, why in absent_peers(device).items())
 
 
 def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable[Case]":
@@ -60,24 +68,38 @@ def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable
     if what == "attention":
         for tokens in (1024, 4096, 16384):
             yield from attention_cases(device, dtype, 8 if large else 1, tokens, 70 if large else 16, 32)
+    elif what == "ops":
+        from lsr.bench_ops import glu_conv_cases, modulated_norm_cases
+
+        width = 2240 if large else 512
+        for batch, side in ((1, 32), (8, 64)) if large else ((1, 32),):
+            yield from glu_conv_cases(device, dtype, batch, side, 5 * width // 2)
+            yield from modulated_norm_cases(device, dtype, batch, side * side, width)
     else:
         yield from model_cases(device, dtype, 32 if large else 64, 2240 if large else 512, 20 if large else 6, context=16)
 
 
 def _table(what: str, cases: "Iterable[Case]", out: Path, roofline: "Roofline", header: str, seconds: float) -> int:
     """Measure, print and write one table; returns the number of implementations with a wrong result."""
+    from lsr.bench_cases import tensors
     from lsr.bench_timing import measure
 
     rows: list[dict[str, Any]] = []
     baselines: dict[str, float] = {}
     wrong = 0
-    _write(f"\n| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
-    device = None
+    _write(f"{header}\n\n| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
     for case in cases:
-        result = case.run()
-        device = result.device
-        error = case.error()
         row: dict[str, Any] = dict.fromkeys(_COLUMNS, "") | {"shape": case.shape, "implementation": case.name}
+        row["GFLOP"], row["MB"] = f"{case.flops / 1e9:.2f}", f"{case.moved / 1e6:.1f}"
+        try:
+            device = tensors(case.run())[0].device
+            error = case.error()
+        except Exception as problem:  # what cannot run does not take the rows of the others with it
+            wrong += 1
+            row["ms"] = f"FAILED: {type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
+            rows.append(row)
+            _write(_line(row))
+            continue
         row["error"] = "another function" if error is None else f"{error:.1e}"
         if error is not None and not error <= case.tolerance:
             wrong += 1
@@ -90,7 +112,6 @@ def _table(what: str, cases: "Iterable[Case]", out: Path, roofline: "Roofline", 
             row["peak MiB"] = "" if taken.peak_bytes is None else f"{taken.peak_bytes / 2**20:.1f}"
             row["% of roofline"] = f"{100 * roofline.least_seconds(case.flops, case.moved) / taken.seconds:.0f}"
             row["times faster"] = f"{baselines[case.shape] / taken.seconds:.2f}" if case.shape in baselines else ""
-        row["GFLOP"], row["MB"] = f"{case.flops / 1e9:.2f}", f"{case.moved / 1e6:.1f}"
         rows.append(row)
         _write(_line(row))
     _save(out, what, header, rows)
@@ -105,7 +126,7 @@ def _scaling(out: Path, device: "torch.device", dtype: "torch.dtype", header: st
         {"tokens": n, "linear ms": f"{1e3 * one:.3f}", "softmax ms": f"{1e3 * softmax.seconds[i]:.3f}" if i < len(softmax.tokens) else ""}
         for i, (n, one) in enumerate(zip(linear.tokens, linear.seconds, strict=True))
     ]
-    _write(f"\n| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")
+    _write(f"{header}\n\n| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")
     for row in rows:
         _write(_line(row))
     crossed = crossing(linear, softmax)

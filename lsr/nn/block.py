@@ -5,11 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.nn.attention import CrossAttention, LinearSelfAttention
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Normalise tokens (B, N, D) without weights, then scale by (1 + scale) and shift, both (B, 1, D)."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+from lsr.ops.glu_conv import glu_conv
+from lsr.ops.modulated_norm import modulated_norm
 
 
 class MixFFN(nn.Module):
@@ -32,18 +29,17 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map tokens (B, H * W, D), in rows of an image of `size` = (H, W), to the same shape."""
-        # (B, H, W, C) seen as (B, C, H, W) is the channels-last memory format: no copy.
-        hidden = F.silu(self.inverted(x)).unflatten(1, size).permute(0, 3, 1, 2)
-        value, gate = self.depthwise(hidden).permute(0, 2, 3, 1).flatten(1, 2).chunk(2, dim=-1)
-        return self.point(value * F.silu(gate))
+        assert self.depthwise.bias is not None
+        hidden = F.silu(self.inverted(x)).unflatten(1, size)
+        return self.point(glu_conv(hidden, self.depthwise.weight, self.depthwise.bias).flatten(1, 2))
 
 
 class LinearDiTBlock(nn.Module):
     """One block with AdaLN-single modulation (PixArt-alpha, arXiv 2310.00426; wired as in SANA).
 
-        h += gate_1 * attention(modulate(h))
+        h += gate_1 * attention(modulated_norm(h))
         h += cross_attention(h, context)            (no norm, no gate)
-        h += gate_2 * ffn(modulate(h))
+        h += gate_2 * ffn(modulated_norm(h))
 
     Shifts, scales and gates are the sum of one projection of the time embedding shared by all blocks and the block's own table.
 
@@ -76,8 +72,8 @@ class LinearDiTBlock(nn.Module):
             Tokens (B, H * W, D).
         """
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (modulation + self.scale_shift_table).chunk(6, dim=1)
-        x = x + gate_1 * self.attention(modulate(x, shift_1, scale_1))
+        x = x + gate_1 * self.attention(modulated_norm(x, shift_1, scale_1))
         if self.cross_attention is not None and context is not None:
             assert mask is not None
             x = x + self.cross_attention(x, context, mask)
-        return x + gate_2 * self.ffn(modulate(x, shift_2, scale_2), size)
+        return x + gate_2 * self.ffn(modulated_norm(x, shift_2, scale_2), size)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lsr.nn.block import LinearDiTBlock, modulate
+from lsr.nn.block import LinearDiTBlock
 from lsr.nn.embeddings import ContextEmbedding, TimestepEmbedding
+from lsr.ops.modulated_norm import modulated_norm
 
 
 class LinearDiT(nn.Module):
@@ -101,4 +102,4 @@ class LinearDiT(nn.Module):
             else:
                 tokens = block(tokens, size, modulation, context, mask)
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
-        return self.out(modulate(tokens, shift, scale)).transpose(1, 2).unflatten(2, size)
+        return self.out(modulated_norm(tokens, shift, scale)).transpose(1, 2).unflatten(2, size)

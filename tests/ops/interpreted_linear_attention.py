@@ -1,10 +1,11 @@
 """The Triton kernels in Triton's interpreter, against float64 autograd of the reference.
 
-`test_linear_attention_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is defined.
+`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is defined.
 """
 
 import pytest
 import torch
+from kernel_checks import assert_close, let_memory_start_as_nan
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lsr.ops.linear_attention import launch, linear_attention, operators
@@ -20,9 +21,7 @@ LARGE_HEADS = [(1, 1, 1, 16, 1, True), (7, 2, 1, 16, 1, True), (33, 1, 1, 16, 3,
 
 @pytest.fixture(autouse=True)
 def _memory_starts_as_nan():
-    """What is allocated and not written is seen."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.empty(3).isnan().all() and torch.zeros(1).new_empty(3).isnan().all()
+    let_memory_start_as_nan()
 
 
 @pytest.fixture
@@ -60,11 +59,6 @@ def kernels(inputs, grad, tiling, stored, packed=True):
     s, z = launch.forward(*inputs, EPS, o, tiling)
     launch.backward(grad, inputs, (o, s, z), EPS, grads, tiling)
     return o, grads
-
-
-def assert_close(actual, expected, tolerance, scale=0.0):
-    error = (actual.double() - expected).norm()
-    assert error <= tolerance * max(expected.norm().item(), scale), f"{error / max(expected.norm().item(), scale):.2e}"
 
 
 @pytest.mark.parametrize("dim", [16, 32, 64, 72, 112, 128])

@@ -1,9 +1,9 @@
 """The kernels on a GPU at the sizes of SANA 0.6B (36 heads) and 1.6B (70 heads), against float64."""
 
-import warnings
-
 import pytest
 import torch
+from gpu import require_gpu
+from kernel_checks import assert_close
 
 from lsr.ops.linear_attention import linear_attention
 from lsr.ops.linear_attention.reference import linear_attention_reference
@@ -14,10 +14,7 @@ TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 1e-5}
 
 @pytest.fixture(autouse=True, scope="module")
 def _gpu():
-    if not torch.cuda.is_available():
-        reason = "linear attention kernels NOT run on a GPU: this machine has none"
-        warnings.warn(reason, stacklevel=1)
-        pytest.skip(reason)
+    require_gpu("linear attention kernels")
 
 
 @pytest.fixture
@@ -45,8 +42,7 @@ def assert_equals_float64(qkv, grad, tolerance):
     assert (out[0, -1, 0] == 0).all() and (dqkv[0, -1, 0, 0] == 0).all()
     pairs = {"o": (out, expected)} | {f"d{name}": (dqkv[:, :, i], expected_grad[:, :, i]) for i, name in enumerate("qkv")}
     for name, (actual, wanted) in pairs.items():
-        error = ((actual.double() - wanted).norm() / wanted.norm()).item()
-        assert error <= tolerance, f"{name}: {error:.2e}"
+        assert_close(actual, wanted, tolerance, name=name)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

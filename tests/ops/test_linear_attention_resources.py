@@ -1,18 +1,17 @@
 """The kernels are compiled for GPUs that need not be there: what each takes of a multiprocessor is read from the machine code."""
 
 import re
-import subprocess
 
 import pytest
 import torch
+from cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
 
-from lsr.ops.linear_attention.launch import INTERPRETED, tiling_for
+from lsr.ops.kernel_support import INTERPRETED
+from lsr.ops.linear_attention.launch import tiling_for
 
 triton = pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET is set: nothing is compiled")
 
-# Bytes of shared memory that a block may have.
-SHARED_MEMORY = {90: 227 * 1024, 80: 163 * 1024}
 # Bytes per thread on the stack, which is where registers are spilled to; 0 for what is not listed.
 STACK = {
     (90, 128, "bfloat16", "grad_queries"): 128,
@@ -27,40 +26,21 @@ def _own_triton_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-def compile_for(capability, kernel, constants, dtype, options):
-    """Compile as a launch with aligned pointers and strides would."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    short = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}[dtype]
-    signature = {}
+def types_of(kernel, dtype):
+    """Of all arguments, and the names of those that are not multiples of 16."""
+    types, unaligned = {}, []
     for name in kernel.arg_names:
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name.startswith(("s_", "z_", "ds_", "dz_")):
-            signature[name] = "*fp32"
+        if name.startswith(("s_", "z_", "ds_", "dz_")):
+            types[name] = "*fp32"
         elif name in ("eps", "mean"):
-            signature[name] = "fp32"
+            types[name] = "fp32"
+        elif "_" in name or name in ("tokens", "chunk", "parts"):
+            types[name] = "i32"
+            if not re.search("_[bna]$|chunk", name):
+                unaligned.append(name)
         else:
-            counted = "_" in name or name in ("tokens", "chunk", "parts")
-            signature[name] = "i32" if counted else short
-    aligned = [i for i, (name, kind) in enumerate(signature.items()) if kind[0] == "*" or re.search("_[bna]$|chunk", name)]
-    source = ASTSource(
-        fn=kernel,
-        signature=signature,
-        constexprs={(i,): constants[name] for i, name in enumerate(kernel.arg_names) if name in constants},
-        attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
-    )
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-
-
-def stack_bytes(compiled, path):
-    path.write_bytes(compiled.asm["cubin"])
-    command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(path)]
-    usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found, usage
-    return int(found[2])
+            types[name] = POINTER[dtype]
+    return types, unaligned
 
 
 @pytest.mark.parametrize(
@@ -78,8 +58,10 @@ def test_the_kernels_compile_and_fit(capability, dim, dtype, tmp_path):
     launches = [("sum_keys_values", {}), ("attend", {}), ("grad_queries", {})]
     launches += [("grad_keys_values", gradients) for gradients in tiling.launches_of_keys_values]
     for name, gradients in launches:
-        compiled = compile_for(capability, getattr(kernels, name), constants | gradients, dtype, options)
+        kernel = getattr(kernels, name)
+        types, unaligned = types_of(kernel, dtype)
+        compiled = compile_for(capability, kernel, types, constants | gradients, options, unaligned)
         assert compiled.metadata.shared <= SHARED_MEMORY[capability], name
-        assert stack_bytes(compiled, tmp_path / "kernel.cubin") <= STACK.get((capability, dim, dtype, name), 0), name
+        assert registers_and_stack(compiled, tmp_path / "kernel.cubin")[1] <= STACK.get((capability, dim, dtype, name), 0), name
         if capability == 90 and dtype != "float32":
             assert "wgmma.mma_async" in compiled.asm["ptx"], f"{name} does not use Hopper's matrix instructions"

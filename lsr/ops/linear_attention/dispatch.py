@@ -1,24 +1,14 @@
 """The public function: the Triton kernels where they run, PyTorch elsewhere."""
 
-import torch
 from torch import Tensor
 
+from lsr.ops.kernel_support import HAVE_TRITON, kernels_take
 from lsr.ops.linear_attention.reference import linear_attention_reference
 
-try:
-    import triton
-except ModuleNotFoundError:  # Triton is published for Linux alone
-    triton = None
-else:
-    from lsr.ops.linear_attention import launch, operators
+if HAVE_TRITON:
+    from lsr.ops.linear_attention import operators
 
 HEAD_DIMS = (16, 32, 64, 72, 112, 128)
-TYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-def _kernels_take(x: Tensor) -> bool:
-    """Whether the kernels can read `x`; in Triton's interpreter, which is for tests, they read from the CPU too."""
-    return triton is not None and (x.is_cuda or launch.INTERPRETED) and x.dtype in TYPES and x.shape[-1] in HEAD_DIMS
 
 
 def linear_attention(qkv: Tensor | tuple[Tensor, Tensor, Tensor], eps: float = 1e-6) -> Tensor:
@@ -38,10 +28,10 @@ def linear_attention(qkv: Tensor | tuple[Tensor, Tensor, Tensor], eps: float = 1
     """
     if isinstance(qkv, Tensor):
         assert qkv.ndim == 5 and qkv.shape[2] == 3, f"shape {tuple(qkv.shape)}, not (B, N, 3, A, E)"
-        if _kernels_take(qkv):
+        if kernels_take(qkv) and qkv.shape[-1] in HEAD_DIMS:
             return operators.packed(qkv, eps)[0]
         q, k, v = qkv.unbind(2)
-    elif all(map(_kernels_take, qkv)):
+    elif kernels_take(*qkv) and qkv[0].shape[-1] in HEAD_DIMS:
         return operators.separate(*qkv, eps)[0]
     else:
         q, k, v = qkv

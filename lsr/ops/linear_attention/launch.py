@@ -6,11 +6,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton import knobs
 
+from lsr.ops.kernel_support import refuse_interpreted_bfloat16
 from lsr.ops.linear_attention import kernels
-
-INTERPRETED = knobs.runtime.interpret
 
 # Programs to aim at where each leaves a partial sum behind, and where it leaves nothing: 2 and 4 for each of the 132 multiprocessors
 # of an H200. Constants, not the device's own number: a sum is cut in the same places everywhere.
@@ -68,8 +66,7 @@ class Launch:
     """Sizes and compile-time constants that all kernels of one call share."""
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, tiling: Tiling | None) -> None:
-        if INTERPRETED and torch.bfloat16 in (q.dtype, k.dtype, v.dtype):
-            raise ValueError("Triton's interpreter computes bfloat16 wrongly: use float16 or float32 with TRITON_INTERPRET=1")
+        refuse_interpreted_bfloat16(q, k, v)
         assert q.shape == k.shape == v.shape and q.numel() > 0, f"shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
         self.samples, self.tokens, self.heads, self.dim = q.shape
         operand = operand_type(q, k, v)
