@@ -11,12 +11,16 @@ NODES ?= 1
 ARGS ?=
 RUNS := runs
 KNEE = $(RUNS)/$(EXP)/stage1/knee
+MODEL ?= $(or $(wildcard $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt),$(KNEE)/seed.safetensors)
+# Without DATA: the bundled validation photographs, degraded as the embedded experiment does it.
+DATA ?=
+PAIRS = $(RUNS)/bundled
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 ablation-experts demo tensorboard test lint bench bench-degradation clean
+.PHONY: help setup stage1 stage2 eval ablation-experts demo tensorboard test lint bench bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +42,12 @@ stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where t
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
+eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=folder (default: bundled photographs, degraded)
+	@test -f $(MODEL) || { echo "$(MODEL): no such model: train one by make stage1, or name one by MODEL=file"; exit 2; }
+	$(if $(DATA),,mkdir -p $(PAIRS)/HR && cp $$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs val) $(PAIRS)/HR)
+	$(if $(DATA),,$(LSR) degrade export $(PAIRS)/HR --out $(PAIRS)/LR --preset pasd)
+	$(LSR) eval --model $(MODEL) --data $(or $(DATA),$(PAIRS)) --out $(RUNS)/$(EXP)/eval $(ARGS)
+
 ablation-experts: $(READY) ## Compare numbers and boundaries of experts that grow from the tiny knee (quarter of an hour)
 	@test -d $(RUNS)/tiny/stage1/knee || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
 	$(VENV)/bin/python -m lsr.ablation experiments/ablations/experts --out $(RUNS)/ablations/experts \
@@ -50,9 +60,11 @@ demo: $(READY) ## Train both stages on the bundled photographs, upscale one the 
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage2/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	$(LSR) knee $(RUNS)/tiny/stage1
+	$(MAKE) eval EXP=tiny DATA= ARGS=--overwrite
 	@echo "the knee:    $(RUNS)/tiny/stage1/knee/knee.png"
 	@echo "the experts: $(RUNS)/tiny/stage2/experts (what each has learnt since the knee)"
 	@echo "pictures:    $(RUNS)/tiny/stage2/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
+	@echo "figures:     $(RUNS)/tiny/eval/report.md"
 	@echo "curves:      make tensorboard  and  metrics.csv beside the pictures"
 
 tensorboard: $(READY) ## Show the curves of all runs in a browser

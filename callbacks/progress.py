@@ -9,19 +9,24 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_PATIENCE = 60.0
+"""Seconds of validation before its share is worth a word."""
+
 
 class TrainingProgress(ProgressBar):
     """Shows optimiser steps, images/s over all ranks, time left, loss and the last validation.
 
-    On a terminal this is a bar; elsewhere (a log file, CI) one line per validation. Logs `throughput/images_per_s`.
+    On a terminal this is a bar; elsewhere (a log file, CI) one line per validation. Logs `throughput/images_per_s`. Says once if
+    validation, whose images are always the same, has taken more than its share and at least a minute.
 
     Args:
         refresh_s: Seconds between two updates of the bar and the rate.
+        validation_share: Part of the time that validation may take.
     """
 
-    def __init__(self, refresh_s: float = 0.5) -> None:
+    def __init__(self, refresh_s: float = 0.5, validation_share: float = 0.5) -> None:
         super().__init__()
-        self.refresh_s = refresh_s
+        self.refresh_s, self.validation_share = refresh_s, validation_share
         self._console = Console(file=sys.stderr)
         self._progress: Progress | None = None
         self._enabled = True
@@ -41,7 +46,8 @@ class TrainingProgress(ProgressBar):
         self._said = -1
         if self._enabled:
             self._console.print(f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True)
-        self._started = self._since = time.monotonic()
+        self._started = self._since = self._validation_began = time.monotonic()
+        self._validating, self._warned = 0.0, False
         self._first_step = trainer.global_step
         if self._enabled and self._console.is_terminal:
             self._progress = Progress(
@@ -74,6 +80,7 @@ class TrainingProgress(ProgressBar):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what the pause is for."""
+        self._validation_began = time.monotonic()
         if self._progress is not None:
             self._progress.update(self._task, description="validating")
             self._progress.refresh()
@@ -83,9 +90,15 @@ class TrainingProgress(ProgressBar):
         if trainer.sanity_checking or not trainer.state.fn == "fit":
             return
         self._images, self._since = 0, time.monotonic()
+        self._validating += self._since - self._validation_began
         if self._progress is not None:
             self._progress.update(self._task, description="training", completed=trainer.global_step)
         self._say(trainer, pl_module)
+        share = self._validating / (self._since - self._started)
+        if self._enabled and not self._warned and share > self.validation_share and self._validating > _PATIENCE:
+            self._warned = True
+            advice = "fewer images (data.max_images), cheaper metrics (model.val_metrics) or a longer trainer.val_check_interval"
+            self._console.print(f"validation has taken {share:.0%} of the time so far: {advice}", highlight=False, soft_wrap=True)
 
     def _say(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._said = trainer.global_step

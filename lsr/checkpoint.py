@@ -64,19 +64,19 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
         save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}
             config = json.loads((file.metadata() or {})[MODEL_CONFIG])
         return weights, config
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    return averaged_weights(checkpoint), checkpoint[MODEL_CONFIG]
+    return weights_in(checkpoint, averaged), checkpoint[MODEL_CONFIG]
 
 
-def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the state of the denoiser in a Lightning checkpoint: averages, and raw weights of which there is none."""
-    state = checkpoint["state_dict"] | checkpoint.get(EMA_STATE, {})
+def weights_in(checkpoint: dict[str, Any], averaged: bool = True) -> dict[str, Tensor]:
+    """Return the state of the denoiser in a Lightning checkpoint: the averages where there are some, or the raw weights."""
+    state = checkpoint["state_dict"] | (checkpoint.get(EMA_STATE, {}) if averaged else {})
     return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
 
 
@@ -98,11 +98,12 @@ class ModelFile(NamedTuple):
     depths: list[int] | None = None
 
 
-def read_model(path: Path) -> ModelFile:
+def read_model(path: Path, averaged: bool = True) -> ModelFile:
     """Read a model file: the averaged weights where the file has them.
 
     Args:
         path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of `LinearSRModule`.
+        averaged: False reads the weights that a checkpoint was training.
 
     Raises:
         ValueError: If there is no such file or it holds no LinearSR model.
@@ -112,7 +113,7 @@ def read_model(path: Path) -> ModelFile:
     if not path.is_file():
         raise ValueError(f"{path}: no such model file")
     try:
-        weights, config = _read(path)
+        weights, config = _read(path, averaged)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
         raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
     shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)

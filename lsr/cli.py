@@ -16,8 +16,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
     "bench": ("lsr.bench", "time attention and model beside their peers: lsr bench [attention|model|scaling]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
+    "eval": ("lsr.evaluate", "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR"),
     "merge-experts": ("lsr.expert_merge", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
     "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
+    "export": ("lsr.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""

@@ -52,7 +52,7 @@ def read_expert(run: Path) -> TrainedExpert:
     Raises:
         ValueError: If there is no checkpoint, or it is not of one expert alone.
     """
-    from lsr.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, averaged_weights
+    from lsr.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, weights_in
     from lsr.expert_run import EXPERT_RUN
 
     path = run / "checkpoints" / "last.ckpt" if run.is_dir() else run
@@ -61,7 +61,7 @@ def read_expert(run: Path) -> TrainedExpert:
     index = origin.get("expert")
     if index is None:
         raise ValueError(f"{path}: is not of one expert that was trained alone (--model.experts.expert)")
-    weights = {name: weight for name, weight in averaged_weights(checkpoint).items() if name.startswith(f"experts.{index}.")}
+    weights = {name: weight for name, weight in weights_in(checkpoint).items() if name.startswith(f"experts.{index}.")}
     return TrainedExpert(path, index, checkpoint["global_step"], origin["seed_sha256"], weights, checkpoint[MODEL_CONFIG])
 
 

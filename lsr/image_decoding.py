@@ -7,7 +7,6 @@ libtiff's own complaint about damaged compressed data still reaches stderr.
 
 import io
 import os
-import struct
 import sys
 import warnings
 from collections.abc import Iterator
@@ -20,14 +19,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from lsr.image_metadata import dpi_of, exif_bytes, exif_of, has_trailing_orientation, xmp_bytes
+
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _Tag = ExifTags.Base
-# A TIFF keeps the layout of its own pixels among its EXIF tags; only these describe the picture.
-_DESCRIPTIVE = {
-    _Tag[name]
-    for name in """ImageDescription Make Model Software DateTime Artist HostComputer Copyright XResolution YResolution ResolutionUnit
-    Rating XPTitle XPComment XPAuthor XPKeywords XPSubject ExifOffset GPSInfo""".split()
-}
 # Pillow's letters for byte order: little, big and native.
 _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -60,11 +55,15 @@ class Decoded(NamedTuple):
             the alpha not multiplied into the colour.
         icc: The colour profile of the samples.
         exif: The EXIF block from its TIFF header on, without orientation.
+        xmp: The XMP packet, without orientation.
+        dpi: Pixels per inch, horizontally and vertically.
     """
 
     samples: np.ndarray
     icc: bytes | None
     exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
 
 
 def probe(source: Path | EncodedImage) -> tuple[int, int]:
@@ -78,12 +77,12 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
         if header is not None:
             return int(header[_Tag.ImageWidth]), int(header[_Tag.ImageLength])
         image = Image.open(file, formats=_FORMATS)
-        if image.format == "PNG" and _has_trailing_orientation(file):
+        if image.format == "PNG" and has_trailing_orientation(file):
             image.load()
         # Pillow's versions differ in whether a TIFF's size is upright.
         tiff = isinstance(image, TiffImageFile)
         width, height = (image.tag_v2[_Tag.ImageWidth], image.tag_v2[_Tag.ImageLength]) if tiff else image.size
-        rotated = _exif(image).get(_Tag.Orientation) in (5, 6, 7, 8)
+        rotated = exif_of(image).get(_Tag.Orientation) in (5, 6, 7, 8)
         return (height, width) if rotated else (width, height)
 
 
@@ -131,7 +130,9 @@ def decode(source: Path | EncodedImage) -> Decoded:
     with _reading(source) as file:
         header = _float_tiff_header(file)
         if header is not None:
-            return Decoded(_decode_float_tiff(source, file, header), header.get(_Tag.InterColorProfile), _exif_bytes(header, tiff=True))
+            icc, xmp = header.get(_Tag.InterColorProfile), header.get(_Tag.XMLPacket)
+            samples = _decode_float_tiff(source, file, header)
+            return Decoded(samples, icc, exif_bytes(header, tiff=True), xmp_bytes(xmp), None)
         image = Image.open(file, formats=_FORMATS)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
@@ -141,8 +142,9 @@ def decode(source: Path | EncodedImage) -> Decoded:
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr", "CMYK") and not image.mode.startswith("I;16"):
             raise UnreadableImage(f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported")
         samples = _decode_16_bit(file, image, rawmode) if ";16" in rawmode and image.mode != "CMYK" else _decode_8_bit(image)
-        exif = _exif(image)
-        return Decoded(_upright(samples, exif.get(_Tag.Orientation)), icc, _exif_bytes(exif, tiff))
+        exif = exif_of(image)
+        upright = _upright(samples, exif.get(_Tag.Orientation))
+        return Decoded(upright, icc, exif_bytes(exif, tiff), xmp_bytes(image.info.get("xmp")), dpi_of(image.info.get("dpi")))
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
@@ -252,35 +254,3 @@ def _upright(samples: np.ndarray, orientation: Any) -> np.ndarray:
     if orientation in (2, 3, 7, 8):
         samples = samples[:, ::-1]
     return samples.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else samples
-
-
-def _exif(image: ImageFile.ImageFile) -> Image.Exif:
-    """Return what the part of the file read so far says; a damaged block says nothing."""
-    try:
-        return Image.Image.getexif(image)  # the PNG class's own method would decode the picture
-    except Exception:
-        return Image.Exif()
-
-
-def _exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
-    for tag in list(exif):
-        if tag == _Tag.Orientation or (tiff and tag not in _DESCRIPTIVE):
-            del exif[tag]
-    try:
-        return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
-    except Exception:  # values that Pillow reads but cannot write occur in damaged EXIF only
-        return None
-
-
-def _has_trailing_orientation(file: BinaryIO) -> bool:
-    """Tell whether a PNG carries EXIF or XMP behind its pixels, found by its chunks' headers alone."""
-    file.seek(8)
-    behind_pixels = False
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        behind_pixels |= kind == b"IDAT"
-        start = file.read(min(length, 24)) if kind in (b"tEXt", b"zTXt", b"iTXt") else b""
-        if behind_pixels and (kind == b"eXIf" or start.startswith((b"Raw profile type exif", b"XML:com.adobe.xmp"))):
-            return True
-        file.seek(length - len(start) + 4, os.SEEK_CUR)
-    return False

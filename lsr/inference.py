@@ -1,26 +1,46 @@
 """Upscaler: a trained model applied to photographs of any size."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-import psutil
 import torch
-from torch import Tensor
 
 from lsr.checkpoint import load_denoiser
+from lsr.color_fix import COLOR_FIXES, fix_rows
 from lsr.cuda_graph import replay_transformers
-from lsr.denoiser import Denoiser, upsample_bicubic
+from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture
-from lsr.flow.noise import seeded_normal
-from lsr.images import Photograph
-from lsr.sampling import super_resolve
+from lsr.free_memory import free_bytes, is_out_of_memory
+from lsr.photograph import Photograph, PictureStream
+from lsr.picture_kinds import photograph_of, same_kind
+from lsr.pretrained import find_model
+from lsr.row_stream import Rows, RowWindow, resize_rows, upsample_rows
+from lsr.tiling import TiledSampler
+
+T = TypeVar("T")
+
+_TILES = (256, 128, 64, 32)
+"""Sides that are tried, in LR pixels. Larger ones brought nothing (README)."""
 
 _LIVE_TENSORS = 3
-"""Feed-forward activations that are alive at once in the widest place of the network, as measured."""
+"""Feed-forward activations, or maps of the LR stem, that are alive at once in the widest place of the network, as measured."""
+
+_LIVE_BANDS = 6
+"""Copies of a row of tiles that a sampling step holds."""
+
+_BANDS_BUDGET = 3 * 2**29
+"""Bytes that "auto" spends at most on rows of tiles in host memory: wider pictures get smaller tiles, not more memory."""
+
+_DECODER_FLOATS = 512
+"""Numbers per output pixel that an autoencoder's decoder holds: four maps of DC-AE's 128 channels at full resolution."""
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
 class Upscaler:
-    """Upscales photographs by the model's scale.
+    """Upscales photographs of any size in bounded memory.
 
     Args:
         denoiser: A trained denoiser, or a mixture of them, in evaluation mode.
@@ -28,6 +48,9 @@ class Upscaler:
         num_inference_steps: Sampling steps. One is the most faithful; more add texture.
         seed: Seed of the sampler's noise, in [0, 2^31).
         device: Where to compute; by default a GPU if there is one.
+        tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
+            256 pixels.
+        color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
         cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.cuda_graph`): for many
             photographs or tiles of one size, or many steps.
     """
@@ -39,81 +62,191 @@ class Upscaler:
         num_inference_steps: int = 1,
         seed: int = 0,
         device: torch.device | None = None,
+        tile: int | Literal["auto"] = "auto",
+        color_fix: str = "adain",
         cuda_graph: bool = False,
     ) -> None:
         if num_inference_steps < 1:
             raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
         if not 0 <= seed < 2**31:
             raise ValueError(f"the seed must be in [0, 2^31), not {seed}")
+        if color_fix not in COLOR_FIXES:
+            raise ValueError(f"the colour fix must be one of {', '.join(COLOR_FIXES)}, not {color_fix!r}")
+        if tile != "auto" and (tile < 0 or 0 < tile < _TILES[-1]):
+            raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser = denoiser.to(self.device)
         if cuda_graph:
             replay_transformers(self.denoiser)
         self.shift, self.num_inference_steps, self.seed = shift, num_inference_steps, seed
+        self.tile: int | Literal["auto"] = tile
+        self.color_fix = color_fix
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, num_inference_steps: int = 1, seed: int = 0, device: torch.device | None = None, cuda_graph: bool = False
+        cls,
+        path: str | Path,
+        num_inference_steps: int = 1,
+        seed: int = 0,
+        device: torch.device | None = None,
+        tile: int | Literal["auto"] = "auto",
+        color_fix: str = "adain",
+        cuda_graph: bool = False,
     ) -> "Upscaler":
-        """Load a `.safetensors` file or a Lightning checkpoint (its averaged weights).
+        """Load a model.
+
+        Args:
+            path: A `.safetensors` file, a Lightning checkpoint (its averaged weights), a folder with one of them, or a name on
+                the hub; see `lsr.pretrained.find_model`.
+            num_inference_steps: See `Upscaler`, like the others.
+            seed: See `Upscaler`.
+            device: See `Upscaler`.
+            tile: See `Upscaler`.
+            color_fix: See `Upscaler`.
+            cuda_graph: See `Upscaler`.
 
         Raises:
-            ValueError: If the file is missing or holds no LinearSR model.
+            ValueError: If there is no such model or it is none of LinearSR.
         """
-        denoiser, shift = load_denoiser(Path(path))
-        return cls(denoiser, shift, num_inference_steps, seed, device, cuda_graph)
+        denoiser, shift = load_denoiser(find_model(path))
+        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph)
 
     @property
     def scale(self) -> int:
-        """Upscaling factor."""
+        """The model's own upscaling factor."""
         return self.denoiser.config.scale
 
-    def upscale(self, photograph: Photograph) -> Photograph:
-        """Return the photograph at `scale` times its size, exactly.
+    def upscale(self, image: Any, scale: float | None = None) -> Any:
+        """Return a picture at `scale` times its size.
 
-        Colour goes through the model, alpha is upsampled bicubically by itself. Bit depth, ICC profile, EXIF and greyness are
-        kept: a grey photograph comes back grey.
+        Args:
+            image: A `Photograph`; a PIL image; a numpy array (H, W) or (H, W, C), uint8, uint16 or floating point in [0, 1]; or a
+                tensor (C, H, W) or (B, C, H, W), uint8 or floating point in [0, 1]. C is 1 grey, 3 RGB or 4 RGB and alpha.
+            scale: Any number above 0; by default the model's own.
+
+        Returns:
+            The picture in the same kind, `round(scale * side)` pixels, at least one, along each side.
 
         Raises:
-            MemoryError: If the photograph is too large for the memory at hand.
+            ValueError: If the image is none of these, or the scale is not above 0.
+            MemoryError: If there is too little memory even for the smallest tiles.
+        """
+        return same_kind(image, [self.process(photograph, scale, _collect) for photograph in photograph_of(image)])
+
+    def process(
+        self,
+        photograph: Photograph,
+        scale: float | None,
+        consume: Callable[[PictureStream], T],
+        watch: Callable[[float], None] = lambda share: None,
+    ) -> T:
+        """Upscale a photograph row by row; when memory runs out, once more from the beginning with smaller tiles.
+
+        Colour goes through the model, alpha is upsampled bicubically by itself. Bit depth, metadata and greyness are kept: a grey
+        photograph comes back grey.
+
+        Args:
+            photograph: The input.
+            scale: As in `upscale`.
+            consume: Reads the result and returns something; is called again after it ran out of memory.
+            watch: Is told which share of the picture has come out of the model, now and then.
+
+        Raises:
+            ValueError: If the scale is not above 0.
+            MemoryError: If there is too little memory.
         """
         height, width = photograph.pixels.shape[:2]
-        self._check_memory(height, width)
-        lr = _to_tensor(photograph.pixels).to(self.device)
-        seeds = torch.tensor([self.seed])
-        sr = super_resolve(
-            self.denoiser,
-            lr,
-            lambda shape: seeded_normal(seeds, shape, 0, self.device),
-            self.num_inference_steps,
-            self.shift,
-        )
-        alpha = None
-        if photograph.alpha is not None:
-            repeated = np.repeat(photograph.alpha[..., None], 3, axis=-1)
-            alpha = _to_pixels(upsample_bicubic(_to_tensor(repeated), self.scale))[..., 0]
-        pixels = _to_pixels(sr)
-        if photograph.grey:
-            pixels = np.repeat(pixels @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32), 3, axis=-1)
-        return Photograph(pixels=pixels, alpha=alpha, bits=photograph.bits, grey=photograph.grey, icc=photograph.icc, exif=photograph.exif)
+        tile = self._tile_for(height, width)
+        while True:
+            try:
+                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch))
+            except Exception as error:
+                if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
+                    raise
+            tile = max(_TILES[-1], min(tile, max(height, width)) // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
-    def _check_memory(self, height: int, width: int) -> None:
-        config = self.denoiser.config
-        tokens = -(-height * self.scale // self.denoiser.space.factor) * -(-width * self.scale // self.denoiser.space.factor)
-        channels = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * self.denoiser.space.channels
-        need = 4 * tokens * channels
-        if self.device.type == "cuda":
-            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            have = torch.cuda.mem_get_info(self.device)[0] + kept
+    def _stream(self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None]) -> PictureStream:
+        height, width = photograph.pixels.shape[:2]
+        size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
+        sampler = TiledSampler(self.denoiser, photograph.pixels, tile, self.num_inference_steps, self.shift, self.seed, self.device)
+        sr = _watched(sampler.rows(), size[0], watch)
+        rows = fix_rows(self.color_fix, sr, upsample_rows(photograph.pixels, self.scale), size[0])
+        if photograph.grey:
+            rows = ((_LUMA @ block.flatten(1)).view(1, *block.shape[1:]).expand(3, -1, -1) for block in rows)
+        if photograph.alpha is not None:
+            rows = _with_alpha(rows, upsample_rows(photograph.alpha[..., None], self.scale))
+        blocks = (block.permute(1, 2, 0).numpy() for block in resize_rows(rows, size, target))
+        return PictureStream(photograph, *target, blocks)
+
+    def _tile_for(self, height: int, width: int) -> int:
+        """Return the side of the tiles to begin with; see that there is memory for it."""
+        have = free_bytes(self.device)
+
+        def fits(side: int) -> bool:
+            return self._need(height, width, side) <= have / 2 and self._bands(height, width, side) <= _BANDS_BUDGET
+
+        if self.tile != "auto":
+            tile = self.tile or max(height, width)
         else:
-            have = psutil.virtual_memory().available
+            tile = next(filter(fits, _TILES), _TILES[-1])
+        need = self._need(height, width, tile)
         if need > have:
             raise MemoryError(f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free")
+        return tile
+
+    def _need(self, height: int, width: int, tile: int) -> int:
+        """Return roughly how many bytes of the device it takes beside the photograph itself."""
+        config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction)
+        stem = _LIVE_TENSORS * config.stem_width * reduction**2
+        decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
+        network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
+        return network + (self._bands(height, width, tile) if self.device.type == "cpu" else 0)
+
+    def _bands(self, height: int, width: int, tile: int) -> int:
+        """Return roughly how many bytes of host memory rows of tiles take: one for every step, and that of the decoded image."""
+        space, reduction = self.denoiser.space, self.denoiser.lr_multiple
+        tokens = -(-min(height, tile) // reduction) * -(-width // reduction)
+        return 4 * _LIVE_BANDS * tokens * (self.num_inference_steps * space.channels + 3 * space.factor**2)
 
 
-def _to_tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None] * 2 - 1
+def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return the size of a picture `scale` times as large, at least one pixel along each side.
+
+    Raises:
+        ValueError: If the scale is not a number above 0.
+    """
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"the scale must be a number above 0, not {scale}")
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _to_pixels(image: Tensor) -> np.ndarray:
-    return ((image[0].clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy()
+def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
+    done = 0
+    for block in rows:
+        done += block.shape[1]
+        watch(done / height)
+        yield block
+
+
+def _with_alpha(rows: Rows, alpha: Rows) -> Rows:
+    window, top = RowWindow(alpha), 0
+    for block in rows:
+        yield torch.cat([block, window.take(top, top + block.shape[1])])
+        top += block.shape[1]
+
+
+def _collect(picture: PictureStream) -> Photograph:
+    like = picture.like
+    pixels = np.empty((picture.height, picture.width, 3), np.float32)
+    alpha = None if like.alpha is None else np.empty(pixels.shape[:2], np.float32)
+    top = 0
+    for block in picture.blocks:
+        block = block.clip(0, 1)
+        pixels[top : top + len(block)] = block[..., :3]
+        if alpha is not None:
+            alpha[top : top + len(block)] = block[..., 3]
+        top += len(block)
+    return Photograph(pixels, alpha, like.bits, like.grey, like.icc, like.exif, like.xmp, like.dpi)

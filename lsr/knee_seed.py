@@ -5,7 +5,6 @@ knee/knee.png           the curves and the verdict
 knee/knee.json          step, metrics, verdicts, settings, versions, and the sha256 of the seed
 """
 
-import hashlib
 import json
 import os
 import secrets
@@ -14,13 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lsr.file_digest import sha256_of
+
 SEED, PICTURE, MANIFEST = "seed.safetensors", "knee.png", "knee.json"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

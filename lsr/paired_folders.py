@@ -32,9 +32,9 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
     Raises:
         ValueError: If a folder is missing or empty, a photograph has no partner, or two have the same name.
     """
-    lr, hr = _by_name(lr_folder, plain=True), _by_name(hr_folder, plain=True)
+    lr, hr = images_by_name(lr_folder, plain=True), images_by_name(hr_folder, plain=True)
     if lr.keys() != hr.keys():
-        lr, hr = _by_name(lr_folder, plain=False), _by_name(hr_folder, plain=False)
+        lr, hr = images_by_name(lr_folder, plain=False), images_by_name(hr_folder, plain=False)
     alone = sorted(lr.keys() ^ hr.keys())
     if alone:
         file, other = (lr[alone[0]], hr_folder) if alone[0] in lr else (hr[alone[0]], lr_folder)
@@ -42,11 +42,21 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
     return [(lr[name], hr[name]) for name in sorted(lr)]
 
 
-def _by_name(folder: Path, plain: bool) -> dict[str, Path]:
+def without_role(name: str) -> str:
+    """Take away from a name what tells the role of the photograph."""
+    return _ROLE.sub("", name)
+
+
+def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
+    """Return the photographs below a folder by their relative names without suffix, or, unless `plain`, without what tells their role.
+
+    Raises:
+        ValueError: If there are none, or two have the same name.
+    """
     files: dict[str, Path] = {}
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        name = name if plain else _ROLE.sub("", name)
+        name = name if plain else without_role(name)
         if name in files:
             raise ValueError(f"{path} and {files[name].name} have the same name but for what tells their role")
         files[name] = path

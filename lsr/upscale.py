@@ -1,50 +1,91 @@
-"""`lsr upscale`: photographs and folders of photographs, one PNG each."""
+"""`lsr upscale`: photographs and folders of photographs of any size."""
 
 import argparse
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lsr.exit_codes import BAD_USAGE, DONE, SOME_FAILED
+from lsr.exit_codes import DONE, SOME_FAILED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lsr.inference import Upscaler
+    from lsr.photograph import Photograph, PictureStream
+    from lsr.upscale_record import UpscaleRecord
+
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr upscale",
-        description="Upscale photographs: PNG, JPEG, WebP, TIFF or BMP in, PNG out, exactly SCALE times as large. Alpha, 16 bits, "
-        "EXIF orientation and ICC profiles are kept. Exit code 1: some inputs failed, each is named, the rest is done.",
+        description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF or BMP. Alpha, 16 bits, greyness, EXIF, XMP, ICC profiles and "
+        "dpi are kept, EXIF orientation is applied. Run again, it leaves what is done with the same options and continues. Exit code 1: "
+        "some inputs failed, each is named, the rest is done.",
     )
-    parser.add_argument("src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders searched recursively")
+    parser.add_argument("src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; a.jpg becomes a.png")
-    parser.add_argument("--model", required=True, type=Path, metavar="FILE", help=".safetensors, or a checkpoint of a run")
-    parser.add_argument("--scale", type=int, default=4, help="must be the model's scale (default 4)")
+    parser.add_argument("--model", required=True, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, or owner/name")
+    parser.add_argument("--scale", type=float, default=4, help="any number above 0: x4 by the model, then resized (default 4)")
     parser.add_argument("--steps", type=int, default=1, help="sampling steps: 1 is the most faithful, more add texture (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
+    parser.add_argument("--tile", type=_tile, default="auto", help="side of tiles in input pixels, 0 for none (default auto: free memory)")
+    parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="bring colours back to the input's (adain)")
+    parser.add_argument("--format", choices=[*_SUFFIXES, "same"], default="png", help="of the results (default png)")
+    parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default 95)")
+    parser.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help="search folders recursively (default)")
+    parser.add_argument(
+        "--save-compare", action="store_true", help="also a.png.compare.png, bicubic | result, and a.png.compare.html, a slider"
+    )
     return parser
 
 
-def collect(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+def _tile(text: str) -> "int | str":
+    return text if text == "auto" else int(text)
+
+
+def collect(
+    sources: Sequence[Path],
+    out: Path,
+    suffix_of: Callable[[Path], str] = lambda path: ".png",
+    recursive: bool = True,
+    suffixes: Collection[str] | None = None,
+) -> list[tuple[Path, Path]]:
     """Pair every input with its output below `out`; folders keep their structure.
 
     A name that two inputs of one folder share (`a.jpg`, `a.png`) keeps its suffix: `a.jpg.png`.
 
+    Args:
+        sources: Files and folders.
+        out: Folder of the outputs.
+        suffix_of: Gives the suffix of an input's output.
+        recursive: Whether folders are searched recursively.
+        suffixes: What is taken from folders; by default the images that can be read.
+
     Raises:
         ValueError: If a folder holds no image, or a result would lie beside its original or replace another result.
     """
-    from lsr.images import find_images
+    from lsr.images import IMAGE_SUFFIXES, find_images
 
     inputs: list[tuple[Path, Path]] = []
     for source in sources:
-        found = [path for path in find_images(source) if out.resolve() not in path.resolve().parents] if source.is_dir() else [source]
+        found = [source]
+        if source.is_dir():
+            found = find_images(source, recursive, suffixes or IMAGE_SUFFIXES)
+            found = [path for path in found if out.resolve() not in path.resolve().parents]
         if not found:
             raise ValueError(f"{source}: no images in this folder")
         inputs += [(path, out / (path.relative_to(source) if source.is_dir() else path.name)) for path in found]
-    stems = [target.with_suffix("") for _, target in inputs]
-    counts = Counter(stems)
+    targets = [target.with_suffix(suffix_of(path)) for path, target in inputs]
+    counts = Counter(targets)
     pairs = [
-        (path, target.with_name(target.name + ".png") if counts[stem] > 1 else target.with_suffix(".png"))
-        for (path, target), stem in zip(inputs, stems, strict=True)
+        (path, target.with_name(target.name + suffix_of(path)) if counts[simple] > 1 else simple)
+        for (path, target), simple in zip(inputs, targets, strict=True)
     ]
     by_target: dict[Path, Path] = {}
     for path, target in pairs:
@@ -61,27 +102,98 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[1:])
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is not a folder")
-    pairs = collect(options.src, options.out)
+    if not 1 <= options.quality <= 100:
+        raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
+    from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 
-    from rich.console import Console
-    from rich.progress import Progress
-    from torch import OutOfMemoryError
+    pairs = collect(options.src, options.out, _suffix_of(options.format), options.recursive, IMAGE_SUFFIXES | FOREIGN_SUFFIXES)
 
-    from lsr.images import UnreadableImage, read_photograph, write_png
-    from lsr.inference import Upscaler
+    from lsr.inference import Upscaler, target_size
+    from lsr.pretrained import find_model
+    from lsr.upscale_record import UpscaleRecord
 
-    upscaler = Upscaler.from_pretrained(options.model, options.steps, options.seed)
-    if options.scale != upscaler.scale:
-        sys.stderr.write(f"lsr upscale: {options.model} is a model for scale {upscaler.scale}, not {options.scale}\n")
-        return BAD_USAGE
-    failed = 0
-    with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-        for source, target in progress.track(pairs, description="upscaling"):
-            try:
-                write_png(target, upscaler.upscale(read_photograph(source)))
-            except (UnreadableImage, MemoryError, OutOfMemoryError, OSError) as error:
-                failed += 1
-                message = str(error) if isinstance(error, UnreadableImage) else f"{source}: {error}"
-                progress.console.print(f"failed: {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}\n")
+    target_size(1, 1, options.scale)  # an unusable scale shows here
+    model = find_model(options.model)
+    choices = {"num_inference_steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
+    upscaler = Upscaler.from_pretrained(model, **choices)
+    outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
+    record = UpscaleRecord(options.out, model, choices | outcome)
+    todo = [pair for pair in pairs if not record.has(*pair)]
+    failed = _upscale_all(todo, upscaler, options, record)
+    before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
+    sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n")
     return SOME_FAILED if failed else DONE
+
+
+def _suffix_of(chosen: str) -> Callable[[Path], str]:
+    if chosen != "same":
+        return lambda path: _SUFFIXES[chosen]
+    return lambda path: path.suffix if path.suffix.lower() in _KINDS else ".png"
+
+
+def _upscale_all(pairs: Sequence[tuple[Path, Path]], upscaler: "Upscaler", options: argparse.Namespace, record: "UpscaleRecord") -> int:
+    """Upscale what is left to do, name what fails; returns how many failed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lsr.free_memory import is_out_of_memory
+    from lsr.images import read_photograph
+
+    failed = 0
+    columns = (TextColumn("upscaling"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        progress.add_task("", total=len(pairs), rate="")
+        for number, (source, target) in enumerate(pairs):
+            try:
+                photograph = read_photograph(source)
+                meter = _Meter(progress, number, photograph.pixels.size / 3e6)
+                for note in _upscale_one(photograph, source.name, target, upscaler, options, meter):
+                    progress.console.print(f"note: {source}: {note}", markup=False, highlight=False, soft_wrap=True)
+                record.add(source, target)
+            except Exception as error:
+                # ValueError: an unreadable file, or a picture that the format cannot hold.
+                if not isinstance(error, (ValueError, OSError)) and not is_out_of_memory(error):
+                    raise
+                failed += 1
+                message = str(error) if str(error).startswith(f"{source}: ") else f"{source}: {' '.join(str(error).split())}"
+                progress.console.print(f"failed: {message}", markup=False, highlight=False, soft_wrap=True)
+    return failed
+
+
+def _upscale_one(
+    photograph: "Photograph", name: str, target: Path, upscaler: "Upscaler", options: argparse.Namespace, watch: Callable[[float], None]
+) -> list[str]:
+    """Upscale one photograph; returns what its owner should know."""
+    from lsr.compare import kept_pixels, write_comparison
+    from lsr.images import write_stream
+
+    kind = _KINDS[target.suffix.lower()]
+
+    def write(picture: "PictureStream") -> None:
+        if not options.save_compare:
+            return write_stream(target, picture, kind, options.quality)
+        picture, pixels = kept_pixels(picture)
+        write_stream(target, picture, kind, options.quality)
+        write_comparison(target, name, photograph, pixels)
+
+    upscaler.process(photograph, options.scale, write, watch)
+    if photograph.bits == 16 and kind in ("jpeg", "webp"):
+        return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
+    return []
+
+
+class _Meter:
+    """Moves the progress bar while a picture is being made.
+
+    Args:
+        progress: The bar.
+        number: How many pictures are behind it.
+        megapixels: Of the input.
+    """
+
+    def __init__(self, progress: "Progress", number: int, megapixels: float) -> None:
+        self._progress, self._number, self._megapixels, self._begin = progress, number, megapixels, time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        rate = share * self._megapixels / max(time.monotonic() - self._begin, 1e-3)
+        self._progress.update(self._progress.task_ids[0], completed=self._number + share, rate=f"{rate:.3f} Mpx/s")

@@ -8,9 +8,11 @@ from test_end_to_end import ROOT
 
 from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser
+from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.deep_compression import DeepCompression
 from lsr.images import Photograph, write_png
+from lsr.sampling import super_resolve
+from lsr.tiling import TiledSampler, noise_rows
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,19 @@ def test_large_latents_are_decoded_in_tiles(autoencoder, generator):
     tiles = DeepCompression(str(autoencoder), 4, 8, tile=64).decode(latent)
     assert whole.shape == tiles.shape == (1, 3, 96, 128)
     assert not torch.equal(whole, tiles) and (whole - tiles).abs().mean() < whole.std()
+
+
+@pytest.mark.parametrize("residual_std", [0.0, 0.5])
+def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tiles(autoencoder, generator, residual_std):
+    latents = {"autoencoder": str(autoencoder), "latent_channels": 4, "latent_factor": 8, "residual_std": residual_std}
+    denoiser = Denoiser(DenoiserConfig(**latents, width=32, depth=1, head_dim=16, stem_width=8)).eval()
+    torch.nn.init.normal_(denoiser.net.out.weight, std=0.1, generator=generator)
+    lr = torch.rand(70, 90, 3, generator=generator)
+    batch = lr.permute(2, 0, 1)[None] * 2 - 1
+    reference = super_resolve(denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], 2, 3.0)
+    whole, tiles = (torch.cat(list(TiledSampler(denoiser, lr.numpy(), tile, 2, 3.0, 0, torch.device("cpu")).rows()), 1) for tile in (0, 32))
+    torch.testing.assert_close(whole * 2 - 1, reference[0], rtol=1e-3, atol=1e-3)
+    assert tiles.shape == whole.shape == (3, 280, 360) and (tiles - whole).abs().mean() < 0.5 * whole.std()
 
 
 @pytest.mark.parametrize(("source", "message"), [("nowhere/at-all", "hf download nowhere/at-all"), (None, "is f8c4, not f32c32")])

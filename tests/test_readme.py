@@ -37,6 +37,9 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     (tmp_path / "photos").mkdir()
     Image.fromarray(photo[:12, :16]).save(tmp_path / "photos" / "one.jpg")
     Image.fromarray(photo[:12, :16]).save(tmp_path / "photo.jpg")
+    for folder, step in (("pairs/LR", 4), ("pairs/HR", 1), ("theirs", 1)):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(photo[:48:step, :64:step]).save(tmp_path / folder / "one.png")
     checkpoint = tmp_path / "runs" / "tiny" / "stage1" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     config = asdict(denoiser.config) | {"shift": 3.0}

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main
-from lsr.images import Photograph, read_photograph, write_png
+from lsr.images import Photograph, probe, read_photograph, write_png
 from lsr.inference import Upscaler
 
 
@@ -97,7 +97,10 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scale", "2"], "is a model for scale 4, not 2"),
+        (["--scale", "0"], "the scale must be a number above 0"),
+        (["--tile", "7"], "a tile must have at least 32 pixels"),
+        (["--color-fix", "sepia"], "must be one of none, adain, wavelet"),
+        (["--quality", "0"], "--quality must be from 1 to 100"),
         (["--steps", "0"], "steps must be at least 1"),
         (["--seed", "-1"], "seed must be in"),
     ],
@@ -111,8 +114,8 @@ def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, mess
 def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(model, inbox, tmp_path, capsys):
     assert main(["upscale", str(inbox), "--out", str(model), "--model", str(model)]) == 2
     assert "is not a folder" in capsys.readouterr().err
-    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(tmp_path)]) == 2
-    assert "is a folder: name a model file" in capsys.readouterr().err
+    assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(inbox)]) == 2
+    assert "should hold one model file" in capsys.readouterr().err
 
 
 def test_results_below_the_source_are_not_upscaled_again(model, inbox, capsys):
@@ -127,9 +130,62 @@ def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):
     assert "no images in this folder" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(model, inbox, monkeypatch):
-    import psutil
+@pytest.fixture
+def upscaled(model, inbox, tmp_path):
+    """Upscales the inbox and returns when each file of the output was written."""
 
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})())
-    with pytest.raises(MemoryError, match="30x20 pixels need about"):
-        Upscaler.from_pretrained(model).upscale(read_photograph(inbox / "colour.jpg"))
+    def run(*options):
+        assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model), *options]) == 0
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "upscaled.jsonl"}
+
+    return run
+
+
+def test_what_is_done_with_the_same_options_is_not_done_again(upscaled, inbox, tmp_path, capsys):
+    first = upscaled()
+    assert upscaled() == first and "7 of them before" in capsys.readouterr().out
+    (tmp_path / "out" / "rgba.png").unlink()
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(inbox / "colour.jpg")
+    second = upscaled()
+    assert {name for name in first if second[name] != first[name]} == {"rgba.png", "colour.png"}
+    third = upscaled("--steps", "2")
+    assert not set(third.values()) & set(second.values()), "other options make other pictures"
+
+
+def test_a_record_that_was_torn_by_a_kill_costs_one_picture(upscaled, tmp_path):
+    first = upscaled()
+    record = tmp_path / "out" / "upscaled.jsonl"
+    record.write_bytes(record.read_bytes()[:-20])
+    second = upscaled()
+    assert len({name for name in first if second[name] != first[name]}) == 1
+    assert upscaled() == second
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 1.7, 4, 5.3])
+def test_any_scale_gives_exactly_the_size_it_says(upscaled, inbox, tmp_path, scale):
+    upscaled("--scale", str(scale))
+    for source in sorted(inbox.rglob("*.*")):
+        width, height = probe(source)
+        result = probe((tmp_path / "out" / source.relative_to(inbox)).with_suffix(".png"))
+        assert result == (max(1, round(width * scale)), max(1, round(height * scale))), source
+
+
+def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsys):
+    assert set(upscaled("--format", "same")) == {path.name for path in inbox.rglob("*.*")}
+    with Image.open(tmp_path / "out" / "line.webp") as image:
+        assert image.format == "WEBP"
+    assert {name.split(".")[1] for name in upscaled("--format", "tiff")} == {"jpg", "png", "webp", "tif"}
+    sixteen = read_photograph(tmp_path / "out" / "sixteen.tif")
+    assert sixteen.bits == 16
+    command = ["upscale", str(inbox), "--out", str(tmp_path / "jpeg"), "--model", str(model), "--format", "jpeg"]
+    assert main(command) == 1, "one of them is transparent"
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.split("in/")[1] for line in errors if line.startswith("failed")] == [
+        "rgba.png: JPEG holds no transparency: choose png, webp or tiff"
+    ]
+    assert any("note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors)
+    assert (tmp_path / "jpeg" / "sixteen.jpg").exists() and not (tmp_path / "jpeg" / "rgba.jpg").exists()
+
+
+def test_folders_are_searched_no_deeper_than_asked(upscaled):
+    assert "grey.png" not in upscaled("--no-recursive")

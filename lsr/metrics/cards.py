@@ -33,9 +33,9 @@ class MetricCard:
         range: Values and unit.
         looks_at: Colour space, border and crops.
         min_side: Fewest pixels a side.
-        handcrafted: A formula rather than a network: computed in float64, which no setting of a training shortens.
         arguments: Arguments of `pyiqa.create_metric`.
-        weights: The file it needs.
+        weights: The files it needs.
+        of_sets: Compares two sets of images and has no value for a single one.
     """
 
     pyiqa_name: str
@@ -44,9 +44,13 @@ class MetricCard:
     range: str
     looks_at: str
     min_side: int = 1
-    handcrafted: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    weights: WeightsFile | None = None
+    weights: tuple[WeightsFile, ...] = ()
+    of_sets: bool = False
+
+
+def _torchvision(name: str) -> WeightsFile:
+    return WeightsFile(name, "checkpoints", f"https://download.pytorch.org/models/{name}")
 
 
 _LUMA = {"test_y_channel": True, "color_space": "ycbcr", "crop_border": 0}
@@ -60,7 +64,6 @@ CARDS: dict[str, MetricCard] = {
         higher_is_better=True,
         range="0 to 80 dB (pyiqa adds 1e-8 to the mean squared error)",
         looks_at="Y of ITU-R BT.601 YCbCr, the whole image",
-        handcrafted=True,
         arguments=_LUMA,
     ),
     "ssim_y": MetricCard(
@@ -70,7 +73,6 @@ CARDS: dict[str, MetricCard] = {
         range="-1 to 1",
         looks_at="Y of ITU-R BT.601 YCbCr, every whole 11 x 11 window",
         min_side=11,
-        handcrafted=True,
         arguments=_LUMA,
     ),
     "maniqa": MetricCard(
@@ -79,7 +81,7 @@ CARDS: dict[str, MetricCard] = {
         higher_is_better=True,
         range="about 0 to 1, trained on KonIQ-10k",
         looks_at=_MANIQA_CROPS,
-        weights=WeightsFile("ckpt_koniq10k.pt"),
+        weights=(WeightsFile("ckpt_koniq10k.pt"),),
     ),
     # On the same images it differs from `maniqa` by about 0.1: the two must never be compared.
     "maniqa-pipal": MetricCard(
@@ -88,7 +90,7 @@ CARDS: dict[str, MetricCard] = {
         higher_is_better=True,
         range="about 0 to 1, trained on PIPAL",
         looks_at=_MANIQA_CROPS,
-        weights=WeightsFile("MANIQA_PIPAL-ae6d356b.pth"),
+        weights=(WeightsFile("MANIQA_PIPAL-ae6d356b.pth"),),
     ),
     "musiq": MetricCard(
         "musiq",
@@ -96,7 +98,7 @@ CARDS: dict[str, MetricCard] = {
         higher_is_better=True,
         range="about 0 to 100, trained on KonIQ-10k",
         looks_at="RGB, the whole image at its own size and with longer sides of 224 and 384",
-        weights=WeightsFile("musiq_koniq_ckpt-e95806b9.pth"),
+        weights=(WeightsFile("musiq_koniq_ckpt-e95806b9.pth"),),
     ),
     "clipiqa": MetricCard(
         "clipiqa",
@@ -105,7 +107,7 @@ CARDS: dict[str, MetricCard] = {
         range="0 to 1",
         looks_at="RGB, the whole image, against five pairs of prompts",
         min_side=32,
-        weights=WeightsFile("RN50.pt", "clip", f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/RN50.pt", _CLIP_SHA256),
+        weights=(WeightsFile("RN50.pt", "clip", f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/RN50.pt", _CLIP_SHA256),),
     ),
     "niqe": MetricCard(
         "niqe",
@@ -114,8 +116,57 @@ CARDS: dict[str, MetricCard] = {
         range="0 and up; NaN for an image without texture",
         looks_at="Y of YIQ, whole blocks of 96 x 96; the rest at the right and bottom is left out",
         min_side=96,
-        handcrafted=True,
         arguments={"test_y_channel": True, "color_space": "yiq", "crop_border": 0},
-        weights=WeightsFile("niqe_modelparameters.mat"),
+        weights=(WeightsFile("niqe_modelparameters.mat"),),
+    ),
+    "ilniqe": MetricCard(
+        "ilniqe",
+        full_reference=False,
+        higher_is_better=False,
+        range="0 and up",
+        looks_at="RGB, resized to 524 x 524 whatever its proportions",
+        arguments={"crop_border": 0},
+        weights=(WeightsFile("ILNIQE_templateModel.mat"),),
+    ),
+    "brisque": MetricCard(
+        "brisque",
+        full_reference=False,
+        higher_is_better=False,
+        range="about 0 to 100, below 0 for some good photographs",
+        looks_at="Y of ITU-R BT.601 YCbCr, the whole image at its own size and at half of it",
+        min_side=16,
+        arguments={"test_y_channel": True},
+        weights=(WeightsFile("brisque_svm_weights.pth"),),
+    ),
+    "lpips": MetricCard(
+        "lpips",
+        full_reference=True,
+        higher_is_better=False,
+        range="0 (the same) to about 1",
+        looks_at="RGB, the whole image, features of AlexNet, LPIPS version 0.1",
+        min_side=32,
+        arguments={"net": "alex", "version": "0.1"},
+        weights=(_torchvision("alexnet-owt-7be5be79.pth"), WeightsFile("LPIPS_v0.1_alex-df73285e.pth")),
+    ),
+    "dists": MetricCard(
+        "dists",
+        full_reference=True,
+        higher_is_better=False,
+        range="0 (the same) to 1",
+        looks_at="RGB, the whole image, features of VGG-16",
+        min_side=32,
+        weights=(_torchvision("vgg16-397923af.pth"), WeightsFile("DISTS_weights-f5e65c96.pth")),
+    ),
+    "fid": MetricCard(
+        "fid",
+        full_reference=True,
+        higher_is_better=False,
+        range="0 and up; biased upwards for few images, so only sets of the same size compare",
+        looks_at="RGB, all images at once, each resized to 299 x 299 by Pillow's bicubic filter (clean-fid), features of Inception v3",
+        weights=(WeightsFile("pt_inception-2015-12-05-6726825d.pth"),),
+        of_sets=True,
     ),
 }
+
+ALIASES = {"psnr": "psnr_y", "ssim": "ssim_y"}
+"""Short names that people type; results go by the keys of `CARDS`."""

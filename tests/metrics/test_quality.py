@@ -1,9 +1,11 @@
 import random
 
 import numpy as np
+import pyiqa
 import pytest
 import scipy.io
 import torch
+from PIL import Image
 
 from lsr.metrics.quality import Quality
 
@@ -35,6 +37,13 @@ def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tens
     assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
 
 
+def test_niqe_is_what_pyiqa_says_of_the_file(niqe_parameters, quality, held_out_photographs, to_tensor, tmp_path):
+    Image.fromarray(held_out_photographs[2]).save(tmp_path / "photograph.png")
+    direct = pyiqa.create_metric("niqe", device=torch.device("cpu"), pretrained_model_path=str(niqe_parameters))
+    image = to_tensor(held_out_photographs[2])
+    assert quality(image, image)["niqe"].item() == pytest.approx(float(direct(str(tmp_path / "photograph.png"))), abs=1e-6)
+
+
 def test_identical_images_are_perfect_and_noise_is_worse(quality, pair):
     hr = pair[1]
     noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
@@ -50,7 +59,7 @@ def test_a_value_does_not_depend_on_the_rest_of_the_batch_or_on_when(quality, pa
     for index in range(2):
         alone = quality(sr[index : index + 1], hr[index : index + 1])
         for name in HERE:
-            assert together[name].dtype == torch.float32 and together[name].shape == (2,)
+            assert together[name].dtype == torch.float64 and together[name].shape == (2,)
             assert torch.equal(together[name][index : index + 1], alone[name])
 
 

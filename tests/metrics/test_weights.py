@@ -1,22 +1,33 @@
 import subprocess
 import sys
 
+import pyiqa.archs.brisque_arch
 import pyiqa.archs.clip_model
+import pyiqa.archs.dists_arch
+import pyiqa.archs.inception
+import pyiqa.archs.lpips_arch
 import pyiqa.archs.maniqa_arch
 import pyiqa.archs.musiq_arch
 import pyiqa.archs.niqe_arch
 import pytest
+import torchvision
 from pyiqa.default_model_configs import DEFAULT_CONFIGS
 
 from lsr.metrics.cards import CARDS
-from lsr.metrics.quality import Quality, _url
+from lsr.metrics.quality import Quality
+from lsr.metrics.weights import url
 
 URLS = {
-    "maniqa": pyiqa.archs.maniqa_arch.default_model_urls["koniq"],
-    "maniqa-pipal": pyiqa.archs.maniqa_arch.default_model_urls["pipal"],
-    "musiq": pyiqa.archs.musiq_arch.default_model_urls["koniq10k"],
-    "clipiqa": pyiqa.archs.clip_model._MODELS["RN50"],
-    "niqe": pyiqa.archs.niqe_arch.default_model_urls["url"],
+    "maniqa": [pyiqa.archs.maniqa_arch.default_model_urls["koniq"]],
+    "maniqa-pipal": [pyiqa.archs.maniqa_arch.default_model_urls["pipal"]],
+    "musiq": [pyiqa.archs.musiq_arch.default_model_urls["koniq10k"]],
+    "clipiqa": [pyiqa.archs.clip_model._MODELS["RN50"]],
+    "niqe": [pyiqa.archs.niqe_arch.default_model_urls["url"]],
+    "ilniqe": [pyiqa.archs.niqe_arch.default_model_urls["ilniqe"]],
+    "brisque": [pyiqa.archs.brisque_arch.default_model_urls["url"]],
+    "lpips": [torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url, pyiqa.archs.lpips_arch.default_model_urls["0.1_alex"]],
+    "dists": [torchvision.models.VGG16_Weights.IMAGENET1K_V1.url, pyiqa.archs.dists_arch.default_model_urls["url"]],
+    "fid": [pyiqa.archs.inception.FID_WEIGHTS_URL],
 }
 """What pyiqa would download."""
 
@@ -25,13 +36,10 @@ URLS = {
 def test_a_card_agrees_with_pyiqa(name):
     card = CARDS[name]
     config = DEFAULT_CONFIGS[card.pyiqa_name]
-    assert card.full_reference == (config["metric_mode"] == "FR")
+    assert card.full_reference == (config["metric_mode"] == "FR") or card.of_sets
     assert card.higher_is_better != config.get("lower_better", False)
-    if card.weights is None:
-        assert name not in URLS
-    else:
-        assert _url(card.weights) == URLS[name]
-        assert URLS[name].endswith("/" + card.weights.name)
+    assert [url(file) for file in card.weights] == URLS.get(name, [])
+    assert all(url(file).endswith("/" + file.name) for file in card.weights)
 
 
 @pytest.fixture
@@ -40,19 +48,20 @@ def empty_home(monkeypatch, tmp_path):
     return tmp_path / "hub"
 
 
-@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize("name", [name for name in URLS if name != "fid"])
 def test_missing_weights_are_named_with_their_source_and_place(empty_home, name):
     with pytest.raises(ValueError) as refusal:
         Quality(("psnr_y", name))
     message = str(refusal.value)
     assert message.startswith(f"weights of {name} are missing (HF_HUB_OFFLINE")
-    assert f"copy {URLS[name]} to {empty_home / CARDS[name].weights.folder / CARDS[name].weights.name};" in message
+    copies = ", ".join(f"{url(file)} to {empty_home / file.folder / file.name}" for file in CARDS[name].weights)
+    assert f"copy {copies};" in message
     assert "psnr_y, ssim_y need no weights" in message
     assert "\n" not in message
 
 
 def test_one_message_names_all_missing_weights_and_only_those(empty_home):
-    present = empty_home / "pyiqa" / CARDS["musiq"].weights.name
+    present = empty_home / "pyiqa" / CARDS["musiq"].weights[0].name
     present.parent.mkdir(parents=True)
     present.touch()
     with pytest.raises(ValueError, match="weights of maniqa, niqe are missing .*niqe with parameters of your own"):
@@ -85,7 +94,7 @@ def states():
 
 folder = Path(os.environ["TORCH_HOME"]) / "hub" / "pyiqa"
 folder.mkdir(parents=True)
-file = folder / CARDS["musiq"].weights.name
+file = folder / CARDS["musiq"].weights[0].name
 image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 before = states()
@@ -102,7 +111,7 @@ with torch.autocast("cpu", dtype=torch.bfloat16):
     value = quality(image.bfloat16().float())["musiq"]
 assert states() == before, "the metric draws random numbers"
 assert torch.equal(value, quality(image.bfloat16())["musiq"]) and not value.requires_grad
-expected = reference(((image.bfloat16().double() + 1) * 127.5).round().float() / 255)
+expected = reference(((image.bfloat16().double() + 1) * 127.5).round().float() / 255).double()
 assert torch.allclose(value, expected, rtol=1e-5), (value, expected)
 
 class Stranger:

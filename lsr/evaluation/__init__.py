@@ -1,0 +1,1 @@
+"""What `lsr eval` consists of."""

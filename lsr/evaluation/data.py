@@ -1,0 +1,76 @@
+"""What is evaluated: LR photographs, the HR photographs they belong to, and the files of the results."""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsr.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
+from lsr.upscale import collect
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photograph and its result.
+
+    Attributes:
+        name: Of the LR photograph, relative to its folder and without suffix.
+        lr: Its file.
+        hr: The file of the HR photograph, None where there is none.
+        sr: The file of the result; None for a prediction that is missing.
+        inputs: The first 16 digits of the SHA-256 of all files that were there before the evaluation.
+    """
+
+    name: str
+    lr: Path
+    hr: Path | None
+    sr: Path | None
+    inputs: str
+
+
+def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
+    """Find what is to be evaluated, sorted by name.
+
+    Args:
+        data: LR photographs, or a data set with an LR and an HR folder, see `lsr.paired_folders`.
+        targets: HR photographs; `data` has the LR photographs then.
+        predictions: Results of someone else, named like the LR or the HR photographs; None where a model makes them.
+        out: Folder for the results that a model makes.
+
+    Raises:
+        ValueError: If there are no photographs, a pair is not complete, or no prediction belongs to one.
+    """
+    if targets is None and any((data / lr).is_dir() and (data / hr).is_dir() for lr, hr in FOLDERS):
+        data, targets = paired_folders(data)
+    made = collect([data], out)
+    partners = {} if targets is None else dict(find_pairs(data, targets))
+    names = {lr: target.relative_to(out).with_suffix("").as_posix() for lr, target in made}
+    results = dict(made) if predictions is None else _predicted(list(names.items()), predictions)
+    items = []
+    for lr, name in sorted(names.items(), key=lambda pair: pair[1]):
+        hr, sr = partners.get(lr), results.get(lr)
+        items.append(Item(name, lr, hr, sr, _digest([lr, hr, None if predictions is None else sr])))
+    return items
+
+
+def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Path]:
+    """Return the prediction of each LR photograph that has one."""
+    files = images_by_name(folder, plain=True)
+    found = {lr: files[name] for lr, name in names if name in files}
+    if not found:
+        files = images_by_name(folder, plain=False)
+        found = {lr: files[without_role(name)] for lr, name in names if without_role(name) in files}
+    if not found:
+        raise ValueError(f"{folder}: no prediction there is named like one of the {len(names)} LR photographs, such as {names[0][1]}")
+    return found
+
+
+def _digest(paths: Sequence[Path | None]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        if path is not None:
+            # A file that cannot be opened is named when its turn comes.
+            with contextlib.suppress(OSError):
+                total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]

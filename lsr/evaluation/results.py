@@ -1,0 +1,108 @@
+"""What an evaluation leaves for people and for scripts, once every image has been looked at."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsr.evaluation.available import AvailableMetrics
+from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
+from lsr.evaluation.data import Item
+from lsr.evaluation.report import write_report
+from lsr.evaluation.rows import read_failures, read_rows, write_csv, write_json
+from lsr.evaluation.scoring import Job
+from lsr.evaluation.summary import CONVENTIONS, hardware, statistics
+from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.metrics.cards import CARDS
+from lsr.metrics.fid import FrechetInceptionDistance
+
+
+def write_results(
+    job: Job, settings: Mapping[str, Any], metrics: AvailableMetrics, data: Path, predictions: Path | None, command: str, named: bool
+) -> int:
+    """Write `per_image.csv`, `summary.json`, `report.md` and `contact.png`, and say what came out.
+
+    Args:
+        job: The evaluation.
+        settings: What all rows have in common.
+        metrics: Those that were computed, and why others were not.
+        data: Where the photographs are.
+        predictions: Where the results were; None if a model made them.
+        command: How to get all this again.
+        named: Whether the metrics were asked for by name.
+
+    Returns:
+        The exit code.
+    """
+    done = read_rows(job.out, job.items)
+    reasons = read_failures(job.out)
+    scored = [item for item in job.items if item.name in done]
+    rows = [done[item.name] for item in scored]
+    failed = {
+        item.name: f"{predictions}: no prediction of this name" if item.sr is None else reasons[item.name]
+        for item in job.items
+        if item.name not in done
+    }
+    without_value = {row["name"]: these for row in rows if (these := [name for name in job.metrics if math.isnan(row[name])])}
+    results = {name: statistics([row[name] for row in rows]) for name in job.metrics}
+    if "fid" in metrics.cards:
+        results["fid"] = _fid(job, scored)
+    summary = {
+        "source": f"Evaluation of {job.model or predictions}",
+        "protocol": settings["protocol"],
+        "data": str(data),
+        "images": {"found": len(job.items), "scored": len(rows)},
+        "results": results,
+        "unavailable": metrics.unavailable,
+        "failed": failed,
+        "without_value": without_value,
+        "conventions": CONVENTIONS,
+        "metrics": metrics.cards,
+        "model": settings["model"],
+        "versions": settings["versions"],
+        "hardware": hardware(job.device),
+        "threads": job.threads,
+        "command": command,
+    }
+    write_csv(job.out, rows, job.metrics)
+    pictured = _draw(job, scored, rows)
+    write_report(job.out, summary, pictured)
+    write_json(job.out / "summary.json", summary)
+    _say(summary, job.out)
+    return SOME_FAILED if failed or not metrics.cards or (named and (metrics.unavailable or without_value)) else DONE
+
+
+def _fid(job: Job, scored: Sequence[Item]) -> dict[str, Any]:
+    pairs = [(item.sr, item.hr) for item in scored if item.sr is not None and item.hr is not None]
+    value = None
+    if len(pairs) > 1:
+        sr, hr = zip(*pairs, strict=True)
+        value = FrechetInceptionDistance(job.weights)(sr, hr, torch.device(job.device))
+    return {"n": len(pairs), "mean": value, "std": None, "ci95": None}
+
+
+def _draw(job: Job, scored: Sequence[Item], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Draw the contact sheet by the first metric that has values; returns that metric."""
+    for name in job.metrics:
+        places = extremes([row[name] for row in rows], CARDS[name].higher_is_better)
+        if places:
+            # A font has nothing for the bytes of a name that is not UTF-8.
+            shown = [row["name"].encode(errors="replace").decode() for row in rows]
+            captioned = [(f"{word}: {shown[i]}, {name} {rows[i][name]:.4f}", scored[i]) for word, i in places]
+            write_contact_sheet(job.out / "contact.png", captioned)
+            return name
+    return None
+
+
+def _say(summary: Mapping[str, Any], out: Path) -> None:
+    for name, reason in summary["failed"].items():
+        sys.stderr.write(f"failed: {name}: {reason}\n")
+    for name, result in summary["results"].items():
+        value = "no value" if result["mean"] is None else f"{result['mean']:.4f}"
+        interval = "" if result["ci95"] is None else f"  [{result['ci95'][0]:.4f}, {result['ci95'][1]:.4f}]"
+        sys.stdout.write(f"{name:<13} {value}{interval}  n {result['n']}\n")
+    images = summary["images"]
+    sys.stdout.write(f"{images['scored']} of {images['found']} images scored: {out / 'report.md'}\n")

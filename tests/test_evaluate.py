@@ -1,0 +1,270 @@
+"""`lsr eval` from end to end, on small photographs, with a small random model or results made by bicubic interpolation."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import numpy as np
+import pyiqa
+import pytest
+import torch
+from PIL import Image
+
+from lsr.checkpoint import save_denoiser
+from lsr.cli import main
+
+LUMA = {"test_y_channel": True, "color_space": "ycbcr"}
+
+
+@pytest.fixture
+def model(denoiser, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    return path
+
+
+@pytest.fixture
+def data(tmp_path, photo):
+    """Six pairs of different sizes, and their LR enlarged by bicubic interpolation as predictions."""
+    folder = tmp_path / "data"
+    for name in ("LR", "HR", "bicubic"):
+        (folder / name).mkdir(parents=True)
+    for i in range(6):
+        hr = Image.fromarray(photo[i : 64 + i + i // 4 * 4, 2 * i : 72 + 2 * i])
+        hr = hr.crop((0, 0, hr.width // 4 * 4, hr.height // 4 * 4))
+        lr = hr.resize((hr.width // 4, hr.height // 4), Image.Resampling.BICUBIC)
+        hr.save(folder / "HR" / f"{i}.png")
+        lr.save(folder / "LR" / f"{i}.png")
+        lr.resize(hr.size, Image.Resampling.BICUBIC).save(folder / "bicubic" / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def evaluate(data, tmp_path, capfd):
+    """Run the verb on the pairs; returns the exit code, the folder, and what went to stderr."""
+
+    def run(*options, out="out", source=("--predictions", data / "bicubic"), metrics="psnr,ssim"):
+        arguments = [*source, "--out", tmp_path / out, *(["--metrics", metrics] if metrics else []), *options]
+        if "--data" not in options:
+            arguments += ["--data", data]
+        code = main(["eval", *map(str, arguments), "--threads", "1"])
+        return code, tmp_path / out, capfd.readouterr().err
+
+    return run
+
+
+def table(out):
+    with (out / "per_image.csv").open() as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def summary(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_every_value_is_what_pyiqa_says_of_the_files(evaluate, data):
+    code, out, _ = evaluate()
+    assert code == 0
+    rows = table(out)
+    assert list(rows) == list("012345")
+    for name, key in (("psnr", "psnr_y"), ("ssim", "ssim_y")):
+        direct = pyiqa.create_metric(name, device=torch.device("cpu"), **LUMA)
+        for image, row in rows.items():
+            expected = float(direct(str(data / "bicubic" / f"{image}.png"), str(data / "HR" / f"{image}.png")))
+            assert float(row[key]) == pytest.approx(expected, abs=1e-6)
+        mean = np.mean([float(row[key]) for row in rows.values()])
+        assert summary(out)["results"][key]["mean"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_model_is_judged_by_the_pictures_it_leaves(evaluate, model, data):
+    code, out, _ = evaluate(source=("--model", model))
+    assert code == 0
+    assert sorted(path.name for path in (out / "predictions").iterdir()) == [f"{i}.png" for i in range(6)]
+    again, other, _ = evaluate(source=("--predictions", out / "predictions"), out="again")
+    assert again == 0
+    values = [[(row["psnr_y"], row["ssim_y"]) for row in table(folder).values()] for folder in (out, other)]
+    assert values[0] == values[1]
+    assert summary(out)["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert "model sha256" in (out / "report.md").read_text()
+
+
+def test_weights_come_from_the_folder_that_was_named(evaluate, data, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    weights = tmp_path / "weights" / "brisque_svm_weights.pth"
+    weights.parent.mkdir()
+    torch.save((torch.randn(5, generator=generator), torch.randn(5, 36, generator=generator)), weights)
+    code, out, _ = evaluate("--weights", weights.parent, metrics="brisque")
+    direct = pyiqa.create_metric("brisque", device=torch.device("cpu"), pretrained_model_path=str(weights))
+    assert code == 0
+    for name, row in table(out).items():
+        assert float(row["brisque"]) == pytest.approx(float(direct(str(data / "bicubic" / f"{name}.png"))), rel=1e-6)
+    card = summary(out)["metrics"]["brisque"]
+    assert card["weights"][0]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_what_cannot_be_computed_is_told_and_the_rest_is_done(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    code, out, err = evaluate(metrics="musiq,psnr")
+    assert code == 1
+    place = tmp_path / "empty" / "hub" / "pyiqa" / "musiq_koniq_ckpt-e95806b9.pth"
+    assert f"musiq_koniq_ckpt-e95806b9.pth to {place}" in err
+    assert summary(out)["results"].keys() == {"psnr_y"}
+    assert "`musiq`: its weights are not on this machine: fetch http" in (out / "report.md").read_text()
+    code, out, _ = evaluate(metrics=None, out="default")
+    assert code == 0, "nobody asked for them"
+    assert set(summary(out)["results"]) == {"psnr_y", "ssim_y"} and "musiq" in summary(out)["unavailable"]
+
+
+def test_without_hr_photographs_there_is_nothing_to_compare_with(evaluate, data):
+    code, out, err = evaluate("--data", data / "LR", metrics="psnr")
+    assert code == 1 and "psnr_y: compares with HR photographs" in err
+    assert not summary(out)["results"] and summary(out)["images"] == {"found": 6, "scored": 6}
+
+
+def test_odd_files_are_named_and_the_rest_is_done(evaluate, data, model):
+    whole = (data / "LR" / "0.png").read_bytes()
+    (data / "LR" / "0.png").write_bytes(whole[: len(whole) // 2])
+    (data / "LR" / "3.png").write_bytes(b"")
+    Image.open(data / "HR" / "5.png").resize((8, 8)).save(data / "HR" / "5.png")
+    code, out, err = evaluate(source=("--model", model))
+    assert code == 1
+    assert list(table(out)) == list("124")
+    assert set(summary(out)["failed"]) == set("035")
+    for text in ("LR/0.png: damaged or truncated", "LR/3.png: the file is empty", "HR/5.png: 8 x 8 pixels do not belong"):
+        assert text in err
+    (data / "LR" / "0.png").write_bytes(whole)
+    code, out, _ = evaluate(source=("--model", model))
+    assert code == 1 and list(table(out)) == list("0124")
+
+
+def test_missing_predictions_are_named_and_can_be_supplied(evaluate, data):
+    hidden = data / "4.png"
+    (data / "bicubic" / "4.png").rename(hidden)
+    code, out, err = evaluate()
+    assert code == 1 and "failed: 4: " in err and "no prediction of this name" in err
+    hidden.rename(data / "bicubic" / "4.png")
+    code, out, _ = evaluate()
+    assert code == 0 and list(table(out)) == list("012345")
+
+
+def test_a_changed_prediction_is_judged_again(evaluate, data):
+    _, out, _ = evaluate()
+    before = table(out)
+    shutil.copy(data / "HR" / "2.png", data / "bicubic" / "2.png")
+    _, out, _ = evaluate()
+    after = table(out)
+    assert float(after["2"]["psnr_y"]) > 70 > float(before["2"]["psnr_y"])
+    assert after["1"] == before["1"]
+
+
+@pytest.mark.parametrize(("suffixes", "hr_names"), [(("", ""), False), (("_x4", "_x1"), False), (("_LR4", "_HR"), True)])
+def test_predictions_are_found_by_the_name_of_lr_or_hr(evaluate, data, suffixes, hr_names):
+    for folder, suffix in (("LR", suffixes[0]), ("HR", suffixes[1]), ("bicubic", suffixes[1] if hr_names else suffixes[0])):
+        for path in (data / folder).iterdir():
+            path.rename(path.with_stem(path.stem + suffix))
+    code, out, _ = evaluate()
+    assert code == 0 and list(table(out)) == [f"{i}{suffixes[0]}" for i in range(6)]
+
+
+def test_lr_photographs_and_targets_can_lie_anywhere(evaluate, data, tmp_path):
+    (data / "LR").rename(tmp_path / "small")
+    (data / "HR").rename(tmp_path / "large")
+    code, out, _ = evaluate("--data", tmp_path / "small", "--targets", tmp_path / "large")
+    assert code == 0 and len(table(out)) == 6
+
+
+def test_an_hr_photograph_may_exceed_the_result_by_less_than_an_lr_pixel(evaluate, data):
+    _, out, _ = evaluate()
+    expected = table(out)["0"]["psnr_y"]
+    hr = np.asarray(Image.open(data / "HR" / "0.png"))
+    Image.fromarray(np.pad(hr, ((0, 3), (0, 2), (0, 0)))).save(data / "HR" / "0.png")
+    code, out, _ = evaluate()
+    assert code == 0 and table(out)["0"]["psnr_y"] == expected
+    Image.fromarray(np.pad(hr, ((0, 4), (0, 0), (0, 0)))).save(data / "HR" / "0.png")
+    code, _, err = evaluate()
+    assert code == 1 and "do not belong to the" in err
+
+
+def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):
+    for folder, size in (("LR", (2, 4)), ("HR", (8, 16)), ("bicubic", (8, 16))):
+        Image.open(data / folder / "1.png").resize(size).save(data / folder / "1.png")
+    code, out, _ = evaluate()
+    assert code == 1, "the metric was asked for by name"
+    assert table(out)["1"]["ssim_y"] == "nan" and float(table(out)["1"]["psnr_y"]) > 0
+    assert summary(out)["without_value"] == {"1": ["ssim_y"]}
+    assert summary(out)["results"]["ssim_y"]["n"] == 5
+
+
+def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "per_image.csv").read_bytes()
+    for options, culprit in ((("--seed", "1"), "model"), (("--protocol", "paired"), "protocol"), (("--steps", "2"), "model")):
+        code, _, err = evaluate(*options, source=("--model", model))
+        assert code == 2 and f"another {culprit}:" in err
+    assert (out / "per_image.csv").read_bytes() == before
+    code, _, _ = evaluate("--steps", "2", "--overwrite", source=("--model", model))
+    assert code == 0 and (out / "per_image.csv").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metrics", "magic"], "unknown 'magic'; known are psnr_y"),
+        (["--device", "abacus"], "no such device"),
+        (["--devices", "0"], "must be at least 1"),
+        (["--protocol", "crop128"], "images, not 6"),
+        (["--predictions", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_options_are_bad_usage(evaluate, options, message):
+    code, out, err = evaluate(*options)
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_results_cannot_lie_among_the_photographs(evaluate, data):
+    code, _, err = evaluate(out="data/LR/scores")
+    assert code == 2 and "lies inside --data" in err
+
+
+def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "predictions" / "0.png").stat().st_mtime_ns
+    code, _, _ = evaluate(source=("--model", model.rename(model.with_name("other.safetensors"))))
+    assert code == 0 and (out / "predictions" / "0.png").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
+    _, whole, _ = evaluate(source=("--model", model), out="whole")
+    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]
+    out = tmp_path / "killed"
+    process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL)
+    journal = out / "rows-0.jsonl"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "per_image.csv").exists(), "killed too late to say anything"
+    kept = {path: path.stat().st_mtime_ns for path in (out / "predictions").glob("[0-9].png")}
+    assert 2 <= len(kept) < 6
+    code, out, _ = evaluate(source=("--model", model), out="killed")
+    assert code == 0
+    assert (out / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
+    assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, "what was done is not done again"
+
+
+def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
+    _, one, _ = evaluate(source=("--model", model), out="one")
+    code, two, _ = evaluate("--devices", "2", source=("--model", model), out="two")
+    assert code == 0
+    assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
+    assert not list(two.glob("rows-*"))
