@@ -57,17 +57,19 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 	$(VENV)/bin/python -m lsr.ablation experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
-demo: $(READY) ## Train on the bundled photographs to the knee, upscale one the model has not seen with it
+demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
 	@test -d $(RUNS)/tiny/stage1/knee || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
+	$(MAKE) stage2 EXP=tiny DEVICES=1
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
-	    --model $(RUNS)/tiny/stage1/knee/seed.safetensors --out $(RUNS)/tiny/upscaled
+	    --model $(RUNS)/tiny/stage2/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled
 	$(LSR) knee $(RUNS)/tiny/stage1
 	$(MAKE) eval EXP=tiny DATA= ARGS=--overwrite
 	@echo "the knee:    $(RUNS)/tiny/stage1/knee/knee.png"
-	@echo "pictures:    $(RUNS)/tiny/stage1/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
+	@echo "the experts: $(RUNS)/tiny/stage2/experts (what each has learnt since the knee)"
+	@echo "pictures:    $(RUNS)/tiny/stage2/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
 	@echo "figures:     $(RUNS)/tiny/eval/report.md"
-	@echo "curves:      make tensorboard  and  $(RUNS)/tiny/stage1/metrics.csv"
+	@echo "curves:      make tensorboard  and  metrics.csv beside the pictures"
 
 tensorboard: $(READY) ## Show the curves of all runs in a browser
 	$(VENV)/bin/tensorboard --logdir $(RUNS)

@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr bench",
         description="Time attention, the other operators and the transformer beside their peers, how time grows with the picture, a "
-        "training step, what experts and guidance cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and a picture to "
-        "--out. Exit code 1: an implementation failed or gave a wrong result, and its time is not shown.",
+        "training step, what experts and guidance cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and "
+        "a picture to --out. Exit code 1: an implementation failed or gave a wrong result, and its time is not shown.",
     )
     parser.add_argument("what", nargs="*", choices=[*SUITES, []], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")

@@ -14,7 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
     "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
-    "bench": ("lsr.bench", "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|training|experts|e2e]"),
+    "bench": ("lsr.bench", "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|...]"),
     "convert": ("lsr.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
     "merge-experts": ("lsr.expert_merge", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
     "cache-latents": ("lsr.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),

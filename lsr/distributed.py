@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 
 def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
@@ -24,3 +24,25 @@ def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
     failure = strategy.broadcast(cause and (str(cause) or type(cause).__name__), src=0)
     if failure is not None:
         raise ValueError(failure) from cause
+
+
+def allow_unused_weights(strategy: Strategy) -> None:
+    """Let a training step leave weights without gradients: DDP waits for each of them unless it looks for those that are not used.
+
+    Lightning takes this as a part of the strategy's name, which single devices (Apple's above all) do not take.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+
+def refuse_sharded_weights(strategy: Strategy) -> None:
+    """Refuse strategies that leave each rank a part of the weights, before they write wrong averages and checkpoints without complaint.
+
+    Raises:
+        ValueError: If the strategy is FSDP's.
+    """
+    if isinstance(strategy, (FSDPStrategy, ModelParallelStrategy)):
+        raise ValueError(
+            "FSDP is not supported: averages, divergence guard and checkpoints take every weight whole; what does not fit in stage 2 "
+            "can be trained expert by expert (--model.experts.expert, then lsr merge-experts)"
+        )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _GREY, _INK = "#0072B2", "#858585", "#222222"
+_ROOM_FOR_WORDS = 0.1  # of the axis
 _TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -58,7 +59,8 @@ def draw_loss_by_time(
         axes.margins(x=0)
         axes.set_xlim(0, 1)
     for i, (left, right) in enumerate(zip(ends, ends[1:], strict=False)):
-        bottom.text((left + right) / 2, 0.97, f"expert {i}", ha="center", va="top", fontsize=8, transform=bottom.get_xaxis_transform())
+        name = f"expert {i}" if right - left > _ROOM_FOR_WORDS else str(i)
+        top.text((left + right) / 2, 1.02, name, ha="center", va="bottom", fontsize=9, transform=top.get_xaxis_transform())
     ticks = torch.tensor(_TICKS, dtype=torch.float64)
     bottom.set_xticks(unshift_timesteps(ticks, shift).tolist(), [f"{t:g}" for t in _TICKS])
     top.legend(frameon=False, fontsize=9, loc="best")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,11 @@ class ExpertMixture(nn.Module):
         expert = self.experts[index]
         assert isinstance(expert, Denoiser)
         return expert
+
+    @property
+    def shares(self) -> dict[str, Any]:
+        """What a model file says of the experts: their boundaries, and their depths where these are not those of `config`."""
+        return {"boundaries": list(self.boundaries)} | ({} if self.depths is None else {"depths": list(self.depths)})
 
     def interval(self, index: int) -> tuple[float, float]:
         """Return the times at which an expert's share begins and ends."""

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     if not all(bool(weight.isfinite().all()) for weight in weights.values()):
         raise ValueError(f"{source}: weights that are not finite in {options.dtype}")
     config = asdict(found.config) | {"shift": found.shift}
-    save_denoiser(options.out, weights, config if found.boundaries is None else config | {"boundaries": found.boundaries})
+    of_experts = {"boundaries": found.boundaries, "depths": found.depths}
+    save_denoiser(options.out, weights, config | {key: value for key, value in of_experts.items() if value is not None})
     count = sum(weight.numel() for weight in weights.values())
     sys.stdout.write(f"{options.out}: {count / 1e6:.2f} M parameters of {source}, {options.dtype}\n")
     return DONE

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise
 from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
+from lsr.distributed import allow_unused_weights
 from lsr.encoders.deep_compression import refuse_other_latents
 from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts import ExpertMixture, ExpertsConfig
@@ -145,6 +146,8 @@ class LinearSRModule(L.LightningModule):
         self.guidance.prepare(self.trainer)
         if stage == "fit":
             refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
+        if self.expert_run is not None:
+            allow_unused_weights(self.trainer.strategy)
         if stage == "predict":
             return
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
@@ -224,9 +227,7 @@ class LinearSRModule(L.LightningModule):
         """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
         config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
         if isinstance(self.denoiser, ExpertMixture):
-            config["boundaries"] = list(self.denoiser.boundaries)
-            if self.denoiser.depths is not None:
-                config["depths"] = list(self.denoiser.depths)
+            config |= self.denoiser.shares
         return self.denoiser.state_dict(), config
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ def mean_over_runs(rows: Sequence[Row], name: str) -> list[dict[str, str]]:
         name: The column that names what the runs of a group have in common.
 
     Returns:
-        One row for each group in the order of first appearance, all in words: four significant digits, `24.08 ± 0.01`.
+        One row for each group in the order of first appearance, all in words: four digits, `24.08 ± 0.01`.
     """
     groups: dict[str | float, list[Row]] = {}
     for row in rows:
@@ -33,7 +34,8 @@ def _joined(values: Sequence[str | float]) -> str:
     if len(numbers) < len(values):
         return ", ".join(dict.fromkeys(str(value) for value in values))
     mean, half = statistics.fmean(numbers), (max(numbers) - min(numbers)) / 2
-    return f"{mean:.4g}" + (f" ± {half:.1g}" if half else "")
+    decimals = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 3
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}" if half else f"{mean:.4g}"
 
 
 def write_table(rows: Sequence[Row], folder: Path, name: str) -> str:

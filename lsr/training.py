@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
 from lsr.denoiser import DenoiserConfig
+from lsr.distributed import refuse_sharded_weights
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.knee_seed import SEED
@@ -91,6 +92,7 @@ class LinearSRCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Refuse to start a second run in the folder of the first, and to continue from weights alone."""
+        refuse_sharded_weights(self.trainer.strategy)
         checkpoint = self.config_init["fit"]["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():

@@ -67,5 +67,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, knee, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     module = Stage2(knee)
-    fit(folder, module, steps, strategy="ddp_find_unused_parameters_true", devices=2)
+    fit(folder, module, steps, devices=2)
     torch.save(module.weights, folder / f"rank{module.global_rank}.pt")

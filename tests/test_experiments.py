@@ -1,11 +1,14 @@
 """Every experiment file parses and builds what it names."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lsr.experts import ExpertsConfig
 from lsr.flow.timesteps import timestep_grid
 from lsr.module import LinearSRModule
 from lsr.sizes import named_size
@@ -58,8 +61,61 @@ def test_command_line_beats_file():
     assert cli.model.denoiser.config.width == 96 and cli.datamodule.batch_size == 3
 
 
-def test_stage_2_goes_on_with_the_model_of_stage_1():
-    one, two = (LinearSRCLI(["--config", str(path)], run=False).model for path in (TINY, TINY.with_name("stage2.yaml")))
-    assert two.denoiser.config == one.denoiser.config and two.shift == one.shift
-    visited = two.denoiser.route(timestep_grid(two.num_inference_steps, two.shift)[:-1])
-    assert visited.unique().tolist() == [1, 2, 3], "as its header says"
+STAGE_2 = [path for path in EXPERIMENTS if yaml.safe_load(path.read_text())["model"].get("experts")]
+
+
+@pytest.mark.parametrize("path", STAGE_2, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
+def test_stage_2_goes_on_with_the_model_of_stage_1(path):
+    two = yaml.safe_load(path.read_text())["model"]
+    one = yaml.safe_load((ROOT / "experiments" / Path(two["experts"]["seed"]).relative_to("runs").parent).with_suffix(".yaml").read_text())
+    assert two["denoiser"] == one["model"]["denoiser"] and two["shift"] == one["model"]["shift"]
+
+
+def test_the_ablation_of_experts_changes_the_experts_alone():
+    folder = ROOT / "experiments" / "ablations" / "experts"
+    configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+    meetings = {name: ExpertsConfig(**config["model"].pop("experts")).times() for name, config in configs.items()}
+    assert {name: len(times) + 1 for name, times in meetings.items()} == {
+        "single": 1, "two": 2, "four_uniform": 4, "four_published": 4, "four_bisected": 4
+    }  # fmt: skip
+    assert len(set(meetings.values())) == 5
+    for config in configs.values():
+        config["trainer"].pop("default_root_dir")
+    assert all(config == configs["two"] for config in configs.values())
+
+
+def test_tiny_stage_2_asks_the_experts_that_its_file_says():
+    model = LinearSRCLI(["--config", str(TINY.with_name("stage2.yaml"))], run=False).model
+    asked = {steps: model.denoiser.route(timestep_grid(steps, model.shift)[:-1]).unique().tolist() for steps in (1, 5)}
+    assert model.num_inference_steps == 1 and asked == {1: [3], 5: [1, 2, 3]}
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "experiments" / "cluster").glob("*.s*")), ids=lambda path: path.name)
+def test_scripts_for_clusters_are_bash(script):
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_torchrun_starts_the_run_with_what_it_was_told(tmp_path):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "lsr"):
+        (tmp_path / ".venv" / "bin" / name).write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+        (tmp_path / ".venv" / "bin" / name).chmod(0o755)
+    (tmp_path / "srun").write_text('#!/bin/bash\nexec "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+
+    def told(script, **variables):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables
+        command = ["bash", str(ROOT / "experiments" / "cluster" / script), "a.yaml", "--x", "1"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        return " ".join(done.stdout.split())
+
+    words = told("torchrun.sh", NODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1", DEVICES="4")
+    assert "--nnodes 2 --node-rank 1 --nproc-per-node 4 --master-addr 10.0.0.1" in words
+    assert words.endswith("-m lsr fit --config a.yaml --ckpt_path last --trainer.num_nodes 2 --trainer.devices 4 --x 1")
+    slurm = {"SLURM_JOB_NUM_NODES": "3", "SLURM_NTASKS_PER_NODE": "8"}
+    run = "fit --config a.yaml --ckpt_path last --trainer.num_nodes 3 --trainer.devices 8"
+    assert told("stage.sbatch", **slurm) == f"{run} --x 1"
+    alone = "--model.experts.expert 2 --trainer.default_root_dir runs/linearsr/expert2"
+    assert told("stage.sbatch", SLURM_ARRAY_TASK_ID="2", **slurm) == f"{run} {alone} --x 1"

@@ -61,7 +61,7 @@ def test_a_name_is_fetched_from_the_hub(monkeypatch, run, tmp_path):
 def test_export_takes_the_average_unless_told_otherwise(run, denoiser, tmp_path, options, factor):
     out = tmp_path / "exported" / "model.safetensors"
     assert main(["export", str(run), "--out", str(out), *options]) == 0
-    weights, config, shift, boundaries = read_model(out)
+    weights, config, shift, boundaries, _ = read_model(out)
     assert (config, shift, boundaries) == (denoiser.config, 3.0, None)
     assert all(torch.equal(weights[name], factor * weight) for name, weight in denoiser.state_dict().items())
 

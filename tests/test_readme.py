@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_autoencoder import save_autoencoder
 from published_ram import save_ram
+from tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
 from lsr.denoiser import Denoiser
+from lsr.expert_run import EXPERT_RUN
 from lsr.experts import ExpertMixture
+from lsr.flow.snr import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,6 +52,13 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     grown.parent.mkdir(parents=True)
     state = {f"denoiser.{k}": v for k, v in mixture.state_dict().items()}
     torch.save({"state_dict": state, MODEL_CONFIG: config | {"boundaries": [0.5]}}, grown)
+    four = ExpertMixture(denoiser.config, PUBLISHED)
+    for i in range(4):
+        alone = {"state_dict": {f"denoiser.{k}": v for k, v in four.state_dict().items()}, "global_step": 100}
+        origin = {EXPERT_RUN: {"seed_sha256": "0" * 64, "expert": i}, MODEL_CONFIG: config | {"boundaries": list(PUBLISHED)}}
+        trained = tmp_path / "runs" / "tiny" / f"expert{i}" / "checkpoints" / "last.ckpt"
+        trained.parent.mkdir(parents=True)
+        torch.save(alone | origin, trained)
     rise = [f"{step},{20 + 5 * (1 - math.exp(-step / 400))},{0.9 - 0.3 * math.exp(-step / 400)},9" for step in range(50, 3000, 50)]
     (tmp_path / "runs" / "tiny" / "stage1" / "metrics.csv").write_text("\n".join(["step,val/psnr_y,val/ssim_y,val/niqe", *rise]) + "\n")
     save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), config)

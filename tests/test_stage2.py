@@ -82,12 +82,14 @@ def test_every_expert_warms_up_by_its_own_steps(unbroken):
     assert rates == pytest.approx([1e-2 * min(1, (turns(step)[expert_of_step(step, 4)] + 1) / 3) for step in range(STEPS)])
 
 
-def test_the_loss_of_every_expert_is_logged(unbroken):
+def test_loss_and_gradient_norm_of_every_expert_are_logged(unbroken):
     folder, _, _, _ = unbroken
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     trained = [row for row in rows if row["train/loss"]]
     for step, row in enumerate(trained):
-        assert row[f"train/loss_expert_{expert_of_step(step, 4)}"] == row["train/loss"]
+        for name in ("loss", "grad_norm"):
+            assert row[f"train/{name}_expert_{expert_of_step(step, 4)}"] == row[f"train/{name}"]
+    assert len({rows[-1][f"train/grad_norm_expert_{i}"] for i in range(4)}) == 4
     for i in range(4):
         assert float(rows[-1][f"val/loss_expert_{i}"]) > 0
 
@@ -112,12 +114,12 @@ def test_batches_of_one_step_share_the_expert(knee, tmp_path):
 
 def test_two_ranks_draw_the_same_expert_and_hold_the_same_weights(knee, tmp_path):
     path = os.pathsep.join(map(str, [HERE.parent, HERE]))
-    command = [sys.executable, str(HERE / "stage2_run.py"), str(tmp_path), str(knee), "9"]
+    command = [sys.executable, str(HERE / "stage2_run.py"), str(tmp_path), str(knee), "50"]
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
-    assert len(one) == len(two) == 10
+    assert len(one) == len(two) == 51
     for a, b in zip(one, two, strict=True):
         assert all(torch.equal(weight, b[name]) for name, weight in a.items())
     assert_only_the_drawn_expert_moves(one)

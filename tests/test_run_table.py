@@ -1,0 +1,24 @@
+import csv
+
+from lsr.run_table import mean_over_runs, write_table
+
+ROWS = [
+    {"model": "a", "psnr": 24.0, "niqe": 5.0},
+    {"model": "b", "psnr": 23.0, "niqe": 6.0},
+    {"model": "a", "psnr": 24.2, "niqe": 5.0},
+]
+
+
+def test_runs_of_one_model_become_their_mean_and_its_half_range():
+    assert mean_over_runs(ROWS, "model") == [
+        {"model": "a", "psnr": "24.10 ± 0.10", "niqe": "5"},
+        {"model": "b", "psnr": "23", "niqe": "6"},
+    ]
+
+
+def test_the_table_is_markdown_and_every_run_is_kept(tmp_path):
+    table = write_table(ROWS, tmp_path / "out", "model")
+    assert table == "| model | psnr | niqe |\n| --- | --- | --- |\n| a | 24.10 ± 0.10 | 5 |\n| b | 23 | 6 |\n"
+    assert (tmp_path / "out" / "table.md").read_text() == table
+    with (tmp_path / "out" / "runs.csv").open(newline="") as file:
+        assert [{**row, "psnr": float(row["psnr"]), "niqe": float(row["niqe"])} for row in csv.DictReader(file)] == ROWS
