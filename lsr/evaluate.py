@@ -44,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
+    parser.add_argument(
+        "--tile", type=int, default=0, help="side of tiles in LR pixels; they change figures (default 0: whole photographs)"
+    )
+    parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="of lsr upscale (default adain)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes, one per GPU (default 1); or use torchrun")
     parser.add_argument(
@@ -127,9 +131,11 @@ def _names(metrics: str | None) -> list[str]:
 def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.checkpoint import read_model
     from lsr.file_digest import sha256_of
+    from lsr.inference import check_options
 
-    scale = read_model(options.model).config.scale
-    return {"sha256": sha256_of(options.model), "scale": scale, "steps": options.steps, "seed": options.seed}
+    check_options(options.steps, options.seed, options.tile, options.color_fix)
+    sampling = {"steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
+    return {"sha256": sha256_of(options.model), "scale": read_model(options.model).config.scale} | sampling
 
 
 def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":
@@ -147,4 +153,5 @@ def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence
     if device == "cuda" and options.devices > torch.cuda.device_count():
         raise ValueError(f"--devices {options.devices}: there are {torch.cuda.device_count()} GPUs")
     threads = options.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-    return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, options.steps, options.seed, device, threads)
+    sampling = options.steps, options.seed, options.tile, options.color_fix
+    return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, *sampling, device, threads)

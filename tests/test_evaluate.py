@@ -202,6 +202,26 @@ def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):
     assert summary(out)["results"]["ssim_y"]["n"] == 5
 
 
+def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(evaluate, model, data, photo, monkeypatch):
+    Image.fromarray(photo[:64, :72]).save(data / "LR" / "0.png")
+    Image.fromarray(photo).resize((288, 256)).save(data / "HR" / "0.png")
+    _, out, _ = evaluate(source=("--model", model))
+    whole = table(out)["0"]["psnr_y"]
+    monkeypatch.setattr("lsr.inference._BANDS_BUDGET", 0)  # "auto" would take its smallest tiles
+    _, other, _ = evaluate(source=("--model", model), out="other")
+    assert table(other)["0"]["psnr_y"] == whole
+    for i, (option, value) in enumerate({"--tile": "32", "--color-fix": "none"}.items()):
+        _, other, _ = evaluate(option, value, source=("--model", model), out=f"other{i}")
+        assert table(other)["0"]["psnr_y"] != whole
+        assert f"{option.strip('-').replace('-', '_')} {value}" in (other / "report.md").read_text()
+
+
+@pytest.mark.parametrize("option", [("--steps", "0"), ("--tile", "7"), ("--color-fix", "sepia")])
+def test_an_option_that_no_model_takes_leaves_nothing_behind(evaluate, model, option):
+    code, out, err = evaluate(*option, source=("--model", model))
+    assert code == 2 and err.count("\n") == 1 and not out.exists()
+
+
 def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser):
     _, out, _ = evaluate(source=("--model", model))
     before = (out / "per_image.csv").read_bytes()

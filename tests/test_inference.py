@@ -117,7 +117,7 @@ def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
     assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
 
 
-@pytest.mark.parametrize("tile", [0, "auto"])
+@pytest.mark.parametrize("tile", [0, 64, "auto"])
 def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler, calls = Upscaler(denoiser, 3.0, tile=tile), []
 
@@ -128,7 +128,7 @@ def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler.denoiser.net.forward = broken
     with pytest.raises(torch.OutOfMemoryError):
         upscaler.upscale(photo)
-    assert len(calls) == (1 if tile == 0 else 3), "a picture taken as a whole on request is not cut"
+    assert len(calls) == (3 if tile == "auto" else 1), "tiles that were asked for are not cut"
 
 
 def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(upscaler, photo, monkeypatch):

@@ -35,6 +35,8 @@ class Job:
         model: The model that makes the results; None where they are there already.
         steps: Its sampling steps.
         seed: Its seed.
+        tile: Side of its tiles in LR pixels; 0 for whole photographs. Not "auto": results would depend on free memory.
+        color_fix: How its colours are corrected, see `lsr.color_fix`.
         device: "cpu" or "cuda", or a certain GPU such as "cuda:1".
         threads: Of each process: sums of another number of threads differ in their last digits.
     """
@@ -46,6 +48,8 @@ class Job:
     model: Path | None
     steps: int
     seed: int
+    tile: int
+    color_fix: str
     device: str
     threads: int
 
@@ -66,7 +70,9 @@ def score(job: Job, rank: int, size: int) -> None:
     # torchrun counts through all machines, GPUs are counted on each.
     local = os.environ.get("LOCAL_RANK", rank)
     device = torch.device(f"cuda:{local}" if job.device == "cuda" and size > 1 else job.device)
-    upscaler = None if job.model is None else Upscaler.from_pretrained(job.model, job.steps, job.seed, device)
+    upscaler = None
+    if job.model is not None:
+        upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
