@@ -19,6 +19,7 @@ from PIL import Image
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main
+from lsr.denoiser import Denoiser
 
 LUMA = {"test_y_channel": True, "color_space": "ycbcr"}
 
@@ -288,3 +289,25 @@ def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
     assert code == 0
     assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
     assert not list(two.glob("rows-*"))
+
+
+def test_results_that_are_gone_are_made_again_by_two_processes(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "per_image.csv").read_bytes()
+    shutil.rmtree(out / "predictions")
+    code, out, _ = evaluate("--devices", "2", source=("--model", model))
+    assert code == 0 and (out / "per_image.csv").read_bytes() == before
+
+
+def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(evaluate, model, monkeypatch):
+    forward, calls = Denoiser.forward, []
+
+    def limited(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(Denoiser, "forward", limited)
+    code, out, err = evaluate(source=("--model", model))
+    assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from lsr.evaluation.data import Item
 from lsr.evaluation.rows import FAILED, Journal, read_rows
+from lsr.free_memory import is_out_of_memory
 from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8, write_png
 from lsr.inference import Upscaler
 from lsr.metrics.cards import CARDS
@@ -54,17 +56,23 @@ class Job:
     threads: int
 
 
-def score(job: Job, rank: int, size: int) -> None:
-    """Measure every `size`-th image of those that have no row yet, and write down why others fail.
+def pending(job: Job) -> list[Item]:
+    """Return the images that have no row yet. To be asked before any process begins: results that appear change the answer."""
+    done = read_rows(job.out, job.items)
+    return [item for item in job.items if item.name not in done and item.sr is not None]
+
+
+def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
+    """Measure every `size`-th image, and write down why others fail.
 
     Args:
         job: The evaluation.
+        items: What is `pending`, the same for all processes.
         rank: Number of this process.
         size: Number of processes.
     """
     torch.set_num_threads(job.threads)
-    done = read_rows(job.out, job.items)
-    todo = [item for item in job.items if item.name not in done and item.sr is not None][rank::size]
+    todo = items[rank::size]
     if not todo:
         return
     # torchrun counts through all machines, GPUs are counted on each.
@@ -89,7 +97,9 @@ def score(job: Job, rank: int, size: int) -> None:
                 break
             try:
                 journal.append(_row(item, upscaler, measures, device))
-            except (UnreadableImage, MemoryError, OSError, torch.OutOfMemoryError) as error:
+            except Exception as error:
+                if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(error):
+                    raise
                 message = " ".join((str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}").split())
                 journal.append({"name": item.name, FAILED: message})
             progress.update(task, completed=count, rate=count / (time.monotonic() - started))
