@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyiqa
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main
@@ -311,3 +312,16 @@ def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_don
     monkeypatch.setattr(Denoiser, "forward", limited)
     code, out, err = evaluate(source=("--model", model))
     assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")
+
+
+def test_a_model_that_tags_guide_is_given_those_beside_the_lr_photographs(evaluate, data, tmp_path, generator):
+    config = replace(TINY, guidance="tags", vocabulary=("cat", "sea"))
+    weights = {k: 0.2 * torch.randn(v.shape, generator=generator) for k, v in Denoiser(config).state_dict().items()}
+    model = tmp_path / "guided.safetensors"
+    save_denoiser(model, weights, asdict(config) | {"shift": 3.0})
+    _, out, _ = evaluate(source=("--model", model))
+    without = table(out)
+    (data / "LR" / "tags.jsonl").write_text('{"file": "2.png", "tags": ["sea"]}\n')
+    _, out, _ = evaluate(source=("--model", model))
+    assert {name for name, row in table(out).items() if row != without[name]} == {"2"}
+    assert table(out)["2"]["psnr_y"] != without["2"]["psnr_y"]

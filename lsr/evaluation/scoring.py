@@ -81,6 +81,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     upscaler = None
     if job.model is not None:
         upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
+        upscaler.expect(item.tags for item in todo)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
@@ -110,7 +111,7 @@ def _row(item: Item, upscaler: Upscaler | None, measures: dict[str, Quality], de
     assert item.sr is not None
     if upscaler is not None:
         # Metrics look at colours in 8 bits, and so does who opens the file.
-        write_png(item.sr, dataclasses.replace(upscaler.upscale(read_photograph(item.lr)), bits=8, alpha=None))
+        write_png(item.sr, dataclasses.replace(upscaler.upscale(read_photograph(item.lr), tags=item.tags), bits=8, alpha=None))
     sr = read_rgb8(item.sr)
     hr = None if item.hr is None else cropped(read_rgb8(item.hr), sr, item)
     height, width = sr.shape[:2]
