@@ -272,6 +272,8 @@ def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
 def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
     done = 0
     for block in rows:
+        if block.isnan().any():
+            raise ValueError("the model gives pixels that are not numbers")  # a colour fix in integers would make black of them
         done += block.shape[1]
         watch(done / height)
         yield block

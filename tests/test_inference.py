@@ -117,6 +117,14 @@ def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
     assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
 
 
+@pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
+def test_pixels_that_are_not_numbers_are_an_error(denoiser, photo, color_fix):
+    with torch.no_grad():
+        denoiser.net.out.bias[0] = float("nan")
+    with pytest.raises(ValueError, match="not numbers"):
+        Upscaler(denoiser, 3.0, color_fix=color_fix).upscale(photo[:10, :12])
+
+
 @pytest.mark.parametrize("tile", [0, 64, "auto"])
 def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler, calls = Upscaler(denoiser, 3.0, tile=tile), []
