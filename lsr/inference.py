@@ -233,7 +233,7 @@ class Upscaler:
     def _need(self, height: int, width: int, tile: int) -> int:
         """Return roughly how many bytes of the device it takes beside the photograph itself."""
         config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
-        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction)
+        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction) * (1 if self.guidance_scale == 1 else 2)
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
         decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
         network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)

@@ -160,3 +160,8 @@ def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
 
 def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
     assert upscaler._need(100_000, 500, 256) == upscaler._need(300, 500, 256)
+
+
+def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
+    guided, bands = Upscaler(upscaler.denoiser, 3.0, guidance_scale=2.0), upscaler._bands(300, 500, 256)
+    assert guided._need(300, 500, 256) - bands == 2 * (upscaler._need(300, 500, 256) - bands)
