@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         "asked for by name cannot be computed; each is named, the rest is done.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", type=Path, metavar="FILE", help=".safetensors, or a checkpoint of a run")
+    source.add_argument("--model", type=Path, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, or owner/name")
     source.add_argument("--predictions", type=Path, metavar="DIR", help="results of any method, named like the LR photographs")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="HR photographs, paired by name")
@@ -85,7 +85,10 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.results import write_results
     from lsr.evaluation.rows import PREDICTIONS, claimed
     from lsr.evaluation.summary import device_name, versions
+    from lsr.pretrained import find_model
 
+    if options.model is not None:
+        options.model = find_model(options.model)
     items = find_items(options.data, options.targets, options.predictions, options.out / PREDICTIONS)
     model = None if options.model is None else _model_document(options)
     check_protocol(options.protocol, items, None if model is None else model["scale"])

@@ -89,6 +89,8 @@ def test_a_model_is_judged_by_the_pictures_it_leaves(evaluate, model, data):
     code, out, _ = evaluate(source=("--model", model))
     assert code == 0
     assert sorted(path.name for path in (out / "predictions").iterdir()) == [f"{i}.png" for i in range(6)]
+    code, folder, _ = evaluate(source=("--model", model.parent), out="by-folder")
+    assert code == 0 and (folder / "per_image.csv").read_bytes() == (out / "per_image.csv").read_bytes()
     again, other, _ = evaluate(source=("--predictions", out / "predictions"), out="again")
     assert again == 0
     values = [[(row["psnr_y"], row["ssim_y"]) for row in table(folder).values()] for folder in (out, other)]
