@@ -87,6 +87,7 @@ def test_training_on_cached_latents_is_training_without_them(workplace, cache, t
 def test_the_latent_is_used_in_place_of_the_encoder(workplace, cache, tmp_path, monkeypatch):
     data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
     data.trainer.strategy.connect(data.model)
+    data.model.trainer = data.trainer
     data.datamodule.trainer = data.trainer
     data.datamodule.setup("fit")
     batch = next(iter(data.datamodule.train_dataloader()))
