@@ -36,6 +36,7 @@ def workplace(tmp_path_factory):
     autoencoder = save_autoencoder(folder / "autoencoder")
     config = small_experiment("stage1", autoencoder, photographs, crop_size=32, val_crop_size=32, batch_size=3)
     config["model"]["init_from"] = None
+    config["model"]["denoiser"] |= {"guidance": "none", "guidance_encoder": None}
     config["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "num_sanity_val_steps": 0, "enable_progress_bar": False}
     config["trainer"] |= {"precision": "32-true", "callbacks": []}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
