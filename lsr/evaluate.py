@@ -42,10 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="weights of metrics, by the names in their cards (default: torch's cache)"
     )
-    parser.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
-    parser.add_argument("--tile", type=int, default=0, help="side of tiles in LR pixels (default 0: whole photographs)")
-    parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="of lsr upscale (default adain)")
+    sampling = parser.add_argument_group("of the model, without meaning for --predictions")
+    sampling.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
+    sampling.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
+    sampling.add_argument("--tile", type=int, default=0, help="side of tiles in LR pixels (default 0: whole photographs)")
+    sampling.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="of lsr upscale (default adain)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes, one per GPU (default 1); or use torchrun")
     parser.add_argument(

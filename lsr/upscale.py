@@ -136,7 +136,7 @@ def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "
     """Return the text that guides each photograph; nothing where the model takes none."""
     from lsr.upscale_tags import note_without_guidance, tagger_of, texts_for
 
-    if upscaler.context_encoder is None:
+    if upscaler.denoiser.config.guidance in ("none", "visual"):  # the latter looks at the photograph itself
         note_without_guidance(options.tags)
         return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
