@@ -146,7 +146,7 @@ class LinearSRModule(L.LightningModule):
         self.guidance.prepare(self.trainer)
         if stage == "fit":
             refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
-        if self.expert_run is not None:
+        if self.expert_run is not None or (self.denoiser.config.context_dim and self.guidance.encoder is None):
             allow_unused_weights(self.trainer.strategy)
         if stage == "predict":
             return
