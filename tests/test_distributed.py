@@ -18,9 +18,10 @@ def test_sharded_weights_are_refused_with_what_to_do_instead(strategy):
 @pytest.mark.parametrize(("context_dim", "unused"), [(12, True), (0, False)])
 def test_a_cross_attention_that_nothing_guides_may_be_left_without_gradients(context_dim, unused):
     module = LinearSRModule(replace(TINY, context_dim=context_dim))
-    module.trainer = L.Trainer(accelerator="cpu", strategy=DDPStrategy(), logger=False)
+    strategy = DDPStrategy()
+    module.trainer = L.Trainer(accelerator="cpu", strategy=strategy, logger=False)
     module.setup("predict")
-    assert module.trainer.strategy._ddp_kwargs.get("find_unused_parameters", False) == unused
+    assert strategy._ddp_kwargs.get("find_unused_parameters", False) == unused
 
 
 def test_whole_weights_are_not_refused():
