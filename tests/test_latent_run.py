@@ -168,6 +168,11 @@ def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoenc
     fresh = Denoiser(denoiser.config)
     initialise(fresh, tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert all(torch.equal(weight, denoiser.state_dict()[name]) for name, weight in fresh.state_dict().items())
+    gone = ["--model.init_from", str(tmp_path / "gone.safetensors"), "--ckpt_path", "last"]
+    assert main([*command, *gone, "--trainer.max_steps", "6"]) == 0, "a run that is continued does not look at it"
+    assert main(["validate", *command[1:], *gone]) == 0
+    command += ["--trainer.default_root_dir", str(tmp_path / "new")]
+    assert main([*command, *gone]) == 2
     assert main([*command, "--model.init_from", str(tmp_path / "run" / "checkpoints" / "last.ckpt"), "--model.denoiser.width", "32"]) == 2
 
 
