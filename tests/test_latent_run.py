@@ -1,6 +1,7 @@
 """A run in the latents of an autoencoder: tiny and random, in the file format of diffusers."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,7 +186,7 @@ def test_a_run_without_its_autoencoder_ends_before_it_begins(command, tmp_path, 
 def test_stage_2_grows_its_experts_from_the_knee_and_trains_each(autoencoder, tmp_path):
     config = small_experiment("stage2", autoencoder, write_photographs(tmp_path / "photographs", 2))
     denoiser = DenoiserConfig(**config["model"]["denoiser"])
-    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", denoiser))
+    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", replace(denoiser, autoencoder="elsewhere")))
     assert main(run_of(config, tmp_path, steps=5)) == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
