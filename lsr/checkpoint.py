@@ -16,6 +16,7 @@ from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.vocabulary import difference
 from lsr.experts import ExpertMixture
+from lsr.sharded_tensors import load_whole
 
 MODEL_CONFIG = "model_config"
 """Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
@@ -167,7 +168,7 @@ def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor],
         ValueError: If they do not fit.
     """
     try:
-        denoiser.load_state_dict(weights, assign=assign)
+        load_whole(denoiser, weights, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration") from error
 

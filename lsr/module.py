@@ -25,6 +25,8 @@ from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
+from lsr.sharded_tensors import gather, whole
+from lsr.sharding import refuse_unequal_work, shard
 from lsr.validation_loss import ValidationLoss
 
 # Uses of a sample's seed; lsr.encoders.context has the fourth.
@@ -131,7 +133,9 @@ class LinearSRModule(L.LightningModule):
         return [module for module in self.denoiser.modules() if isinstance(module, LinearDiT)]
 
     def configure_model(self) -> None:
-        """Compile in place, which keeps the names of the weights; torch ignores a second call."""
+        """Compile in place, which keeps the names of the weights, and shard where the strategy does; a second call changes nothing."""
+        if self.device_mesh is not None:
+            shard(self.denoiser, self.device_mesh["data_parallel"])
         if self._compile:
             for net in self._networks():
                 net.compile()
@@ -182,7 +186,8 @@ class LinearSRModule(L.LightningModule):
         In between, while the gradients are still as they came, tells the norm to every callback with a hook
         `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        total = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        norm = whole(total)
         self._log_step(self.global_step + 1)
         if self.expert_run is not None:
             self.expert_run.keep("grad_norm", self.global_step, norm)
@@ -197,7 +202,7 @@ class LinearSRModule(L.LightningModule):
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
         if gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, total)
 
     @property
     def is_logging_step(self) -> bool:
@@ -207,7 +212,7 @@ class LinearSRModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
-        checkpoint[MODEL_CONFIG] = self.exported()[1]
+        checkpoint[MODEL_CONFIG] = self._exported_config()
         if self.expert_run is not None:
             self.expert_run.save(checkpoint)
 
@@ -217,18 +222,21 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
         """
-        config = self.exported()[1]
+        config = self._exported_config()
         refuse_other_tags(checkpoint, config)
         refuse_other_experts(checkpoint, config)
         if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
             self.expert_run.load(checkpoint)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
+        """Return the weights that inference needs, as they are now, and the configuration that travels with them; see `gather`."""
+        return gather(self.denoiser.state_dict()), self._exported_config()
+
+    def _exported_config(self) -> dict[str, Any]:
         config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
         if isinstance(self.denoiser, ExpertMixture):
             config |= self.denoiser.shares
-        return self.denoiser.state_dict(), config
+        return config
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
@@ -249,6 +257,10 @@ class LinearSRModule(L.LightningModule):
     def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
         return self._times.draw(z, choice, *((0.0, 1.0) if self.expert_run is None else self.expert_run.interval(self.global_step)))
+
+    def on_validation_start(self) -> None:
+        """Be sure that no rank will wait for another."""
+        refuse_unequal_work(self.trainer)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
