@@ -54,6 +54,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
 
 
+def model_config(denoiser: Denoiser | ExpertMixture, shift: float) -> dict[str, Any]:
+    """Return the configuration that travels with the weights of a model, see `save_denoiser`."""
+    return asdict(denoiser.config) | {"shift": shift} | (denoiser.shares if isinstance(denoiser, ExpertMixture) else {})
+
+
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Write weights as safetensors that describe themselves.
 

@@ -1,7 +1,6 @@
 """LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from lsr.checkpoint import MODEL_CONFIG, initialise
+from lsr.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
 from lsr.distributed import allow_unused_weights
 from lsr.encoders.deep_compression import refuse_other_latents
@@ -26,7 +25,7 @@ from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
 from lsr.sharded_tensors import gather, whole
-from lsr.sharding import refuse_unequal_work, shard
+from lsr.sharding import shard
 from lsr.validation_loss import ValidationLoss
 
 # Uses of a sample's seed; lsr.encoders.context has the fourth.
@@ -212,7 +211,7 @@ class LinearSRModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
-        checkpoint[MODEL_CONFIG] = self._exported_config()
+        checkpoint[MODEL_CONFIG] = model_config(self.denoiser, self.shift)
         if self.expert_run is not None:
             self.expert_run.save(checkpoint)
 
@@ -222,7 +221,7 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
         """
-        config = self._exported_config()
+        config = model_config(self.denoiser, self.shift)
         refuse_other_tags(checkpoint, config)
         refuse_other_experts(checkpoint, config)
         if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
@@ -230,13 +229,7 @@ class LinearSRModule(L.LightningModule):
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the weights that inference needs, as they are now, and the configuration that travels with them; see `gather`."""
-        return gather(self.denoiser.state_dict()), self._exported_config()
-
-    def _exported_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
-        if isinstance(self.denoiser, ExpertMixture):
-            config |= self.denoiser.shares
-        return config
+        return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
@@ -257,10 +250,6 @@ class LinearSRModule(L.LightningModule):
     def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
         return self._times.draw(z, choice, *((0.0, 1.0) if self.expert_run is None else self.expert_run.interval(self.global_step)))
-
-    def on_validation_start(self) -> None:
-        """Be sure that no rank will wait for another."""
-        refuse_unequal_work(self.trainer)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""

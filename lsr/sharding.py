@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.distributed.device_mesh import DeviceMesh
@@ -73,36 +72,37 @@ class ShardedStrategy(ModelParallelStrategy):
             }
             optimizer.load_state_dict(found | {"state": parts})
 
+    def on_validation_start(self) -> None:
+        """Refuse validations in which a rank would wait for ever for the weights of others that have fewer images.
+
+        Raises:
+            ValueError: On every rank, if they do not have as many.
+        """
+        assert self.lightning_module is not None
+        images = [len(loader.dataset) for loader in tree_leaves(self.lightning_module.trainer.val_dataloaders)]
+        if not self.reduce_boolean_decision(images == self.broadcast(images)):
+            raise ValueError("with sharded weights every rank needs as many validation images: let max_images be a multiple of the devices")
+
 
 def refuse_other_sharding(strategy: Strategy) -> None:
-    """Refuse to be sharded in ways that averages, gradient norm and checkpoints do not see.
+    """Refuse to be sharded in ways that averages, gradient norm and checkpoints do not see, or on which ranks may not agree.
 
     Raises:
         ValueError: If the strategy is one.
     """
     if isinstance(strategy, FSDPStrategy) or (isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, ShardedStrategy)):
         raise ValueError(f"{type(strategy).__name__} is not supported: --trainer.strategy sharded spreads the weights over all ranks")
-
-
-def refuse_unequal_work(trainer: Trainer) -> None:
-    """Refuse validations in which a rank would wait for ever for the weights of others that have fewer images.
-
-    Raises:
-        ValueError: On every rank, if the weights are sharded and the ranks do not have as many.
-    """
-    strategy = trainer.strategy
-    if not isinstance(strategy, ShardedStrategy):
-        return
-    images = [len(loader.dataset) for loader in tree_leaves(trainer.val_dataloaders)]
-    if not strategy.reduce_boolean_decision(images == strategy.broadcast(images)):
-        raise ValueError("with sharded weights every rank needs as many validation images: let max_images be a multiple of the devices")
+    if isinstance(strategy, ShardedStrategy) and getattr(strategy.precision_plugin, "scaler", None) is not None:
+        raise ValueError("each rank would scale the gradients of its part for itself: use --trainer.precision bf16-mixed, not 16-mixed")
 
 
 def shard(model: Denoiser | ExpertMixture, mesh: DeviceMesh) -> None:
     """Spread the weights that rank 0 has over a mesh of one dimension, block by block: a rank gathers a block when it comes to it.
 
-    Experts are apart from each other: one that does not take part in a step is not gathered.
+    Experts are apart from each other: one that does not take part in a step is not gathered. A model that is sharded stays as it is.
     """
+    if isinstance(next(model.parameters()), DTensor):
+        return
     for denoiser in [model] if isinstance(model, Denoiser) else map(model.expert, range(len(model.experts))):
         for block in denoiser.net.blocks:
             attention = getattr(block, "cross_attention", None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from knee_folder import publish_knee
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from stage2_run import Stage2, fit
 from tiny import SyntheticPairs
@@ -114,6 +115,13 @@ def test_all_ranks_see_what_one_has(runs):
 def test_other_ways_of_sharding_are_refused(strategy):
     with pytest.raises(ValueError, match="--trainer.strategy sharded"):
         refuse_other_sharding(strategy())
+
+
+def test_gradients_that_each_rank_scales_for_itself_are_refused():
+    strategy = ShardedStrategy()
+    strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        refuse_other_sharding(strategy)
 
 
 @pytest.mark.parametrize("strategy", [ShardedStrategy, DDPStrategy])
