@@ -63,7 +63,7 @@ class NanInOnePart(Stage2):
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         if RANK == 1:
-            own_part(self.denoiser.expert(2).net.embed.weight.data).fill_(math.nan)
+            own_part(self.get_parameter("denoiser.experts.2.net.embed.weight").data).fill_(math.nan)
 
 
 class UnequalShares(Stage2):
