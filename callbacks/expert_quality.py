@@ -34,7 +34,7 @@ class ExpertQuality(L.Callback):
             raise ValueError(f"bins must be at least 1, not {bins}")
         self.times = [(i + 0.5) / bins for i in range(bins)]
         self._knee_losses: list[float] | None = None
-        self._knee: Denoiser | ExpertMixture | None = None
+        self._knee: Denoiser | None = None
         self._sums: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,7 +53,10 @@ class ExpertQuality(L.Callback):
         if self._knee_losses is None or len(self._knee_losses) != len(self.times):
             run = pl_module.expert_run
             assert isinstance(run, ExpertRun)
-            self._knee = load_denoiser(verified_seed(run.config))[0].to(pl_module.device)
+            knee, mixture = load_denoiser(verified_seed(run.config))[0], pl_module.denoiser
+            assert isinstance(knee, Denoiser) and isinstance(mixture, ExpertMixture)
+            knee.space = mixture.space  # an autoencoder is loaded once, and not from where it lay in stage 1
+            self._knee = knee.to(pl_module.device)
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

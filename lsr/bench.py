@@ -108,6 +108,8 @@ def main(arguments: Sequence[str]) -> int:
     if (options.device or "").startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {options.device}: there is no GPU here that torch can use")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # the one whose clock and memory are asked
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     from lsr.bench_table import Bench, say
     from lsr.bench_timing import conditions, measure_roofline

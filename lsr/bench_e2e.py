@@ -78,6 +78,8 @@ def e2e(bench: Bench) -> int:
     context = None
     if model.config.context_dim:
         context = torch.randn(1, _TAGS, model.config.context_dim, generator=generator, device=bench.device)
+        if model.config.vocabulary:
+            context = torch.arange(_TAGS, device=bench.device)[None] % len(model.config.vocabulary)
     side = _OUTPUT // space.factor
     noise = torch.randn(1, space.channels, side, side, generator=generator, device=bench.device)
     grid = timestep_grid(bench.steps, shift)
@@ -92,7 +94,7 @@ def e2e(bench: Bench) -> int:
         return super_resolve(model, lr, lambda _: noise, bench.steps, shift, context=context)
 
     parts: list[tuple[str, Callable[[], object] | None, str]] = [
-        ("tagger", None, f"none yet: {_TAGS} tags are given" if context is not None else "the model takes no tags"),
+        ("tagger", None, f"not measured: {_TAGS} tags are given" if context is not None else "the model takes no tags"),
         (
             "encode",
             lambda: model.condition(lr, context),

@@ -1,6 +1,7 @@
 """How a benchmark measures: time, memory, and what the machine could do at best."""
 
 import platform
+import shutil
 import statistics
 import subprocess
 import time
@@ -86,6 +87,6 @@ def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
 def conditions(device: torch.device, dtype: torch.dtype) -> str:
     """Return a line that says what figures are worth: hardware, precision, versions, commit."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    commit = git.stdout.strip() or "no commit"
-    return f"{name}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}, commit {commit}"
+    describe = [shutil.which("git") or "false", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{name}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}, commit {commit or 'unknown'}"

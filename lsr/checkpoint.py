@@ -121,9 +121,9 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
         raise ValueError(f"{path}: no such model file")
     try:
         weights, config = _read(path, averaged)
+        shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
         raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
-    shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
         raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")

@@ -59,7 +59,8 @@ def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np
         np.concatenate([before[top : top + ROWS_PER_BLOCK], pixels[top : top + ROWS_PER_BLOCK]], axis=1).astype(np.float32) / 255
         for top in range(0, height, ROWS_PER_BLOCK)
     )
-    like = Photograph(photograph.pixels, icc=photograph.icc)
+    # The pictures have three channels, for which a profile of grey is none.
+    like = Photograph(photograph.pixels, icc=None if photograph.grey else photograph.icc)
     write_stream(target.with_name(f"{target.name}.compare.png"), PictureStream(like, height, 2 * width, both), "png")
     page = _PAGE.format(name=html.escape(name), width=width, height=height, before=_uri(before, like), after=_uri(pixels, like))
     with atomic_path(target.with_name(f"{target.name}.compare.html")) as temporary:

@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         "asked for by name cannot be computed; each is named, the rest is done.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", type=Path, metavar="FILE", help=".safetensors, or a checkpoint of a run")
+    source.add_argument("--model", type=Path, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, or owner/name")
     source.add_argument("--predictions", type=Path, metavar="DIR", help="results of any method, named like the LR photographs")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="HR photographs, paired by name")
@@ -42,8 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="weights of metrics, by the names in their cards (default: torch's cache)"
     )
-    parser.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
+    sampling = parser.add_argument_group("of the model, without meaning for --predictions")
+    sampling.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
+    sampling.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
+    sampling.add_argument("--tile", type=int, default=0, help="side of tiles in LR pixels (default 0: whole photographs)")
+    sampling.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="of lsr upscale (default adain)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes, one per GPU (default 1); or use torchrun")
     parser.add_argument(
@@ -83,7 +86,10 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.results import write_results
     from lsr.evaluation.rows import PREDICTIONS, claimed
     from lsr.evaluation.summary import device_name, versions
+    from lsr.pretrained import find_model
 
+    if options.model is not None:
+        options.model = find_model(options.model)
     items = find_items(options.data, options.targets, options.predictions, options.out / PREDICTIONS)
     model = None if options.model is None else _model_document(options)
     check_protocol(options.protocol, items, None if model is None else model["scale"])
@@ -127,9 +133,11 @@ def _names(metrics: str | None) -> list[str]:
 def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.checkpoint import read_model
     from lsr.file_digest import sha256_of
+    from lsr.inference import check_options
 
-    scale = read_model(options.model).config.scale
-    return {"sha256": sha256_of(options.model), "scale": scale, "steps": options.steps, "seed": options.seed}
+    check_options(options.steps, options.seed, options.tile, options.color_fix)
+    sampling = {"steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
+    return {"sha256": sha256_of(options.model), "scale": read_model(options.model).config.scale} | sampling
 
 
 def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":
@@ -147,4 +155,5 @@ def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence
     if device == "cuda" and options.devices > torch.cuda.device_count():
         raise ValueError(f"--devices {options.devices}: there are {torch.cuda.device_count()} GPUs")
     threads = options.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-    return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, options.steps, options.seed, device, threads)
+    sampling = options.steps, options.seed, options.tile, options.color_fix
+    return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, *sampling, device, threads)

@@ -47,7 +47,8 @@ class ExpertOffload:
         self.arrivals += 1
         for parameter in self._mixture.expert(index).parameters():
             self._waiting.append((parameter, parameter.data))
-            parameter.data = parameter.data.to(self.device, copy=True)
+            # A file may hold half precision; it computes as `load_denoiser` would, in float32.
+            parameter.data = parameter.data.to(self.device, torch.float32, copy=True)
 
     def _leave(self) -> None:
         for parameter, host in self._waiting:

@@ -69,14 +69,7 @@ class Upscaler:
         cuda_graph: bool = False,
         guidance_scale: float = 1.0,
     ) -> None:
-        if num_inference_steps < 1:
-            raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"the seed must be in [0, 2^31), not {seed}")
-        if color_fix not in COLOR_FIXES:
-            raise ValueError(f"the colour fix must be one of {', '.join(COLOR_FIXES)}, not {color_fix!r}")
-        if tile != "auto" and (tile < 0 or 0 < tile < _TILES[-1]):
-            raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
+        check_options(num_inference_steps, seed, tile, color_fix)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser = denoiser.to(self.device)
         if cuda_graph:
@@ -151,7 +144,7 @@ class Upscaler:
         watch: Callable[[float], None] = lambda share: None,
         tags: str = "",
     ) -> T:
-        """Upscale a photograph row by row; when memory runs out, once more from the beginning with smaller tiles.
+        """Upscale a photograph row by row; when memory runs out and tiles are "auto", once more from the beginning with smaller ones.
 
         Colour goes through the model, alpha is upsampled bicubically by itself. Bit depth, metadata and greyness are kept: a grey
         photograph comes back grey.
@@ -174,7 +167,7 @@ class Upscaler:
             try:
                 return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch, context))
             except Exception as error:
-                if not is_out_of_memory(error) or self.tile == 0 or tile <= _TILES[-1]:
+                if not is_out_of_memory(error) or self.tile != "auto" or tile <= _TILES[-1]:
                     raise
             tile = max(_TILES[-1], min(tile, max(height, width)) // 2)
             if self.device.type == "cuda":
@@ -240,7 +233,7 @@ class Upscaler:
     def _need(self, height: int, width: int, tile: int) -> int:
         """Return roughly how many bytes of the device it takes beside the photograph itself."""
         config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
-        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction)
+        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction) * (1 if self.guidance_scale == 1 else 2)
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
         decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
         network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
@@ -251,6 +244,18 @@ class Upscaler:
         space, reduction = self.denoiser.space, self.denoiser.lr_multiple
         tokens = -(-min(height, tile) // reduction) * -(-width // reduction)
         return 4 * _LIVE_BANDS * tokens * (self.num_inference_steps * space.channels + 3 * space.factor**2)
+
+
+def check_options(num_inference_steps: int, seed: int, tile: int | Literal["auto"], color_fix: str) -> None:
+    """Raise ValueError if no `Upscaler` can be made with these."""
+    if num_inference_steps < 1:
+        raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"the seed must be in [0, 2^31), not {seed}")
+    if color_fix not in COLOR_FIXES:
+        raise ValueError(f"the colour fix must be one of {', '.join(COLOR_FIXES)}, not {color_fix!r}")
+    if tile != "auto" and (tile < 0 or 0 < tile < _TILES[-1]):
+        raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
 
 
 def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -267,6 +272,8 @@ def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
 def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
     done = 0
     for block in rows:
+        if block.isnan().any():
+            raise ValueError("the model gives pixels that are not numbers")  # a colour fix in integers would make black of them
         done += block.shape[1]
         watch(done / height)
         yield block

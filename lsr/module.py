@@ -73,7 +73,7 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If a number is out of range, the boundaries of the experts are none, or a vocabulary or weights are unusable.
+        ValueError: If a number is out of range, the boundaries of the experts are none, or a vocabulary is unusable.
     """
 
     def __init__(
@@ -104,20 +104,16 @@ class LinearSRModule(L.LightningModule):
         self.guidance, self.guidance_scale = Guidance(denoiser, null_ratio), guidance_scale
         self.denoiser = Denoiser(denoiser) if experts is None else experts.build(denoiser)
         self.expert_run = ExpertRun(experts, self.denoiser) if experts and isinstance(self.denoiser, ExpertMixture) else None
-        self.optimizer_config = optimizer
-        self.shift = shift
+        self.optimizer_config, self.shift, self._l1_weight, self._align_steps = optimizer, shift, l1_weight, align_steps
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
-        self._l1_weight, self._align_steps = l1_weight, align_steps
         self._validation_loss = ValidationLoss(self.denoiser, shift)
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
-        if init_from is not None:
-            if isinstance(self.denoiser, ExpertMixture):
-                raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
-            initialise(self.denoiser, Path(init_from))
+        if init_from is not None and experts is not None:
+            raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
         for net in self._networks():
             net.gradient_checkpointing = gradient_checkpointing
-        self._compile, self._compile_autoencoder = compile, compile_autoencoder
+        self._compile, self._compile_autoencoder, self._init_from = compile, compile_autoencoder, init_from
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
         self._means = torch.nn.ModuleDict(
@@ -149,7 +145,7 @@ class LinearSRModule(L.LightningModule):
         self.guidance.prepare(self.trainer)
         if stage == "fit":
             refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
-        if self.expert_run is not None:
+        if self.expert_run is not None or (self.denoiser.config.context_dim and self.guidance.encoder is None):
             allow_unused_weights(self.trainer.strategy)
         if stage == "predict":
             return
@@ -164,13 +160,15 @@ class LinearSRModule(L.LightningModule):
         return k if self.expert_run is None else self.expert_run.turns.stream_batch(k, per_step)
 
     def on_fit_start(self) -> None:
-        """Let the experts of a new run grow from the knee; by now a checkpoint would be in place.
+        """Begin a new run with the weights of `init_from`, or the knee's; by now a checkpoint would be in place.
 
         Raises:
-            ValueError: If the seed is missing, of another model, or not what was published.
+            ValueError: If they are missing, of another model, or not what was published.
         """
-        if self.expert_run is not None and self.trainer.ckpt_path is None:
+        if self.trainer.ckpt_path is None and self.expert_run is not None:
             self.expert_run.grow()
+        elif self.trainer.ckpt_path is None and self._init_from is not None:
+            initialise(self.denoiser, Path(self._init_from))  # pyright: ignore[reportArgumentType]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""

@@ -34,6 +34,8 @@ def _joined(values: Sequence[str | float]) -> str:
     if len(numbers) < len(values):
         return ", ".join(dict.fromkeys(str(value) for value in values))
     mean, half = statistics.fmean(numbers), (max(numbers) - min(numbers)) / 2
+    if not math.isfinite(mean):
+        return f"{mean}"
     decimals = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 3
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}" if half else f"{mean:.4g}"
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
                     sys.stderr.write(f"failed: {error}\n")
                 else:
                     entry = {"file": photograph.relative_to(options.dir).as_posix(), "tags": tags, "tag_source": options.tagger}
-                    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(entry) + "\n")  # escaped: a file name need not be Unicode
                     file.flush()
                 advance(1)
             os.fsync(file.fileno())

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
 
@@ -123,8 +123,8 @@ def main(arguments: Sequence[str]) -> int:
     choices |= {"guidance_scale": options.guidance_scale}
     upscaler = Upscaler.from_pretrained(model, **choices)
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
-    texts, how = _texts(options, [source for source, _ in pairs], upscaler)
-    record = UpscaleRecord(options.out, model, choices | outcome | how)
+    texts = _texts(options, [source for source, _ in pairs], upscaler)
+    record = UpscaleRecord(options.out, model, choices | outcome, texts)
     todo = [pair for pair in pairs if not record.has(*pair)]
     failed = _upscale_all(todo, upscaler, options, record, texts)
     before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
@@ -132,17 +132,17 @@ def main(arguments: Sequence[str]) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler") -> tuple[Mapping[Path, str], dict[str, Any]]:
-    """Return the text that guides each photograph, and what of it changes results."""
+def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler") -> Mapping[Path, str]:
+    """Return the text that guides each photograph; nothing where the model takes none."""
     from lsr.upscale_tags import note_without_guidance, tagger_of, texts_for
 
-    if upscaler.context_encoder is None:
+    if upscaler.denoiser.config.guidance in ("none", "visual"):  # the latter looks at the photograph itself
         note_without_guidance(options.tags)
-        return {}, {}
+        return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
     texts = texts_for(photographs, options.src, options.tags, tagger)
     upscaler.expect(texts.values())
-    return texts, {"texts": sorted(f"{path}: {text}" for path, text in texts.items())}
+    return texts
 
 
 def _suffix_of(chosen: str) -> Callable[[Path], str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ class UpscaleRecord:
         out: Folder of the results.
         model: The model file.
         recipe: All options that change a result; plain values.
+        texts: What guides each input by itself.
     """
 
-    def __init__(self, out: Path, model: Path, recipe: dict[str, Any]) -> None:
-        self._out = out
+    def __init__(self, out: Path, model: Path, recipe: dict[str, Any], texts: Mapping[Path, str]) -> None:
+        self._out, self._texts = out, texts
         self._recipe = {"model": _state(model)} | recipe
         self._digests: dict[str, str] = {}
         path = out / RECORD_FILE
@@ -55,7 +57,8 @@ class UpscaleRecord:
     def _digest(self, source: Path) -> str | None:
         if not source.is_file():
             return None
-        return hashlib.sha256(json.dumps(self._recipe | {"source": _state(source)}, sort_keys=True).encode()).hexdigest()
+        recipe = self._recipe | {"source": _state(source), "text": self._texts.get(source, "")}
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _state(path: Path) -> list[Any]:

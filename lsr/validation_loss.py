@@ -46,7 +46,7 @@ class ValidationLoss:
     def __call__(
         self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor], context: Context | None = None
     ) -> dict[str, Tensor]:
-        """Return the losses (B,) of a batch by name.
+        """Return the losses (B,) of a batch by name; of an image without a neighbour none, (0,), of others' guidance.
 
         Args:
             batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
@@ -58,9 +58,11 @@ class ValidationLoss:
         losses = loss_at_times(self.denoiser, batch, draw_noise, times, self.shift, context)
         parts = losses.split([len(self.times[name]) for name in names], dim=1)
         found = {name: part.mean(1) for name, part in zip(names, parts, strict=True)}
-        if context is not None and len(context.mask) > 1:
-            others = loss_at_times(self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context))
-            found[OTHER_CONTEXT] = others.mean(1)
+        if context is not None:
+            # Of all batches alike: ranks that log different names would wait for each other.
+            found[OTHER_CONTEXT] = losses.new_empty(0)
+            if len(context.mask) > 1:
+                found[OTHER_CONTEXT] = loss_at_times(self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context)).mean(1)
         return found
 
 

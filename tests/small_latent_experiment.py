@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pretrained_folders import save_text_encoder
 from test_end_to_end import ROOT
 
 from lsr.images import Photograph, write_png
@@ -19,9 +20,16 @@ def write_photographs(folder: Path, n: int) -> list[str]:
 
 
 def small_experiment(stage: str, autoencoder: Path, photographs: list[str], **data: Any) -> dict[str, Any]:
-    """Return `experiments/linearsr/<stage>.yaml` for a tiny f8c4 autoencoder on the CPU, `data` being settings of its data."""
+    """Return `experiments/linearsr/<stage>.yaml` for a tiny f8c4 autoencoder on the CPU, `data` being settings of its data.
+
+    A tiny Gemma is put beside the autoencoder, in the folders that SANA's pipeline has.
+    """
+    pipeline = autoencoder.parent / "pipeline"
+    if not pipeline.is_dir():
+        save_text_encoder(pipeline / "text_encoder", "gemma", pipeline / "tokenizer")
     config = yaml.safe_load((ROOT / "experiments" / "linearsr" / f"{stage}.yaml").read_text())
     config["model"]["denoiser"] |= {"autoencoder": str(autoencoder), "latent_channels": 4, "latent_factor": 8}
+    config["model"]["denoiser"]["guidance_encoder"] = str(pipeline)
     config["model"]["denoiser"] |= {"width": 64, "depth": 1, "cross_heads": 2, "stem_width": 8, "context_dim": 16}
     config["model"] |= {"val_metrics": ["psnr_y"], "num_inference_steps": 2}
     splits = dict.fromkeys(("train", "val", "test"), photographs)

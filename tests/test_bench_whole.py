@@ -83,7 +83,14 @@ def test_a_model_in_latents_goes_through_its_autoencoder(tmp_path, capsys):
     assert bench("e2e", tmp_path, "--model", str(tmp_path / "model.safetensors"), "--dtype", "bfloat16") == 0
     table = {row["part"]: row for row in rows(tmp_path / "e2e.csv")}
     assert table["decode"]["remark"] == "DeepCompression" and table["encode"]["remark"] == "nothing to do"
-    assert table["tagger"]["remark"] == "none yet: 16 tags are given"
+    assert table["tagger"]["remark"] == "not measured: 16 tags are given"
+
+
+def test_a_model_with_a_vocabulary_is_given_tags_of_it(tmp_path):
+    config = DenoiserConfig(width=32, depth=1, stem_width=8, context_dim=8, guidance="tags", vocabulary=("cat", "sea"))
+    save_denoiser(tmp_path / "model.safetensors", Denoiser(config).state_dict(), asdict(config) | {"shift": 3.0})
+    assert bench("e2e", tmp_path, "--model", str(tmp_path / "model.safetensors")) == 0
+    assert len(rows(tmp_path / "e2e.csv")) == 6
 
 
 def test_the_random_autoencoder_is_the_published_one():

@@ -36,6 +36,7 @@ def workplace(tmp_path_factory):
     autoencoder = save_autoencoder(folder / "autoencoder")
     config = small_experiment("stage1", autoencoder, photographs, crop_size=32, val_crop_size=32, batch_size=3)
     config["model"]["init_from"] = None
+    config["model"]["denoiser"] |= {"guidance": "none", "guidance_encoder": None}
     config["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "num_sanity_val_steps": 0, "enable_progress_bar": False}
     config["trainer"] |= {"precision": "32-true", "callbacks": []}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -87,6 +88,7 @@ def test_training_on_cached_latents_is_training_without_them(workplace, cache, t
 def test_the_latent_is_used_in_place_of_the_encoder(workplace, cache, tmp_path, monkeypatch):
     data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
     data.trainer.strategy.connect(data.model)
+    data.model.trainer = data.trainer
     data.datamodule.trainer = data.trainer
     data.datamodule.setup("fit")
     batch = next(iter(data.datamodule.train_dataloader()))

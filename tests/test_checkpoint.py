@@ -35,6 +35,12 @@ def test_a_checkpoint_gives_its_denoiser_weights(denoiser, tmp_path):
     assert_same(load_denoiser(tmp_path / "last.ckpt")[0], denoiser)
 
 
+def test_a_configuration_without_the_shift_is_refused(denoiser, tmp_path):
+    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config))
+    with pytest.raises(ValueError, match="not a LinearSR model"):
+        load_denoiser(tmp_path / "model.safetensors")
+
+
 class Evil:
     def __reduce__(self):
         return (exec, ("raise SystemExit('unpickled')",))

@@ -54,3 +54,11 @@ def test_the_page_holds_both_pictures_and_asks_for_nothing_else(compared, photo,
 def test_transparency_is_shown_on_white(compared, photo):
     clear = np.dstack([photo[:20, :30], np.zeros((20, 30), np.uint8)])
     assert (read_rgb8(compared(Image.fromarray(clear)) / "a & <script>.png.compare.png") == 255).all()
+
+
+def test_a_profile_of_grey_is_not_given_to_coloured_pictures(compared, photo, tmp_path):
+    grey = Image.fromarray(photo[:20, :30]).convert("L")
+    grey.info["icc_profile"] = b"a profile of grey"
+    out = compared(grey)
+    assert Image.open(out / "a & <script>.png").info["icc_profile"] == b"a profile of grey"
+    assert "icc_profile" not in Image.open(out / "a & <script>.png.compare.png").info

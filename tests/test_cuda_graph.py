@@ -52,6 +52,15 @@ def test_a_shape_that_comes_again_is_captured_once(function, log):
     assert log == ["plain", "capture", "replay", "replay", "replay"]
 
 
+@torch.no_grad()
+def test_keys_and_values_in_tuples_are_inputs_of_their_own(function, log):
+    x = on_gpu(2, 3)
+    for length in (4, 4, 5, 4, 5):
+        function(x, tuple((on_gpu(length), on_gpu(length)) for _ in range(2)), None)
+    function(x, tuple((on_gpu(4), on_gpu(4)) for _ in range(3)), None)
+    assert log == ["plain", "capture", "replay", "plain", "replay", "capture", "replay", "plain"]
+
+
 @pytest.mark.parametrize("other", [(on_gpu(2, 4), None), (on_gpu(2, 3, dtype=torch.float16), None), (on_gpu(2, 3), on_gpu(1))])
 @torch.no_grad()
 def test_shapes_types_and_what_is_left_out_tell_graphs_apart(function, log, other):
@@ -118,7 +127,11 @@ def test_on_a_gpu_a_replay_gives_the_bits_of_a_plain_call(context_dim):
     def compare(side):
         x = torch.randn(1, denoiser.net.embed.in_features, side, side, generator=generator, device="cuda")
         context = torch.randn(1, 3, 12, generator=generator, device="cuda") if context_dim else None
-        inputs = x, torch.rand(1, generator=generator, device="cuda"), context, None
+        t = torch.rand(1, generator=generator, device="cuda")
+        inputs = x, t, context, None
+        if context is not None:
+            remembered = x, t, denoiser.net.memorise(context), torch.ones(1, 3, dtype=torch.bool, device="cuda")
+            assert torch.equal(denoiser.net(*remembered), plain(*remembered))
         assert torch.equal(denoiser.net(*inputs), plain(*inputs))
         return denoiser.net(*inputs)
 

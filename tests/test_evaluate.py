@@ -9,16 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyiqa
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main
+from lsr.denoiser import Denoiser
 
 LUMA = {"test_y_channel": True, "color_space": "ycbcr"}
 
@@ -87,6 +89,8 @@ def test_a_model_is_judged_by_the_pictures_it_leaves(evaluate, model, data):
     code, out, _ = evaluate(source=("--model", model))
     assert code == 0
     assert sorted(path.name for path in (out / "predictions").iterdir()) == [f"{i}.png" for i in range(6)]
+    code, folder, _ = evaluate(source=("--model", model.parent), out="by-folder")
+    assert code == 0 and (folder / "per_image.csv").read_bytes() == (out / "per_image.csv").read_bytes()
     again, other, _ = evaluate(source=("--predictions", out / "predictions"), out="again")
     assert again == 0
     values = [[(row["psnr_y"], row["ssim_y"]) for row in table(folder).values()] for folder in (out, other)]
@@ -202,6 +206,26 @@ def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):
     assert summary(out)["results"]["ssim_y"]["n"] == 5
 
 
+def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(evaluate, model, data, photo, monkeypatch):
+    Image.fromarray(photo[:64, :72]).save(data / "LR" / "0.png")
+    Image.fromarray(photo).resize((288, 256)).save(data / "HR" / "0.png")
+    _, out, _ = evaluate(source=("--model", model))
+    whole = table(out)["0"]["psnr_y"]
+    monkeypatch.setattr("lsr.inference._BANDS_BUDGET", 0)  # "auto" would take its smallest tiles
+    _, other, _ = evaluate(source=("--model", model), out="other")
+    assert table(other)["0"]["psnr_y"] == whole
+    for i, (option, value) in enumerate({"--tile": "32", "--color-fix": "none"}.items()):
+        _, other, _ = evaluate(option, value, source=("--model", model), out=f"other{i}")
+        assert table(other)["0"]["psnr_y"] != whole
+        assert f"{option.strip('-').replace('-', '_')} {value}" in (other / "report.md").read_text()
+
+
+@pytest.mark.parametrize("option", [("--steps", "0"), ("--tile", "7"), ("--color-fix", "sepia")])
+def test_an_option_that_no_model_takes_leaves_nothing_behind(evaluate, model, option):
+    code, out, err = evaluate(*option, source=("--model", model))
+    assert code == 2 and err.count("\n") == 1 and not out.exists()
+
+
 def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser):
     _, out, _ = evaluate(source=("--model", model))
     before = (out / "per_image.csv").read_bytes()
@@ -268,3 +292,38 @@ def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
     assert code == 0
     assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
     assert not list(two.glob("rows-*"))
+
+
+def test_results_that_are_gone_are_made_again_by_two_processes(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "per_image.csv").read_bytes()
+    shutil.rmtree(out / "predictions")
+    code, out, _ = evaluate("--devices", "2", source=("--model", model))
+    assert code == 0 and (out / "per_image.csv").read_bytes() == before
+
+
+def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(evaluate, model, monkeypatch):
+    forward, calls = Denoiser.forward, []
+
+    def limited(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(Denoiser, "forward", limited)
+    code, out, err = evaluate(source=("--model", model))
+    assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")
+
+
+def test_a_model_that_tags_guide_is_given_those_beside_the_lr_photographs(evaluate, data, tmp_path, generator):
+    config = replace(TINY, guidance="tags", vocabulary=("cat", "sea"))
+    weights = {k: 0.2 * torch.randn(v.shape, generator=generator) for k, v in Denoiser(config).state_dict().items()}
+    model = tmp_path / "guided.safetensors"
+    save_denoiser(model, weights, asdict(config) | {"shift": 3.0})
+    _, out, _ = evaluate(source=("--model", model))
+    without = table(out)
+    (data / "LR" / "tags.jsonl").write_text('{"file": "2.png", "tags": ["sea"]}\n')
+    _, out, _ = evaluate(source=("--model", model))
+    assert {name for name, row in table(out).items() if row != without[name]} == {"2"}
+    assert table(out)["2"]["psnr_y"] != without["2"]["psnr_y"]

@@ -46,7 +46,7 @@ def test_stage_2_at_the_full_size_goes_on_with_the_model_of_stage_1():
     for key in ("denoiser", "shift", "val_metrics"):
         assert one["model"][key] == two["model"][key]
     assert two["model"]["experts"]["seed"] == one["trainer"]["default_root_dir"] + "/knee"
-    assert one["data"]["init_args"] | {"batch_size": 2} == two["data"]["init_args"], "the validation is that of stage 1"
+    assert one["data"]["init_args"] | {"seed": 1} == two["data"]["init_args"], "other samples, the same validation"
 
 
 def test_the_run_folder_is_one_setting():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from lsr.checkpoint import save_denoiser
+from lsr.checkpoint import load_denoiser, save_denoiser
 from lsr.denoiser import Denoiser
 from lsr.expert_offload import ExpertOffload, load_offloaded
 from lsr.experts import ExpertMixture
@@ -80,6 +80,14 @@ def test_a_file_is_mapped_not_copied(mixture, tmp_path):
     assert shift == 6 and len(starts) == 1, "in memory the weights lie as in the file"
     job = jobs(1)[0]
     assert torch.equal(super_resolve(loaded, *job, 24, 6.0), super_resolve(mixture, *job, 24, 6.0)) and offload.arrivals == 4
+
+
+def test_experts_exported_in_half_precision_compute_as_when_loaded_together(mixture, tmp_path):
+    path = tmp_path / "model.safetensors"
+    half = {name: weight.bfloat16() for name, weight in mixture.state_dict().items()}
+    save_denoiser(path, half, asdict(SMALL) | {"shift": 6.0, "boundaries": list(PUBLISHED)})
+    waiting, together, job = load_offloaded(path, CPU)[0], load_denoiser(path)[0], jobs(1)[0]
+    assert torch.equal(super_resolve(waiting, *job, 24, 6.0), super_resolve(together, *job, 24, 6.0))
 
 
 def test_a_single_denoiser_has_no_experts_to_wait(tmp_path):

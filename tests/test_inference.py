@@ -117,7 +117,15 @@ def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
     assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
 
 
-@pytest.mark.parametrize("tile", [0, "auto"])
+@pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
+def test_pixels_that_are_not_numbers_are_an_error(denoiser, photo, color_fix):
+    with torch.no_grad():
+        denoiser.net.out.bias[0] = float("nan")
+    with pytest.raises(ValueError, match="not numbers"):
+        Upscaler(denoiser, 3.0, color_fix=color_fix).upscale(photo[:10, :12])
+
+
+@pytest.mark.parametrize("tile", [0, 64, "auto"])
 def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler, calls = Upscaler(denoiser, 3.0, tile=tile), []
 
@@ -128,7 +136,7 @@ def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     upscaler.denoiser.net.forward = broken
     with pytest.raises(torch.OutOfMemoryError):
         upscaler.upscale(photo)
-    assert len(calls) == (1 if tile == 0 else 3), "a picture taken as a whole on request is not cut"
+    assert len(calls) == (3 if tile == "auto" else 1), "tiles that were asked for are not cut"
 
 
 def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(upscaler, photo, monkeypatch):
@@ -152,3 +160,8 @@ def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
 
 def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
     assert upscaler._need(100_000, 500, 256) == upscaler._need(300, 500, 256)
+
+
+def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
+    guided, bands = Upscaler(upscaler.denoiser, 3.0, guidance_scale=2.0), upscaler._bands(300, 500, 256)
+    assert guided._need(300, 500, 256) - bands == 2 * (upscaler._need(300, 500, 256) - bands)

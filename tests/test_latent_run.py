@@ -1,6 +1,7 @@
 """A run in the latents of an autoencoder: tiny and random, in the file format of diffusers."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,6 +169,11 @@ def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoenc
     fresh = Denoiser(denoiser.config)
     initialise(fresh, tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert all(torch.equal(weight, denoiser.state_dict()[name]) for name, weight in fresh.state_dict().items())
+    gone = ["--model.init_from", str(tmp_path / "gone.safetensors"), "--ckpt_path", "last"]
+    assert main([*command, *gone, "--trainer.max_steps", "6"]) == 0, "a run that is continued does not look at it"
+    assert main(["validate", *command[1:], *gone]) == 0
+    command += ["--trainer.default_root_dir", str(tmp_path / "new")]
+    assert main([*command, *gone]) == 2
     assert main([*command, "--model.init_from", str(tmp_path / "run" / "checkpoints" / "last.ckpt"), "--model.denoiser.width", "32"]) == 2
 
 
@@ -180,11 +186,11 @@ def test_a_run_without_its_autoencoder_ends_before_it_begins(command, tmp_path, 
 def test_stage_2_grows_its_experts_from_the_knee_and_trains_each(autoencoder, tmp_path):
     config = small_experiment("stage2", autoencoder, write_photographs(tmp_path / "photographs", 2))
     denoiser = DenoiserConfig(**config["model"]["denoiser"])
-    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", denoiser))
+    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", replace(denoiser, autoencoder="elsewhere")))
     assert main(run_of(config, tmp_path, steps=5)) == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    assert checkpoint["global_step"] == 5 and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 20
+    assert checkpoint["global_step"] == 5
     mixture, _ = load_denoiser(last)
     assert isinstance(mixture, ExpertMixture) and len(mixture.experts) == 4
     assert all(".net." in name or ".stem." in name for name in checkpoint["state_dict"])

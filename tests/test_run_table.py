@@ -1,4 +1,5 @@
 import csv
+import math
 
 from lsr.run_table import mean_over_runs, write_table
 
@@ -14,6 +15,11 @@ def test_runs_of_one_model_become_their_mean_and_its_half_range():
         {"model": "a", "psnr": "24.10 ± 0.10", "niqe": "5"},
         {"model": "b", "psnr": "23", "niqe": "6"},
     ]
+
+
+def test_a_number_that_is_none_costs_no_table():
+    rows = [{"model": "a", "niqe": math.nan}, {"model": "a", "niqe": 5.0}, {"model": "b", "niqe": math.inf}]
+    assert [row["niqe"] for row in mean_over_runs(rows, "model")] == ["nan", "inf"]
 
 
 def test_the_table_is_markdown_and_every_run_is_kept(tmp_path):

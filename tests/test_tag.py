@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -74,3 +75,11 @@ def test_bad_usage_is_one_line(tmp_path, folder, capsys):
         told = capsys.readouterr().err
         assert message in told and told.count("\n") == 1
     assert not (folder / "tags.jsonl").exists(), "nothing is begun"
+
+
+def test_names_that_are_not_unicode_are_tagged_too(folder, ram):
+    name = os.fsdecode(b"\xff.png")
+    (folder / "a.png").rename(folder / name)
+    assert main(["tag", str(folder), "--weights", ram]) == 0
+    assert len(FolderTags(folder)(folder / name)) == 5
+    assert main(["tag", str(folder), "--weights", ram]) == 0, "and not again"

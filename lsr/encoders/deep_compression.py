@@ -110,7 +110,9 @@ class DeepCompression:
     def _on(self, like: Tensor) -> Any:
         self.prepare()
         # bfloat16 halves time and memory on a GPU and costs the pictures nothing that can be seen; on a CPU it is slow.
-        self._autoencoder.to(like.device, torch.bfloat16 if like.is_cuda else torch.float32)
+        wanted = like.device, torch.bfloat16 if like.is_cuda else torch.float32
+        if (self._autoencoder.device, self._autoencoder.dtype) != wanted:  # diffusers warns at every conversion
+            self._autoencoder.to(*wanted)
         return self._autoencoder
 
 

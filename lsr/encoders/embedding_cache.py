@@ -52,7 +52,7 @@ class EmbeddingCache:
         self.folder = folder
         self._files: dict[str, Any] = {}
         self._shard_of: dict[str, str] = {}
-        self._look()
+        self.look()
 
     def __contains__(self, text: str) -> bool:
         return _key(text) in self._shard_of
@@ -79,9 +79,10 @@ class EmbeddingCache:
         tensors = {_key(text): tokens.to("cpu", torch.bfloat16).contiguous() for text, tokens in embeddings.items()}
         with atomic_path(self.folder / f"{secrets.token_hex(8)}.safetensors") as temporary:
             save_file(tensors, temporary, {key: _checksum(tokens) for key, tokens in tensors.items()})
-        self._look()
+        self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Take notice of shards that have appeared, of other processes too."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name in self._files:
                 continue

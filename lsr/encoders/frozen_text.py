@@ -64,6 +64,7 @@ class FrozenText:
         """
         self.prepare()
         assert self._cache is not None
+        self._cache.look()
         missing = sorted({text for text in texts if text and text not in self._cache}, key=lambda text: (len(text), text))
         if not missing:
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsr.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
+from lsr.tags import FolderTags
 from lsr.upscale import collect
 
 
@@ -19,7 +20,8 @@ class Item:
         lr: Its file.
         hr: The file of the HR photograph, None where there is none.
         sr: The file of the result; None for a prediction that is missing.
-        inputs: The first 16 digits of the SHA-256 of all files that were there before the evaluation.
+        inputs: The first 16 digits of the SHA-256 of all files, and tags, that were there before the evaluation.
+        tags: What is in the LR photograph, for a model that tags guide; empty where the result is a prediction.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Item:
     hr: Path | None
     sr: Path | None
     inputs: str
+    tags: str = ""
 
 
 def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
@@ -39,7 +42,7 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
         out: Folder for the results that a model makes.
 
     Raises:
-        ValueError: If there are no photographs, a pair is not complete, or no prediction belongs to one.
+        ValueError: If there are no photographs, a pair is not complete, no prediction belongs to one, or a `tags.jsonl` is damaged.
     """
     if targets is None and any((data / lr).is_dir() and (data / hr).is_dir() for lr, hr in FOLDERS):
         data, targets = paired_folders(data)
@@ -47,10 +50,12 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     partners = {} if targets is None else dict(find_pairs(data, targets))
     names = {lr: target.relative_to(out).with_suffix("").as_posix() for lr, target in made}
     results = dict(made) if predictions is None else _predicted(list(names.items()), predictions)
+    tags_of = FolderTags(data) if predictions is None else lambda photograph: ()
     items = []
     for lr, name in sorted(names.items(), key=lambda pair: pair[1]):
         hr, sr = partners.get(lr), results.get(lr)
-        items.append(Item(name, lr, hr, sr, _digest([lr, hr, None if predictions is None else sr])))
+        tags = ", ".join(tags_of(lr))
+        items.append(Item(name, lr, hr, sr, _digest([lr, hr, None if predictions is None else sr], tags), tags))
     return items
 
 
@@ -66,8 +71,8 @@ def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Pa
     return found
 
 
-def _digest(paths: Sequence[Path | None]) -> str:
-    total = hashlib.sha256()
+def _digest(paths: Sequence[Path | None], tags: str) -> str:
+    total = hashlib.sha256(tags.encode())
     for path in paths:
         if path is not None:
             # A file that cannot be opened is named when its turn comes.

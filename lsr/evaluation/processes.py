@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from lsr.evaluation.rows import merge
-from lsr.evaluation.scoring import Job, score
+from lsr.evaluation.scoring import Job, pending, score
 
 _PATIENCE = timedelta(days=7)
 """How long a process waits for the slowest."""
@@ -42,7 +42,9 @@ def score_with_others(job: Job, rank: int, size: int) -> None:
     import torch.distributed
 
     torch.distributed.barrier()  # until the first has claimed the folder
-    score(job, rank, size)
+    items = pending(job)
+    torch.distributed.barrier()  # until all know what there is to do
+    score(job, items, rank, size)
     torch.distributed.barrier()
     if rank == 0:
         merge(job.out)
@@ -55,10 +57,11 @@ def score_in_processes(job: Job, devices: int) -> None:
         LostProcess: If one of them has died.
     """
     spawn = multiprocessing.get_context("spawn")
-    others = [spawn.Process(target=score, args=(job, rank, devices), daemon=True) for rank in range(1, devices)]
+    items = pending(job)
+    others = [spawn.Process(target=score, args=(job, items, rank, devices), daemon=True) for rank in range(1, devices)]
     for process in others:
         process.start()
-    score(job, 0, devices)
+    score(job, items, 0, devices)
     for process in others:
         process.join()
     merge(job.out)

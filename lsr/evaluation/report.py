@@ -98,5 +98,6 @@ def _circumstances(summary: Mapping[str, Any]) -> str:
     lines = [f"`{summary['command']}`", ", ".join(f"{name} {value}" for name, value in summary["versions"].items())]
     lines.append(", ".join(f"{name} {value}" for name, value in summary["hardware"].items()) + f", {summary['threads']} threads")
     if model is not None:
-        lines.insert(1, f"model sha256 `{model['sha256']}`, {model['steps']} sampling steps, seed {model['seed']}, scale {model['scale']}")
+        sampling = ", ".join(f"{name} {model[name]}" for name in ("steps", "seed", "tile", "color_fix", "scale"))
+        lines.insert(1, f"model sha256 `{model['sha256']}`, {sampling}")
     return "\n".join(f"- {line}" for line in lines)

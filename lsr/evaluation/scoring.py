@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from lsr.evaluation.data import Item
 from lsr.evaluation.rows import FAILED, Journal, read_rows
+from lsr.free_memory import is_out_of_memory
 from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8, write_png
 from lsr.inference import Upscaler
 from lsr.metrics.cards import CARDS
@@ -35,6 +37,8 @@ class Job:
         model: The model that makes the results; None where they are there already.
         steps: Its sampling steps.
         seed: Its seed.
+        tile: Side of its tiles in LR pixels; 0 for whole photographs. Not "auto": results would depend on free memory.
+        color_fix: How its colours are corrected, see `lsr.color_fix`.
         device: "cpu" or "cuda", or a certain GPU such as "cuda:1".
         threads: Of each process: sums of another number of threads differ in their last digits.
     """
@@ -46,27 +50,38 @@ class Job:
     model: Path | None
     steps: int
     seed: int
+    tile: int
+    color_fix: str
     device: str
     threads: int
 
 
-def score(job: Job, rank: int, size: int) -> None:
-    """Measure every `size`-th image of those that have no row yet, and write down why others fail.
+def pending(job: Job) -> list[Item]:
+    """Return the images that have no row yet. To be asked before any process begins: results that appear change the answer."""
+    done = read_rows(job.out, job.items)
+    return [item for item in job.items if item.name not in done and item.sr is not None]
+
+
+def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
+    """Measure every `size`-th image, and write down why others fail.
 
     Args:
         job: The evaluation.
+        items: What is `pending`, the same for all processes.
         rank: Number of this process.
         size: Number of processes.
     """
     torch.set_num_threads(job.threads)
-    done = read_rows(job.out, job.items)
-    todo = [item for item in job.items if item.name not in done and item.sr is not None][rank::size]
+    todo = items[rank::size]
     if not todo:
         return
     # torchrun counts through all machines, GPUs are counted on each.
     local = os.environ.get("LOCAL_RANK", rank)
     device = torch.device(f"cuda:{local}" if job.device == "cuda" and size > 1 else job.device)
-    upscaler = None if job.model is None else Upscaler.from_pretrained(job.model, job.steps, job.seed, device)
+    upscaler = None
+    if job.model is not None:
+        upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
+        upscaler.expect(item.tags for item in todo)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
@@ -83,7 +98,9 @@ def score(job: Job, rank: int, size: int) -> None:
                 break
             try:
                 journal.append(_row(item, upscaler, measures, device))
-            except (UnreadableImage, MemoryError, OSError, torch.OutOfMemoryError) as error:
+            except Exception as error:
+                if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(error):
+                    raise
                 message = " ".join((str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}").split())
                 journal.append({"name": item.name, FAILED: message})
             progress.update(task, completed=count, rate=count / (time.monotonic() - started))
@@ -94,7 +111,7 @@ def _row(item: Item, upscaler: Upscaler | None, measures: dict[str, Quality], de
     assert item.sr is not None
     if upscaler is not None:
         # Metrics look at colours in 8 bits, and so does who opens the file.
-        write_png(item.sr, dataclasses.replace(upscaler.upscale(read_photograph(item.lr)), bits=8, alpha=None))
+        write_png(item.sr, dataclasses.replace(upscaler.upscale(read_photograph(item.lr), tags=item.tags), bits=8, alpha=None))
     sr = read_rgb8(item.sr)
     hr = None if item.hr is None else cropped(read_rgb8(item.hr), sr, item)
     height, width = sr.shape[:2]

@@ -17,8 +17,10 @@ from lsr.metrics.weights import url
 
 CONVENTIONS = (
     "Metrics are taken on 8-bit RGB: of what the PNG file of the result holds, and of the HR file.",
-    "Inside the model photographs are padded at the right and at the bottom by their last pixels, never stretched; the result is exactly "
-    "`scale` times as large.",
+    "A model's result is exactly `scale` times as large: inside, photographs are padded at the right and at the bottom by their last "
+    "pixels, never stretched. Those larger than a tile (`tile` LR pixels; 0: none) are sampled in tiles that overlap.",
+    "A model's colours are brought back to those of the LR photograph as `color_fix` says (`lsr upscale --color-fix`).",
+    "A model that tags guide is given those beside the LR photographs (`tags.jsonl` or .txt), at a guidance scale of 1.",
     "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is cut at the right and at the bottom.",
     "An image without a value (too small for a metric, or without texture for NIQE) is left out of its mean; `n` counts the others.",
     "std is that of the sample; the interval is the 95 % percentile bootstrap of the mean, 10,000 resamples, fixed seed.",

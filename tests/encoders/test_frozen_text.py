@@ -53,6 +53,16 @@ def test_a_second_start_only_reads(saved):
     assert sorted((default_cache() / "embeddings").rglob("*.safetensors")) == shards
 
 
+def test_what_another_rank_has_embedded_meanwhile_is_only_read(saved):
+    folder, _ = saved
+    waiting = FrozenText(str(folder), 16, 20)
+    waiting.prepare()
+    first = embedded(folder, TEXTS)
+    waiting._embed = None
+    waiting.remember(TEXTS)
+    assert all(torch.equal(row, there) for row, there in zip(waiting(TEXTS, LR), first, strict=True))
+
+
 def test_other_weights_have_embeddings_of_their_own(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     save_text_encoder(one, "t5")
