@@ -23,8 +23,8 @@ config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 .PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard test lint bench bench-gpu bench-degradation clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\""
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\" (of stage1 and stage2; others: what their command takes)"
 
 setup: $(READY) ## Create .venv with the tested versions
 
