@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lsr.checkpoint import EMA_STATE
+from lsr.sharded_tensors import gather, part_of
 
 
 class EMA(L.Callback):
@@ -49,7 +50,7 @@ class EMA(L.Callback):
         """Add the average."""
         assert not self._raw, "a checkpoint written while the average is in place would exchange raw and averaged weights"
         if self._average:
-            checkpoint[EMA_STATE] = self._average
+            checkpoint[EMA_STATE] = gather(self._average)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the average up again."""
@@ -61,7 +62,7 @@ class EMA(L.Callback):
         named = self._trainable(pl_module)
         if self._average.keys() != named.keys():
             self._average = {name: p.detach().clone() for name, p in named.items()}
-        self._average = {name: self._average[name].to(p.device) for name, p in named.items()}
+        self._average = {name: part_of(self._average[name], p).to(p.device) for name, p in named.items()}
         known = self._updates
         self._updates = dict.fromkeys(named, known) if isinstance(known, int) else {name: known.get(name, 0) for name in named}
 

@@ -110,8 +110,10 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Copy the weights while those that are judged are in place."""
-        if batch_idx == 0 and dataloader_idx == 0 and trainer.is_global_zero and self._watches(trainer):
+        if batch_idx == 0 and dataloader_idx == 0 and self._watches(trainer):
             weights, config = pl_module.exported()  # pyright: ignore[reportCallIssue]
+            if not trainer.is_global_zero:
+                return
             self._judged = {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()}, config
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

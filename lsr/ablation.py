@@ -94,6 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     configs = sorted(options.folder.glob("*.yaml"))
     if not configs:
         raise ValueError(f"{options.folder}: no experiments in this folder")
+    reference = [Path(path) for path in options.reference or ()]
+    for path in reference:
+        if not path.is_file():
+            raise ValueError(f"{path}: no such reference")
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
     for seed in options.seeds:
@@ -101,19 +105,15 @@ def main(arguments: Sequence[str]) -> int:
             folder = options.out / config.stem / f"seed{seed}"
             settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
             arguments = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
-            try:
-                code = train(["fit", "--config", str(config), *arguments])
-            except ValueError as error:  # weights that are not here, for one: the others go on
-                code, reason = BAD_USAGE, " ".join(str(error).split())
-            else:
-                reason = f"exit code {code}"
-            if code != DONE:
-                failed.append(f"{folder}: {reason}")
-                continue
             last = folder / "checkpoints" / "last.ckpt"
-            rows.append(judge(config.stem, config, folder, last, options.steps, options.metrics))
+            try:
+                if (code := train(["fit", "--config", str(config), *arguments])) != DONE:
+                    raise ValueError(f"exit code {code}")
+                rows.append(judge(config.stem, config, folder, last, options.steps, options.metrics))
+            except ValueError as error:  # weights that are not here, for one: the others go on
+                failed.append(f"{folder}: {' '.join(str(error).split())}")
     if options.reference:
-        config, checkpoint = map(Path, options.reference)
+        config, checkpoint = reference
         # Its run folder has what its metrics need.
         rows.insert(0, judge("reference", config, checkpoint.parent.parent, checkpoint, options.steps, options.metrics))
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
@@ -122,4 +122,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ValueError as mistake:
+        sys.stderr.write(f"lsr.ablation: {mistake}\n")
+        sys.exit(BAD_USAGE)

@@ -16,6 +16,7 @@ from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.vocabulary import difference
 from lsr.experts import ExpertMixture
+from lsr.sharded_tensors import load_whole
 
 MODEL_CONFIG = "model_config"
 """Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
@@ -51,6 +52,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:  # pickle, zip and torch each have their own kinds
             raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
+
+
+def model_config(denoiser: Denoiser | ExpertMixture, shift: float) -> dict[str, Any]:
+    """Return the configuration that travels with the weights of a model, see `save_denoiser`."""
+    return asdict(denoiser.config) | {"shift": shift} | (denoiser.shares if isinstance(denoiser, ExpertMixture) else {})
 
 
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -167,7 +173,7 @@ def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor],
         ValueError: If they do not fit.
     """
     try:
-        denoiser.load_state_dict(weights, assign=assign)
+        load_whole(denoiser, weights, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration") from error
 

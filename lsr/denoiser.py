@@ -69,6 +69,8 @@ class DenoiserConfig:
             raise ValueError(f"guidance by {self.guidance} needs a context_dim above 0")
         if (self.guidance in ("text", "visual")) != (self.guidance_encoder is not None):
             raise ValueError(f"guidance by {self.guidance} and guidance_encoder {self.guidance_encoder} do not go together")
+        if self.vocabulary and self.guidance not in ("tags", "words"):
+            raise ValueError(f"guidance by {self.guidance} has no use for a vocabulary")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 
 def on_rank_zero(strategy: Strategy, work: Callable[[], object]) -> None:
@@ -33,16 +33,3 @@ def allow_unused_weights(strategy: Strategy) -> None:
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-
-
-def refuse_sharded_weights(strategy: Strategy) -> None:
-    """Refuse strategies that leave each rank a part of the weights, before they write wrong averages and checkpoints without complaint.
-
-    Raises:
-        ValueError: If the strategy is FSDP's.
-    """
-    if isinstance(strategy, (FSDPStrategy, ModelParallelStrategy)):
-        raise ValueError(
-            "FSDP is not supported: averages, divergence guard and checkpoints take every weight whole; what does not fit in stage 2 "
-            "can be trained expert by expert (--model.experts.expert, then lsr merge-experts)"
-        )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lsr.atomic import atomic_path
+from lsr.sharded_tensors import on_all_ranks, own_part
 
 
 class DivergenceError(RuntimeError):
@@ -60,14 +61,15 @@ def _log(value: float) -> float:
 
 
 def non_finite(named: Iterable[tuple[str, Tensor | None]], limit: int = 10) -> list[str]:
-    """Return the names of the first tensors that hold NaN or infinity, at most `limit`; None is passed over."""
-    names = []
-    for name, tensor in named:
-        if tensor is not None and not torch.isfinite(tensor).all():
-            names.append(name)
-            if len(names) == limit:
-                break
-    return names
+    """Return the names of the first tensors that hold NaN or infinity, at most `limit`; None is passed over.
+
+    Of sharded tensors all ranks must ask, and get the same answer.
+    """
+    known = [(name, tensor) for name, tensor in named if tensor is not None]
+    if not known:
+        return []
+    finite = on_all_ranks(torch.stack([torch.isfinite(own_part(tensor)).all() for _, tensor in known]), known[0][1])
+    return [name for (name, _), good in zip(known, finite.tolist(), strict=True) if not good][:limit]
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     source = find_model(options.model)
     if source.resolve() == options.out.resolve():
         raise ValueError(f"--out {options.out} is the model itself")
+    if options.raw and source.suffix == ".safetensors":
+        raise ValueError(f"{source}: --raw is for checkpoints; a model file holds one set of weights")
     found = read_model(source, averaged=not options.raw)
     dtype = getattr(torch, options.dtype)
     weights = {name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in found.weights.items()}

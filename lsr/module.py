@@ -1,7 +1,6 @@
 """LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from lsr.checkpoint import MODEL_CONFIG, initialise
+from lsr.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
 from lsr.distributed import allow_unused_weights
 from lsr.encoders.deep_compression import refuse_other_latents
@@ -25,6 +24,8 @@ from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve
+from lsr.sharded_tensors import gather, whole
+from lsr.sharding import shard
 from lsr.validation_loss import ValidationLoss
 
 # Uses of a sample's seed; lsr.encoders.context has the fourth.
@@ -127,7 +128,9 @@ class LinearSRModule(L.LightningModule):
         return [module for module in self.denoiser.modules() if isinstance(module, LinearDiT)]
 
     def configure_model(self) -> None:
-        """Compile in place, which keeps the names of the weights; torch ignores a second call."""
+        """Compile in place, which keeps the names of the weights, and shard where the strategy does; a second call changes nothing."""
+        if self.device_mesh is not None:
+            shard(self.denoiser, self.device_mesh["data_parallel"])
         if self._compile:
             for net in self._networks():
                 net.compile()
@@ -180,7 +183,8 @@ class LinearSRModule(L.LightningModule):
         In between, while the gradients are still as they came, tells the norm to every callback with a hook
         `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        total = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        norm = whole(total)
         self._log_step(self.global_step + 1)
         if self.expert_run is not None:
             self.expert_run.keep("grad_norm", self.global_step, norm)
@@ -195,7 +199,7 @@ class LinearSRModule(L.LightningModule):
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
         if gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, total)
 
     @property
     def is_logging_step(self) -> bool:
@@ -205,7 +209,7 @@ class LinearSRModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the model, so that the checkpoint can be used without its experiment file."""
-        checkpoint[MODEL_CONFIG] = self.exported()[1]
+        checkpoint[MODEL_CONFIG] = model_config(self.denoiser, self.shift)
         if self.expert_run is not None:
             self.expert_run.save(checkpoint)
 
@@ -215,18 +219,15 @@ class LinearSRModule(L.LightningModule):
         Raises:
             ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
         """
-        config = self.exported()[1]
+        config = model_config(self.denoiser, self.shift)
         refuse_other_tags(checkpoint, config)
         refuse_other_experts(checkpoint, config)
         if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
             self.expert_run.load(checkpoint)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the weights that inference needs, as they are now, and the configuration that travels with them."""
-        config: dict[str, Any] = asdict(self.denoiser.config) | {"shift": self.shift}
-        if isinstance(self.denoiser, ExpertMixture):
-            config |= self.denoiser.shares
-        return self.denoiser.state_dict(), config
+        """Return the weights that inference needs, as they are now, and the configuration that travels with them; see `gather`."""
+        return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""

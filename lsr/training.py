@@ -15,15 +15,18 @@ from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies import StrategyRegistry
 
 from lsr.atomic import atomic_path
 from lsr.checkpoint import AtomicCheckpointIO
 from lsr.denoiser import DenoiserConfig
-from lsr.distributed import refuse_sharded_weights
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.knee_seed import SEED
 from lsr.module import LinearSRModule
+from lsr.sharding import ShardedStrategy, refuse_other_sharding
+
+StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 
 
 class SaveConfigPerLaunch(SaveConfigCallback):
@@ -78,6 +81,8 @@ class LinearSRCLI(LightningCLI):
 
     def _needs_checkpoint(self) -> None:
         """Refuse to score weights that were never trained; "best" is the published knee, known before any callback is asked."""
+        if isinstance(self.trainer.strategy, ShardedStrategy):
+            raise ValueError(f"{self.subcommand} does not shard: leave out --trainer.strategy sharded")
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(f"{self.subcommand} needs a checkpoint: --ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE")
@@ -92,7 +97,7 @@ class LinearSRCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Refuse to start a second run in the folder of the first, and to continue from weights alone."""
-        refuse_sharded_weights(self.trainer.strategy)
+        refuse_other_sharding(self.trainer.strategy)
         checkpoint = self.config_init["fit"]["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():

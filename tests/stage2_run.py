@@ -14,6 +14,7 @@ from lsr.experts import ExpertsConfig
 from lsr.metrics_csv import MetricsCSVLogger
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
+from lsr.sharded_tensors import whole
 
 
 class Stage2(LinearSRModule):
@@ -41,17 +42,17 @@ class Stage2(LinearSRModule):
         self.remember()
 
     def remember(self):
-        self.weights.append({name: p.detach().clone() for name, p in self.named_parameters()})
+        self.weights.append({name: whole(p).detach().clone() for name, p in self.named_parameters()})
 
 
-def fit(folder, module, steps, ckpt_path=None, data=None, **options):
+def fit(folder, module, steps, ckpt_path=None, data=None, guard=None, **options):
     settings = {"accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     settings |= {"val_check_interval": 1000, "check_val_every_n_epoch": None, "gradient_clip_val": 1.0}
     ema = EMA(0.9)
     trainer = L.Trainer(
         default_root_dir=folder,
         max_steps=steps,
-        callbacks=[ema, DivergenceGuard(), LastCheckpoint(f"{folder}/checkpoints")],
+        callbacks=[ema, guard or DivergenceGuard(), LastCheckpoint(f"{folder}/checkpoints")],
         logger=MetricsCSVLogger(str(folder)),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,

@@ -47,3 +47,11 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
 def test_a_folder_without_experiments_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no experiments in this folder"):
         main([str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+def test_a_missing_reference_is_told_before_anything_is_trained(tmp_path):
+    experiment(tmp_path / "files" / "narrow.yaml", 32)
+    arguments = [tmp_path / "files", "--out", tmp_path / "out", "--reference", tmp_path / "files" / "narrow.yaml", tmp_path / "knee"]
+    with pytest.raises(ValueError, match="knee: no such reference"):
+        main([str(part) for part in arguments])
+    assert not (tmp_path / "out").exists()

@@ -196,6 +196,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
     [
         ({"guidance": "tags", "context_dim": 0}, "needs a context_dim"),
         ({"guidance": "text"}, "do not go together"),
+        ({"vocabulary": ("a",)}, "has no use for a vocabulary"),
         ({"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"}, "do not go together"),
         ({"guidance": "words"}, "needs a vocabulary"),
     ],

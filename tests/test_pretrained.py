@@ -57,6 +57,12 @@ def test_a_name_is_fetched_from_the_hub(monkeypatch, run, tmp_path):
     assert Upscaler.from_pretrained("someone/linearsr").scale == 4
 
 
+def test_raw_weights_are_asked_of_a_checkpoint_alone(denoiser, tmp_path, capsys):
+    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    assert main(["export", str(tmp_path / "model.safetensors"), "--raw", "--out", str(tmp_path / "raw.safetensors")]) == 2
+    assert "--raw is for checkpoints" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("options", "factor"), [([], 2), (["--raw"], 1)])
 def test_export_takes_the_average_unless_told_otherwise(run, denoiser, tmp_path, options, factor):
     out = tmp_path / "exported" / "model.safetensors"

@@ -59,6 +59,6 @@ class ZeroShotTagger:
         words = self._processor.tokenizer(
             list(texts), padding="max_length" if self._sigmoid else True, truncation=True, return_tensors="pt"
         )  # SigLIP was trained with padding
-        image = self._processor.image_processor(images=pixels, return_tensors="pt")
+        image = self._processor.image_processor(images=pixels, input_data_format="channels_last", return_tensors="pt")
         out = self._model(input_ids=words["input_ids"].to(self.device), pixel_values=image["pixel_values"].to(self.device))
         return out.text_embeds, out.image_embeds
