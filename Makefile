@@ -24,7 +24,7 @@ config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\""
+	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\" (of stage1 and stage2; others: what their command takes)"
 
 setup: $(READY) ## Create .venv with the tested versions
 

@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "training step, what experts and guidance cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and "
         "a picture to --out. Exit code 1: an implementation failed or gave a wrong result, and its time is not shown.",
     )
-    parser.add_argument("what", nargs="*", choices=[*SUITES, []], help="default: all of them")
+    parser.add_argument("what", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, float32 on a CPU")
@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
+    unknown = [what for what in options.what if what not in SUITES]
+    if unknown:
+        raise ValueError(f"unknown {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}")
     if options.model and options.size:
         raise ValueError("--model and --size name two models: choose one")
     if options.steps < 1:

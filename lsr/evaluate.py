@@ -136,8 +136,9 @@ def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.inference import check_options
 
     check_options(options.steps, options.seed, options.tile, options.color_fix)
+    scale = read_model(options.model).config.scale  # before the digest: it tells what is wrong with the file
     sampling = {"steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
-    return {"sha256": sha256_of(options.model), "scale": read_model(options.model).config.scale} | sampling
+    return {"sha256": sha256_of(options.model), "scale": scale} | sampling
 
 
 def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":

@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
     parser.add_argument("--tile", type=_tile, default="auto", help="side of tiles in input pixels, 0 for none (default auto: free memory)")
     parser.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="bring colours back to the input's (adain)")
-    parser.add_argument("--tags", default="sidecar", metavar="auto|none|sidecar|LIST", help="by a tagger, beside each (default), one list")
+    parser.add_argument(
+        "--tags", default="sidecar", metavar="auto|none|sidecar|LIST", help="by --tagger, none, from beside each (default), or these"
+    )
     parser.add_argument("--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="of --tags auto (default ram++)")
     parser.add_argument("--tagger-weights", metavar="PATH", help="its weights, see lsr tag --help")
     parser.add_argument("--tags-list", type=Path, metavar="FILE", help="the tags that the tagger clip chooses from")
@@ -134,10 +136,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler") -> Mapping[Path, str]:
     """Return the text that guides each photograph; nothing where the model takes none."""
-    from lsr.upscale_tags import note_without_guidance, tagger_of, texts_for
+    from lsr.upscale_tags import note_ignored_options, tagger_of, texts_for
 
-    if upscaler.denoiser.config.guidance in ("none", "visual"):  # the latter looks at the photograph itself
-        note_without_guidance(options.tags)
+    guidance = upscaler.denoiser.config.guidance
+    if guidance in ("none", "visual"):  # the latter looks at the photograph itself
+        note_ignored_options(guidance, options.tags, options.guidance_scale)
         return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
     texts = texts_for(photographs, options.src, options.tags, tagger)

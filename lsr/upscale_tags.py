@@ -54,7 +54,9 @@ def texts_for(photographs: Sequence[Path], sources: Sequence[Path], choice: str,
     return dict.fromkeys(photographs, "" if choice == NONE else choice)
 
 
-def note_without_guidance(choice: str) -> None:
-    """Tell who asks for tags that the model does not take any."""
-    if choice not in (SIDECAR, NONE):
-        sys.stderr.write("lsr upscale: the model was trained without tags, --tags has no effect\n")
+def note_ignored_options(guidance: str, choice: str, guidance_scale: float) -> None:
+    """Tell which options a model that takes no tags ignores; one that looks at the photograph itself still has a guidance scale."""
+    ignored = ["--tags"] * (choice not in (SIDECAR, NONE)) + ["--guidance-scale"] * (guidance == "none" and guidance_scale != 1)
+    if ignored:
+        verb = "has" if len(ignored) == 1 else "have"
+        sys.stderr.write(f"lsr upscale: the model was trained without tags, {' and '.join(ignored)} {verb} no effect\n")

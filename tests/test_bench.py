@@ -152,3 +152,8 @@ def test_curves_end_where_a_call_would_take_too_long():
     linear, softmax = scaling_curves(CPU, torch.float32, limit=0.02, heads=2)
     assert linear.tokens[:2] == (256, 512) and len(softmax.tokens) <= len(linear.tokens)
     assert all(seconds < 0.02 for curve in (linear, softmax) for seconds in curve.seconds[2:-1])
+
+
+def test_an_unknown_suite_is_refused_with_those_that_are_known(tmp_path, capsys):
+    assert main(["bench", "attention", "magic", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"lsr bench: unknown 'magic'; known are {', '.join(bench.SUITES)}\n"

@@ -253,6 +253,12 @@ def test_bad_options_are_bad_usage(evaluate, options, message):
     assert not out.exists()
 
 
+def test_a_model_that_is_not_there_is_told_as_everywhere(evaluate):
+    code, out, err = evaluate(source=("--model", "nowhere.safetensors"))
+    assert code == 2 and err == "lsr eval: nowhere.safetensors: no such model file\n"
+    assert not out.exists()
+
+
 def test_results_cannot_lie_among_the_photographs(evaluate, data):
     code, _, err = evaluate(out="data/LR/scores")
     assert code == 2 and "lies inside --data" in err

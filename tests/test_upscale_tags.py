@@ -95,11 +95,19 @@ def test_what_a_tagger_lacks_is_told_in_one_line(model, photos, tmp_path, capsys
         assert message in told and "--tags none" in told and told.count("\n") == 1
 
 
-def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("options", "ignored"),
+    [
+        (["--tags", "sea"], "--tags has"),
+        (["--guidance-scale", "2"], "--guidance-scale has"),
+        (["--tags", "sea", "--guidance-scale", "2"], "--tags and --guidance-scale have"),
+    ],
+)
+def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys, options, ignored):
     path = tmp_path / "plain.safetensors"
     save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
-    assert main(["upscale", str(photos), "--model", str(path), "--out", str(tmp_path / "out"), "--tags", "sea"]) == 0
-    assert "trained without tags" in capsys.readouterr().err
+    assert main(["upscale", str(photos), "--model", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+    assert f"trained without tags, {ignored} no effect\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
