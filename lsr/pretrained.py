@@ -28,7 +28,8 @@ def find_model(name: str | Path) -> Path:
             return path / "checkpoints" / "last.ckpt"
         reason = f"several ({', '.join(found.name for found in weights)})" if weights else "none"
         raise ValueError(f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or checkpoints/last.ckpt, not {reason}")
-    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or path.suffix in (".safetensors", ".ckpt"):
+    is_local = path.exists() or path.parent.is_dir() or path.suffix in (".safetensors", ".ckpt")
+    if is_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return path
     from huggingface_hub import hf_hub_download
 

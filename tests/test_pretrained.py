@@ -99,3 +99,10 @@ def test_export_refuses_what_would_be_no_use(run, denoiser, tmp_path, capsys):
     assert main(command) == 2 and not (tmp_path / "half.safetensors").exists()
     assert "not finite in float16" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "huge.safetensors"), "--out", str(tmp_path / "huge.safetensors")]) == 2
+
+
+def test_a_name_in_a_folder_that_is_here_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match=r"^runs/tinny: no such model file$"):
+        Upscaler.from_pretrained("runs/tinny")
