@@ -223,7 +223,12 @@ def test_every_mistake_is_one_clear_line(photographs, unbroken, tmp_path, capsys
 
 
 def test_an_interrupted_run_says_how_it_continues(photographs, tmp_path):
-    process = run(arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 100000}), stderr=subprocess.PIPE, text=True)
+    process = run(
+        arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 100000}),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs, this test for one, ignore it
+    )
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 240
     while not checkpoint.is_file() and time.monotonic() < deadline:
