@@ -78,7 +78,7 @@ test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 bench: $(READY) ## Measure attention, model, training, experts and the whole way; what the knee and the divergence guard cost
-	$(LSR) bench --out $(RUNS)/bench
+	$(LSR) bench --seconds 0.5 --out $(RUNS)/bench
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 
 bench-gpu: $(READY) ## On a GPU: are its kernels right, then all measurements with it
