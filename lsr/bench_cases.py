@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lsr.bench_peers import attention_peers, layer_peers
 from lsr.nn.attention import LinearSelfAttention
@@ -161,6 +161,12 @@ def _layer_cases(x: Tensor, dim: int, tolerance: float) -> Iterator[Case]:
 
 
 @torch.no_grad()
+def randomise(module: nn.Module, generator: torch.Generator) -> None:
+    """Let every weight matter: a new transformer computes zero."""
+    for parameter in module.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=parameter.device))
+
+
 def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int, depth: int, context: int) -> Iterator[Case]:
     """Yield the transformer and diffusers' Sana with the same weights, one forward each; diffusers in float64 says what is right."""
     from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
@@ -169,8 +175,7 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
     generator = torch.Generator(device).manual_seed(0)
     channels, heads, context_dim = 32, width // 64, 256
     ours = LinearDiT(channels, channels, width, depth, cross_heads=heads, context_dim=context_dim).to(device).eval()
-    for parameter in ours.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=device))
+    randomise(ours, generator)
     theirs: Any = SanaTransformer2DModel(
         in_channels=channels,
         out_channels=channels,

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsr.bench_cases import Case
+from lsr.bench_cases import Case, randomise
 from lsr.bench_table import Bench, compare
 from lsr.nn.dit import LinearDiT
 
@@ -36,8 +36,7 @@ def context_cases(device: torch.device, dtype: torch.dtype, side: int, width: in
     """
     generator = torch.Generator(device).manual_seed(0)
     net = LinearDiT(32, 32, width, depth, cross_heads=max(1, width // 64), context_dim=context_dim).to(device).eval()
-    for parameter in net.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=device))
+    randomise(net, generator)
     x = torch.randn(1, 32, side, side, generator=generator, device=device)
     t = torch.tensor([0.7], device=device)
     exact, fast = copy.deepcopy(net).double(), net.to(dtype)

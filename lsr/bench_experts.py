@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lsr.bench_cases import randomise
 from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
-from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
 from lsr.sizes import named_size
@@ -40,7 +41,8 @@ def experts(bench: Bench) -> int:
     """Measure, print and write the suite; returns the number of experts that do not compute what the denoiser does."""
     config = named_size("sana-0.6b" if bench.large else "small")
     lr_side = 256 if bench.large else 64
-    denoiser = _randomised(config, bench.device)
+    denoiser = Denoiser(config).to(bench.device).eval()
+    randomise(denoiser, torch.Generator(bench.device).manual_seed(0))
     mixture = copies_of(denoiser).to(bench.device)
     generator = torch.Generator(bench.device).manual_seed(0)
     lr = torch.rand(1, 3, lr_side, lr_side, generator=generator, device=bench.device) * 2 - 1
@@ -78,13 +80,3 @@ def experts(bench: Bench) -> int:
             wrong += error != 0
     table.save(bench.out, "experts", bench.header)
     return wrong
-
-
-@torch.no_grad()
-def _randomised(config: DenoiserConfig, device: torch.device) -> Denoiser:
-    """Return a denoiser in which every weight matters; a new one computes zero."""
-    denoiser = Denoiser(config).to(device).eval()
-    generator = torch.Generator(device).manual_seed(0)
-    for parameter in denoiser.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=device))
-    return denoiser

@@ -68,22 +68,18 @@ def _write_missing(
     out: Path, plan: "LatentPlan", space: "DeepCompression", crops: Any, device: Any, batch_size: int, num_workers: int
 ) -> None:
     """Encode what is not there yet, file by file; no batch crosses a file, so that a broken run writes the bytes of an unbroken one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from torch.utils.data import DataLoader, Subset
 
     from lsr.latent_cache import write_latents
+    from lsr.progress_bar import progress_bar
 
     missing = plan.missing(out)
-    console = Console(file=sys.stderr)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f} crops/s"), TimeRemainingColumn())
-    with Progress(TextColumn("encoding"), *columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("encoding", total=sum(map(len, missing.values())), rate=0.0)
+    with progress_bar("encoding", sum(map(len, missing.values())), "crops") as advance:
         for name, rows in missing.items():
             latents: list[Tensor] = []
             crcs: list[Tensor] = []
             for batch in DataLoader(Subset(crops, rows), batch_size, num_workers=num_workers):
                 latents.append(space.encode(batch["hr"].to(device)).cpu())
                 crcs.append(batch["crc"])
-                progress.update(task, advance=len(crcs[-1]), rate=progress.tasks[task].speed or 0.0)
+                advance(len(crcs[-1]))
             write_latents(out / name, latents, crcs)

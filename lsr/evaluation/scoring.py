@@ -3,8 +3,6 @@
 import dataclasses
 import multiprocessing
 import os
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from lsr.evaluation.data import Item
@@ -23,6 +19,7 @@ from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8, write
 from lsr.inference import Upscaler
 from lsr.metrics.cards import CARDS
 from lsr.metrics.quality import Quality
+from lsr.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,9 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
     # The other processes have as much to do, and one bar is enough.
-    console = Console(file=sys.stderr)
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.2f} images/s"), TimeRemainingColumn()
-    with Progress(
-        TextColumn("{task.description}"), *columns, console=console, transient=True, disable=rank > 0 or not console.is_terminal
-    ) as progress:
-        task = progress.add_task("evaluating" if size == 1 else f"evaluating (1 of {size} processes)", total=len(todo), rate=0.0)
-        started = time.monotonic()
-        for count, item in enumerate(todo, 1):
+    description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
+    with progress_bar(description, len(todo), "images", shown=rank == 0) as advance:
+        for item in todo:
             if parent is not None and not parent.is_alive():
                 break
             try:
@@ -103,7 +95,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
                     raise
                 message = " ".join((str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}").split())
                 journal.append({"name": item.name, FAILED: message})
-            progress.update(task, completed=count, rate=count / (time.monotonic() - started))
+            advance(1)
     journal.close()
 
 
