@@ -68,7 +68,12 @@ class Guidance:
                 encoder.remember(data.texts())
 
     def __call__(self, batch: dict[str, Any]) -> Context | None:
-        """Return the context of a batch with `lr` and, unless its images alone guide, `tags`; None for a model without guidance."""
+        """Return the context of a batch with `lr` and, unless its images alone guide, `tags`; None for a model without guidance.
+
+        A batch that has `context` already, for it is asked more than once, keeps it.
+        """
+        if "context" in batch:
+            return batch["context"]
         if self.encoder is None:
             return None
         return encode(self.encoder, batch.get("tags") or [""] * len(batch["lr"]), batch["lr"])

@@ -232,10 +232,8 @@ class LinearSRModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
-        if "latent" in batch:
-            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
-        else:
-            x_0 = self.denoiser.encode(batch["hr"], condition)
+        cached = batch.get("latent")
+        x_0 = self.denoiser.encode(batch["hr"], condition) if cached is None else flow_data(cached, condition, self.denoiser.config)
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
@@ -283,11 +281,12 @@ class LinearSRModule(L.LightningModule):
         assert self._quality is not None
         if self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
             self._log_step(self.global_step)
+        batch["context"] = self.guidance(batch)  # for the picture, the losses, and callbacks
         sr, hr = self.super_resolve(batch), batch.get("hr")
         scores = self._quality(sr, hr)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
-            scores |= self._validation_loss(batch, self.path_noise(batch), self.guidance(batch))
+            scores |= self._validation_loss(batch, self.path_noise(batch), batch["context"])
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

@@ -209,3 +209,10 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
 def test_a_ratio_outside_of_its_range_is_refused():
     with pytest.raises(ValueError, match="null_ratio"):
         LinearSRModule(TAGS, null_ratio=1.1)
+
+
+def test_a_batch_that_is_asked_more_than_once_is_encoded_once():
+    guidance, batch = Guidance(TAGS, 0.0), {"lr": LR, "tags": ["sea", "cat"]}
+    batch["context"] = guidance(batch)
+    guidance.encoder = None
+    assert guidance(batch) is batch["context"]
