@@ -1,0 +1,46 @@
+"""Small photographs, a small random model, and results made by bicubic interpolation."""
+
+from dataclasses import asdict
+
+import pytest
+from PIL import Image
+
+from lsr.checkpoint import save_denoiser
+from lsr.cli import main
+
+
+@pytest.fixture
+def model(denoiser, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    return path
+
+
+@pytest.fixture
+def data(tmp_path, photo):
+    """Six pairs of different sizes, and their LR enlarged by bicubic interpolation as predictions."""
+    folder = tmp_path / "data"
+    for name in ("LR", "HR", "bicubic"):
+        (folder / name).mkdir(parents=True)
+    for i in range(6):
+        hr = Image.fromarray(photo[i : 64 + i + i // 4 * 4, 2 * i : 72 + 2 * i])
+        hr = hr.crop((0, 0, hr.width // 4 * 4, hr.height // 4 * 4))
+        lr = hr.resize((hr.width // 4, hr.height // 4), Image.Resampling.BICUBIC)
+        hr.save(folder / "HR" / f"{i}.png")
+        lr.save(folder / "LR" / f"{i}.png")
+        lr.resize(hr.size, Image.Resampling.BICUBIC).save(folder / "bicubic" / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def evaluate(data, tmp_path, capfd):
+    """Run the verb on the pairs; returns the exit code, the folder, and what went to stderr."""
+
+    def run(*options, out="out", source=("--predictions", data / "bicubic"), metrics="psnr,ssim"):
+        arguments = [*source, "--out", tmp_path / out, *(["--metrics", metrics] if metrics else []), *options]
+        if "--data" not in options:
+            arguments += ["--data", data]
+        code = main(["eval", *map(str, arguments), "--threads", "1"])
+        return code, tmp_path / out, capfd.readouterr().err
+
+    return run

@@ -1,0 +1,75 @@
+"""What an evaluation keeps of an earlier one, and what it shares with other processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from evaluation_results import table
+
+
+def test_a_changed_prediction_is_judged_again(evaluate, data):
+    _, out, _ = evaluate()
+    before = table(out)
+    shutil.copy(data / "HR" / "2.png", data / "bicubic" / "2.png")
+    _, out, _ = evaluate()
+    after = table(out)
+    assert float(after["2"]["psnr_y"]) > 70 > float(before["2"]["psnr_y"])
+    assert after["1"] == before["1"]
+
+
+def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "per_image.csv").read_bytes()
+    for options, culprit in ((("--seed", "1"), "model"), (("--protocol", "paired"), "protocol"), (("--steps", "2"), "model")):
+        code, _, err = evaluate(*options, source=("--model", model))
+        assert code == 2 and f"another {culprit}:" in err
+    assert (out / "per_image.csv").read_bytes() == before
+    code, _, _ = evaluate("--steps", "2", "--overwrite", source=("--model", model))
+    assert code == 0 and (out / "per_image.csv").read_bytes() != before
+
+
+def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "predictions" / "0.png").stat().st_mtime_ns
+    code, _, _ = evaluate(source=("--model", model.rename(model.with_name("other.safetensors"))))
+    assert code == 0 and (out / "predictions" / "0.png").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
+    _, whole, _ = evaluate(source=("--model", model), out="whole")
+    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]
+    out = tmp_path / "killed"
+    process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL)
+    journal = out / "rows-0.jsonl"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "per_image.csv").exists(), "killed too late to say anything"
+    kept = {path: path.stat().st_mtime_ns for path in (out / "predictions").glob("[0-9].png")}
+    assert 2 <= len(kept) < 6
+    code, out, _ = evaluate(source=("--model", model), out="killed")
+    assert code == 0
+    assert (out / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
+    assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, "what was done is not done again"
+
+
+def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
+    _, one, _ = evaluate(source=("--model", model), out="one")
+    code, two, _ = evaluate("--devices", "2", source=("--model", model), out="two")
+    assert code == 0
+    assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
+    assert not list(two.glob("rows-*"))
+
+
+def test_results_that_are_gone_are_made_again_by_two_processes(evaluate, model):
+    _, out, _ = evaluate(source=("--model", model))
+    before = (out / "per_image.csv").read_bytes()
+    shutil.rmtree(out / "predictions")
+    code, out, _ = evaluate("--devices", "2", source=("--model", model))
+    assert code == 0 and (out / "per_image.csv").read_bytes() == before
