@@ -9,7 +9,8 @@ import numpy as np
 from datamodules.cached_latents import CachedCrops, TargetCrops
 from datamodules.image_source import ImageSource, open_index
 from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
-from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
+from datamodules.real_lq import LowQualityPhotographs
+from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
 from datamodules.stream import shares_of
 from lsr.degradations import DegradationConfig, DegradationParameters
 from lsr.tags import TAGS
@@ -26,6 +27,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         train: Training photographs: folders, files, manifests, shards or `bundled:train`, see `ImageSource`.
         val: Validation photographs.
         test: Photographs for `lsr test` and `lsr predict`.
+        val_real: Folder of real low-resolution photographs without ground truth, to validate on beside those of `val` by the metrics
+            that need none.
         train_weights: How often each entry of `train` is drawn from, in any unit; None draws every photograph as often.
         degradation: Preset of the degradation, see `lsr.degradations.PRESETS`.
         degradation_changes: Fields of `lsr.degradations.DegradationConfig` that differ from the preset.
@@ -34,6 +37,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         scale: Downscaling factor.
         crop_size: Side of the HR crops in training, in pixels.
         val_crop_size: Side of the HR crops in validation and test, in pixels.
+        val_real_size: Longest side of the SR images of `val_real`, in pixels; of larger ones the middle is used.
         max_images: Photographs used in validation at most, evenly spread, and in test; None uses all.
         batch_size: Pairs per device and step.
         val_batch_size: Pairs per device in validation.
@@ -55,6 +59,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         train: Sequence[str] = ("bundled:train",),
         val: Sequence[str] = ("bundled:val",),
         test: Sequence[str] = ("bundled:test",),
+        val_real: str | None = None,
         train_weights: Sequence[float] | None = None,
         degradation: str = "realesrgan",
         degradation_changes: dict[str, Any] | None = None,
@@ -62,6 +67,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         scale: int = 4,
         crop_size: int = 256,
         val_crop_size: int = 256,
+        val_real_size: int = 512,
         max_images: int | None = None,
         batch_size: int = 16,
         val_batch_size: int = 4,
@@ -74,7 +80,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         latents: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
-        check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size)
+        check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size, val_real_size=val_real_size)
         if degrade_on not in ("auto", "workers", "device"):
             raise ValueError(f"degrade_on must be auto, workers or device, not {degrade_on!r}")
         if "scale" in (degradation_changes or {}):
@@ -83,6 +89,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self.degradation = DegradationConfig.preset(degradation, scale=scale, **(degradation_changes or {}))
         self.degrade_on = degrade_on
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
+        self.val_real, self.val_real_size = Path(val_real) if val_real else None, val_real_size
         self.val_seed, self.cache_gib, self.index_cache = val_seed, cache_gib, Path(index_cache) if index_cache else None
         self.tags_file = tags_file
         self.latents = Path(latents) if latents else None
@@ -121,6 +128,9 @@ class RealESRGANDataModule(SampleStreamDataModule):
             # The pairs are kept, so the photographs need not be.
             source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
             self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
+        if split == "val" and self.val_real is not None and REAL not in self._fixed:
+            side = self.val_real_size // self.degradation.scale
+            self._keep_fixed(REAL, LowQualityPhotographs(self.val_real, self.val_seed, self.max_images, side))
 
     def target_crops(self, draws: int) -> TargetCrops:
         """Return the targets of the first draws of every training photograph; needs no trainer."""

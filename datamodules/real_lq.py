@@ -13,18 +13,19 @@ from lsr.tags import FolderTags
 
 
 class LowQualityPhotographs(Dataset[dict[str, Any]]):
-    """Whole photographs: `lr` (3, h, w), float32 in [-1, 1], `seed`, an integer in [0, 2^31), and `tags`, separated by commas.
+    """Photographs: `lr` (3, h, w), float32 in [-1, 1], `seed`, an integer in [0, 2^31), and `tags`, separated by commas.
 
     Args:
         folder: Searched recursively.
         seed: Seed of the noise.
         max_images: Photographs used at most, evenly spread; None uses all.
+        max_side: Longest side in pixels; what is longer is reduced to its middle. None takes photographs whole.
 
     Raises:
         ValueError: If there are none.
     """
 
-    def __init__(self, folder: Path, seed: int, max_images: int | None = None) -> None:
+    def __init__(self, folder: Path, seed: int, max_images: int | None = None, max_side: int | None = None) -> None:
         if not folder.is_dir():
             raise ValueError(
                 f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, is to be fetched from its authors)"
@@ -34,7 +35,7 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
         if not paths:
             raise ValueError(f"{folder}: no photographs there")
         self.paths = [paths[i] for i in spread(len(paths), max_images)]
-        self.seed = seed
+        self.seed, self.max_side = seed, max_side
         self._tags = FolderTags(folder)
 
     def __len__(self) -> int:
@@ -46,8 +47,11 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
+        image = read_rgb8(path)
+        height, width = (min(side, self.max_side or side) for side in image.shape[:2])
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         return {
-            "lr": to_model_range(to_tensor(read_rgb8(path))),
+            "lr": to_model_range(to_tensor(image[top : top + height, left : left + width])),
             "seed": noise_seed(self.seed, FIXED_DRAW, index),
             "tags": ", ".join(self._tags(path)),
         }

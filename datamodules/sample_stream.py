@@ -13,6 +13,9 @@ from datamodules.stream import StreamBatchSampler
 MAX_PHOTOGRAPHS = 1000
 """Photographs that are enough to fit statistics to."""
 
+REAL = "val_real"
+"""The split of real photographs without ground truth that are validated on beside those of "val"."""
+
 
 def check_sizes(scale: int, max_images: int | None, **sides: int) -> None:
     """Check settings that several DataModules have.
@@ -60,7 +63,7 @@ class SampleStreamDataModule(L.LightningDataModule):
         self._streaming = False
 
     def _keep_fixed(self, split: str, samples: Any, sizes: Collection[tuple[int, int]] = ()) -> None:
-        """Take the samples of "val" or "test", a sized data set, and the sizes that they have.
+        """Take the samples of "val", "test" or `REAL`, a sized data set, and the sizes that they have.
 
         Raises:
             ValueError: On every rank alike: if there are fewer than ranks, for one without a sample would leave the others waiting;
@@ -106,9 +109,10 @@ class SampleStreamDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader:
-        """Return the loader of this rank's share of the fixed validation samples."""
-        return self._fixed_loader("val")
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return the loader of this rank's share of the fixed validation samples, and one of real photographs where there are some."""
+        pairs = self._fixed_loader("val")
+        return [pairs, self._fixed_loader(REAL)] if REAL in self._fixed else pairs
 
     def test_dataloader(self) -> DataLoader:
         """Return the loader of this rank's share of the fixed test samples."""
@@ -123,7 +127,7 @@ class SampleStreamDataModule(L.LightningDataModule):
         samples = self._fixed[split]
         # Every sample on exactly one rank: no padding, which would count some twice.
         share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
-        return DataLoader(Subset(samples, share), batch_size=self.val_batch_size)
+        return DataLoader(Subset(samples, share), batch_size=1 if split == REAL else self.val_batch_size)
 
     def _choice(self) -> dict[str, Any]:
         chosen = getattr(getattr(self.trainer, "lightning_module", None), "stream_batch", None)

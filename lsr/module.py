@@ -19,6 +19,7 @@ from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
+from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
 from lsr.nn.dit import LinearDiT
@@ -41,7 +42,8 @@ class LinearSRModule(L.LightningModule):
     sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. In training `latent`, what the
     autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. A model with guidance reads
     `tags`, a list of B texts; its `val/loss_other_context` is the loss when every image has its neighbour's. Logs `train/loss`,
-    `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`.
+    `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`; of a second validation
+    loader, whose images have no `hr`, `val_real/<metric>`.
 
     With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
     the expert's share with the density they would have had, and the others are left as they are, without gradients. Logs
@@ -119,7 +121,7 @@ class LinearSRModule(L.LightningModule):
         self._means = torch.nn.ModuleDict(
             {
                 f"{stage}_{name}": MeanMetric()
-                for stage in ("val", "test")
+                for stage in ("val", "val_real", "test")
                 for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.names)
             }
         )
@@ -247,9 +249,9 @@ class LinearSRModule(L.LightningModule):
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
         return self._times.draw(z, choice, *((0.0, 1.0) if self.expert_run is None else self.expert_run.interval(self.global_step)))
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]."""
-        return self._evaluate(batch, "val")
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]; those of a second loader are `val_real`."""
+        return self._evaluate(batch, "val_real" if dataloader_idx else "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """As `validation_step`, on the test photographs."""
@@ -279,11 +281,11 @@ class LinearSRModule(L.LightningModule):
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
         assert self._quality is not None
-        if self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
+        if self.trainer.state.fn == "fit" and stage == "val":  # pyright: ignore[reportAttributeAccessIssue]
             self._log_step(self.global_step)
         batch["context"] = self.guidance(batch)  # for the picture, the losses, and callbacks
         sr, hr = self.super_resolve(batch), batch.get("hr")
-        scores = self._quality(sr, hr)
+        scores = self._quality(sr, hr, without_reference(self.val_metrics) if stage == "val_real" else None)
         if hr is not None:
             scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
             scores |= self._validation_loss(batch, self.path_noise(batch), batch["context"])
@@ -291,9 +293,9 @@ class LinearSRModule(L.LightningModule):
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
             mean.update(values)
-            self.log(f"{stage}/{name}", mean, prog_bar=name == "psnr_y", batch_size=len(values))
+            self.log(f"{stage}/{name}", mean, prog_bar=name == "psnr_y", batch_size=len(values), add_dataloader_idx=False)
         return sr
 
     def _log_step(self, step: int) -> None:
         # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
-        self.log("step", float(step), batch_size=1, reduce_fx="max")
+        self.log("step", float(step), batch_size=1, reduce_fx="max", add_dataloader_idx=False)

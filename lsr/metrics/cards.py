@@ -1,6 +1,6 @@
 """A card per metric: what exactly is computed, and which file it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,3 +170,15 @@ CARDS: dict[str, MetricCard] = {
 
 ALIASES = {"psnr": "psnr_y", "ssim": "ssim_y"}
 """Short names that people type; results go by the keys of `CARDS`."""
+
+
+def without_reference(names: Sequence[str]) -> list[str]:
+    """Return those metrics that need no HR image.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    found = [name for name in names if not CARDS[name].full_reference]
+    if not found:
+        raise ValueError(f"photographs without ground truth need a metric without reference, such as niqe, beside {', '.join(names)}")
+    return found

@@ -1,6 +1,6 @@
 """One adapter to pyiqa."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Quality:
         """The files of weights that each metric uses."""
         self._metrics = {name: create(name, files) for name in names}
 
-    def __call__(self, sr: Tensor, hr: Tensor | None = None) -> dict[str, Tensor]:
+    def __call__(self, sr: Tensor, hr: Tensor | None = None, names: Collection[str] | None = None) -> dict[str, Tensor]:
         """Judge the images as files would be judged: clipped and rounded to 8 bits.
 
         A value is a function of its image (and HR image) alone: one image is looked at at a time, in float32 as pyiqa reads files
@@ -49,6 +49,7 @@ class Quality:
         Args:
             sr: (B, 3, H, W) in [-1, 1].
             hr: (B, 3, H, W) in [-1, 1], needed by full-reference metrics.
+            names: Metrics to judge by; None takes all.
 
         Returns:
             For each metric its values (B,), float64.
@@ -57,7 +58,8 @@ class Quality:
             ValueError: If the images are too small for a metric, or it needs the HR images.
         """
         assert hr is None or hr.shape == sr.shape, (sr.shape, None if hr is None else hr.shape)
-        for name in self._metrics:
+        names = self._metrics if names is None else names
+        for name in names:
             if min(sr.shape[2:]) < CARDS[name].min_side:
                 height, width = sr.shape[2:]
                 raise ValueError(f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, not {width} x {height}")
@@ -65,7 +67,7 @@ class Quality:
                 raise ValueError(f"metric {name} compares with the HR image, and there is none")
         with torch.no_grad(), torch.autocast(sr.device.type, enabled=False), _full_float32():
             pairs = [tuple(map(_round_to_8_bits, pair)) for pair in zip(sr, sr if hr is None else hr, strict=True)]
-            return {name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in self._metrics}
+            return {name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in names}
 
     def _value(self, name: str, sr: Tensor, hr: Tensor) -> Tensor:
         images = (sr, hr) if CARDS[name].full_reference else (sr,)
