@@ -1,6 +1,7 @@
 """`lsr eval`: the quality of a model, or of someone's results, in figures that others can get again."""
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -38,6 +39,11 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics", metavar="A,B", help=f"default: {','.join(DEFAULT_METRICS)}, those that can be computed; also brisque, ilniqe"
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="custom", help="conditions on the data (default custom)")
+    parser.add_argument(
+        "--beside",
+        metavar="A,B",
+        help="what to compare with, image by image: bicubic, lanczos, and folders of results, named like the LR photographs",
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="weights of metrics, by the names in their cards (default: torch's cache)"
@@ -80,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, size: int) -> int:
     """Do this process's part; the first of them writes what comes out."""
     from lsr.evaluation.available import available_metrics
+    from lsr.evaluation.beside import beside_jobs
     from lsr.evaluation.data import find_items
     from lsr.evaluation.processes import score_in_processes, score_with_others
     from lsr.evaluation.protocols import check_protocol
@@ -92,10 +99,14 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
         options.model = find_model(options.model)
     items = find_items(options.data, options.targets, options.predictions, options.out / PREDICTIONS)
     model = None if options.model is None else _model_document(options)
-    check_protocol(options.protocol, items, None if model is None else model["scale"])
+    scale = None if model is None else model["scale"]
+    check_protocol(options.protocol, items, scale)
     paired = any(item.hr is not None for item in items)
     metrics = available_metrics(_names(options.metrics), paired, options.weights)
     job = _job(options, items, [name for name in metrics.cards if name != "fid"])
+    beside = {}
+    if options.beside is not None:
+        beside = beside_jobs(options.beside, job, options.data, options.targets, options.protocol, scale)
     settings: dict[str, Any] = {
         "protocol": options.protocol,
         "model": model,
@@ -104,18 +115,24 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
         "device": device_name(job.device),
         "threads": job.threads,
     }
+    jobs = [job, *beside.values()]
     if rank > 0:
-        score_with_others(job, rank, size)
+        score_with_others(jobs, rank, size)
         return DONE
     for name, reason in metrics.unavailable.items():
         sys.stderr.write(f"unavailable: {name}: {reason}\n")
-    with claimed(options.out, settings, options.overwrite):
+    with contextlib.ExitStack() as claims:
+        # All of them before the first image is looked at: a refusal should not come after hours.
+        claims.enter_context(claimed(options.out, settings, options.overwrite))
+        for other in beside.values():
+            theirs = settings | {"model": None, "upsampling": other.upsampling}
+            claims.enter_context(claimed(other.out, theirs, options.overwrite))
         if size > 1:
-            score_with_others(job, rank, size)
+            score_with_others(jobs, rank, size)
         else:
-            score_in_processes(job, options.devices)
+            score_in_processes(jobs, options.devices)
         command = shlex.join(["lsr", *arguments])
-        return write_results(job, settings, metrics, options.data, options.predictions, command, named=options.metrics is not None)
+        return write_results(job, beside, settings, metrics, options.data, options.predictions, command, named=options.metrics is not None)
 
 
 def _names(metrics: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """`contact.png`: the worst, the median and the best image of an evaluation."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lsr.images import Photograph, read_rgb8, write_png
 _SIDE = 512
 _GAP = 12
 _LETTERS = 18
+_LINE = 2 * _LETTERS
 _PAPER, _INK = (255, 255, 255), (34, 34, 34)
 
 
@@ -24,40 +26,55 @@ def extremes(values: Sequence[float], higher_is_better: bool) -> list[tuple[str,
     return [(word, place) for word, place in places.items() if list(places.values()).index(place) == list(places).index(word)]
 
 
-def write_contact_sheet(path: Path, rows: Sequence[tuple[str, Item]]) -> None:
-    """Draw LR (nearest neighbour), SR and HR of each image side by side; of large ones the middle 512 x 512 pixels of the result.
+def write_contact_sheet(path: Path, rows: Sequence[tuple[str, Item, Mapping[str, Item]]]) -> None:
+    """Draw LR, what other methods make of it, SR and HR of each image side by side, each with its name above.
+
+    Of large ones the middle 512 x 512 pixels of the result are shown; what is of another size is enlarged to it by nearest neighbour.
 
     Args:
         path: The PNG to write.
-        rows: A caption and an image.
+        rows: A caption, an image, and the same image with the results of other methods, by name.
     """
-    pictures = [(caption, _pictures(item)) for caption, item in rows]
     font = ImageFont.load_default(_LETTERS)
-    line = 2 * _LETTERS
-    heights = [line + max(picture.shape[0] for picture in several) + _GAP for _, several in pictures]
-    width = max(
-        max(sum(picture.shape[1] + _GAP for picture in several), _GAP + int(font.getlength(caption))) for caption, several in pictures
-    )
+
+    def length(text: str) -> int:
+        return math.ceil(font.getlength(text))
+
+    drawn = [(_printable(caption), _columns(item, others)) for caption, item, others in rows]
+    widths = [[max(picture.shape[1], length(label)) + _GAP for label, picture in columns] for _, columns in drawn]
+    heights = [2 * _LINE + max(picture.shape[0] for _, picture in columns) + _GAP for _, columns in drawn]
+    width = max(max(sum(these), _GAP + length(caption)) for these, (caption, _) in zip(widths, drawn, strict=True))
     sheet = Image.new("RGB", (width + _GAP, sum(heights) + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     top = 0
-    for (caption, several), height in zip(pictures, heights, strict=True):
+    for (caption, columns), these, height in zip(drawn, widths, heights, strict=True):
         pen.text((_GAP, top + _LETTERS // 2), caption, fill=_INK, font=font)
         left = _GAP
-        for picture in several:
-            sheet.paste(Image.fromarray(picture), (left, top + line))
-            left += picture.shape[1] + _GAP
+        for (label, picture), advance in zip(columns, these, strict=True):
+            pen.text((left, top + _LINE), label, fill=_INK, font=font)
+            sheet.paste(Image.fromarray(picture), (left, top + 2 * _LINE))
+            left += advance
         top += height
     write_png(path, Photograph(np.asarray(sheet, np.float32) / 255))
 
 
-def _pictures(item: Item) -> list[np.ndarray]:
+def _printable(text: str) -> str:
+    # A font has nothing for the bytes of a name that is not UTF-8.
+    return text.encode(errors="replace").decode()
+
+
+def _columns(item: Item, others: Mapping[str, Item]) -> list[tuple[str, np.ndarray]]:
+    """Return what stands side by side with its names."""
     assert item.sr is not None
-    sr, lr = read_rgb8(item.sr), read_rgb8(item.lr)
+    sr = read_rgb8(item.sr)
     height, width = sr.shape[:2]
-    enlarged = np.asarray(Image.fromarray(lr).resize((width, height), Image.Resampling.NEAREST))
-    several = [enlarged, sr]
+    files = {"LR (nearest)": item.lr} | {name: other.sr for name, other in others.items() if other.sr is not None}
+    columns = [
+        (name, np.asarray(Image.fromarray(read_rgb8(file)).resize((width, height), Image.Resampling.NEAREST)))
+        for name, file in files.items()
+    ]
+    columns.append(("ours" if others else "SR", sr))
     if item.hr is not None:
-        several.append(cropped(read_rgb8(item.hr), sr, item))
+        columns.append(("HR", cropped(read_rgb8(item.hr), sr, item)))
     top, left = (max(0, side - _SIDE) // 2 for side in (height, width))
-    return [np.ascontiguousarray(picture[top : top + _SIDE, left : left + _SIDE]) for picture in several]
+    return [(_printable(name), np.ascontiguousarray(picture[top : top + _SIDE, left : left + _SIDE])) for name, picture in columns]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsr.images import UnreadableImage, probe
 from lsr.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
 from lsr.tags import FolderTags
 from lsr.upscale import collect
@@ -22,6 +23,7 @@ class Item:
         sr: The file of the result; None for a prediction that is missing.
         inputs: The first 16 digits of the SHA-256 of all files, and tags, that were there before the evaluation.
         tags: What is in the LR photograph, for a model that tags guide; empty where the result is a prediction.
+        size: Width and height that the result is to be upsampled to; None where it is made otherwise.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Item:
     sr: Path | None
     inputs: str
     tags: str = ""
+    size: tuple[int, int] | None = None
 
 
 def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
@@ -59,6 +62,31 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     return items
 
 
+def upsampled_items(items: Sequence[Item], scale: int | None, folder: Path) -> list[Item]:
+    """Return the same photographs with results that are upsampled instead, as large as those that they are to stand beside.
+
+    Args:
+        items: From `find_items`.
+        scale: Of the model that makes their results; None where these are there, and tell the size.
+        folder: Where the upsampled ones go; `sr` is None where no size can be told, because the other result cannot be had either.
+    """
+    sizes = [_size_of_result(item, scale) for item in items]
+    return [
+        Item(item.name, item.lr, item.hr, size and folder / f"{item.name}.png", _digest([item.lr, item.hr], f"{size}"), size=size)
+        for item, size in zip(items, sizes, strict=True)
+    ]
+
+
+def _size_of_result(item: Item, scale: int | None) -> tuple[int, int] | None:
+    with contextlib.suppress(UnreadableImage):
+        if scale is not None:
+            width, height = probe(item.lr)
+            return scale * width, scale * height
+        if item.sr is not None:
+            return probe(item.sr)
+    return None
+
+
 def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Path]:
     """Return the prediction of each LR photograph that has one."""
     files = images_by_name(folder, plain=True)
@@ -71,8 +99,8 @@ def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Pa
     return found
 
 
-def _digest(paths: Sequence[Path | None], tags: str) -> str:
-    total = hashlib.sha256(tags.encode())
+def _digest(paths: Sequence[Path | None], words: str) -> str:
+    total = hashlib.sha256(words.encode())
     for path in paths:
         if path is not None:
             # A file that cannot be opened is named when its turn comes.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.atomic import atomic_path
+from lsr.evaluation.beside import in_words
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.evaluation.published import PUBLISHED, methods
 from lsr.metrics.cards import CARDS
@@ -24,13 +25,14 @@ def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) ->
         f"{PROTOCOLS[summary['protocol']].description[0].upper()}{PROTOCOLS[summary['protocol']].description[1:]}. "
         f"{images['scored']} of {images['found']} images; data `{summary['data']}`.",
         _figures(summary["results"]),
+        *_beside_others(summary),
         *_beside_published(summary),
         *_section("Unavailable metrics", [f"`{name}`: {reason}" for name, reason in summary["unavailable"].items()]),
         *_section("Failed images", [f"`{name}`: {reason}" for name, reason in summary["failed"].items()]),
         *_section("Images without a value", [f"`{name}`: {', '.join(these)}" for name, these in summary["without_value"].items()]),
     ]
     if pictured is not None:
-        parts += [f"## Worst, median and best by {pictured}", "LR (nearest neighbour) | SR | HR\n\n![contact sheet](contact.png)"]
+        parts += [f"## Worst, median and best by {pictured}", "![contact sheet](contact.png)"]
     parts += ["## How", "\n".join(f"- {line}" for line in summary["conventions"]), *_cards(summary["metrics"]), _circumstances(summary)]
     with atomic_path(out / "report.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", errors="surrogateescape")
@@ -49,9 +51,8 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
         if result["mean"] is None:
             return [name, "–", "–", "–", "0"]
         interval = "–" if result["ci95"] is None else " to ".join(f"{bound:.4f}" for bound in result["ci95"])
-        arrow = "↑" if CARDS[name].higher_is_better else "↓"
         return [
-            f"{name} {arrow}",
+            _with_arrow(name),
             f"{result['mean']:.4f}",
             "–" if result["std"] is None else f"{result['std']:.4f}",
             interval,
@@ -61,6 +62,32 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
     if not results:
         return "No metric could be computed."
     return _table(["metric", "mean", "std", "95 % interval of the mean", "n"], [cells(*pair) for pair in results.items()])
+
+
+def _with_arrow(name: str) -> str:
+    return f"{name} {'↑' if CARDS[name].higher_is_better else '↓'}"
+
+
+def _beside_others(summary: Mapping[str, Any]) -> list[str]:
+    """Return the means of other methods, the paired differences, and what is missing from these."""
+    beside, results = summary["beside"], summary["results"]
+    if not beside:
+        return []
+
+    def mean(result: Mapping[str, Any]) -> str:
+        return "–" if result["mean"] is None else f"{result['mean']:.4f}"
+
+    means = [[_with_arrow(name), mean(results[name]), *(mean(theirs[name]) for theirs in beside.values())] for name in results]
+    differences = [[_with_arrow(name), *(in_words(theirs[name]) for theirs in beside.values())] for name in results]
+    missing = [f"`{name}`, {method}: {reason}" for method, these in summary["missing_beside"].items() for name, reason in these.items()]
+    return [
+        "## Beside other methods",
+        _table(["mean", "ours", *beside], means),
+        "Ours minus theirs, image by image over those that both have: mean, and the 95 % percentile bootstrap interval of that mean "
+        "(10,000 resamples of the images, fixed seed); an interval on one side of 0 is a difference that these images show.",
+        _table(["ours - theirs", *beside], differences),
+        *_section("Missing from other methods", missing),
+    ]
 
 
 def _beside_published(summary: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,10 @@
 """From LR photographs to rows: make the result where a model does it, read it as the file holds it, and measure."""
 
 import dataclasses
+import functools
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from lsr.evaluation.data import Item
 from lsr.evaluation.rows import FAILED, Journal, read_rows
+from lsr.evaluation.upsampling import upsampled
 from lsr.free_memory import is_out_of_memory
-from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8, write_png
+from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
 from lsr.inference import Upscaler
 from lsr.metrics.cards import CARDS
 from lsr.metrics.quality import Quality
@@ -31,13 +33,14 @@ class Job:
         items: All images.
         metrics: Metrics per image that can be computed.
         weights: Folder with their weights.
-        model: The model that makes the results; None where they are there already.
+        model: The model that makes the results; None where they are upsampled, or there already.
         steps: Its sampling steps.
         seed: Its seed.
         tile: Side of its tiles in LR pixels; 0 for whole photographs. Not "auto": results would depend on free memory.
         color_fix: How its colours are corrected, see `lsr.color_fix`.
         device: "cpu" or "cuda", or a certain GPU such as "cuda:1".
         threads: Of each process: sums of another number of threads differ in their last digits.
+        upsampling: How the results are upsampled, a key of `UPSAMPLINGS`; None where they are made otherwise.
     """
 
     out: Path
@@ -51,6 +54,7 @@ class Job:
     color_fix: str
     device: str
     threads: int
+    upsampling: str | None = None
 
 
 def pending(job: Job) -> list[Item]:
@@ -75,10 +79,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     # torchrun counts through all machines, GPUs are counted on each.
     local = os.environ.get("LOCAL_RANK", rank)
     device = torch.device(f"cuda:{local}" if job.device == "cuda" and size > 1 else job.device)
-    upscaler = None
-    if job.model is not None:
-        upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
-        upscaler.expect(item.tags for item in todo)
+    make = _maker(job, todo, device)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
@@ -89,7 +90,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
             if parent is not None and not parent.is_alive():
                 break
             try:
-                journal.append(_row(item, upscaler, measures, device))
+                journal.append(_row(item, make, measures, device))
             except Exception as error:
                 if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(error):
                     raise
@@ -99,11 +100,22 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     journal.close()
 
 
-def _row(item: Item, upscaler: Upscaler | None, measures: dict[str, Quality], device: torch.device) -> dict[str, Any]:
+def _maker(job: Job, items: Sequence[Item], device: torch.device) -> Callable[[Item], Photograph] | None:
+    """Return what makes the result of an image; None where all are there already."""
+    if job.upsampling is not None:
+        return functools.partial(upsampled, method=job.upsampling)
+    if job.model is None:
+        return None
+    upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
+    upscaler.expect(item.tags for item in items)
+    return lambda item: upscaler.upscale(read_photograph(item.lr), tags=item.tags)
+
+
+def _row(item: Item, make: Callable[[Item], Photograph] | None, measures: dict[str, Quality], device: torch.device) -> dict[str, Any]:
     assert item.sr is not None
-    if upscaler is not None:
+    if make is not None:
         # Metrics look at colours in 8 bits, and so does who opens the file.
-        write_png(item.sr, dataclasses.replace(upscaler.upscale(read_photograph(item.lr), tags=item.tags), bits=8, alpha=None))
+        write_png(item.sr, dataclasses.replace(make(item), bits=8, alpha=None))
     sr = read_rgb8(item.sr)
     hr = None if item.hr is None else cropped(read_rgb8(item.hr), sr, item)
     height, width = sr.shape[:2]

@@ -22,6 +22,7 @@ CONVENTIONS = (
     "A model's colours are brought back to those of the LR photograph as `color_fix` says (`lsr upscale --color-fix`).",
     "A model that tags guide is given those beside the LR photographs (`tags.jsonl` or .txt), at a guidance scale of 1.",
     "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is cut at the right and at the bottom.",
+    "Beside it, bicubic is Keys' cubic with a = -0.5 in float32, lanczos Pillow's with a = 3, both of the LR photograph in 8 bits.",
     "An image without a value (too small for a metric, or without texture for NIQE) is left out of its mean; `n` counts the others.",
     "std is that of the sample; the interval is the 95 % percentile bootstrap of the mean, 10,000 resamples, fixed seed.",
 )

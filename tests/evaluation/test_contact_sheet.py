@@ -1,6 +1,8 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
 from lsr.evaluation.data import Item
@@ -22,19 +24,59 @@ def test_worst_median_and_best(values, higher_is_better, expected):
     assert extremes(values, higher_is_better) == expected
 
 
-def test_lr_sr_and_hr_stand_side_by_side_pixel_for_pixel(tmp_path):
+@pytest.fixture
+def files(tmp_path):
+    """Random pictures: an LR, two results four times as large, one of twice its size, and an HR that exceeds them."""
     rng = np.random.default_rng(0)
-    pictures = {name: rng.integers(0, 256, (size, size + 8, 3), dtype=np.uint8) for name, size in (("lr", 16), ("sr", 64), ("hr", 66))}
-    pictures["sr"] = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    pictures["hr"] = rng.integers(0, 256, (66, 97, 3), dtype=np.uint8)
-    files = {}
-    for name, picture in pictures.items():
-        files[name] = tmp_path / f"{name}.png"
-        Image.fromarray(picture).save(files[name])
-    write_contact_sheet(tmp_path / "sheet.png", [("first", Item("a", files["lr"], files["hr"], files["sr"], ""))] * 2)
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    enlarged = pictures["lr"].repeat(4, 0).repeat(4, 1)
-    middle = np.full((64, 12, 3), 255, np.uint8)
-    row = np.concatenate([enlarged, middle, pictures["sr"], middle, pictures["hr"][:64, :96]], 1)
-    tops = [y for y in range(sheet.shape[0] - 64) if np.array_equal(sheet[y : y + 64, 12 : 12 + row.shape[1]], row)]
-    assert len(tops) == 2
+    sizes = {"lr": (16, 24), "sr": (64, 96), "theirs": (64, 96), "half": (32, 48), "hr": (66, 97)}
+    found = {}
+    for name, size in sizes.items():
+        found[name] = tmp_path / f"{name}.png"
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(found[name])
+    return found
+
+
+def places(sheet, picture):
+    """Where a picture lies in the sheet, pixel for pixel: (top, left), from top to bottom."""
+    height, width = picture.shape[:2]
+    corners = np.argwhere((sheet[: 1 - height or None, : 1 - width or None] == picture[0, 0]).all(-1))
+    return [(int(y), int(x)) for y, x in corners if np.array_equal(sheet[y : y + height, x : x + width], picture)]
+
+
+def drawn(tmp_path, *rows):
+    write_contact_sheet(tmp_path / "sheet.png", rows)
+    return np.asarray(Image.open(tmp_path / "sheet.png"))
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_lr_sr_and_hr_stand_side_by_side_pixel_for_pixel(files, tmp_path):
+    sheet = drawn(tmp_path, *[("first", Item("a", files["lr"], files["hr"], files["sr"], ""), {})] * 2)
+    enlarged = read(files["lr"]).repeat(4, 0).repeat(4, 1)
+    columns = [places(sheet, picture) for picture in (enlarged, read(files["sr"]), read(files["hr"])[:64, :96])]
+    assert [len(column) for column in columns] == [2, 2, 2]
+    for (lr_top, lr_left), (sr_top, sr_left), (hr_top, hr_left) in zip(*columns, strict=True):
+        assert lr_top == sr_top == hr_top and lr_left < sr_left < hr_left
+
+
+def test_other_methods_stand_between_lr_and_ours_as_large_as_ours(files, tmp_path):
+    item = Item("a", files["lr"], files["hr"], files["sr"], "")
+    others = {name: Item("a", files["lr"], files["hr"], files[name], "") for name in ("theirs", "half")}
+    sheet = drawn(tmp_path, ("first", item, others))
+    enlarged = [read(files[name]).repeat(times, 0).repeat(times, 1) for name, times in (("lr", 4), ("theirs", 1), ("half", 2), ("sr", 1))]
+    [lr], [theirs], [half], [ours] = (places(sheet, picture) for picture in enlarged)
+    assert lr[0] == theirs[0] == half[0] == ours[0] and lr[1] < theirs[1] < half[1] < ours[1]
+
+
+def test_every_column_has_its_name_above_and_long_names_make_room(files, tmp_path):
+    name = "a method of a long name " * 3
+    item = Item("a", files["lr"], files["hr"], files["sr"], "")
+    sheet = drawn(tmp_path, ("", item, {name: item}))  # no caption: all ink is that of the names
+    ours = places(sheet, read(files["sr"]))  # of the other method, and ours
+    font = ImageFont.load_default(18)
+    assert ours[1][1] - ours[0][1] > font.getlength(name)
+    lefts = [12, ours[0][1], ours[1][1], sheet.shape[1]]
+    for left, right in pairwise(lefts):
+        assert (sheet[: ours[0][0], left:right] < 100).any(), "no name above"

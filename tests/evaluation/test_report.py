@@ -17,6 +17,8 @@ def report(tmp_path):
             "data": "RealLQ250",
             "images": {"found": 250, "scored": 250},
             "results": {"maniqa-pipal": result(0.61), "musiq": result(70.5), "niqe": result(4.0)},
+            "beside": {},
+            "missing_beside": {},
             "unavailable": {"maniqa": "fetch this to there"},
             "failed": {},
             "without_value": {},
@@ -40,11 +42,28 @@ def row(text, name):
 
 def test_ours_stands_beside_what_was_measured_by_the_same_name(report):
     text = report()
+    assert "other methods" not in text
     assert row(text, "method") == ["maniqa", "musiq", "clipiqa"]
     assert row(text, "LinearSR") == ["0.515", "71.914", "0.72"]
     assert row(text, "TSD-SR") == ["0.47", "71.505", "–"]
     assert row(text, "**this evaluation**") == ["–", "70.5", "–"], "maniqa-pipal is not maniqa"
     assert "`maniqa`: fetch this to there" in text
+
+
+def test_other_methods_stand_beside_with_means_and_paired_differences(report):
+    theirs = {
+        "musiq": {"mean": 68.0, "difference": 2.5, "ci95": [2.0, 3.0], "n": 249, "better_in": 200},
+        "niqe": {"mean": 3.0, "difference": None, "ci95": None, "n": 0, "better_in": 0},
+    }
+    results = {"musiq": result(70.5), "niqe": result(4.0)}
+    text = report(results=results, beside={"bicubic": theirs, "x": theirs}, missing_beside={"x": {"a": "damaged"}})
+    assert row(text, "mean") == ["ours", "bicubic", "x"] and row(text, "musiq ↑") == ["70.5000", "1.0000", "70.4000 to 70.6000", "250"]
+    section = text[text.index("## Beside other methods") :]
+    assert row(section, "musiq ↑") == ["70.5000", "68.0000", "68.0000"]
+    differences = section[section.index("ours - theirs") :]
+    assert row(differences, "musiq ↑")[0] == "+2.5000 [2.0000, 3.0000], better in 200 of 249"
+    assert row(differences, "niqe ↓")[0] == "–"
+    assert "- `a`, x: damaged" in section
 
 
 def test_half_a_data_set_stands_beside_nothing(report):
