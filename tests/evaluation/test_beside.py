@@ -153,6 +153,20 @@ def test_what_a_method_lacks_is_named_and_the_rest_is_compared(evaluate, data):
     differences = ours_minus_theirs(out, "theirs", "psnr_y")
     assert len(differences) == 3
     assert found["beside"]["theirs"]["psnr_y"]["difference"] == pytest.approx(np.mean(differences), abs=1e-6)
+    shutil.copy(data / "HR" / "5.png", data / "bicubic")
+    code, out, _ = evaluate("--beside", str(data / "theirs"))
+    assert code == 1 and not summary(out)["failed"], "ours is complete, theirs is not"
+    for name in "14":
+        shutil.copy(data / "HR" / f"{name}.png", data / "theirs")
+    code, out, _ = evaluate("--beside", str(data / "theirs"))
+    assert code == 0 and not summary(out)["missing_beside"] and summary(out)["beside"]["theirs"]["psnr_y"]["n"] == 6
+
+
+def test_an_lr_photograph_that_only_upsampling_needs_is_named_if_it_is_damaged(evaluate, data):
+    (data / "LR" / "2.png").write_bytes(b"")
+    _, out, err = evaluate("--data", data / "LR", "--beside", "lanczos")
+    assert summary(out)["images"]["scored"] == 6
+    assert "failed: 2, beside lanczos: " in err and "LR/2.png: the file is empty" in err
 
 
 @pytest.mark.parametrize(
