@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from lsr.checkpoint import load_denoiser
 from lsr.exit_codes import BAD_USAGE, DONE, SOME_FAILED
@@ -42,7 +43,7 @@ def judge(name: str, config: Path, folder: Path, checkpoint: Path, steps: Sequen
         folder: Its run folder.
         checkpoint: The weights to judge.
         steps: Numbers of sampling steps.
-        metrics: Those to report.
+        metrics: Those to report, such as `psnr_y`, which is `val/psnr_y`, or `val_real/niqe`.
     """
     denoiser, shift = load_denoiser(checkpoint)
     experts = [denoiser.expert(i) for i in range(len(denoiser.experts))] if isinstance(denoiser, ExpertMixture) else [denoiser]
@@ -51,10 +52,12 @@ def judge(name: str, config: Path, folder: Path, checkpoint: Path, steps: Sequen
     scores: dict[str, str | float] = {}
     for n in steps:
         cli = _prepared(config, folder, n)
-        (found,) = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
-        scores |= {f"{metric}, {n} steps": found.get(f"val/{metric}", "–") for metric in metrics}
+        of_loaders = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
+        found = {name: value for scalars in of_loaders for name, value in scalars.items()}
+        scores |= {f"{metric}, {n} steps": found.get(metric if "/" in metric else f"val/{metric}", "–") for metric in metrics}
     denoiser.to(cli.model.device)
-    batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in cli.datamodule.val_dataloader()]
+    pairs, *_ = tree_leaves(cli.datamodule.val_dataloader())  # photographs without ground truth have no loss
+    batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in pairs]
     model, times = cli.model, list(_times(shift))
     losses = torch.cat([loss_at_times(denoiser, batch, model.path_noise(batch), times, shift, model.guidance(batch)) for batch in batches])
     edges = (0.0, *PUBLISHED, 1.0)
