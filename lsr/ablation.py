@@ -1,16 +1,21 @@
-"""`python -m lsr.ablation FOLDER`: train every experiment of a folder, judge all alike, write one table."""
+"""`python -m lsr.ablation`: train every experiment of a folder, or one in variations, judge all alike, write one table."""
 
 import argparse
+import itertools
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from torch.utils._pytree import tree_leaves
 
 from lsr.checkpoint import load_denoiser
-from lsr.exit_codes import BAD_USAGE, DONE, SOME_FAILED
+from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
@@ -22,9 +27,69 @@ from lsr.validation_loss import loss_at_times
 _TIMES_PER_RANGE = 4
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table.
+
+    Attributes:
+        name: Of the row, and of the folder of its runs.
+        config: The experiment.
+        settings: What differs from it, as on the command line of `lsr fit`.
+    """
+
+    name: str
+    config: Path
+    settings: tuple[str, ...] = ()
+
+
+def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> list[Variant]:
+    """Return every combination of the values that settings are to have, for every experiment.
+
+    Args:
+        experiments: A YAML file, or a folder of them.
+        vary: Settings with a YAML list of values, such as `model.optimizer.lr=[1e-3, 1e-2]`.
+        common: Settings of all, as on the command line of `lsr fit`.
+
+    Raises:
+        ValueError: If there are no experiments, or a setting is not followed by a list.
+    """
+    configs = sorted(experiments.glob("*.yaml")) if experiments.is_dir() else [experiments]
+    if not configs:
+        raise ValueError(f"{experiments}: no experiments in this folder")
+    if not configs[0].is_file():
+        raise ValueError(f"{experiments}: no such experiment, and no folder of them")
+    axes = [_axis(text) for text in vary]
+    found = []
+    for config in configs:
+        for values in itertools.product(*(values for _, values in axes)):
+            chosen = dict(zip((key for key, _ in axes), values, strict=True))
+            words = [f"{key.rpartition('.')[2]}={Path(value).stem if '/' in value else value}" for key, value in chosen.items()]
+            settings = [part for key, value in chosen.items() for part in (f"--{key}", value)]
+            found.append(Variant(" ".join(words) or config.stem, config, (*common, *settings)))
+    if len({variant.name for variant in found}) < len(found):
+        raise ValueError("--vary: two variants have the same name")
+    return found
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    key, _, values = text.partition("=")
+    try:
+        listed = yaml.safe_load(values)
+    except yaml.YAMLError:
+        listed = None
+    if not isinstance(listed, list) or not listed:
+        raise ValueError(f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]")
+    return key, [value if isinstance(value, str) else json.dumps(value) for value in listed]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lsr.ablation", description="Train every experiment of a folder and compare them.")
-    parser.add_argument("folder", type=Path, help="of YAML files")
+    parser = argparse.ArgumentParser(
+        prog="python -m lsr.ablation",
+        description="Train every experiment of a folder, or one in variations, and compare them. What is not listed here goes to every "
+        "`lsr fit`, such as --trainer.max_steps 400.",
+    )
+    parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of them")
+    parser.add_argument("--vary", action="append", default=[], metavar="KEY=[A, B]", help="a setting and its values; every combination")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of table.md and runs.csv")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of training; a run for each (default 1)")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 5, 20], help="numbers of sampling steps to judge at")
@@ -33,28 +98,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def judge(name: str, config: Path, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]) -> dict[str, str | float]:
+def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]) -> dict[str, str | float]:
     """Return a row about a trained model: sizes, validation loss by range of time, metrics by sampling steps, time for an image.
 
     Args:
-        name: Of the row.
-        config: The experiment.
+        variant: How it was trained.
         folder: Its run folder.
         checkpoint: The weights to judge.
         steps: Numbers of sampling steps.
-        metrics: Those to report.
+        metrics: Those to report, such as `psnr_y`, which is `val/psnr_y`, or `val_real/niqe`.
     """
     denoiser, shift = load_denoiser(checkpoint)
     experts = [denoiser.expert(i) for i in range(len(denoiser.experts))] if isinstance(denoiser, ExpertMixture) else [denoiser]
     sizes = [sum(p.numel() for p in expert.parameters()) / 1e6 for expert in experts]
-    row: dict[str, str | float] = {"model": name, "parameters, M": sum(sizes), "active, M": max(sizes)}
+    row: dict[str, str | float] = {"model": variant.name, "parameters, M": sum(sizes), "active, M": max(sizes)}
     scores: dict[str, str | float] = {}
     for n in steps:
-        cli = _prepared(config, folder, n)
-        (found,) = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
-        scores |= {f"{metric}, {n} steps": found.get(f"val/{metric}", "–") for metric in metrics}
+        cli = _prepared(variant, folder, n)
+        of_loaders = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
+        found = {name: value for scalars in of_loaders for name, value in scalars.items()}
+        scores |= {f"{metric}, {n} steps": found.get(metric if "/" in metric else f"val/{metric}", "–") for metric in metrics}
     denoiser.to(cli.model.device)
-    batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in cli.datamodule.val_dataloader()]
+    pairs, *_ = tree_leaves(cli.datamodule.val_dataloader())  # photographs without ground truth have no loss
+    batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in pairs]
     model, times = cli.model, list(_times(shift))
     losses = torch.cat([loss_at_times(denoiser, batch, model.path_noise(batch), times, shift, model.guidance(batch)) for batch in batches])
     edges = (0.0, *PUBLISHED, 1.0)
@@ -64,9 +130,10 @@ def judge(name: str, config: Path, folder: Path, checkpoint: Path, steps: Sequen
     return row | scores | {"ms per image, 5 steps": _milliseconds(cli.model, batches[0])}
 
 
-def _prepared(config: Path, folder: Path, steps: int) -> LinearSRCLI:
+def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
     settings = {"trainer.default_root_dir": folder, "model.num_inference_steps": steps, "trainer.logger": "false", "trainer.devices": 1}
-    cli = LinearSRCLI(["--config", str(config), *(str(part) for key, value in settings.items() for part in (f"--{key}", value))], run=False)
+    flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
+    cli = LinearSRCLI(["--config", str(variant.config), *variant.settings, *flat], run=False)
     cli.leave_cores_to_workers()
     return cli
 
@@ -88,34 +155,43 @@ def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float
     return 1e3 * best / len(batch["lr"])
 
 
+def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
+    """Train a variant, if it is not; returns None, or the step at which it diverged."""
+    report = folder / "divergence.json"
+    if not report.exists():
+        settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
+        flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
+        code = train(["fit", "--config", str(variant.config), *variant.settings, *flat])
+        if code not in (DONE, DIVERGED):
+            raise ValueError(f"exit code {code}")
+    return json.loads(report.read_text())["step"] if report.exists() else None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Train, judge, write; returns the exit code. A run that was trained already is only judged."""
-    options = _parser().parse_args(arguments)
-    configs = sorted(options.folder.glob("*.yaml"))
-    if not configs:
-        raise ValueError(f"{options.folder}: no experiments in this folder")
+    options, common = _parser().parse_known_args(arguments)
+    chosen = variants(options.experiments, options.vary, common)
     reference = [Path(path) for path in options.reference or ()]
     for path in reference:
         if not path.is_file():
             raise ValueError(f"{path}: no such reference")
+    judged = options.steps, options.metrics
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
     for seed in options.seeds:
-        for config in configs:
-            folder = options.out / config.stem / f"seed{seed}"
-            settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
-            arguments = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
-            last = folder / "checkpoints" / "last.ckpt"
+        for variant in chosen:
+            folder = options.out / variant.name.replace(" ", "_") / f"seed{seed}"
             try:
-                if (code := train(["fit", "--config", str(config), *arguments])) != DONE:
-                    raise ValueError(f"exit code {code}")
-                rows.append(judge(config.stem, config, folder, last, options.steps, options.metrics))
+                if (step := _trained(variant, seed, folder)) is None:
+                    rows.append(judge(variant, folder, folder / "checkpoints" / "last.ckpt", *judged))
+                else:
+                    rows.append({"model": variant.name, "diverged at step": step})
             except ValueError as error:  # weights that are not here, for one: the others go on
                 failed.append(f"{folder}: {' '.join(str(error).split())}")
     if options.reference:
         config, checkpoint = reference
         # Its run folder has what its metrics need.
-        rows.insert(0, judge("reference", config, checkpoint.parent.parent, checkpoint, options.steps, options.metrics))
+        rows.insert(0, judge(Variant("reference", config, tuple(common)), checkpoint.parent.parent, checkpoint, *judged))
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)
     return SOME_FAILED if failed else DONE

@@ -31,7 +31,6 @@ from lsr.validation_loss import ValidationLoss
 
 # Uses of a sample's seed; lsr.encoders.context has the fourth.
 _TIME, _PATH, _START = 0, 1, 2
-
 _BICUBIC = "psnr_y_bicubic"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsr.ablation import main
+from lsr.ablation import main, variants
 
 TINY = Path(__file__).parent.parent / "experiments" / "tiny" / "stage1.yaml"
 
@@ -15,8 +15,10 @@ def experiment(path, width):
     config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
     config["data"]["init_args"] |= {"crop_size": 16, "val_crop_size": 32, "batch_size": 2, "num_workers": 0}
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "logger": False, "num_sanity_val_steps": 0}
-    kept = ("EMA", "LastCheckpoint")
+    kept = ("EMA", "LastCheckpoint", "KneePointCallback")
     config["trainer"]["callbacks"] = [each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)]
+    knee = next(each for each in config["trainer"]["callbacks"] if each["class_path"].endswith("KneePointCallback"))
+    knee["init_args"]["metrics"] = {"val/psnr_y": "max"}
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(config))
 
@@ -42,6 +44,44 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
     assert {key: value for key, value in again[0].items() if key != timed} == {
         key: value for key, value in runs[3].items() if key not in ("model", timed)
     }
+
+
+def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
+    experiment(tmp_path / "one.yaml", 32)
+    vary = ["--vary", "model.optimizer.lr=[1e-3, 1e6]", "--vary", "model.denoiser.depth=[1, 2]", "--seeds", "1"]
+    arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out"), *vary, "--steps", "1", "--metrics", "psnr_y"]
+    settings = ["--trainer.max_steps", "40", "--trainer.val_check_interval", "40", "--model.optimizer.warmup_steps", "1"]
+    for _ in range(2):  # the second time all runs are there
+        assert main([*arguments, *settings]) == 0
+        runs = {run["model"]: run for run in csv.DictReader((tmp_path / "out" / "runs.csv").open())}
+        assert list(runs) == ["lr=1e-3 depth=1", "lr=1e-3 depth=2", "lr=1e6 depth=1", "lr=1e6 depth=2"]
+        assert float(runs["lr=1e-3 depth=2"]["active, M"]) > float(runs["lr=1e-3 depth=1"]["active, M"]), "depth was varied"
+        assert float(runs["lr=1e-3 depth=1"]["psnr_y, 1 steps"]) > 0 and not runs["lr=1e-3 depth=1"]["diverged at step"]
+        assert 0 <= int(runs["lr=1e6 depth=1"]["diverged at step"]) < 40 and not runs["lr=1e6 depth=1"]["psnr_y, 1 steps"]
+
+
+def test_what_is_varied_names_the_row():
+    starts = ["runs/photos/stage1/knee", "runs/photos/stage1/last.safetensors"]
+    found = variants(
+        TINY, [f"model.experts.seed={starts}", "model.experts.boundaries=[published, [0.875], []]"], ["--trainer.max_steps", "9"]
+    )
+    assert [variant.name for variant in found][:4] == [
+        "seed=knee boundaries=published", "seed=knee boundaries=[0.875]", "seed=knee boundaries=[]", "seed=last boundaries=published"
+    ]  # fmt: skip
+    assert found[1].settings == (
+        "--trainer.max_steps", "9", "--model.experts.seed", starts[0], "--model.experts.boundaries", "[0.875]"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["model.optimizer.lr", "model.optimizer.lr=1e-3", "model.optimizer.lr=[]", "model.optimizer.lr=[1"])
+def test_a_setting_without_a_list_of_values_is_refused(text):
+    with pytest.raises(ValueError, match="should be a setting and a YAML list of its values"):
+        variants(TINY, [text], [])
+
+
+def test_rows_that_could_not_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="the same name"):
+        variants(TINY, ["model.experts.seed=[a/knee, b/knee]"], [])
 
 
 def test_a_folder_without_experiments_is_refused(tmp_path):

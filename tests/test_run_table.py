@@ -22,6 +22,14 @@ def test_a_number_that_is_none_costs_no_table():
     assert [row["niqe"] for row in mean_over_runs(rows, "model")] == ["nan", "inf"]
 
 
+def test_a_column_that_some_runs_lack_says_how_many_have_it():
+    rows = [{"model": "a", "psnr": 24.0}, {"model": "a", "diverged": 7}, {"model": "b", "psnr": 23.0}]
+    assert mean_over_runs(rows, "model") == [
+        {"model": "a", "psnr": "24 (1 of 2)", "diverged": "7 (1 of 2)"},
+        {"model": "b", "psnr": "23", "diverged": "–"},
+    ]
+
+
 def test_the_table_is_markdown_and_every_run_is_kept(tmp_path):
     table = write_table(ROWS, tmp_path / "out", "model")
     assert table == "| model | psnr | niqe |\n| --- | --- | --- |\n| a | 24.10 ± 0.10 | 5 |\n| b | 23 | 6 |\n"

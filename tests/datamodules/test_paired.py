@@ -8,6 +8,7 @@ from PIL import Image
 from test_real_esrgan import attach
 
 from datamodules import PairedDataModule, RealLQDataModule
+from datamodules.real_lq import LowQualityPhotographs
 
 
 @pytest.fixture
@@ -106,3 +107,9 @@ def test_real_photographs_without_ground_truth(dataset):
         data.setup("fit")
     with pytest.raises(ValueError, match="no such folder .RealLQ250"):
         RealLQDataModule(str(dataset / "RealLQ250")).setup("test")
+
+
+def test_of_a_large_real_photograph_the_middle_is_taken(dataset):
+    whole = LowQualityPhotographs(dataset / "HR", seed=0)[0]["lr"]
+    assert whole.shape == (3, 96, 128)
+    assert torch.equal(LowQualityPhotographs(dataset / "HR", seed=0, max_side=100)[0]["lr"], whole[:, :, 14:114])
