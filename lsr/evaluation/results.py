@@ -20,6 +20,8 @@ from lsr.exit_codes import DONE, SOME_FAILED
 from lsr.metrics.cards import CARDS
 from lsr.metrics.fid import FrechetInceptionDistance
 
+_ABSENT = "no prediction of this name"
+
 
 def write_results(
     job: Job,
@@ -47,9 +49,9 @@ def write_results(
         The exit code.
     """
     scored, rows = _scored(job)
-    failed = _failures(job, job.items, scored, predictions)
+    failed = _failures(job, job.items, scored, f"{predictions}: {_ABSENT}")
     others = {name: _scored(other) for name, other in beside.items()}
-    missing = {name: these for name, other in beside.items() if (these := _failures(other, scored, others[name][0], name))}
+    missing = {name: these for name, other in beside.items() if (these := _failures(other, scored, others[name][0], _ABSENT))}
     comparisons = {name: compare(rows, theirs, job.metrics) for name, (_, theirs) in others.items()}
     without_value = {row["name"]: these for row in rows if (these := [name for name in job.metrics if math.isnan(row[name])])}
     results = {name: statistics([row[name] for row in rows]) for name in job.metrics}
@@ -94,15 +96,11 @@ def _scored(job: Job) -> tuple[list[Item], list[dict[str, Any]]]:
     return scored, [done[item.name] for item in scored]
 
 
-def _failures(job: Job, wanted: Sequence[Item], scored: Sequence[Item], source: Path | str | None) -> dict[str, str]:
-    """Return why a job has no row of images that are wanted, by name; `source` is where its results are from."""
+def _failures(job: Job, wanted: Sequence[Item], scored: Sequence[Item], absent: str) -> dict[str, str]:
+    """Return why a job has no row of images that are wanted, by name; `absent` is that of a result that is not there."""
     reasons, done = read_failures(job.out), {item.name for item in scored}
     names = {item.name for item in wanted} - done
-    return {
-        item.name: f"{source}: no prediction of this name" if item.sr is None else reasons[item.name]
-        for item in job.items
-        if item.name in names
-    }
+    return {item.name: absent if item.sr is None else reasons[item.name] for item in job.items if item.name in names}
 
 
 def _fid(job: Job, scored: Sequence[Item]) -> dict[str, Any]:

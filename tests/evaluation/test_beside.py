@@ -1,6 +1,10 @@
 """Other methods beside the one that is evaluated: what is compared, and what is kept of an earlier run."""
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -120,12 +124,22 @@ def test_rows_that_a_killed_run_has_left_are_kept(evaluate, data):
     assert changed(folder / "predictions", before) == {"3.png", "4.png", "5.png"}
 
 
-def test_two_processes_give_the_same_tables(evaluate, model):
+def test_two_processes_that_torchrun_has_started_give_the_same_tables(evaluate, model, data, tmp_path):
     _, one, _ = evaluate("--beside", "bicubic", source=("--model", model), out="one")
-    code, two, _ = evaluate("--beside", "bicubic", "--devices", "2", source=("--model", model), out="two")
-    assert code == 0 and summary(one)["beside"] == summary(two)["beside"]
-    for table_file in ("per_image.csv", "beside/bicubic/per_image.csv"):
-        assert (one / table_file).read_bytes() == (two / table_file).read_bytes()
+    two = tmp_path / "two"
+    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [
+        subprocess.Popen([*command, "--beside", "bicubic", "--out", two], env=os.environ | told | {"RANK": rank}, stdout=subprocess.DEVNULL)
+        for rank in "01"
+    ]
+    assert [process.wait(120) for process in ranks] == [0, 0]
+    assert summary(one)["beside"] == summary(two)["beside"]
+    for figures in ("per_image.csv", "beside/bicubic/per_image.csv"):
+        assert (one / figures).read_bytes() == (two / figures).read_bytes()
+    assert not list(two.rglob("rows-*"))
 
 
 def test_upsampling_beside_predictions_is_as_large_as_each_of_them(evaluate, data):
@@ -146,7 +160,7 @@ def test_what_a_method_lacks_is_named_and_the_rest_is_compared(evaluate, data):
     (data / "bicubic" / "5.png").unlink()
     code, out, err = evaluate("--beside", f"{data / 'theirs'},bicubic")
     assert code == 1 and list(table(out)) == list("01234")
-    assert "failed: 1, beside theirs: theirs: no prediction of this name" in err and "theirs/4.png: the file is empty" in err
+    assert "failed: 1, beside theirs: no prediction of this name" in err and "theirs/4.png: the file is empty" in err
     found = summary(out)
     assert {method: set(these) for method, these in found["missing_beside"].items()} == {"theirs": {"1", "4"}}
     assert (found["beside"]["theirs"]["psnr_y"]["n"], found["beside"]["bicubic"]["psnr_y"]["n"]) == (3, 5)
