@@ -24,6 +24,9 @@ def test_parses_and_builds(path):
     # One narrow block, so that the full size fits four times; its weights are the user's.
     sizes = {"depth": "1", "width": "64", "cross_heads": "2"}
     small = [part for name, value in sizes.items() for part in (f"--model.denoiser.{name}", value)] + ["--model.init_from", "null"]
+    denoiser = yaml.safe_load(path.read_text())["model"]["denoiser"]
+    if denoiser.get("guidance") == "tags" and "vocabulary" not in denoiser:  # it comes with the user's photographs
+        small += ["--model.denoiser.vocabulary", "[sky]"]
     cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7", *small], run=False)
     assert isinstance(cli.model, LinearSRModule)
     assert cli.trainer.max_steps == 7, "the command line wins"
