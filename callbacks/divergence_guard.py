@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lsr.divergence import DivergenceError, RobustScore, non_finite, write_report
+from lsr.divergence import REPORT, DivergenceError, RobustScore, non_finite, write_report
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ class DivergenceGuard(L.Callback):
         }
         if trainer.is_global_zero:
             try:
-                write_report(folder / "divergence.json", report)
+                write_report(folder / REPORT, report)
             except OSError as error:  # a full disk must not keep this rank from stopping with the others
-                log.error("%s cannot be written: %s", folder / "divergence.json", error)
+                log.error("%s cannot be written: %s", folder / REPORT, error)
         trainer.strategy.barrier("divergence")
         raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {folder / 'divergence.json'}")

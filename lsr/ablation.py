@@ -1,6 +1,7 @@
 """`python -m lsr.ablation`: train every experiment of a folder, or one in variations, judge all alike, write one table."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import sys
@@ -15,10 +16,14 @@ import yaml
 from torch.utils._pytree import tree_leaves
 
 from lsr.checkpoint import load_denoiser
+from lsr.divergence import REPORT
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
+from lsr.knee_history import RunLog, Scalars
+from lsr.knee_plot import save_png
+from lsr.run_plot import draw_runs
 from lsr.run_table import write_table
 from lsr.training import LinearSRCLI
 from lsr.training import main as train
@@ -90,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of them")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=[A, B]", help="a setting and its values; every combination")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of table.md and runs.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of table.md, runs.csv and curves.png")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of training; a run for each (default 1)")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 5, 20], help="numbers of sampling steps to judge at")
     parser.add_argument("--metrics", nargs="+", default=["psnr_y", "ssim_y", "niqe"], help="of the experiments' val_metrics")
@@ -117,7 +122,7 @@ def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int]
         cli = _prepared(variant, folder, n)
         of_loaders = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
         found = {name: value for scalars in of_loaders for name, value in scalars.items()}
-        scores |= {f"{metric}, {n} steps": found.get(metric if "/" in metric else f"val/{metric}", "–") for metric in metrics}
+        scores |= {f"{metric}, {n} steps": found.get(_logged(metric), "–") for metric in metrics}
     denoiser.to(cli.model.device)
     pairs, *_ = tree_leaves(cli.datamodule.val_dataloader())  # photographs without ground truth have no loss
     batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in pairs]
@@ -157,14 +162,40 @@ def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float
 
 def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
     """Train a variant, if it is not; returns None, or the step at which it diverged."""
-    report = folder / "divergence.json"
-    if not report.exists():
+    if _diverged_at(folder) is None:
         settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
         flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
         code = train(["fit", "--config", str(variant.config), *variant.settings, *flat])
         if code not in (DONE, DIVERGED):
             raise ValueError(f"exit code {code}")
-    return json.loads(report.read_text())["step"] if report.exists() else None
+    return _diverged_at(folder)
+
+
+def _diverged_at(folder: Path) -> int | None:
+    report = folder / REPORT
+    return json.loads(report.read_text())["step"] if report.is_file() else None
+
+
+def _folder(out: Path, variant: Variant, seed: int) -> Path:
+    return out / variant.name.replace(" ", "_") / f"seed{seed}"
+
+
+def _draw(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]) -> None:
+    """Draw how validation went in the runs that logged it."""
+    logs: dict[str, list[Scalars]] = {}
+    diverged: dict[str, list[int]] = {}
+    for variant in chosen:
+        for folder in (_folder(out, variant, seed) for seed in seeds):
+            with contextlib.suppress(ValueError):  # an experiment without loggers
+                logs.setdefault(variant.name, []).append(RunLog.read(folder).scalars)
+            if (step := _diverged_at(folder)) is not None:
+                diverged.setdefault(variant.name, []).append(step)
+    if logs:
+        save_png(draw_runs(logs, [_logged(metric) for metric in metrics], diverged), out / "curves.png")
+
+
+def _logged(metric: str) -> str:
+    return metric if "/" in metric else f"val/{metric}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -180,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     failed: list[str] = []
     for seed in options.seeds:
         for variant in chosen:
-            folder = options.out / variant.name.replace(" ", "_") / f"seed{seed}"
+            folder = _folder(options.out, variant, seed)
             try:
                 if (step := _trained(variant, seed, folder)) is None:
                     rows.append(judge(variant, folder, folder / "checkpoints" / "last.ckpt", *judged))
@@ -193,6 +224,7 @@ def main(arguments: Sequence[str]) -> int:
         # Its run folder has what its metrics need.
         rows.insert(0, judge(Variant("reference", config, tuple(common)), checkpoint.parent.parent, checkpoint, *judged))
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
+    _draw(options.out, chosen, options.seeds, options.metrics)
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)
     return SOME_FAILED if failed else DONE
 

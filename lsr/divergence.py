@@ -14,6 +14,9 @@ from torch import Tensor
 from lsr.atomic import atomic_path
 from lsr.sharded_tensors import on_all_ranks, own_part
 
+REPORT = "divergence.json"
+"""Name of the report in the folder of a run that has diverged."""
+
 
 class DivergenceError(RuntimeError):
     """Training has diverged; the command line turns this into exit code 3."""

@@ -16,7 +16,7 @@ from lsr.experts import ExpertMixture
 from lsr.free_memory import free_bytes, is_out_of_memory
 from lsr.photograph import Photograph, PictureStream
 from lsr.picture_kinds import photograph_of, same_kind
-from lsr.pretrained import find_model
+from lsr.pretrained import EMBEDDED, find_model
 from lsr.row_stream import Rows, RowWindow, resize_rows, upsample_rows
 from lsr.tiling import TiledSampler
 
@@ -85,7 +85,7 @@ class Upscaler:
     @classmethod
     def from_pretrained(
         cls,
-        path: str | Path,
+        path: str | Path = EMBEDDED,
         num_inference_steps: int = 1,
         seed: int = 0,
         device: torch.device | None = None,
@@ -98,7 +98,7 @@ class Upscaler:
 
         Args:
             path: A `.safetensors` file, a Lightning checkpoint (its averaged weights), a folder with one of them, or a name on
-                the hub; see `lsr.pretrained.find_model`.
+                the hub, see `lsr.pretrained.find_model`; by default the model that comes with this package.
             num_inference_steps: See `Upscaler`, like the others.
             seed: See `Upscaler`.
             device: See `Upscaler`.

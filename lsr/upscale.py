@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,8 +30,15 @@ def _parser() -> argparse.ArgumentParser:
         "some inputs failed, each is named, the rest is done.",
     )
     parser.add_argument("src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; a.jpg becomes a.png")
-    parser.add_argument("--model", required=True, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, or owner/name")
+    parser.add_argument(
+        "--out", default=Path("upscaled"), type=Path, metavar="DIR", help="folder for the results; a.jpg becomes a.png (default upscaled)"
+    )
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        metavar="MODEL",
+        help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)",
+    )
     parser.add_argument("--scale", type=float, default=4, help="any number above 0: x4 by the model, then resized (default 4)")
     parser.add_argument("--steps", type=int, default=1, help="sampling steps: 1 is the most faithful, more add texture (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")

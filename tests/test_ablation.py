@@ -3,18 +3,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from lsr.ablation import main, variants
 
 TINY = Path(__file__).parent.parent / "experiments" / "tiny" / "stage1.yaml"
 
 
-def experiment(path, width):
+def experiment(path, width, logged=False):
     config = yaml.safe_load(TINY.read_text())
     config["model"]["denoiser"] |= {"width": width, "depth": 1, "stem_width": 8}
     config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
     config["data"]["init_args"] |= {"crop_size": 16, "val_crop_size": 32, "batch_size": 2, "num_workers": 0}
-    config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "logger": False, "num_sanity_val_steps": 0}
+    config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "num_sanity_val_steps": 0}
+    config["trainer"]["logger"] = logged and config["trainer"]["logger"]
     kept = ("EMA", "LastCheckpoint", "KneePointCallback")
     config["trainer"]["callbacks"] = [each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)]
     knee = next(each for each in config["trainer"]["callbacks"] if each["class_path"].endswith("KneePointCallback"))
@@ -47,7 +49,7 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
 
 
 def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
-    experiment(tmp_path / "one.yaml", 32)
+    experiment(tmp_path / "one.yaml", 32, logged=True)
     vary = ["--vary", "model.optimizer.lr=[1e-3, 1e6]", "--vary", "model.denoiser.depth=[1, 2]", "--seeds", "1"]
     arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out"), *vary, "--steps", "1", "--metrics", "psnr_y"]
     settings = ["--trainer.max_steps", "40", "--trainer.val_check_interval", "40", "--model.optimizer.warmup_steps", "1"]
@@ -58,6 +60,9 @@ def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
         assert float(runs["lr=1e-3 depth=2"]["active, M"]) > float(runs["lr=1e-3 depth=1"]["active, M"]), "depth was varied"
         assert float(runs["lr=1e-3 depth=1"]["psnr_y, 1 steps"]) > 0 and not runs["lr=1e-3 depth=1"]["diverged at step"]
         assert 0 <= int(runs["lr=1e6 depth=1"]["diverged at step"]) < 40 and not runs["lr=1e6 depth=1"]["psnr_y, 1 steps"]
+
+    with Image.open(tmp_path / "out" / "curves.png") as curves:
+        assert len(curves.getcolors(1 << 20)) > 100, "drawn"
 
 
 def test_what_is_varied_names_the_row():

@@ -1,0 +1,49 @@
+"""The model that comes with the package: there, described, and better than bicubic."""
+
+import re
+
+import numpy as np
+import torch
+from PIL import Image
+
+from datamodules.bundled_photographs import bundled_photographs
+from lsr.cli import main
+from lsr.degradations import DegradationConfig, draw, pair
+from lsr.denoiser import upsample_bicubic
+from lsr.file_digest import sha256_of
+from lsr.inference import Upscaler
+from lsr.metrics.quality import Quality
+from lsr.pretrained import EMBEDDED
+
+
+def test_a_photograph_is_upscaled_without_further_words(photo, tmp_path, monkeypatch, capsys):
+    Image.fromarray(photo[:24, :32]).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert main(["upscale", "photo.jpg"]) == 0, capsys.readouterr().err
+    with Image.open(tmp_path / "upscaled" / "photo.png") as result:
+        assert result.size == (128, 96)
+
+
+def test_its_card_is_about_this_very_file():
+    card = EMBEDDED.with_name("README.md").read_text()
+    assert re.search(r"sha256 `([0-9a-f]{64})`", card)[1] == sha256_of(EMBEDDED)
+    for part in ("## Training data", "CC BY-SA 4.0", "## Limits", "## Figures"):
+        assert part in card
+    assert EMBEDDED.stat().st_size <= 20e6
+
+
+def test_on_photographs_it_has_never_seen_it_beats_bicubic():
+    """Degraded as in Real-ESRGAN, four draws of each; none of them was trained on."""
+
+    config = DegradationConfig.preset("realesrgan", scale=4, usm_target=False)
+    upscaler, quality = Upscaler.from_pretrained(device=torch.device("cpu")), Quality(("psnr_y",))
+    gains = []
+    for index, path in enumerate(bundled_photographs("val")):
+        with Image.open(path) as image:
+            hr = torch.from_numpy(np.array(image.convert("RGB"))[:256, :256].copy()).permute(2, 0, 1)[None] / 255
+        for k in range(4):
+            target, lr = (2 * each - 1 for each in pair(hr, [draw(config, 0, k, index)], config))
+            sr = torch.from_numpy(upscaler.upscale((lr[0].permute(1, 2, 0).numpy() + 1) / 2)).permute(2, 0, 1)[None] * 2 - 1
+            ours, bicubic = (quality(each, target)["psnr_y"].item() for each in (sr, upsample_bicubic(lr, 4)))
+            gains.append(ours - bicubic)
+    assert np.mean(gains) > 0.3 and np.median(gains) > 0
