@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
-    if options.out.exists() and not options.out.is_dir():
+    # Not by pathlib, which raises where nobody may look; `claimed` says it in one line.
+    if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise ValueError(f"--out {options.out} is not a folder")
     if options.data.resolve() in options.out.resolve().parents:
         raise ValueError(f"--out {options.out} lies inside --data: its pictures would be taken for photographs")
@@ -106,7 +107,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     job = _job(options, items, [name for name in metrics.cards if name != "fid"])
     beside = {}
     if options.beside is not None:
-        beside = beside_jobs(options.beside, job, options.data, options.targets, options.protocol, scale)
+        beside = beside_jobs(options.beside, job, options.protocol, scale)
     settings: dict[str, Any] = {
         "protocol": options.protocol,
         "model": model,

@@ -115,13 +115,17 @@ def collect(
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder")
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 
     pairs = collect(options.src, options.out, _suffix_of(options.format), options.recursive, IMAGE_SUFFIXES | FOREIGN_SUFFIXES)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"--out {options.out} is not a folder") from None
+    except OSError as error:
+        raise ValueError(f"--out {options.out} cannot be made: {error.strerror}") from error
 
     from lsr.inference import Upscaler, target_size
     from lsr.pretrained import find_model

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lsr.evaluation.data import find_items, upsampled_items
+from lsr.evaluation.data import predicted_items, upsampled_items
 from lsr.evaluation.protocols import check_protocol
 from lsr.evaluation.rows import PREDICTIONS
 from lsr.evaluation.scoring import Job
@@ -18,14 +18,12 @@ from lsr.evaluation.upsampling import UPSAMPLINGS
 from lsr.metrics.cards import CARDS
 
 
-def beside_jobs(methods: str, job: Job, data: Path, targets: Path | None, protocol: str, scale: int | None) -> dict[str, Job]:
+def beside_jobs(methods: str, job: Job, protocol: str, scale: int | None) -> dict[str, Job]:
     """Make every method an evaluation of its own, below that which it stands beside: rows of one do not depend on the others.
 
     Args:
         methods: Keys of `UPSAMPLINGS` and folders with results, separated by commas.
         job: What they stand beside.
-        data: Where its photographs are, see `find_items`.
-        targets: Where its HR photographs are.
         protocol: What results that are there must obey.
         scale: Of the model; None where results are judged that are there.
 
@@ -33,7 +31,7 @@ def beside_jobs(methods: str, job: Job, data: Path, targets: Path | None, protoc
         By name, which is the last part of a folder's.
 
     Raises:
-        ValueError: If a folder is missing or has no result of these photographs, or two methods have one name.
+        ValueError: If a folder is missing, has no name or no result of these photographs, or two methods have one name.
     """
     jobs: dict[str, Job] = {}
     for method in dict.fromkeys(method.strip() for method in methods.split(",")):
@@ -41,16 +39,25 @@ def beside_jobs(methods: str, job: Job, data: Path, targets: Path | None, protoc
         if not made and not (method and Path(method).is_dir()):
             raise ValueError(f"--beside: {method!r} is neither {' nor '.join(UPSAMPLINGS)} nor a folder")
         name = os.path.basename(os.path.abspath(method))
+        if not name:
+            raise ValueError(f"--beside: {method!r} has no name, choose a folder below it")
         if name in jobs:
             raise ValueError(f"--beside: two methods are called {name!r}, after the last part of their folders")
         out = job.out / "beside" / name
         if made:
             items = upsampled_items(job.items, scale, out / PREDICTIONS)
         else:
-            items = find_items(data, targets, Path(method), job.out / PREDICTIONS)
+            items = predicted_items(job.items, Path(method))
             check_protocol(protocol, items, None)
         jobs[name] = dataclasses.replace(job, out=out, items=tuple(items), model=None, upsampling=method if made else None)
     return jobs
+
+
+def of_other_sizes(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return both sizes of each image, by name, where theirs has another than ours: a metric of the two would not compare."""
+    sizes = {row["name"]: f"{row['width']} x {row['height']}" for row in ours}
+    found = {row["name"]: f"{row['width']} x {row['height']}" for row in theirs}
+    return {name: f"the result has {size} pixels, ours {sizes[name]}" for name, size in found.items() if sizes.get(name, size) != size}
 
 
 def compare(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -59,9 +66,14 @@ def compare(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any
     The interval is that of `statistics`, of the differences: images are resampled together with both their values, so what makes
     one image harder than another for every method does not widen it.
 
+    Args:
+        ours: Rows of ours.
+        theirs: Rows of another method, none `of_other_sizes`.
+        metrics: Keys of the rows.
+
     Returns:
-        By metric, `mean` (of all theirs), `difference` (mean of ours - theirs), `ci95` of it, `n` (images that both have a value of)
-        and `better_in` (those of them where ours is strictly better); None as in `statistics`.
+        By metric, `mean` (of all theirs), `mean_n` (how many these are), `difference` (mean of ours - theirs), `ci95` of it, `n`
+        (images that both have a value of) and `better_in` (those of them where ours is strictly better); None as in `statistics`.
     """
     partners = {row["name"]: row for row in theirs}
     pairs = [(row, partners[row["name"]]) for row in ours if row["name"] in partners]
@@ -73,6 +85,7 @@ def compare(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any
         sign = 1 if CARDS[name].higher_is_better else -1
         comparison[name] = {
             "mean": float(np.mean(values)) if values else None,
+            "mean_n": len(values),
             "difference": paired["mean"],
             "ci95": paired["ci95"],
             "n": paired["n"],

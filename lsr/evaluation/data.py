@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsr.images import UnreadableImage, probe
@@ -24,6 +24,7 @@ class Item:
         inputs: The first 16 digits of the SHA-256 of all files, and tags, that were there before the evaluation.
         tags: What is in the LR photograph, for a model that tags guide; empty where the result is a prediction.
         size: Width and height that the result is to be upsampled to; None where it is made otherwise.
+        originals: SHA-256 of the LR and of the HR file one after the other, for the `inputs` of other results of the same photograph.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Item:
     inputs: str
     tags: str = ""
     size: tuple[int, int] | None = None
+    originals: bytes = b""
 
 
 def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
@@ -52,14 +54,30 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     made = collect([data], out)
     partners = {} if targets is None else dict(find_pairs(data, targets))
     names = {lr: target.relative_to(out).with_suffix("").as_posix() for lr, target in made}
-    results = dict(made) if predictions is None else _predicted(list(names.items()), predictions)
     tags_of = FolderTags(data) if predictions is None else lambda photograph: ()
     items = []
-    for lr, name in sorted(names.items(), key=lambda pair: pair[1]):
-        hr, sr = partners.get(lr), results.get(lr)
-        tags = ", ".join(tags_of(lr))
-        items.append(Item(name, lr, hr, sr, _digest([lr, hr, None if predictions is None else sr], tags), tags))
-    return items
+    for lr, sr in sorted(made, key=lambda pair: names[pair[0]]):
+        hr, tags = partners.get(lr), ", ".join(tags_of(lr))
+        originals = _contents([lr, hr])
+        items.append(Item(names[lr], lr, hr, sr, _digest(tags, originals), tags, originals=originals))
+    return items if predictions is None else predicted_items(items, predictions)
+
+
+def predicted_items(items: Sequence[Item], folder: Path) -> list[Item]:
+    """Return the same photographs with the results that someone else has made of them.
+
+    Args:
+        items: From `find_items`.
+        folder: Results, named like the LR or the HR photographs; `sr` is None where there is none.
+
+    Raises:
+        ValueError: If no result belongs to one of them.
+    """
+    results = _predicted([(item.lr, item.name) for item in items], folder)
+    return [
+        replace(item, sr=results.get(item.lr), inputs=_digest("", item.originals + _contents([results.get(item.lr)])), tags="")
+        for item in items
+    ]
 
 
 def upsampled_items(items: Sequence[Item], scale: int | None, folder: Path) -> list[Item]:
@@ -72,7 +90,7 @@ def upsampled_items(items: Sequence[Item], scale: int | None, folder: Path) -> l
     """
     sizes = [_size_of_result(item, scale) for item in items]
     return [
-        Item(item.name, item.lr, item.hr, size and folder / f"{item.name}.png", _digest([item.lr, item.hr], f"{size}"), size=size)
+        replace(item, sr=size and folder / f"{item.name}.png", inputs=_digest(f"{size}", item.originals), tags="", size=size)
         for item, size in zip(items, sizes, strict=True)
     ]
 
@@ -99,11 +117,16 @@ def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Pa
     return found
 
 
-def _digest(paths: Sequence[Path | None], words: str) -> str:
-    total = hashlib.sha256(words.encode())
+def _contents(paths: Sequence[Path | None]) -> bytes:
+    """Return the SHA-256 of each file that is there, one after the other."""
+    digests = []
     for path in paths:
         if path is not None:
             # A file that cannot be opened is named when its turn comes.
             with contextlib.suppress(OSError):
-                total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()[:16]
+                digests.append(hashlib.sha256(path.read_bytes()).digest())
+    return b"".join(digests)
+
+
+def _digest(words: str, contents: bytes) -> str:
+    return hashlib.sha256(words.encode() + contents).hexdigest()[:16]

@@ -77,7 +77,13 @@ def _beside_others(summary: Mapping[str, Any]) -> list[str]:
     def mean(result: Mapping[str, Any]) -> str:
         return "–" if result["mean"] is None else f"{result['mean']:.4f}"
 
-    means = [[_with_arrow(name), mean(results[name]), *(mean(theirs[name]) for theirs in beside.values())] for name in results]
+    def mean_of_theirs(theirs: Mapping[str, Any], n: int) -> str:
+        return mean(theirs) if theirs["mean"] is None or theirs["mean_n"] == n else f"{mean(theirs)} (n {theirs['mean_n']})"
+
+    means = [
+        [_with_arrow(name), mean(ours), *(mean_of_theirs(theirs[name], ours["n"]) for theirs in beside.values())]
+        for name, ours in results.items()
+    ]
     differences = [[_with_arrow(name), *(in_words(theirs[name]) for theirs in beside.values())] for name in results]
     missing = [f"`{name}`, {method}: {reason}" for method, these in summary["missing_beside"].items() for name, reason in these.items()]
     return [

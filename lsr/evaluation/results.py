@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lsr.evaluation.available import AvailableMetrics
-from lsr.evaluation.beside import compare, in_words
+from lsr.evaluation.beside import compare, in_words, of_other_sizes
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
 from lsr.evaluation.data import Item
 from lsr.evaluation.report import write_report
@@ -51,15 +51,24 @@ def write_results(
     scored, rows = _scored(job)
     failed = _failures(job, job.items, scored, f"{predictions}: {_ABSENT}")
     others = {name: _scored(other) for name, other in beside.items()}
-    missing = {name: these for name, other in beside.items() if (these := _failures(other, scored, others[name][0], _ABSENT))}
-    comparisons = {name: compare(rows, theirs, job.metrics) for name, (_, theirs) in others.items()}
+    unlike = {name: of_other_sizes(rows, theirs) for name, (_, theirs) in others.items()}
+    alike = {
+        name: ([item for item in items if item.name not in unlike[name]], [row for row in theirs if row["name"] not in unlike[name]])
+        for name, (items, theirs) in others.items()
+    }
+    missing = {
+        name: these for name, other in beside.items() if (these := _failures(other, scored, others[name][0], _ABSENT) | unlike[name])
+    }
+    comparisons = {name: compare(rows, theirs, job.metrics) for name, (_, theirs) in alike.items()}
     without_value = {row["name"]: these for row in rows if (these := [name for name in job.metrics if math.isnan(row[name])])}
     results = {name: statistics([row[name] for row in rows]) for name in job.metrics}
     if "fid" in metrics.cards:
         results["fid"] = _fid(job, scored)
-        for name, (items, _) in others.items():
-            fid = _fid(beside[name], items)
-            comparisons[name]["fid"] = {"mean": fid["mean"], "difference": None, "ci95": None, "n": fid["n"], "better_in": None}
+        for name, (items, _) in alike.items():
+            same = [item.name for item in items] == [item.name for item in scored]
+            fid = _fid(beside[name], items if same else [])  # those of different sets do not compare
+            unpaired = {"difference": None, "ci95": None, "n": fid["n"], "better_in": None}
+            comparisons[name]["fid"] = {"mean": fid["mean"], "mean_n": fid["n"]} | unpaired
     summary = {
         "source": f"Evaluation of {job.model or predictions}",
         "protocol": settings["protocol"],
@@ -82,7 +91,7 @@ def write_results(
     for name, (_, theirs) in others.items():
         write_csv(beside[name].out, theirs, job.metrics)
     write_csv(job.out, rows, job.metrics)
-    pictured = _draw(job, scored, rows, {name: {item.name: item for item in items} for name, (items, _) in others.items()})
+    pictured = _draw(job, scored, rows, {name: {item.name: item for item in items} for name, (items, _) in alike.items()})
     write_report(job.out, summary, pictured)
     write_json(job.out / "summary.json", summary)
     _say(summary, job.out)

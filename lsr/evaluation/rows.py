@@ -35,22 +35,25 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
         overwrite: Drop the rows of other settings.
 
     Raises:
-        ValueError: If the folder has something else, or another process is evaluating there.
+        ValueError: If the folder has something else, cannot be written to, or another process is evaluating there.
     """
     path = out / SETTINGS
-    if not path.exists():
-        if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-            raise ValueError(f"--out {out} is neither empty nor an evaluation: choose another folder")
-        write_json(path, settings)
-    with path.open("r+") as file:
+    with contextlib.ExitStack() as held:
         try:
+            if not path.exists():
+                if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+                    raise ValueError(f"--out {out} is neither empty nor an evaluation: choose another folder")
+                write_json(path, settings)
+            file = held.enter_context(path.open("r+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _check(out, file.read(), settings, overwrite)
+            for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
+                leftover.unlink()
+            merge(out)
         except BlockingIOError:
             raise ValueError(f"--out {out}: another evaluation is writing there") from None
-        _check(out, file.read(), settings, overwrite)
-        for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
-            leftover.unlink()
-        merge(out)
+        except OSError as error:
+            raise ValueError(f"--out {out} cannot be written to: {error.strerror}") from error
         yield
 
 

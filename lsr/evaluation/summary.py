@@ -24,6 +24,7 @@ CONVENTIONS = (
     "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is cut at the right and at the bottom.",
     "Beside it, bicubic is Keys' cubic with a = -0.5 in float32, lanczos Pillow's with a = 3, both of the LR photograph in 8 bits.",
     "An image without a value (too small for a metric, or without texture for NIQE) is left out of its mean; `n` counts the others.",
+    "Beside ours, a result of another size counts as missing, and FID is given where a method has exactly the images that ours has.",
     "std is that of the sample; the interval is the 95 % percentile bootstrap of the mean, 10,000 resamples, fixed seed.",
 )
 """How figures come about."""

@@ -13,6 +13,7 @@ from evaluation_results import summary, table
 from PIL import Image
 
 from lsr.evaluation.beside import compare, in_words
+from lsr.evaluation.data import find_items, predicted_items
 
 METRICS = ("psnr_y", "ssim_y")
 
@@ -42,16 +43,25 @@ def test_differences_are_paired_by_name():
     theirs = rows(psnr_y=[19.0, 23.0, 21.0], niqe=[6.0, 4.0, 5.0])[::-1]
     by_metric = compare(ours, theirs, ("psnr_y", "niqe"))
     # +1, -1, +4 dB: resamples of three reach from the least to the largest, each with a probability of 1 in 27
-    assert by_metric["psnr_y"] == {"mean": 21.0, "difference": pytest.approx(4 / 3), "ci95": [-1.0, 4.0], "n": 3, "better_in": 2}
-    assert by_metric["niqe"] == {"mean": 5.0, "difference": -1.0, "ci95": [-2.0, 0.0], "n": 3, "better_in": 2}, "a tie is not better"
+    assert by_metric["psnr_y"] == {
+        "mean": 21.0,
+        "mean_n": 3,
+        "difference": pytest.approx(4 / 3),
+        "ci95": [-1.0, 4.0],
+        "n": 3,
+        "better_in": 2,
+    }
+    niqe = by_metric["niqe"]
+    assert (niqe["mean"], niqe["difference"], niqe["ci95"], niqe["better_in"]) == (5.0, -1.0, [-2.0, 0.0], 2), "a tie is not better"
 
 
 def test_an_image_that_one_of_both_lacks_does_not_shift_the_others():
     ours, theirs = rows(psnr_y=[20.0, 30.0, 40.0, float("nan")]), rows(psnr_y=[19.0, 28.0, 37.0, 90.0])
     compared = compare(ours, [theirs[0], *theirs[2:]], ["psnr_y"])["psnr_y"]
     assert (compared["difference"], compared["n"], compared["better_in"]) == (2.0, 2, 2)
-    assert compared["mean"] == pytest.approx((19 + 37 + 90) / 3), "all of theirs"
-    assert compare(ours, [], ["psnr_y"])["psnr_y"] == {"mean": None, "difference": None, "ci95": None, "n": 0, "better_in": 0}
+    assert (compared["mean"], compared["mean_n"]) == (pytest.approx((19 + 37 + 90) / 3), 3), "all of theirs"
+    nothing = {"mean": None, "mean_n": 0, "difference": None, "ci95": None, "n": 0, "better_in": 0}
+    assert compare(ours, [], ["psnr_y"])["psnr_y"] == nothing
 
 
 def test_the_interval_is_the_paired_percentile_bootstrap():
@@ -176,6 +186,57 @@ def test_what_a_method_lacks_is_named_and_the_rest_is_compared(evaluate, data):
     assert code == 0 and not summary(out)["missing_beside"] and summary(out)["beside"]["theirs"]["psnr_y"]["n"] == 6
 
 
+def test_results_of_another_size_are_named_with_both_sizes_and_not_compared(evaluate, data):
+    shutil.copytree(data / "bicubic", data / "theirs")
+    width, height = Image.open(data / "bicubic" / "3.png").size
+    for name in "03":
+        Image.open(data / "bicubic" / f"{name}.png").crop((0, 0, width - 1, height)).save(data / "theirs" / f"{name}.png")
+    code, out, err = evaluate("--beside", str(data / "theirs"))
+    reason = f"the result has {width - 1} x {height} pixels, ours {width} x {height}"
+    found = summary(out)
+    assert code == 1 and f"failed: 3, beside theirs: {reason}\n" in err
+    assert found["missing_beside"]["theirs"].keys() == {"0", "3"} and found["missing_beside"]["theirs"]["3"] == reason
+    assert any(ours_minus_theirs(out, "theirs", "psnr_y")), "the method's own table has them"
+    psnr = found["beside"]["theirs"]["psnr_y"]
+    assert (psnr["n"], psnr["mean_n"], psnr["difference"], psnr["better_in"]) == (4, 4, 0, 0), "the other four are the same pictures"
+    assert f"| {psnr['mean']:.4f} (n 4) |" in (out / "report.md").read_text()
+
+
+def test_a_distance_of_sets_stands_only_beside_that_of_the_same_images(evaluate, data, tmp_path, monkeypatch):
+    class MeanBytes:
+        """Takes FID's place, whose weights are not everywhere."""
+
+        files = [tmp_path / "weights"]
+
+        def __init__(self, weights):
+            self.files[0].touch()
+
+        def __call__(self, sr, hr, device):
+            return float(np.mean([path.stat().st_size for path in sr]))
+
+    for module in ("available", "results"):
+        monkeypatch.setattr(f"lsr.evaluation.{module}.FrechetInceptionDistance", MeanBytes)
+    for name in ("whole", "part"):
+        shutil.copytree(data / "HR", data / name)
+    (data / "part" / "4.png").unlink()
+    code, out, _ = evaluate("--beside", f"{data / 'whole'},{data / 'part'}", metrics="psnr,fid")
+    beside = summary(out)["beside"]
+    expected = np.mean([path.stat().st_size for path in (data / "HR").iterdir()])
+    assert (beside["whole"]["fid"]["mean"], beside["whole"]["fid"]["mean_n"]) == (pytest.approx(expected), 6)
+    assert beside["part"]["fid"]["mean"] is None and beside["part"]["psnr_y"]["n"] == 5
+    assert f"| {expected:.4f} | – |\n" in (out / "report.md").read_text()
+
+
+def test_photographs_are_read_once_however_many_folders_stand_beside(data, tmp_path):
+    shutil.copytree(data / "HR", data / "theirs")
+    alone = find_items(data, None, data / "theirs", tmp_path / "out")
+    ours = find_items(data, None, data / "bicubic", tmp_path / "out")
+    shutil.rmtree(data / "LR")
+    shutil.rmtree(data / "HR")
+    assert predicted_items(ours, data / "theirs") == alone
+    assert not {item.inputs for item in alone} & {item.inputs for item in ours}
+
+
 def test_an_lr_photograph_that_only_upsampling_needs_is_named_if_it_is_damaged(evaluate, data):
     (data / "LR" / "2.png").write_bytes(b"")
     _, out, err = evaluate("--data", data / "LR", "--beside", "lanczos")
@@ -189,6 +250,7 @@ def test_an_lr_photograph_that_only_upsampling_needs_is_named_if_it_is_damaged(e
         ("spline", "'spline' is neither bicubic nor lanczos nor a folder"),
         ("bicubic,,lanczos", "'' is neither"),
         ("nowhere/results", "'nowhere/results' is neither"),
+        ("/", "'/' has no name"),
         ("bicubic,{data}/bicubic", "two methods are called 'bicubic'"),
         ("{data}/others", "no prediction there is named like one of the 6 LR photographs"),
     ],

@@ -189,6 +189,21 @@ def test_results_cannot_lie_among_the_photographs(evaluate, data):
     assert code == 2 and "lies inside --data" in err
 
 
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(evaluate, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    code, out, err = evaluate(out="notes.txt/scores")
+    assert code == 2 and err == f"lsr eval: --out {out} cannot be written to: Not a directory\n"
+
+
+def test_a_folder_where_writing_is_not_allowed_is_told_in_one_line(evaluate, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    code, out, err = evaluate()
+    assert code == 2 and err == f"lsr eval: --out {out} cannot be written to: Permission denied\n"
+
+
 def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(evaluate, model, monkeypatch):
     forward, calls = Denoiser.forward, []
 

@@ -96,6 +96,11 @@ def test_a_folder_of_something_else_is_left_alone(out):
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
+def test_an_error_of_the_files_that_are_evaluated_is_not_one_of_the_folder(out):
+    with pytest.raises(PermissionError), claimed(out, {}, False):
+        raise PermissionError(13, "Permission denied", "photograph.png")
+
+
 def test_values_in_the_table_are_float32_to_the_last_digit(tmp_path):
     value = 25.876379013061523  # a float32
     write_csv(tmp_path, [ROW | {"psnr_y": value}, ROW | {"name": 'b, "c"', "psnr_y": float("nan")}], ["psnr_y"])
