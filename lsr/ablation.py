@@ -20,7 +20,6 @@ from lsr.divergence import REPORT
 from lsr.evaluation.rows import write_json
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.experts import ExpertMixture
-from lsr.file_digest import sha256_of
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
 from lsr.knee_history import RunLog, Scalars
@@ -179,7 +178,7 @@ def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
     Raises:
         ValueError: If training fails, or the folder has a run of other settings.
     """
-    trained_as = {"experiment": sha256_of(variant.config), "settings": list(variant.settings)}
+    trained_as = {"experiment": yaml.safe_load(variant.config.read_text()), "settings": list(variant.settings)}
     record = folder / "variant.json"
     if not record.exists():
         write_json(record, trained_as)
