@@ -62,6 +62,11 @@ class DivergenceGuard(L.Callback):
                 scores[i].values.extend(values)
         self._skipped = state_dict["skipped"]
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drop the report of an earlier launch: what is there at the end is about this one."""
+        if trainer.is_global_zero:
+            (Path(trainer.default_root_dir) / REPORT).unlink(missing_ok=True)
+
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember which batch this is."""
         self._batch_idx = batch_idx
@@ -130,4 +135,4 @@ class DivergenceGuard(L.Callback):
             except OSError as error:  # a full disk must not keep this rank from stopping with the others
                 log.error("%s cannot be written: %s", folder / REPORT, error)
         trainer.strategy.barrier("divergence")
-        raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {folder / 'divergence.json'}")
+        raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {folder / REPORT}")

@@ -49,6 +49,8 @@ class ImageGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the grids."""
         for dataloader_idx, rows in self._rows.items():
+            if not rows:
+                continue
             grid = _grid(rows)
             tag, prefix = ("val_real/lr_bicubic_sr", "real-") if dataloader_idx else ("val/lr_bicubic_sr_hr", "")
             for logger in trainer.loggers:

@@ -13,6 +13,7 @@ from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
 from datamodules.stream import shares_of
 from lsr.degradations import DegradationConfig, DegradationParameters
+from lsr.images import probe
 from lsr.tags import TAGS
 
 
@@ -80,7 +81,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         latents: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
-        check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size, val_real_size=val_real_size)
+        check_sizes(scale, max_images, crop_size=crop_size, val_crop_size=val_crop_size)
         if degrade_on not in ("auto", "workers", "device"):
             raise ValueError(f"degrade_on must be auto, workers or device, not {degrade_on!r}")
         if "scale" in (degradation_changes or {}):
@@ -108,7 +109,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         """Index and read the photographs of the stage ("fit", "validate", "test" or "predict").
 
         Raises:
-            ValueError: If there are none, libjpeg is to run on a GPU, or the latents are of other crops.
+            ValueError: If there are none, libjpeg is to run on a GPU, the latents are of other crops, or a file of `val_real` is no
+                photograph.
         """
         if stage == "fit" and self._source is None:
             if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
@@ -129,8 +131,11 @@ class RealESRGANDataModule(SampleStreamDataModule):
             source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
             self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
         if split == "val" and self.val_real is not None and REAL not in self._fixed:
-            side = self.val_real_size // self.degradation.scale
-            self._keep_fixed(REAL, LowQualityPhotographs(self.val_real, self.val_seed, self.max_images, side))
+            side = max(1, self.val_real_size // self.degradation.scale)
+            real = LowQualityPhotographs(self.val_real, self.val_seed, self.max_images, side, self.tags_file)
+            for path in real.paths:
+                probe(path)  # a file that is none is told now, and on every rank
+            self._keep_fixed(REAL, real)
 
     def target_crops(self, draws: int) -> TargetCrops:
         """Return the targets of the first draws of every training photograph; needs no trainer."""

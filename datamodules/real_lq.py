@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from datamodules.pairs import FIXED_DRAW, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.images import find_images, probe, read_rgb8
-from lsr.tags import FolderTags
+from lsr.tags import TAGS, FolderTags
 
 
 class LowQualityPhotographs(Dataset[dict[str, Any]]):
@@ -20,12 +20,13 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
         seed: Seed of the noise.
         max_images: Photographs used at most, evenly spread; None uses all.
         max_side: Longest side in pixels; what is longer is reduced to its middle. None takes photographs whole.
+        tags_file: Name of the list of tags in the folder.
 
     Raises:
         ValueError: If there are none.
     """
 
-    def __init__(self, folder: Path, seed: int, max_images: int | None = None, max_side: int | None = None) -> None:
+    def __init__(self, folder: Path, seed: int, max_images: int | None = None, max_side: int | None = None, tags_file: str = TAGS) -> None:
         if not folder.is_dir():
             raise ValueError(
                 f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, is to be fetched from its authors)"
@@ -36,7 +37,7 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
             raise ValueError(f"{folder}: no photographs there")
         self.paths = [paths[i] for i in spread(len(paths), max_images)]
         self.seed, self.max_side = seed, max_side
-        self._tags = FolderTags(folder)
+        self._tags = FolderTags(folder, tags_file)
 
     def __len__(self) -> int:
         return len(self.paths)

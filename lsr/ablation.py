@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from lsr.checkpoint import load_denoiser
 from lsr.divergence import REPORT
+from lsr.evaluation.rows import write_json
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
@@ -37,7 +38,7 @@ class Variant:
     """A row of the table.
 
     Attributes:
-        name: Of the row, and of the folder of its runs.
+        name: Of the row.
         config: The experiment.
         settings: What differs from it, as on the command line of `lsr fit`.
     """
@@ -45,6 +46,11 @@ class Variant:
     name: str
     config: Path
     settings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its runs."""
+        return self.name.replace(" ", "_")
 
 
 def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> list[Variant]:
@@ -68,15 +74,20 @@ def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> l
     for config in configs:
         for values in itertools.product(*(values for _, values in axes)):
             chosen = dict(zip((key for key, _ in axes), values, strict=True))
-            words = [f"{key.rpartition('.')[2]}={Path(value).stem if '/' in value else value}" for key, value in chosen.items()]
-            settings = [part for key, value in chosen.items() for part in (f"--{key}", value)]
-            found.append(Variant(" ".join(words) or config.stem, config, (*common, *settings)))
-    if len({variant.name for variant in found}) < len(found):
+            words = [config.stem] if len(configs) > 1 or not axes else []
+            words += [f"{key.rpartition('.')[2]}={_word(value)}" for key, value in chosen.items()]
+            settings = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in chosen.items()]
+            found.append(Variant(" ".join(words), config, (*common, *settings)))
+    if len({variant.folder for variant in found}) < len(found):
         raise ValueError("--vary: two variants have the same name")
     return found
 
 
-def _axis(text: str) -> tuple[str, list[str]]:
+def _word(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else Path(value).stem if "/" in value else value
+
+
+def _axis(text: str) -> tuple[str, list[Any]]:
     key, _, values = text.partition("=")
     try:
         listed = yaml.safe_load(values)
@@ -84,7 +95,7 @@ def _axis(text: str) -> tuple[str, list[str]]:
         listed = None
     if not isinstance(listed, list) or not listed:
         raise ValueError(f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]")
-    return key, [value if isinstance(value, str) else json.dumps(value) for value in listed]
+    return key, listed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lsr.ablation",
         description="Train every experiment of a folder, or one in variations, and compare them. What is not listed here goes to every "
         "`lsr fit`, such as --trainer.max_steps 400.",
+        allow_abbrev=False,
     )
     parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of them")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=[A, B]", help="a setting and its values; every combination")
@@ -161,7 +173,17 @@ def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float
 
 
 def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
-    """Train a variant, if it is not; returns None, or the step at which it diverged."""
+    """Train a variant, if it is not; returns None, or the step at which it diverged.
+
+    Raises:
+        ValueError: If training fails, or the folder has a run of other settings.
+    """
+    trained_as = {"experiment": yaml.safe_load(variant.config.read_text()), "settings": list(variant.settings)}
+    record = folder / "variant.json"
+    if not record.exists():
+        write_json(record, trained_as)
+    if json.loads(record.read_text()) != trained_as:
+        raise ValueError(f"{record} is about another experiment or other settings: choose another --out")
     if _diverged_at(folder) is None:
         settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
         flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
@@ -177,7 +199,7 @@ def _diverged_at(folder: Path) -> int | None:
 
 
 def _folder(out: Path, variant: Variant, seed: int) -> Path:
-    return out / variant.name.replace(" ", "_") / f"seed{seed}"
+    return out / variant.folder / f"seed{seed}"
 
 
 def _draw(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]) -> None:
@@ -187,7 +209,8 @@ def _draw(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: S
     for variant in chosen:
         for folder in (_folder(out, variant, seed) for seed in seeds):
             with contextlib.suppress(ValueError):  # an experiment without loggers
-                logs.setdefault(variant.name, []).append(RunLog.read(folder).scalars)
+                scalars = RunLog.read(folder).scalars
+                logs.setdefault(variant.name, []).append(scalars)
             if (step := _diverged_at(folder)) is not None:
                 diverged.setdefault(variant.name, []).append(step)
     if logs:
@@ -209,6 +232,10 @@ def main(arguments: Sequence[str]) -> int:
     judged = options.steps, options.metrics
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
+    if reference:  # first: a mistake in it is to be told before the others are trained
+        config, checkpoint = reference
+        # Its run folder has what its metrics need.
+        rows.append(judge(Variant("reference", config), checkpoint.parent.parent, checkpoint, *judged))
     for seed in options.seeds:
         for variant in chosen:
             folder = _folder(options.out, variant, seed)
@@ -216,13 +243,9 @@ def main(arguments: Sequence[str]) -> int:
                 if (step := _trained(variant, seed, folder)) is None:
                     rows.append(judge(variant, folder, folder / "checkpoints" / "last.ckpt", *judged))
                 else:
-                    rows.append({"model": variant.name, "diverged at step": step})
+                    rows.append({"model": variant.name, "diverged at step": str(step)})
             except ValueError as error:  # weights that are not here, for one: the others go on
                 failed.append(f"{folder}: {' '.join(str(error).split())}")
-    if options.reference:
-        config, checkpoint = reference
-        # Its run folder has what its metrics need.
-        rows.insert(0, judge(Variant("reference", config, tuple(common)), checkpoint.parent.parent, checkpoint, *judged))
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
     _draw(options.out, chosen, options.seeds, options.metrics)
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)

@@ -19,7 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "merge-experts": ("lsr.expert_merge", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
     "cache-latents": ("lsr.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),
     "eval": ("lsr.evaluate", "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR"),
-    "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... --model FILE --out DIR"),
+    "upscale": ("lsr.upscale", "upscale photographs: lsr upscale PHOTO... [--model FILE] [--out DIR]"),
     "tag": ("lsr.tag", "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH"),
     "export": ("lsr.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),
     "shard": ("lsr.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),

@@ -29,8 +29,8 @@ from lsr.sharded_tensors import gather, whole
 from lsr.sharding import shard
 from lsr.validation_loss import ValidationLoss
 
-# Uses of a sample's seed; lsr.encoders.context has the fourth.
-_TIME, _PATH, _START = 0, 1, 2
+_TIME, _PATH, _START = 0, 1, 2  # uses of a sample's seed; lsr.encoders.context has the fourth
+
 _BICUBIC = "psnr_y_bicubic"
 
 

@@ -13,7 +13,6 @@ from lsr.knee_history import Scalars
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK = "#222222"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#858585")
 _STYLES = ("-", (0, (4, 2)), (0, (1, 1)))
 _COLUMNS = 2
@@ -36,7 +35,7 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
     from matplotlib.figure import Figure
 
     rows = math.ceil(len(metrics) / _COLUMNS)
-    figure = Figure(figsize=(9.0, 0.8 + 2.6 * rows), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9.0, 0.6 + 0.2 * math.ceil(len(runs) / _COLUMNS) + 2.6 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     every = np.atleast_1d(figure.subplots(rows, min(_COLUMNS, len(metrics)), squeeze=False)).ravel()
     for axes, metric in zip(every, metrics, strict=False):
@@ -57,5 +56,5 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
             axes.spines[side].set_visible(False)
     for axes in every[len(metrics) :]:
         axes.set_axis_off()
-    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=9, ncols=2, labelcolor=_INK)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=9, ncols=_COLUMNS)
     return figure

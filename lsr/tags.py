@@ -63,6 +63,7 @@ class FolderTags:
 
     Args:
         folder: The folder.
+        name: Of the list, if not `tags.jsonl`.
 
     Attributes:
         listed: What `tags.jsonl` says, by relative name.
@@ -71,8 +72,8 @@ class FolderTags:
         ValueError: If its `tags.jsonl` is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.listed = folder, listed_tags(folder)
+    def __init__(self, folder: Path, name: str = TAGS) -> None:
+        self.folder, self.listed = folder, listed_tags(folder, name)
 
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""

@@ -66,6 +66,13 @@ def test_a_non_finite_loss_ends_the_run_before_the_step(tmp_path, loader, factor
     assert len(report["lr"]) == 2
 
 
+def test_the_report_of_an_earlier_launch_is_not_left_behind(tmp_path, loader):
+    with pytest.raises(DivergenceError):
+        fit(tmp_path, Module({5: math.nan}), loader, DivergenceGuard())
+    fit(tmp_path, Module(), loader, DivergenceGuard())
+    assert not (tmp_path / "divergence.json").exists()
+
+
 def test_a_learning_rate_of_a_million_is_named(tmp_path, loader):
     with pytest.raises(DivergenceError, match="diverged at step [1-9]"):
         fit(tmp_path, Module(lr=1e25), loader, DivergenceGuard(), steps=50)

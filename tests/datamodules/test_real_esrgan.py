@@ -187,3 +187,24 @@ def test_the_tags_of_all_photographs_are_known_before_the_first_batch(folder):
     (folder / "3.txt").write_text("plasma, checks")
     texts = list(module(folder).texts())
     assert len(texts) == 10 and texts.count("plasma, checks") == 2 and texts.count("") == 8, "of training and of validation"
+
+
+def test_real_photographs_are_validated_on_with_the_tags_that_the_pairs_have(folder, tmp_path):
+    (folder / "captions.jsonl").write_text('{"file": "0.png", "tags": ["a wave"]}\n')
+    (folder / "tags.jsonl").write_text('{"file": "0.png", "tags": ["wave"]}\n')
+    for name, tags in (("tags.jsonl", "wave"), ("captions.jsonl", "a wave"), ("none.jsonl", "")):
+        data = module(folder, val_real=str(folder), tags_file=name)
+        for loader in data.val_dataloader():
+            assert next(iter(loader))["tags"][0] == tags
+
+
+def test_what_is_no_photograph_among_the_real_ones_is_told_at_the_start(folder, tmp_path):
+    (folder / "real").mkdir()
+    (folder / "real" / "a.png").write_text("no picture")
+    with pytest.raises(ValueError, match="a.png"):
+        module(folder, val_real=str(folder / "real"))
+
+
+def test_a_scale_that_divides_no_power_of_two(folder):
+    lr = next(iter(module(folder, scale=3, crop_size=48, val_crop_size=48).train_dataloader()))["lr"]
+    assert lr.shape[2:] == (16, 16)
