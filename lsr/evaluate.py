@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
     from lsr.evaluation.data import Item
@@ -30,8 +31,10 @@ def _parser() -> argparse.ArgumentParser:
         "summary.json, report.md and contact.png. Run again, it continues. Exit code 1: some images failed, or a metric that was "
         "asked for by name cannot be computed; each is named, the rest is done.",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", type=Path, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, or owner/name")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--model", type=Path, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)"
+    )
     source.add_argument("--predictions", type=Path, metavar="DIR", help="results of any method, named like the LR photographs")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="HR photographs, paired by name")
@@ -65,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
+    if options.predictions is None and options.model is None:
+        options.model = EMBEDDED
     # Not by pathlib, which raises where nobody may look; `claimed` says it in one line.
     if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise ValueError(f"--out {options.out} is not a folder")
