@@ -47,8 +47,8 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
             common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
             means = [float(np.mean([curve[step] for curve in curves])) for step in common]
             axes.plot(common, means, linewidth=1.8, label=name, **look)
-            crosses = list(diverged.get(name, ()))
-            axes.plot(crosses, [0.04] * len(crosses), "x", color=look["color"], transform=axes.get_xaxis_transform(), clip_on=False)
+            for step in diverged.get(name, ()):
+                axes.plot(step, 0.04, "x", color=look["color"], transform=axes.get_xaxis_transform())
         axes.set_ylabel(metric)
         axes.set_xlabel("step")
         axes.margins(x=0.02)

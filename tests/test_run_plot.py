@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from lsr.run_plot import draw_runs
 
@@ -23,11 +24,19 @@ def test_the_mean_is_over_the_seeds_that_are_there_at_a_step():
 
 def test_divergence_is_a_cross_at_its_step():
     (axes,) = draw_runs(RUNS, ["val/psnr_y"], {"last": [150, 170]}).axes
-    crosses = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
-    assert crosses == [[150, 170]]
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "x"] == [[150], [170]]
 
 
 def test_a_seventh_variant_looks_like_no_other():
     (axes,) = draw_runs({str(i): [{"a": {1: float(i), 2: 0.0}}] for i in range(12)}, ["a"], {}).axes
     looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines if not line.get_label().startswith("_")]
     assert len(set(looks)) == 12
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("diverged", [{}, {"last": [150]}])
+def test_the_axes_fill_the_figure(diverged):
+    figure = draw_runs(RUNS, ["val/psnr_y", "val/niqe", "val/loss"], diverged)
+    figure.canvas.draw()
+    used = [axes.get_position() for axes in figure.axes[:3]]
+    assert all(box.width > 0.35 and box.height > 0.25 for box in used)
