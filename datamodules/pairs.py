@@ -36,6 +36,12 @@ def crop_and_flip(seed: int, draw_index: int, index: int, shape: Sequence[int], 
     return top, left, bool(rng.random() < 0.5)
 
 
+def middle(image: np.ndarray, size: int) -> np.ndarray:
+    """Return the middle of an image (H, W, ...), at most `size` pixels a side."""
+    top, left = (max(0, side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
 def spread(length: int, limit: int | None) -> Sequence[int]:
     """Return `limit` of `length` indices, evenly spread; all of them where there are no more."""
     return range(length) if limit is None or limit >= length else [i * length // limit for i in range(limit)]
@@ -157,7 +163,5 @@ class FixedCrops(_Crops):
         index = self._members[position]
         if index not in self._made:
             image, tags = self.source[index]
-            top, left = ((side - self.crop_size) // 2 for side in image.shape[:2])
-            crop = image[top : top + self.crop_size, left : left + self.crop_size]
-            self._made[index] = self._pair(*self._sample(crop, tags, FIXED_DRAW, index))
+            self._made[index] = self._pair(*self._sample(middle(image, self.crop_size), tags, FIXED_DRAW, index))
         return self._made[index]

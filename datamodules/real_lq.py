@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.pairs import FIXED_DRAW, noise_seed, spread, to_model_range, to_tensor
+from datamodules.pairs import FIXED_DRAW, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.images import find_images, probe, read_rgb8
 from lsr.tags import TAGS, FolderTags
@@ -49,10 +49,8 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         image = read_rgb8(path)
-        height, width = (min(side, self.max_side or side) for side in image.shape[:2])
-        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         return {
-            "lr": to_model_range(to_tensor(image[top : top + height, left : left + width])),
+            "lr": to_model_range(to_tensor(image if self.max_side is None else middle(image, self.max_side))),
             "seed": noise_seed(self.seed, FIXED_DRAW, index),
             "tags": ", ".join(self._tags(path)),
         }

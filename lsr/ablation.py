@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Variant:
     def folder(self) -> str:
         """The name of the folder of its runs."""
         return self.name.replace(" ", "_")
+
+    def arguments(self, settings: Mapping[str, object]) -> list[str]:
+        """Return the command line of this variant with some more settings."""
+        return ["--config", str(self.config), *self.settings, *(f"--{key}={value}" for key, value in settings.items())]
 
 
 def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> list[Variant]:
@@ -149,8 +153,7 @@ def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int]
 
 def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
     settings = {"trainer.default_root_dir": folder, "model.num_inference_steps": steps, "trainer.logger": "false", "trainer.devices": 1}
-    flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
-    cli = LinearSRCLI(["--config", str(variant.config), *variant.settings, *flat], run=False)
+    cli = LinearSRCLI(variant.arguments(settings), run=False)
     cli.leave_cores_to_workers()
     return cli
 
@@ -186,8 +189,7 @@ def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
         raise ValueError(f"{record} is about another experiment or other settings: choose another --out")
     if _diverged_at(folder) is None:
         settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
-        flat = (str(part) for key, value in settings.items() for part in (f"--{key}", value))
-        code = train(["fit", "--config", str(variant.config), *variant.settings, *flat])
+        code = train(["fit", *variant.arguments(settings)])
         if code not in (DONE, DIVERGED):
             raise ValueError(f"exit code {code}")
     return _diverged_at(folder)

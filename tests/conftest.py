@@ -1,6 +1,8 @@
 """Shared set-up: no network, one thread, reproducible draws."""
 
 import os
+from dataclasses import asdict
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +12,7 @@ import pytest
 import torch
 from tiny import TINY, SyntheticPairs
 
+from lsr.checkpoint import save_denoiser
 from lsr.denoiser import Denoiser
 
 
@@ -36,6 +39,14 @@ def denoiser(generator: torch.Generator) -> Denoiser:
         for parameter in model.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+@pytest.fixture
+def model(denoiser: Denoiser, tmp_path: Path) -> Path:
+    """The small model as a file."""
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    return path
 
 
 @pytest.fixture

@@ -1,22 +1,12 @@
 """`lsr upscale` on real files of many kinds, with a small random model."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
 from lsr.images import Photograph, probe, read_photograph, write_png
 from lsr.inference import Upscaler
-
-
-@pytest.fixture
-def model(denoiser, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
-    return path
 
 
 @pytest.fixture

@@ -1,19 +1,9 @@
-"""Small photographs, a small random model, and results made by bicubic interpolation."""
-
-from dataclasses import asdict
+"""Small photographs, and results made by bicubic interpolation."""
 
 import pytest
 from PIL import Image
 
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
-
-
-@pytest.fixture
-def model(denoiser, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
-    return path
 
 
 @pytest.fixture
