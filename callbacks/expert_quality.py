@@ -15,7 +15,7 @@ from lsr.expert_plot import draw_loss_by_time
 from lsr.expert_run import ExpertRun
 from lsr.expert_seed import verified_seed
 from lsr.experts import ExpertMixture
-from lsr.knee_plot import save_png
+from lsr.figures import save_png
 from lsr.validation_loss import loss_at_times
 
 

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from lsr.denoiser import upsample_bicubic
 from lsr.images import Photograph, write_png
+from lsr.images.resampling import upsample_bicubic
 
 
 class ImageGrid(L.Callback):

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.tags import TAGS, listed_tags, tags_beside
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.file_index import FileIndex
-from lsr.cache_folder import default_cache
+from lsr.files import default_cache
 from lsr.images import EncodedImage, find_images, read_rgb8
 from lsr.shards import ShardIndex
 from lsr.tags import TAGS

@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_leaves
 
 from lsr.checkpoint import load_denoiser
 from lsr.divergence import REPORT
-from lsr.evaluation.rows import write_json
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.experts import ExpertMixture
+from lsr.figures import save_png
+from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
 from lsr.knee_history import RunLog, Scalars
-from lsr.knee_plot import save_png
 from lsr.run_plot import draw_runs
 from lsr.run_table import write_table
 from lsr.training import LinearSRCLI

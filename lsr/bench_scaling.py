@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from lsr.atomic import atomic_path
 from lsr.bench_cases import softmax_attention
 from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
+from lsr.files import atomic_path
 from lsr.ops.linear_attention import linear_attention
 
 _FITTED = 3  # the largest sizes tell the exponent; small ones are overhead

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lsr.atomic import atomic_path
 from lsr.bench_timing import Roofline, measure
+from lsr.files import atomic_path
 
 if TYPE_CHECKING:
     from lsr.bench_cases import Case

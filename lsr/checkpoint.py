@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.atomic import atomic_path
 from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.vocabulary import difference
 from lsr.experts import ExpertMixture
+from lsr.files import atomic_path
 from lsr.sharded_tensors import load_whole
 
 MODEL_CONFIG = "model_config"

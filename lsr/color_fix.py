@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.row_stream import ROWS_PER_BLOCK, Rows, RowWindow
+from lsr.images.rows import ROWS_PER_BLOCK, Rows, RowWindow
 
 COLOR_FIXES = ("none", "adain", "wavelet")
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lsr.atomic import atomic_path
-from lsr.image_encoding import check_fits, write_stream
-from lsr.photograph import Photograph, PictureStream
-from lsr.row_stream import ROWS_PER_BLOCK, resize_rows
+from lsr.files import atomic_path
+from lsr.images.encoding import check_fits, write_stream
+from lsr.images.photograph import Photograph, PictureStream
+from lsr.images.rows import ROWS_PER_BLOCK, resize_rows
 
 _JPEG_QUALITY = 92
 

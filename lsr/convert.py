@@ -69,8 +69,8 @@ def _from_sana(options: argparse.Namespace) -> None:
 def _to_diffusers(options: argparse.Namespace) -> None:
     from safetensors.torch import save_file
 
-    from lsr.atomic import atomic_path
     from lsr.checkpoint import read_denoiser
+    from lsr.files import atomic_path
     from lsr.sana_weights import to_diffusers
 
     weights, config, _ = read_denoiser(options.src)

@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lsr.atomic import atomic_path
 from lsr.degradations import DegradationConfig, DegradationParameters, apply, draw
+from lsr.files import atomic_path
 from lsr.images import Photograph, UnreadableImage, read_rgb8, write_png
 
 LAW_FILE = "degradation.json"
@@ -105,7 +105,7 @@ def export(pairs: Sequence[tuple[Path, Path]], out: Path, law: Law, per_image: i
     An LR is on the disk before its line is, so a kill at any moment costs one LR, which the next call makes again.
 
     Args:
-        pairs: (photograph, its LR below `out`), from `lsr.upscale.collect`.
+        pairs: (photograph, its LR below `out`), from `lsr.images.files.outputs.collect`.
         out: Folder of the export, new, empty, or of the same law.
         law: What the LR images have in common.
         per_image: LR images per photograph; above 1 their names end in `__0`, `__1`...

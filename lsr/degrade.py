@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.upscale import collect
+from lsr.images.outputs import collect
 
 if TYPE_CHECKING:
     from lsr.degradations import DegradationConfig

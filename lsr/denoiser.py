@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.encoders.deep_compression import DeepCompression
 from lsr.encoders.latent import LatentSpace, PixelSpace
 from lsr.flow.path import expand, interpolate, velocity
+from lsr.images.resampling import upsample_bicubic
 from lsr.nn.attention import KeysValues
 from lsr.nn.dit import LinearDiT
 from lsr.nn.embeddings import LRStem
@@ -112,12 +112,6 @@ class Condition:
         assert self.context is not None and self.mask is not None
         lr, base, context = (torch.cat([x, x]) for x in (self.lr, self.base, self.context))
         return Condition(lr, base, context, torch.cat([self.mask, torch.zeros_like(self.mask)]))
-
-
-def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
-    """Upsample (B, 3, h, w) by Keys' cubic with a = -0.5, the baseline of the field, to (B, 3, scale h, scale w)."""
-    # antialias=True selects a = -0.5; the filter is not widened when the image grows.
-    return F.interpolate(lr.float(), scale_factor=scale, mode="bicubic", antialias=True)
 
 
 def flow_data(latent: Tensor, condition: Condition, config: DenoiserConfig) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 from lsr.sharded_tensors import on_all_ranks, own_part
 
 REPORT = "divergence.json"

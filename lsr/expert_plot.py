@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsr.figures import COLOURS, GREY, INK, hide_top_and_right, new_figure
 from lsr.flow.timesteps import unshift_timesteps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BLUE, _GREY, _INK = "#0072B2", "#858585", "#222222"
+_BLUE = COLOURS[0]
 _ROOM_FOR_WORDS = 0.1  # of the axis
 _TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -36,26 +37,22 @@ def draw_loss_by_time(
         A figure of 7.5 x 5 inches on an Agg canvas.
     """
     import torch
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5.0), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 5.0, dpi=120, layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
-    top.plot(times, knee, color=_GREY, linewidth=1.4, label="the knee")
+    top.plot(times, knee, color=GREY, linewidth=1.4, label="the knee")
     top.plot(times, losses, ".-", color=_BLUE, linewidth=1.6, label=f"the experts at step {step:,}")
     top.set_ylabel("validation loss")
     change = 100 * (np.asarray(losses) / np.asarray(knee) - 1)
-    bottom.axhline(0, color=_GREY, linewidth=1.0)
+    bottom.axhline(0, color=GREY, linewidth=1.0)
     bottom.plot(times, change, ".-", color=_BLUE, linewidth=1.6)
     bottom.set_ylabel("change against the knee, %")
     bottom.set_xlabel("flow time t (evenly spaced before the shift); 0 is data, 1 is noise")
     ends = [0.0, *unshift_timesteps(torch.tensor(list(boundaries), dtype=torch.float64), shift).tolist(), 1.0]
     for axes in (top, bottom):
         for end in ends[1:-1]:
-            axes.axvline(end, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+            axes.axvline(end, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        hide_top_and_right(axes)
         axes.margins(x=0)
         axes.set_xlim(0, 1)
     for i, (left, right) in enumerate(zip(ends, ends[1:], strict=False)):

@@ -14,10 +14,10 @@ from lsr.denoiser import Denoiser
 from lsr.encoders.context import Context, context_encoder, encode
 from lsr.experts import ExpertMixture
 from lsr.free_memory import free_bytes, is_out_of_memory
-from lsr.photograph import Photograph, PictureStream
-from lsr.picture_kinds import photograph_of, same_kind
+from lsr.images.conversion import photograph_of, same_kind
+from lsr.images.photograph import Photograph, PictureStream
+from lsr.images.rows import Rows, RowWindow, resize_rows, upsample_rows
 from lsr.pretrained import EMBEDDED, find_model
-from lsr.row_stream import Rows, RowWindow, resize_rows, upsample_rows
 from lsr.tiling import TiledSampler
 
 T = TypeVar("T")

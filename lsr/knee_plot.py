@@ -6,12 +6,11 @@ import dataclasses
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsr.atomic import atomic_path
+from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
 from lsr.knee import KneeVerdict
 from lsr.knee_history import Validation
 from lsr.knee_signal import Array, draw_up, local_noise, running_median
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by colour-blind readers
-_GREY = "#858585"
-_INK = "#222222"
-_RED = "#C00000"
 
 _SMOOTHING = 0.04
 _DECADE = 10.0
@@ -54,29 +49,19 @@ def draw_knee(history: Sequence[Validation], verdict: KneeVerdict, directions: M
     Returns:
         A figure of 7.5 x 4.5 inches on an Agg canvas.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.5), dpi=150)
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 4.5, dpi=150)
     axes = figure.add_subplot()
     drawn = [_draw_metric(axes, history, verdict, name, 1 if way == "max" else -1, i) for i, (name, way) in enumerate(directions.items())]
     metrics = [line for line in drawn if line is not None]
     _label(axes, metrics)
     lines = metrics + _draw_loss(axes, history) + _draw_verdict(axes, verdict)
-    figure.text(0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=_INK)
+    figure.text(0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=INK)
     # By hand: a layout engine takes longer than all the drawing.
     columns = 3 if max((len(str(line.get_label())) for line in lines), default=0) < 36 else 2
     figure.subplots_adjust(left=0.085, right=0.915, bottom=0.13 + 0.04 * -(-len(lines) // columns), top=0.875)
     if lines:
         figure.legend(handles=lines, loc="lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write the figure; the file appears under its name complete or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
 
 
 def _normalise(history: Sequence[Validation], name: str, sign: int, verdict: KneeVerdict, abstains: bool) -> _Curve | None:
@@ -112,14 +97,14 @@ def _draw_metric(axes: Axes, history: Sequence[Validation], verdict: KneeVerdict
     curve = _normalise(history, name, sign, verdict, abstains)
     if curve is None:
         return None
-    colour = _COLOURS[index % len(_COLOURS)]
+    colour = COLOURS[index % len(COLOURS)]
     label = name + (" (lower is better)" if sign < 0 else "") + (" (abstains)" if abstains else "")
     axes.plot(curve.steps, curve.points, ".", color=colour, alpha=0.5, markersize=4.5, markeredgewidth=0, zorder=3)
     if abstains:
         return axes.plot(curve.steps, curve.smooth, color=colour, linewidth=0.9, linestyle=(0, (6, 2)), zorder=3, label=label)[0]
     low, high = curve.smooth - curve.noise, curve.smooth + curve.noise
     axes.fill_between(curve.steps, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
-    style = "-" if index < len(_COLOURS) else "-."
+    style = "-" if index < len(COLOURS) else "-."
     return axes.plot(curve.steps, curve.smooth, style, color=colour, linewidth=1.8, zorder=4, label=label)[0]
 
 
@@ -136,19 +121,19 @@ def _draw_loss(axes: Axes, history: Sequence[Validation]) -> list[Line2D]:
     loss_axes.yaxis.set_major_formatter("{x:g}")
     axes.set_zorder(loss_axes.get_zorder() + 1)
     axes.patch.set_visible(False)
-    loss_axes.set_ylabel("training loss", fontsize=9, color=_GREY)
-    loss_axes.tick_params(labelsize=8, colors=_GREY)
+    loss_axes.set_ylabel("training loss", fontsize=9, color=GREY)
+    loss_axes.tick_params(labelsize=8, colors=GREY)
     for side, spine in loss_axes.spines.items():
         spine.set_visible(side == "right")
-        spine.set_color(_GREY)
-    return loss_axes.plot(steps, losses, color=_GREY, linewidth=1.0, label="training loss")
+        spine.set_color(GREY)
+    return loss_axes.plot(steps, losses, color=GREY, linewidth=1.0, label="training loss")
 
 
 def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
     """Draw knee or candidate, confirmation and divergence as vertical lines with their steps in words; returns them."""
     lines: list[Line2D] = []
 
-    def mark(step: int, words: str, style: str, colour: str = _INK) -> None:
+    def mark(step: int, words: str, style: str, colour: str = INK) -> None:
         lines.append(axes.axvline(step, color=colour, linestyle=style, linewidth=1.3, zorder=5, label=words))
 
     if verdict.knee_step is not None:
@@ -157,7 +142,7 @@ def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
     elif verdict.candidate_step is not None:
         mark(verdict.candidate_step, f"candidate: step {verdict.candidate_step:,} ({verdict.confidence:.0%} sure)", "--")
     if verdict.diverged:
-        mark(verdict.step, f"diverged at step {verdict.step:,}", "-", _RED)
+        mark(verdict.step, f"diverged at step {verdict.step:,}", "-", RED)
     return lines
 
 
@@ -175,5 +160,4 @@ def _label(axes: Axes, metrics: Sequence[Line2D]) -> None:
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    hide_top_and_right(axes)

@@ -189,7 +189,8 @@ def _report(options: argparse.Namespace, log: "RunLog", metrics: dict[str, str],
             for name, v in without.items()
         ]
     if options.png is not None:
-        from lsr.knee_plot import draw_knee, save_png
+        from lsr.figures import save_png
+        from lsr.knee_plot import draw_knee
 
         folder = options.path if options.path.is_dir() else options.path.parent
         target = Path(options.png) if options.png else folder / _FIGURE

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lsr.file_digest import sha256_of
+from lsr.files import sha256_of
 
 SEED, PICTURE, MANIFEST = "seed.safetensors", "knee.png", "knee.json"
 

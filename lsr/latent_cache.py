@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 
 PLAN = "latents.json"
 """Name of the file with which a folder of latents begins."""

@@ -9,7 +9,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 
 _STEP = "step"
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from lsr.checkpoint import MODEL_CONFIG, initialise, model_config
-from lsr.denoiser import Denoiser, DenoiserConfig, flow_data, upsample_bicubic
+from lsr.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.distributed import allow_unused_weights
 from lsr.encoders.deep_compression import refuse_other_latents
 from lsr.expert_run import ExpertRun, refuse_other_experts
@@ -19,6 +19,7 @@ from lsr.experts import ExpertMixture, ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
+from lsr.images.resampling import upsample_bicubic
 from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality

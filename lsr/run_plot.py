@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsr.figures import COLOURS, GREY, hide_top_and_right, new_figure
 from lsr.knee_history import Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#858585")
+_COLOURS = (*COLOURS, GREY)
 _STYLES = ("-", (0, (4, 2)), (0, (1, 1)))
 _COLUMNS = 2
 
@@ -31,12 +32,9 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
     Returns:
         A figure with two axes side by side and a legend, on an Agg canvas.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = math.ceil(len(metrics) / _COLUMNS)
-    figure = Figure(figsize=(9.0, 0.6 + 0.2 * math.ceil(len(runs) / _COLUMNS) + 2.6 * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    height = 0.6 + 0.2 * math.ceil(len(runs) / _COLUMNS) + 2.6 * rows
+    figure = new_figure(9.0, height, dpi=120, layout="constrained")
     every = np.atleast_1d(figure.subplots(rows, min(_COLUMNS, len(metrics)), squeeze=False)).ravel()
     for axes, metric in zip(every, metrics, strict=False):
         for number, (name, seeds) in enumerate(runs.items()):
@@ -52,8 +50,7 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
         axes.set_ylabel(metric)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        hide_top_and_right(axes)
     for axes in every[len(metrics) :]:
         axes.set_axis_off()
     figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=9, ncols=_COLUMNS)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 
 Row = Mapping[str, str | float]
 """One run: words and numbers by column. A column may be missing, such as the quality of a run that diverged."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lsr.atomic import atomic_path
 from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.shard_table import Sample, ShardTable, load_tables, save_tables
 from lsr.shards import INDEX, PLAN

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsr.atomic import atomic_path
+from lsr.files import atomic_path
 
 UNKNOWN_CRC = -1
 

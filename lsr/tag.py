@@ -69,7 +69,7 @@ def continue_list(path: Path) -> set[str]:
     Raises:
         ValueError: If another line is damaged.
     """
-    from lsr.atomic import atomic_path
+    from lsr.files import atomic_path
     from lsr.tags import read_listed
 
     if not path.is_file():

@@ -19,7 +19,7 @@ from lsr.encoders.context import Context
 from lsr.experts import ExpertMixture
 from lsr.flow.guidance import guided
 from lsr.flow.timesteps import timestep_grid
-from lsr.row_stream import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
+from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 
 OVERLAP = 0.125
 """Share of a tile that the next one covers as well. A quarter and a half were no better and cost more."""

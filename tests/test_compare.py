@@ -12,8 +12,8 @@ from PIL import Image
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main
-from lsr.denoiser import upsample_bicubic
 from lsr.images import read_rgb8
+from lsr.images.resampling import upsample_bicubic
 
 
 @pytest.fixture

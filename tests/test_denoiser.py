@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 from tiny import TINY
 
-from lsr.denoiser import Denoiser, DenoiserConfig, upsample_bicubic
+from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.latent import PixelSpace
 from lsr.flow.path import interpolate, velocity
+from lsr.images.resampling import upsample_bicubic
 from lsr.sampling import super_resolve
 
 

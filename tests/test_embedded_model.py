@@ -9,8 +9,8 @@ from PIL import Image
 from datamodules.bundled_photographs import bundled_photographs
 from lsr.cli import main
 from lsr.degradations import DegradationConfig, draw, pair
-from lsr.denoiser import upsample_bicubic
-from lsr.file_digest import sha256_of
+from lsr.files import sha256_of
+from lsr.images.resampling import upsample_bicubic
 from lsr.inference import Upscaler
 from lsr.metrics.quality import Quality
 from lsr.pretrained import EMBEDDED

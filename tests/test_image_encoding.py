@@ -9,9 +9,9 @@ import tifffile
 from image_files import RGBA8, RGBA16, exif_block
 from PIL import Image, ImageCms
 
-from lsr import image_encoding
-from lsr.image_encoding import UnfitFormat, write_stream
 from lsr.images import Photograph, PictureStream, read_photograph
+from lsr.images import encoding as image_encoding
+from lsr.images.encoding import UnfitFormat, write_stream
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="5"/></rdf:RDF></x:xmpmeta>'

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lsr.figures import save_png
 from lsr.knee import KneeDetector
 from lsr.knee_history import Validation
-from lsr.knee_plot import draw_knee, save_png
+from lsr.knee_plot import draw_knee
 
 METRICS = {"val/maniqa": "max", "val/niqe": "min"}
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lsr.denoiser import upsample_bicubic
-from lsr.row_stream import RowWindow, resize_rows, upsample_rows
+from lsr.images.resampling import upsample_bicubic
+from lsr.images.rows import RowWindow, resize_rows, upsample_rows
 
 
 @pytest.mark.parametrize("height", [1, 2, 31, 32, 33, 100])

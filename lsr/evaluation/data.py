@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsr.images import UnreadableImage, probe
+from lsr.images.outputs import collect
 from lsr.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
 from lsr.tags import FolderTags
-from lsr.upscale import collect
 
 
 @dataclass(frozen=True)

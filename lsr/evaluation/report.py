@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lsr.atomic import atomic_path
 from lsr.evaluation.beside import in_words
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.evaluation.published import PUBLISHED, methods
+from lsr.files import atomic_path
 from lsr.metrics.cards import CARDS
 
 

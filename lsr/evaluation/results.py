@@ -13,10 +13,11 @@ from lsr.evaluation.beside import compare, in_words, of_other_sizes
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
 from lsr.evaluation.data import Item
 from lsr.evaluation.report import write_report
-from lsr.evaluation.rows import read_failures, read_rows, write_csv, write_json
+from lsr.evaluation.rows import read_failures, read_rows, write_csv
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.summary import CONVENTIONS, hardware, statistics
 from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.files import write_json
 from lsr.metrics.cards import CARDS
 from lsr.metrics.fid import FrechetInceptionDistance
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lsr.atomic import atomic_path
 from lsr.evaluation.data import Item
+from lsr.files import atomic_path, write_json
 
 SETTINGS = "evaluation.json"
 """What a value depends on beside its image."""
@@ -80,12 +80,6 @@ def _check(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 class Journal:

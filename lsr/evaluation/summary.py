@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lsr.file_digest import sha256_of
+from lsr.files import sha256_of
 from lsr.metrics.cards import CARDS
 from lsr.metrics.weights import url
 

@@ -13,7 +13,7 @@ from lsr.images import Photograph, read_rgb8
 
 def _bicubic(lr: np.ndarray, width: int, height: int) -> np.ndarray:
     planes = torch.from_numpy(lr).permute(2, 0, 1)[None] / 255
-    # What `lsr.denoiser.upsample_bicubic` does, but to any size: predictions need not be a whole number of times as large.
+    # What `lsr.images.resampling.upsample_bicubic` does, but to any size: predictions need not be a whole number of times as large.
     large = F.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     return large[0].permute(1, 2, 0).numpy()
 

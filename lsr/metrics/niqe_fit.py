@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.atomic import atomic_path
 from lsr.distributed import on_rank_zero
+from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)
 

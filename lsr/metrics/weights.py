@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import torch
 
-from lsr.file_digest import sha256_of
+from lsr.files import sha256_of
 from lsr.metrics.cards import CARDS, WeightsFile
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pretrained_folders import save_text_encoder
 
-from lsr.cache_folder import default_cache
 from lsr.encoders.frozen_text import FrozenText
+from lsr.files import default_cache
 
 LR = torch.zeros(1, 3, 4, 4)
 TEXTS = ["sea, boat", "cat", "", "old pier, castle, sea"]

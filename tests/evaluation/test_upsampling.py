@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lsr.denoiser import upsample_bicubic
 from lsr.evaluation.data import Item
 from lsr.evaluation.upsampling import upsampled
+from lsr.images.resampling import upsample_bicubic
 
 
 @pytest.fixture

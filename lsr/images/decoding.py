@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lsr.image_metadata import dpi_of, exif_bytes, exif_of, has_trailing_orientation, xmp_bytes
+from lsr.images.metadata import dpi_of, exif_bytes, exif_of, has_trailing_orientation, xmp_bytes
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _Tag = ExifTags.Base

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.degradations.resizing import Resampling, taps
-from lsr.denoiser import upsample_bicubic
+from lsr.images.resampling import Resampling, taps, upsample_bicubic
 
 Rows = Iterator[Tensor]
 """Blocks (C, r, W) float32 from top to bottom, r >= 1."""

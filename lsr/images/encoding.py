@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from lsr.atomic import atomic_path
-from lsr.photograph import Photograph, PictureStream
+from lsr.files import atomic_path
+from lsr.images.photograph import Photograph, PictureStream
 
 _TIFF_STRIP_ROWS = 64
 _CLASSIC_LIMIT = 2**32 - 2**26

@@ -1,4 +1,4 @@
-"""Photographs on disk: the one place where the project finds, reads and writes image files."""
+"""Finding image files and reading photographs from them."""
 
 import os
 from collections.abc import Collection
@@ -6,25 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lsr.image_decoding import EncodedImage, UnreadableImage, decode, probe
-from lsr.image_encoding import UnfitFormat, write_png, write_stream
-from lsr.photograph import Photograph, PictureStream
-
-__all__ = [
-    "FOREIGN_SUFFIXES",
-    "IMAGE_SUFFIXES",
-    "EncodedImage",
-    "Photograph",
-    "PictureStream",
-    "UnfitFormat",
-    "UnreadableImage",
-    "find_images",
-    "probe",
-    "read_photograph",
-    "read_rgb8",
-    "write_png",
-    "write_stream",
-]
+from lsr.images.decoding import EncodedImage, decode
+from lsr.images.photograph import Photograph
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 

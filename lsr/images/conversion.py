@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lsr.photograph import Photograph
+from lsr.images.photograph import Photograph
 
 
 def photograph_of(image: Any) -> list[Photograph]:

@@ -1,0 +1,43 @@
+"""What all figures of the project share: colours, clean axes, and writing a PNG file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsr.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#858585"
+INK = "#222222"
+RED = "#C00000"
+
+
+def new_figure(width: float, height: float, dpi: int, layout: str | None = None) -> Figure:
+    """Return an empty figure of `width` x `height` inches on an Agg canvas.
+
+    It does not use pyplot, so any thread may draw on it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def hide_top_and_right(axes: Axes) -> None:
+    """Hide the two borders of the axes that carry no ticks."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure to a PNG file atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})

@@ -1,0 +1,45 @@
+"""Writing files so that a crash cannot tear them; their digests; the cache folder."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `target` and rename it to `target` at the end.
+
+    The file is fsynced before it is renamed, so `target` is complete or absent, also after a power
+    cut. After an error the temporary file is removed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically; NaN and infinities are refused, as JSON has none."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def default_cache() -> Path:
+    """Return the cache folder, `$XDG_CACHE_HOME/linearsr` or `~/.cache/linearsr`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linearsr"
