@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, SyntheticPairs
+from support.tiny import TINY, SyntheticPairs
 
 from lsr.checkpoint import save_denoiser
 from lsr.denoiser import Denoiser

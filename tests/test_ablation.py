@@ -1,17 +1,15 @@
 import csv
-from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
+from support.processes import TINY_STAGE1
 
 from lsr.ablation import main, variants
 
-TINY = Path(__file__).parent.parent / "experiments" / "tiny" / "stage1.yaml"
-
 
 def experiment(path, width, logged=False):
-    config = yaml.safe_load(TINY.read_text())
+    config = yaml.safe_load(TINY_STAGE1.read_text())
     config["model"]["denoiser"] |= {"width": width, "depth": 1, "stem_width": 8}
     config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
     config["data"]["init_args"] |= {"crop_size": 16, "val_crop_size": 32, "batch_size": 2, "num_workers": 0}
@@ -68,7 +66,7 @@ def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
 def test_what_is_varied_names_the_row():
     starts = ["runs/photos/stage1/knee", "runs/photos/stage1/last.safetensors"]
     found = variants(
-        TINY, [f"model.experts.seed={starts}", "model.experts.boundaries=[published, [0.875], []]"], ["--trainer.max_steps", "9"]
+        TINY_STAGE1, [f"model.experts.seed={starts}", "model.experts.boundaries=[published, [0.875], []]"], ["--trainer.max_steps", "9"]
     )
     assert [variant.name for variant in found][:4] == [
         "seed=knee boundaries=published", "seed=knee boundaries=[0.875]", "seed=knee boundaries=[]", "seed=last boundaries=published"
@@ -95,14 +93,14 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
 @pytest.mark.parametrize("text", ["model.optimizer.lr", "model.optimizer.lr=1e-3", "model.optimizer.lr=[]", "model.optimizer.lr=[1"])
 def test_a_setting_without_a_list_of_values_is_refused(text):
     with pytest.raises(ValueError, match="should be a setting and a YAML list of its values"):
-        variants(TINY, [text], [])
+        variants(TINY_STAGE1, [text], [])
 
 
 def test_rows_that_could_not_be_told_apart_are_refused():
     with pytest.raises(ValueError, match="the same name"):
-        variants(TINY, ["model.experts.seed=[a/knee, b/knee]"], [])
+        variants(TINY_STAGE1, ["model.experts.seed=[a/knee, b/knee]"], [])
     with pytest.raises(ValueError, match="the same name"):
-        variants(TINY, ["data.init_args.tags_file=['a b', 'a_b']"], [])
+        variants(TINY_STAGE1, ["data.init_args.tags_file=['a b', 'a_b']"], [])
 
 
 def test_a_folder_without_experiments_is_refused(tmp_path):

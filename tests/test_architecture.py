@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from support.processes import ROOT
 
 from lsr.cli import VERBS
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ("lsr", "callbacks", "datamodules")
 
 FORBIDDEN = {

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from tiny_autoencoder import save_autoencoder
+from support.tiny_autoencoder import save_autoencoder
 
 from lsr import bench_e2e, bench_experts
 from lsr.bench_e2e import RandomDeepCompression

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import seed_everything
-from small_latent_experiment import small_experiment, write_photographs
-from tiny_autoencoder import save_autoencoder
+from support.small_latent_experiment import small_experiment, write_photographs
+from support.tiny_autoencoder import save_autoencoder
 
 from lsr import latent_cache
 from lsr.cli import main

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import require_gpu
+from support.gpu import require_gpu
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lsr import cuda_graph

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.latent import PixelSpace

@@ -3,7 +3,7 @@ from dataclasses import replace
 import lightning as L
 import pytest
 from lightning.pytorch.strategies import DDPStrategy
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.module import LinearSRModule
 

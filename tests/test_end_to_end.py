@@ -1,10 +1,8 @@
 """Real runs in real processes: kill and resume, several ranks, bad input, all verbs."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,23 +12,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from support.processes import TINY_STAGE1
+from support.small_run import SMALL, finish, run
 
 from lsr.checkpoint import load_denoiser, save_denoiser
 from lsr.cli import main
-
-ROOT = Path(__file__).parent.parent
-CONFIG = ROOT / "experiments" / "tiny" / "stage1.yaml"
-SMALL = {
-    "model.denoiser.width": 32,
-    "model.denoiser.depth": 1,
-    "model.denoiser.stem_width": 8,
-    "data.init_args.crop_size": 32,
-    "data.init_args.val_crop_size": 32,
-    "data.init_args.batch_size": 2,
-    "data.init_args.num_workers": 1,
-    "trainer.val_check_interval": 3,
-    "trainer.log_every_n_steps": 1,
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,25 +38,13 @@ def arguments(verb, folder, photographs, *extra, **options):
 
 def without_niqe(photographs):
     """The experiment with pictures that are too small for NIQE; a callback in a list cannot be changed on the command line."""
-    config = yaml.safe_load(CONFIG.read_text())
+    config = yaml.safe_load(TINY_STAGE1.read_text())
     config["model"] |= {"val_metrics": ["psnr_y", "ssim_y"], "niqe_parameters": None}
     knee = next(callback for callback in config["trainer"]["callbacks"] if callback["class_path"].endswith("KneePointCallback"))
     knee["init_args"]["metrics"] = {"val/psnr_y": "max", "val/ssim_y": "max"}
     path = photographs.parent / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
-
-
-def run(command, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen([sys.executable, "-m", "lsr", *command], cwd=ROOT, env=environment, **options)
-
-
-def finish(command, expected=0):
-    process = run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == expected, err
-    return out, err
 
 
 def last(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
+from support.processes import ROOT
 
 from lsr.experts import ExpertsConfig
 from lsr.flow.timesteps import timestep_grid
@@ -14,7 +15,6 @@ from lsr.module import LinearSRModule
 from lsr.sizes import named_size
 from lsr.training import LinearSRCLI
 
-ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from knee_folder import SMALL, publish_knee
 from PIL import Image
 from safetensors.torch import load_file
-from stage2_run import fit
+from support.knee_folder import SMALL, publish_knee
+from support.stage2_run import fit
 
 from datamodules import RealESRGANDataModule
 from lsr.checkpoint import EMA_STATE, read_model

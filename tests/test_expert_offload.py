@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.checkpoint import load_denoiser, save_denoiser
 from lsr.denoiser import Denoiser

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from knee_folder import SMALL, publish_knee, random_denoiser
+from support.knee_folder import SMALL, publish_knee, random_denoiser
 
 from lsr.checkpoint import MODEL_CONFIG
 from lsr.expert_seed import seed_experts

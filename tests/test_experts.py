@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from PIL import Image
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.checkpoint import MODEL_CONFIG, load_denoiser, read_denoiser, save_denoiser
 from lsr.cli import main

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.context import Context, context_encoder, drop_some, encode, of_others

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 from PIL import Image
-from pretrained_folders import save_text_encoder
+from support.pretrained_folders import save_text_encoder
 
 from lsr.cli import main
 from lsr.inference import Upscaler

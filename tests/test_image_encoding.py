@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from image_files import RGBA8, RGBA16, exif_block
 from PIL import Image, ImageCms
+from support.image_files import RGBA8, RGBA16, exif_block
 
 from lsr.images import Photograph, PictureStream, read_photograph
 from lsr.images import encoding as image_encoding

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 from PIL import Image, ImageCms
+from support.image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 
 from lsr.images import Photograph, find_images, probe, read_photograph, read_rgb8, write_png
 

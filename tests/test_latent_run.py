@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from knee_folder import publish_knee, random_denoiser
 from safetensors.torch import load_file, save_file
-from small_latent_experiment import small_experiment, write_photographs
-from tiny_autoencoder import save_autoencoder
+from support.knee_folder import publish_knee, random_denoiser
+from support.small_latent_experiment import small_experiment, write_photographs
+from support.tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.stats import kstest, truncnorm
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.experts import ExpertsConfig
 from lsr.flow.snr import PUBLISHED

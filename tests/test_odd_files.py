@@ -9,8 +9,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import tifffile
-from image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 from PIL import Image, ImageCms
+from support.image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.denoiser import Denoiser
 from lsr.optimizer import OptimizerConfig, build_optimizer

@@ -6,12 +6,12 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from published_ram import save_ram
-from tiny_autoencoder import save_autoencoder
+from support.processes import ROOT
+from support.published_ram import save_ram
+from support.tiny_autoencoder import save_autoencoder
 
 from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
@@ -20,7 +20,6 @@ from lsr.expert_run import EXPERT_RUN
 from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.split(" #")[0].strip()

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from shard_files import SMALL, contents, encoded, photographs, put, shard, tar
+from support.shard_files import SMALL, contents, encoded, photographs, put, shard, tar
 
 from lsr.images import find_images, read_rgb8
 from lsr.shards import INDEX, PLAN, ShardIndex

@@ -2,18 +2,17 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from knee_folder import publish_knee
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
-from stage2_run import Stage2, fit
-from tiny import SyntheticPairs
+from support.knee_folder import publish_knee
+from support.processes import SUPPORT, TINY_STAGE1, environment
+from support.stage2_run import Stage2, fit
+from support.tiny import SyntheticPairs
 from torch.utils.data import DataLoader, Subset
 
 from lsr.checkpoint import EMA_STATE, read_model
@@ -21,14 +20,11 @@ from lsr.knee_seed import SEED, read_manifest
 from lsr.sharding import ShardedStrategy, refuse_other_sharding
 from lsr.training import main
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     knee = publish_knee(folder / "stage1")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [HERE.parent, HERE])), "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         "-m",
@@ -36,7 +32,7 @@ def runs(tmp_path_factory):
         "--standalone",
         "--nproc-per-node",
         "2",
-        HERE / "sharded_run.py",
+        SUPPORT / "sharded_run.py",
         folder,
         knee,
     ]
@@ -130,7 +126,7 @@ def test_these_are_not(strategy):
 
 
 def test_evaluation_does_not_shard(tmp_path):
-    experiment = str(HERE.parent / "experiments" / "tiny" / "stage1.yaml")
+    experiment = str(TINY_STAGE1)
     command = ["validate", "--config", experiment, "--trainer.default_root_dir", str(tmp_path), "--trainer.strategy", "sharded"]
     with pytest.raises(ValueError, match="validate does not shard"):
         main([*command, "--ckpt_path", "last", "--trainer.accelerator", "cpu"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shard_files import RNG, SMALL, encoded, photographs, put, samples, shard, tar
+from support.shard_files import RNG, SMALL, encoded, photographs, put, samples, shard, tar
 
 from lsr import shards
 from lsr.images import EncodedImage, UnreadableImage, find_images, probe, read_photograph, read_rgb8

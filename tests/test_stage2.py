@@ -1,23 +1,21 @@
 """Training of the experts: one per step, the others left as they are."""
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from knee_folder import publish_knee
-from stage2_run import Stage2, fit
+from support.knee_folder import publish_knee
+from support.processes import SUPPORT, environment
+from support.stage2_run import Stage2, fit
 
 from lsr.checkpoint import EMA_STATE, load_denoiser
 from lsr.expert_turns import expert_of_step
 from lsr.experts import ExpertMixture
 from lsr.module import LinearSRModule
 
-HERE = Path(__file__).parent
 STEPS = 11
 
 
@@ -113,10 +111,8 @@ def test_batches_of_one_step_share_the_expert(knee, tmp_path):
 
 
 def test_two_ranks_draw_the_same_expert_and_hold_the_same_weights(knee, tmp_path):
-    path = os.pathsep.join(map(str, [HERE.parent, HERE]))
-    command = [sys.executable, str(HERE / "stage2_run.py"), str(tmp_path), str(knee), "50"]
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, str(SUPPORT / "stage2_run.py"), str(tmp_path), str(knee), "50"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
     assert len(one) == len(two) == 51

@@ -3,7 +3,7 @@ import os
 
 import pytest
 from PIL import Image
-from published_ram import save_ram
+from support.published_ram import save_ram
 
 from lsr.cli import main
 from lsr.tag import continue_list

@@ -1,30 +1,26 @@
 """Several machines, told by torchrun, train as one machine with as many devices does."""
 
 import csv
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
-from knee_folder import publish_knee
 from PIL import Image
-
-HERE = Path(__file__).parent
+from support.knee_folder import publish_knee
+from support.processes import SUPPORT, environment
 
 
 def launch(nodes, *arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [HERE.parent, HERE])), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", nodes, "--nproc-per-node", 2 // nodes]
     command += ["--master-addr", "127.0.0.1", "--master-port", port, "--node-rank"]
-    script = [HERE / "two_stages_run.py", *arguments, nodes]
+    script = [SUPPORT / "two_stages_run.py", *arguments, nodes]
     processes = [
-        subprocess.Popen([str(part) for part in (*command, rank, *script)], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([str(part) for part in (*command, rank, *script)], env=environment(), stderr=subprocess.PIPE, text=True)
         for rank in range(nodes)
     ]
     for process in processes:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from image_files import RGBA8, RNG, chunk, exif_block, png
 from PIL import Image, ImageFile
+from support.image_files import RGBA8, RNG, chunk, exif_block, png
 
 from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8
 

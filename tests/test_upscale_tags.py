@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from published_ram import save_ram
-from tiny import TINY
+from support.published_ram import save_ram
+from support.tiny import TINY
 
 from lsr.checkpoint import save_denoiser
 from lsr.cli import main

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import torch
-from tiny import TINY
+from support.tiny import TINY
 
 from lsr.denoiser import Denoiser
 from lsr.experts import ExpertMixture

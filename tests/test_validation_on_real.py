@@ -5,7 +5,8 @@ import csv
 import pytest
 import yaml
 from PIL import Image
-from test_end_to_end import CONFIG, SMALL, finish
+from support.processes import TINY_STAGE1
+from support.small_run import SMALL, finish
 
 from lsr.cli import main
 
@@ -25,7 +26,7 @@ def real(tmp_path_factory):
 
 
 def arguments(folder, real, knee=KNEE, **options):
-    config = yaml.safe_load(CONFIG.read_text())
+    config = yaml.safe_load(TINY_STAGE1.read_text())
     callback = next(each for each in config["trainer"]["callbacks"] if each["class_path"].endswith("KneePointCallback"))
     callback["init_args"]["metrics"] = knee
     config["model"]["val_metrics"] = ["psnr_y", "niqe"]

@@ -4,9 +4,9 @@ import math
 import lightning as L
 import pytest
 import torch
-from knee_folder import SMALL, publish_knee
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny import TINY
+from support.knee_folder import SMALL, publish_knee
+from support.tiny import TINY
 
 from callbacks.divergence_guard import DivergenceGuard
 from lsr.divergence import DivergenceError

@@ -2,9 +2,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from knee_folder import SMALL, publish_knee, random_denoiser
 from PIL import Image
-from tiny import SyntheticPairs
+from support.knee_folder import SMALL, publish_knee, random_denoiser
+from support.tiny import SyntheticPairs
 
 from callbacks import EMA, ExpertQuality
 from lsr.expert_plot import draw_loss_by_time

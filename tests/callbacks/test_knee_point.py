@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from scripted import METRICS, Scripted, curve, fit, loader
+from support.scripted import METRICS, Scripted, curve, fit, loader
 
 from callbacks import EMA, KneePointCallback
 from lsr.checkpoint import load_denoiser

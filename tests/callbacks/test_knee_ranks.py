@@ -4,21 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
+from support.processes import SUPPORT, environment
 
 from lsr.knee_seed import read_manifest
 
-HERE = Path(__file__).parent
-
 
 def run(folder, scenario, timeout=240):
-    path = os.pathsep.join(map(str, [HERE.parent.parent, HERE, HERE.parent]))
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "knee_ranks.py"), str(folder), scenario]
+    command = [sys.executable, str(SUPPORT / "knee_ranks.py"), str(folder), scenario]
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         out, _ = process.communicate(timeout=timeout)

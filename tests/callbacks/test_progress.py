@@ -4,7 +4,7 @@ import time
 
 import lightning as L
 import pytest
-from scripted import Scripted
+from support.scripted import Scripted
 
 from callbacks import TrainingProgress
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_real_esrgan import attach
+from support.attached_trainer import attach
 
 from datamodules import PairedDataModule, RealLQDataModule
 from datamodules.real_lq import LowQualityPhotographs

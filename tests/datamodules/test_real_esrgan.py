@@ -1,23 +1,14 @@
 import hashlib
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
+from support.attached_trainer import attach
 
 from datamodules import RealESRGANDataModule
 from lsr.cli import main
 from lsr.degradations import DegradationParameters, apply
-
-
-def attach(data, rank=0, world=1, batches=0):
-    """What the DataModule reads of a trainer, without running one."""
-    progress = SimpleNamespace(total=SimpleNamespace(processed=batches))
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy)
-    return data
 
 
 @pytest.fixture

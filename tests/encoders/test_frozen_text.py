@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 import torch
-from pretrained_folders import save_text_encoder
+from support.pretrained_folders import save_text_encoder
 
 from lsr.encoders.frozen_text import FrozenText
 from lsr.files import default_cache

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
-from evaluation_results import summary, table
 from PIL import Image
+from support.evaluation_results import summary, table
 
 from lsr.evaluation.beside import compare, in_words
 from lsr.evaluation.data import find_items, predicted_items

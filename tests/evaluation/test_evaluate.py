@@ -7,9 +7,9 @@ import numpy as np
 import pyiqa
 import pytest
 import torch
-from evaluation_results import summary, table
 from PIL import Image
-from tiny import TINY
+from support.evaluation_results import summary, table
+from support.tiny import TINY
 
 from lsr.checkpoint import save_denoiser
 from lsr.denoiser import Denoiser

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from evaluation_results import table
+from support.evaluation_results import table
 
 
 def test_a_changed_prediction_is_judged_again(evaluate, data):

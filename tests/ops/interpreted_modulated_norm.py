@@ -5,7 +5,7 @@
 
 import pytest
 import torch
-from kernel_checks import assert_close, guarded, let_memory_start_as_nan
+from support.kernel_checks import assert_close, guarded, let_memory_start_as_nan
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lsr.ops.modulated_norm import launch, modulated_norm, operators

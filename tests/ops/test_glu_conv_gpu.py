@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from gpu import require_gpu
-from kernel_checks import assert_close
+from support.gpu import require_gpu
+from support.kernel_checks import assert_close
 
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.glu_conv.reference import glu_conv_reference

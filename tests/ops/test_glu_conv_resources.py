@@ -1,7 +1,7 @@
 """The kernels are compiled for GPUs that need not be there: what each takes of a multiprocessor is read from the machine code."""
 
 import pytest
-from cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
+from support.cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
 
 from lsr.ops.glu_conv.launch import Tiling
 from lsr.ops.kernel_support import INTERPRETED

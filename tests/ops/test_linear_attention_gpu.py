@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from gpu import require_gpu
-from kernel_checks import assert_close
+from support.gpu import require_gpu
+from support.kernel_checks import assert_close
 
 from lsr.ops.linear_attention import linear_attention
 from lsr.ops.linear_attention.reference import linear_attention_reference

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
+from support.cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
 
 from lsr.ops.kernel_support import INTERPRETED
 from lsr.ops.linear_attention.launch import tiling_for

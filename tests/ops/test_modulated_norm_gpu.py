@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from gpu import require_gpu
-from kernel_checks import assert_close
+from support.gpu import require_gpu
+from support.kernel_checks import assert_close
 
 from lsr.ops.modulated_norm import modulated_norm
 from lsr.ops.modulated_norm.reference import modulated_norm_reference

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from published_ram import TAGS, published_weights, save_ram
+from support.published_ram import TAGS, published_weights, save_ram
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pretrained_folders import save_text_encoder, save_tokenizer
+from support.pretrained_folders import save_text_encoder, save_tokenizer
 from transformers import (
     CLIPImageProcessor,
     CLIPProcessor,

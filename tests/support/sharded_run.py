@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from stage2_run import Stage2, fit
-from tiny import TINY, SyntheticPairs
 from torch.utils.data import DataLoader, Subset
 
 import lsr.training  # noqa: F401 (which makes the strategy known by its name)
@@ -19,6 +17,8 @@ from lsr.divergence import DivergenceError
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 from lsr.sharded_tensors import own_part
+from support.stage2_run import Stage2, fit
+from support.tiny import TINY, SyntheticPairs
 
 RANK = int(os.environ["RANK"])
 TAGS = ("boat", "cat, sea", "", "sea")

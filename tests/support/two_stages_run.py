@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
-from knee_folder import SMALL
-from stage2_run import fit
 
 from datamodules import RealESRGANDataModule
 from lsr.experts import ExpertsConfig
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
+from support.knee_folder import SMALL
+from support.stage2_run import fit
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import torch
-from scripted import METRICS, Scripted, fit
 
 from callbacks import KneePointCallback
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED
+from support.scripted import METRICS, Scripted, fit
 
 
 class NanOnOneRank(Scripted):

@@ -4,11 +4,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from tiny import TINY
 
 from lsr.checkpoint import save_denoiser
 from lsr.denoiser import Denoiser
 from lsr.knee_seed import publish
+from support.tiny import TINY
 
 SMALL = replace(TINY, context_dim=0, depth=1)
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from knee_folder import SMALL
-from tiny import SyntheticPairs
 
 from callbacks import EMA, DivergenceGuard, LastCheckpoint
 from lsr.checkpoint import AtomicCheckpointIO
@@ -15,6 +13,8 @@ from lsr.metrics_csv import MetricsCSVLogger
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 from lsr.sharded_tensors import whole
+from support.knee_folder import SMALL
+from support.tiny import SyntheticPairs
 
 
 class Stage2(LinearSRModule):

@@ -7,12 +7,12 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny import TINY, SyntheticPairs
 
 from callbacks import EMA, KneePointCallback
 from lsr.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
+from support.tiny import TINY, SyntheticPairs
 
 METRICS = {"val/a": "max", "val/b": "min"}
 

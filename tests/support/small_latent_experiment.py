@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pretrained_folders import save_text_encoder
-from test_end_to_end import ROOT
 
 from lsr.images import Photograph, write_png
+from support.pretrained_folders import save_text_encoder
+from support.processes import ROOT
 
 
 def write_photographs(folder: Path, n: int) -> list[str]:

@@ -1,0 +1,14 @@
+"""A stand-in for the trainer that a DataModule reads."""
+
+from types import SimpleNamespace
+
+import torch
+
+
+def attach(data, rank=0, world=1, batches=0):
+    """What the DataModule reads of a trainer, without running one."""
+    progress = SimpleNamespace(total=SimpleNamespace(processed=batches))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy)
+    return data

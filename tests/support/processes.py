@@ -1,0 +1,14 @@
+"""Where the repository is, and how a test starts a script of `tests/support` in processes of its own."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parent
+TINY_STAGE1 = ROOT / "experiments" / "tiny" / "stage1.yaml"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a script that imports the project and `support`, with one thread per process."""
+    path = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more

@@ -1,0 +1,29 @@
+"""Settings of `experiments/tiny/stage1.yaml` for a run of seconds, and `lsr` in a process of its own."""
+
+import subprocess
+import sys
+
+from support.processes import ROOT, environment
+
+SMALL = {
+    "model.denoiser.width": 32,
+    "model.denoiser.depth": 1,
+    "model.denoiser.stem_width": 8,
+    "data.init_args.crop_size": 32,
+    "data.init_args.val_crop_size": 32,
+    "data.init_args.batch_size": 2,
+    "data.init_args.num_workers": 1,
+    "trainer.val_check_interval": 3,
+    "trainer.log_every_n_steps": 1,
+}
+
+
+def run(command, **options):
+    return subprocess.Popen([sys.executable, "-m", "lsr", *command], cwd=ROOT, env=environment(HF_HUB_OFFLINE="1"), **options)
+
+
+def finish(command, expected=0):
+    process = run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == expected, err
+    return out, err
