@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from datamodules.image_source import ImageSource
 from datamodules.pairs import TrainingCrops, target, to_tensor
+from lsr.datasets.latents import LatentCache
 from lsr.degradations import DegradationConfig
-from lsr.latent_cache import LatentCache
 
 
 def _crc(pixels: np.ndarray) -> int:

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import track
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
+from lsr.datasets.tags import TAGS, listed_tags, tags_beside
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
-from lsr.tags import TAGS, listed_tags, tags_beside
 
 log = logging.getLogger(__name__)
 

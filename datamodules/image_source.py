@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.file_index import FileIndex
+from lsr.datasets.shards.index import ShardIndex
+from lsr.datasets.tags import TAGS
 from lsr.files import default_cache
 from lsr.images import EncodedImage, find_images, read_rgb8
-from lsr.shards import ShardIndex
-from lsr.tags import TAGS
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from datamodules.pairs import FIXED_DRAW, crop_and_flip, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
+from lsr.datasets.paired_folders import find_pairs, paired_folders
+from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe, read_rgb8
-from lsr.paired_folders import find_pairs, paired_folders
-from lsr.tags import FolderTags
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
     the HR photograph, separated by commas.
 
     Args:
-        folder: The data set, see `lsr.paired_folders`.
+        folder: The data set, see `lsr.datasets.paired_folders`.
         scale: How much larger the HR photographs are.
         crop_size: Side of random HR crops in pixels; None gives whole photographs.
         seed: Seed of crops, flips and noise.
@@ -107,7 +107,7 @@ class PairedDataModule(SampleStreamDataModule):
     time where their sizes differ.
 
     Args:
-        train: Data set with an LR and an HR folder, see `lsr.paired_folders`; None to validate and test alone.
+        train: Data set with an LR and an HR folder, see `lsr.datasets.paired_folders`; None to validate and test alone.
         val: Data set of validation.
         test: Data set of `lsr test` and `lsr predict`.
         scale: How much larger the HR photographs are.

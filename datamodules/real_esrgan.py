@@ -12,9 +12,9 @@ from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
 from datamodules.stream import shares_of
+from lsr.datasets.tags import TAGS
 from lsr.degradations import DegradationConfig, DegradationParameters
 from lsr.images import probe
-from lsr.tags import TAGS
 
 
 class RealESRGANDataModule(SampleStreamDataModule):

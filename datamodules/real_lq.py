@@ -8,8 +8,8 @@ from torch.utils.data import Dataset
 
 from datamodules.pairs import FIXED_DRAW, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
+from lsr.datasets.tags import TAGS, FolderTags
 from lsr.images import find_images, probe, read_rgb8
-from lsr.tags import TAGS, FolderTags
 
 
 class LowQualityPhotographs(Dataset[dict[str, Any]]):

@@ -11,8 +11,8 @@ from lsr.exit_codes import DONE
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lsr.datasets.latents import LatentPlan
     from lsr.encoders.deep_compression import DeepCompression
-    from lsr.latent_cache import LatentPlan
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--draws must be at least 1, not {options.draws}")
     import torch
 
+    from lsr.datasets.latents import LatentPlan
     from lsr.encoders.deep_compression import DeepCompression
-    from lsr.latent_cache import LatentPlan
     from lsr.training import read_data
 
     data, denoiser = read_data(["--config", options.config, *changes])
@@ -70,7 +70,7 @@ def _write_missing(
     """Encode what is not there yet, file by file; no batch crosses a file, so that a broken run writes the bytes of an unbroken one."""
     from torch.utils.data import DataLoader, Subset
 
-    from lsr.latent_cache import write_latents
+    from lsr.datasets.latents import write_latents
     from lsr.progress_bar import progress_bar
 
     missing = plan.missing(out)

@@ -71,9 +71,9 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
 
 def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     """Draw a photograph's centre and N LR images of it, enlarged by nearest neighbour, with their parameters in words."""
-    from lsr.degradation_export import degrade, read_hr, write_rgb8
-    from lsr.degradation_grid import NOTE, describe, draw_grid
     from lsr.degradations import draw
+    from lsr.degradations.export import degrade, read_hr, write_rgb8
+    from lsr.degradations.grid import NOTE, describe, draw_grid
 
     target = options.out or Path(f"{options.image.stem}-{options.preset}.png")
     if options.n < 1 or 0 < options.crop < cfg.scale or options.crop < 0:
@@ -110,7 +110,7 @@ def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
         raise ValueError("--per-image must be at least 1")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is not a folder")
-    from lsr.degradation_export import Law, export
+    from lsr.degradations.export import Law, export
 
     outcome = export(collect(options.src, options.out), options.out, Law(options.preset, cfg, options.seed), options.per_image)
     there = f", {outcome.there} were there before" if outcome.there else ""

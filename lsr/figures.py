@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lsr.files import atomic_path
 
@@ -18,7 +18,7 @@ INK = "#222222"
 RED = "#C00000"
 
 
-def new_figure(width: float, height: float, dpi: int, layout: str | None = None) -> Figure:
+def new_figure(width: float, height: float, dpi: int, layout: Literal["constrained"] | None = None) -> Figure:
     """Return an empty figure of `width` x `height` inches on an Agg canvas.
 
     It does not use pyplot, so any thread may draw on it.

@@ -31,10 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[1:])
     if not options.dir.is_dir():
         raise ValueError(f"{options.dir}: no such folder")
+    from lsr.datasets.tags import TAGS
     from lsr.images import UnreadableImage, find_images, read_rgb8
     from lsr.progress_bar import progress_bar
     from lsr.taggers.tagger import load_tagger
-    from lsr.tags import TAGS
 
     photographs = find_images(options.dir)
     if not photographs:
@@ -69,8 +69,8 @@ def continue_list(path: Path) -> set[str]:
     Raises:
         ValueError: If another line is damaged.
     """
+    from lsr.datasets.tags import read_listed
     from lsr.files import atomic_path
-    from lsr.tags import read_listed
 
     if not path.is_file():
         return set()

@@ -11,11 +11,11 @@ from lightning.pytorch import seed_everything
 from support.small_latent_experiment import small_experiment, write_photographs
 from support.tiny_autoencoder import save_autoencoder
 
-from lsr import latent_cache
 from lsr.cli import main
+from lsr.datasets import latents as latent_cache
+from lsr.datasets.latents import LatentCache
 from lsr.encoders.deep_compression import DeepCompression
 from lsr.images import Photograph, write_png
-from lsr.latent_cache import LatentCache
 from lsr.training import LinearSRCLI
 
 N, DRAWS = 5, 2

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from lsr.cli import main
-from lsr.degradation_export import LAW_FILE, PARAMETERS_FILE, degrade, sample_index, write_rgb8
 from lsr.degradations import DegradationConfig, DegradationParameters, apply, draw
+from lsr.degradations.export import LAW_FILE, PARAMETERS_FILE, degrade, sample_index, write_rgb8
 from lsr.images import read_rgb8
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lsr.tags import read_listed, tidy_tags
+from lsr.datasets.tags import read_listed, tidy_tags
 
 log = logging.getLogger(__name__)
 

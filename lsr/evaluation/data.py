@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lsr.datasets.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
+from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe
 from lsr.images.outputs import collect
-from lsr.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
-from lsr.tags import FolderTags
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     """Find what is to be evaluated, sorted by name.
 
     Args:
-        data: LR photographs, or a data set with an LR and an HR folder, see `lsr.paired_folders`.
+        data: LR photographs, or a data set with an LR and an HR folder, see `lsr.datasets.paired_folders`.
         targets: HR photographs; `data` has the LR photographs then.
         predictions: Results of someone else, named like the LR or the HR photographs; None where a model makes them.
         out: Folder for the results that a model makes.

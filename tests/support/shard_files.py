@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lsr.cli import main
-from lsr.shards import ShardIndex
+from lsr.datasets.shards.index import ShardIndex
 
 RNG = np.random.default_rng(7)
 

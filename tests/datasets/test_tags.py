@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lsr.tags import FolderTags, listed_tags, tidy_tags
+from lsr.datasets.tags import FolderTags, listed_tags, tidy_tags
 
 
 @pytest.mark.parametrize(

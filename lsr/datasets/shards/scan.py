@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
+from lsr.datasets.tags import tidy_tags
 from lsr.images import IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
-from lsr.shard_table import UNKNOWN_CRC, Sample
-from lsr.tags import tidy_tags
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from support.shard_files import RNG, SMALL, encoded, photographs, put, samples, shard, tar
 
-from lsr import shards
+from lsr.datasets.shards import index as shards
+from lsr.datasets.shards.index import CACHE, INDEX, PLAN, ShardIndex
 from lsr.images import EncodedImage, UnreadableImage, find_images, probe, read_photograph, read_rgb8
-from lsr.shards import CACHE, INDEX, PLAN, ShardIndex
 
 __all__ = ["photographs"]  # a fixture
 

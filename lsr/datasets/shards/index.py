@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lsr.datasets.shards.scan import scan
+from lsr.datasets.shards.table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 from lsr.images import UnreadableImage
-from lsr.shard_scan import scan
-from lsr.shard_table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from lsr.degradation_grid import describe, draw_grid, wrap
 from lsr.degradations import PRESETS, DegradationConfig, draw
+from lsr.degradations.grid import describe, draw_grid, wrap
 
 
 def test_every_picture_of_the_grid_is_whole_and_enlarged_without_smoothing():

@@ -1,6 +1,6 @@
 import pytest
 
-from lsr.paired_folders import FOLDERS, find_pairs, paired_folders
+from lsr.datasets.paired_folders import FOLDERS, find_pairs, paired_folders
 
 
 def files(folder, *names):

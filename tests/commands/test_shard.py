@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from support.shard_files import SMALL, contents, encoded, photographs, put, shard, tar
 
+from lsr.datasets.shards.index import INDEX, PLAN, ShardIndex
 from lsr.images import find_images, read_rgb8
-from lsr.shards import INDEX, PLAN, ShardIndex
 
 __all__ = ["photographs"]  # a fixture
 

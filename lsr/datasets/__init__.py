@@ -1,0 +1,1 @@
+"""Data on disk: tags, pairs of folders, cached latents and shards."""

@@ -1,0 +1,1 @@
+"""WebDataset tar shards: reading them, their index, and writing them."""
