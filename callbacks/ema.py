@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lsr.checkpoint import EMA_STATE
+from lsr.models.checkpoint import EMA_STATE
 from lsr.sharded_tensors import gather, part_of
 
 

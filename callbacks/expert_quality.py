@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lsr.checkpoint import load_denoiser
-from lsr.denoiser import Denoiser
 from lsr.expert_plot import draw_loss_by_time
 from lsr.expert_run import ExpertRun
 from lsr.expert_seed import verified_seed
-from lsr.experts import ExpertMixture
 from lsr.figures import save_png
+from lsr.models.checkpoint import load_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.validation_loss import loss_at_times
 
 

@@ -12,13 +12,13 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_board import KneeBoard
-from lsr.checkpoint import save_denoiser
 from lsr.distributed import on_rank_zero
 from lsr.figures import save_png
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee_history import Validation
 from lsr.knee_plot import draw_knee
 from lsr.knee_seed import SEED, publish
+from lsr.models.checkpoint import save_denoiser
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
 

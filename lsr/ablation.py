@@ -15,15 +15,15 @@ import torch
 import yaml
 from torch.utils._pytree import tree_leaves
 
-from lsr.checkpoint import load_denoiser
 from lsr.divergence import REPORT
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
-from lsr.experts import ExpertMixture
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
 from lsr.knee_history import RunLog, Scalars
+from lsr.models.checkpoint import load_denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.run_plot import draw_runs
 from lsr.run_table import write_table
 from lsr.training import LinearSRCLI

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.bench_peers import attention_peers, layer_peers
+from lsr.models.sana_weights import to_diffusers
 from lsr.nn.attention import LinearSelfAttention
 from lsr.nn.dit import LinearDiT
 from lsr.ops.linear_attention import linear_attention
-from lsr.sana_weights import to_diffusers
 
 EPS = 1e-6
 

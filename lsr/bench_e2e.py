@@ -8,14 +8,14 @@ from torch import Tensor
 
 from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
-from lsr.checkpoint import load_denoiser
-from lsr.denoiser import Denoiser
-from lsr.encoders.deep_compression import DeepCompression
-from lsr.experts import ExpertMixture
 from lsr.flow.samplers import sample_euler
 from lsr.flow.timesteps import timestep_grid
+from lsr.models.autoencoder_dc import DeepCompression
+from lsr.models.checkpoint import load_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
+from lsr.models.sizes import named_size
 from lsr.sampling import super_resolve
-from lsr.sizes import named_size
 
 _OUTPUT = 1024
 _TAGS = 16

@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from lsr.bench_cases import randomise
 from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
-from lsr.denoiser import Denoiser
-from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
-from lsr.sizes import named_size
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
+from lsr.models.sizes import named_size
 
 _COLUMNS = ("model", "t", "M parameters", "of them at work", "GFLOP", "ms", "times one denoiser", "error")
 

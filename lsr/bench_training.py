@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lsr.bench_table import Bench, Table
 from lsr.bench_timing import now
+from lsr.models.sizes import SIZES
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
-from lsr.sizes import SIZES
 from lsr.transformer_flops import forward_flops
 
 _LEAST_STEPS = 3

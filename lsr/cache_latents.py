@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lsr.datasets.latents import LatentPlan
-    from lsr.encoders.deep_compression import DeepCompression
+    from lsr.models.autoencoder_dc import DeepCompression
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     from lsr.datasets.latents import LatentPlan
-    from lsr.encoders.deep_compression import DeepCompression
+    from lsr.models.autoencoder_dc import DeepCompression
     from lsr.training import read_data
 
     data, denoiser = read_data(["--config", options.config, *changes])

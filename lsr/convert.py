@@ -47,10 +47,10 @@ def _from_sana(options: argparse.Namespace) -> None:
 
     import torch
 
-    from lsr.checkpoint import save_denoiser
-    from lsr.denoiser import Denoiser
-    from lsr.sana_weights import read_sana, to_ours
-    from lsr.sizes import named_size
+    from lsr.models.checkpoint import save_denoiser
+    from lsr.models.denoiser import Denoiser
+    from lsr.models.sana_weights import read_sana, to_ours
+    from lsr.models.sizes import named_size
 
     weights, published = read_sana(options.src)
     changes = sana_shape(weights, published, options.cross_heads)
@@ -69,9 +69,9 @@ def _from_sana(options: argparse.Namespace) -> None:
 def _to_diffusers(options: argparse.Namespace) -> None:
     from safetensors.torch import save_file
 
-    from lsr.checkpoint import read_denoiser
     from lsr.files import atomic_path
-    from lsr.sana_weights import to_diffusers
+    from lsr.models.checkpoint import read_denoiser
+    from lsr.models.sana_weights import to_diffusers
 
     weights, config, _ = read_denoiser(options.src)
     if config.autoencoder is None:
@@ -92,7 +92,7 @@ def sana_shape(weights: "dict[str, Tensor]", published: dict[str, Any], cross_he
     Raises:
         ValueError: If the heads are not known, or these are no weights of SANA.
     """
-    from lsr.sana_weights import layout_of, sources
+    from lsr.models.sana_weights import layout_of, sources
 
     layout = layout_of(weights)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.pretrained import EMBEDDED
+from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
     from lsr.evaluation.data import Item
@@ -99,7 +99,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.results import write_results
     from lsr.evaluation.rows import PREDICTIONS, claimed
     from lsr.evaluation.summary import device_name, versions
-    from lsr.pretrained import find_model
+    from lsr.models.pretrained import find_model
 
     if options.model is not None:
         options.model = find_model(options.model)
@@ -154,9 +154,9 @@ def _names(metrics: str | None) -> list[str]:
 
 
 def _model_document(options: argparse.Namespace) -> dict[str, Any]:
-    from lsr.checkpoint import read_model
     from lsr.files import sha256_of
     from lsr.inference import check_options
+    from lsr.models.checkpoint import read_model
 
     check_options(options.steps, options.seed, options.tile, options.color_fix)
     scale = read_model(options.model).config.scale  # before the digest: it tells what is wrong with the file

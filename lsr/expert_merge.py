@@ -52,8 +52,8 @@ def read_expert(run: Path) -> TrainedExpert:
     Raises:
         ValueError: If there is no checkpoint, or it is not of one expert alone.
     """
-    from lsr.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, denoiser_weights
     from lsr.expert_run import EXPERT_RUN
+    from lsr.models.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, denoiser_weights
 
     path = run / "checkpoints" / "last.ckpt" if run.is_dir() else run
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
@@ -66,7 +66,7 @@ def read_expert(run: Path) -> TrainedExpert:
 
 
 def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """Return the state of the mixture and its configuration, as `lsr.checkpoint.save_denoiser` takes them.
+    """Return the state of the mixture and its configuration, as `lsr.models.checkpoint.save_denoiser` takes them.
 
     Raises:
         ValueError: If the experts are not those of one mixture.
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: model files end in .safetensors")
 
-    from lsr.checkpoint import save_denoiser
+    from lsr.models.checkpoint import save_denoiser
 
     experts = [read_expert(run) for run in options.runs]
     save_denoiser(options.out, *merge(experts))

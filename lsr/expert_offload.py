@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lsr.checkpoint import load_weights, read_model
-from lsr.experts import ExpertMixture
+from lsr.models.checkpoint import load_weights, read_model
+from lsr.models.mixture import ExpertMixture
 
 
 class ExpertOffload:
@@ -60,7 +60,7 @@ def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, flo
     """Load a mixture whose experts wait: in the page cache, mapped from the file, if it is `.safetensors`; else in memory.
 
     Args:
-        path: A model file of a mixture, see `lsr.checkpoint.read_model`.
+        path: A model file of a mixture, see `lsr.models.checkpoint.read_model`.
         device: Where the experts compute.
 
     Returns:

@@ -4,10 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lsr.checkpoint import MODEL_CONFIG
 from lsr.expert_seed import seed_experts
 from lsr.expert_turns import Turns
-from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.experts.config import ExpertsConfig
+from lsr.models.checkpoint import MODEL_CONFIG
+from lsr.models.mixture import ExpertMixture
 
 EXPERT_RUN = "expert_run"
 """Key of the origin of the experts in a Lightning checkpoint."""

@@ -3,10 +3,11 @@
 import logging
 from pathlib import Path
 
-from lsr.checkpoint import initialise, load_weights
-from lsr.denoiser import Denoiser
-from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.knee_seed import SEED, read_manifest, sha256_of
+from lsr.models.checkpoint import initialise, load_weights
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from lsr.checkpoint import read_model, save_denoiser
-    from lsr.pretrained import find_model
+    from lsr.models.checkpoint import read_model, save_denoiser
+    from lsr.models.pretrained import find_model
 
     source = find_model(options.model)
     if source.resolve() == options.out.resolve():

@@ -6,11 +6,11 @@ from typing import Any
 
 from lightning import Trainer
 
-from lsr.checkpoint import MODEL_CONFIG
-from lsr.denoiser import DenoiserConfig
 from lsr.distributed import on_rank_zero
 from lsr.encoders.context import Context, context_encoder, drop_some, encode
-from lsr.encoders.vocabulary import difference, read_vocabulary
+from lsr.encoders.vocabulary import read_vocabulary
+from lsr.models.checkpoint import MODEL_CONFIG, difference
+from lsr.models.denoiser import DenoiserConfig
 
 
 def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:

@@ -7,17 +7,17 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from lsr.checkpoint import load_denoiser
 from lsr.color_fix import COLOR_FIXES, fix_rows
 from lsr.cuda_graph import replay_transformers
-from lsr.denoiser import Denoiser
 from lsr.encoders.context import Context, context_encoder, encode
-from lsr.experts import ExpertMixture
 from lsr.free_memory import free_bytes, is_out_of_memory
 from lsr.images.conversion import photograph_of, same_kind
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import Rows, RowWindow, resize_rows, upsample_rows
-from lsr.pretrained import EMBEDDED, find_model
+from lsr.models.checkpoint import load_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
+from lsr.models.pretrained import EMBEDDED, find_model
 from lsr.tiling import TiledSampler
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Upscaler:
 
         Args:
             path: A `.safetensors` file, a Lightning checkpoint (its averaged weights), a folder with one of them, or a name on
-                the hub, see `lsr.pretrained.find_model`; by default the model that comes with this package.
+                the hub, see `lsr.models.pretrained.find_model`; by default the model that comes with this package.
             num_inference_steps: See `Upscaler`, like the others.
             seed: See `Upscaler`.
             device: See `Upscaler`.

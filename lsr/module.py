@@ -10,12 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from lsr.checkpoint import MODEL_CONFIG, initialise, model_config
-from lsr.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.distributed import allow_unused_weights
-from lsr.encoders.deep_compression import refuse_other_latents
 from lsr.expert_run import ExpertRun, refuse_other_experts
-from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
@@ -23,6 +20,10 @@ from lsr.images.resampling import upsample_bicubic
 from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
+from lsr.models.autoencoder_dc import refuse_other_latents
+from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
+from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
+from lsr.models.mixture import ExpertMixture
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
 from lsr.sampling import super_resolve

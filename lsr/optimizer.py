@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lsr.expert_turns import steps_taken
-from lsr.experts import ExpertMixture
+from lsr.models.mixture import ExpertMixture
 
 _NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table|tag_table")
 

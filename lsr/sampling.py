@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.denoiser import Denoiser
-from lsr.experts import ExpertMixture
 from lsr.flow.guidance import guided
 from lsr.flow.samplers import SAMPLERS, Velocity
 from lsr.flow.timesteps import timestep_grid
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

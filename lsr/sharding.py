@@ -15,8 +15,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from lsr.denoiser import Denoiser
-from lsr.experts import ExpertMixture
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.sharded_tensors import gather, load_whole, part_of
 
 

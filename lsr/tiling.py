@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.denoiser import Condition, Denoiser
 from lsr.encoders.context import Context
-from lsr.experts import ExpertMixture
 from lsr.flow.guidance import guided
 from lsr.flow.timesteps import timestep_grid
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
+from lsr.models.denoiser import Condition, Denoiser
+from lsr.models.mixture import ExpertMixture
 
 OVERLAP = 0.125
 """Share of a tile that the next one covers as well. A quarter and a half were no better and cost more."""

@@ -17,12 +17,12 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lsr.checkpoint import AtomicCheckpointIO
-from lsr.denoiser import DenoiserConfig
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.files import atomic_path
 from lsr.knee_seed import SEED
+from lsr.models.checkpoint import AtomicCheckpointIO
+from lsr.models.denoiser import DenoiserConfig
 from lsr.module import LinearSRModule
 from lsr.sharding import ShardedStrategy, refuse_other_sharding
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
 from lsr.images.outputs import collect
-from lsr.pretrained import EMBEDDED
+from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--out {options.out} cannot be made: {error.strerror}") from error
 
     from lsr.inference import Upscaler, target_size
-    from lsr.pretrained import find_model
+    from lsr.models.pretrained import find_model
     from lsr.upscale_record import UpscaleRecord
 
     target_size(1, 1, options.scale)  # an unusable scale shows here

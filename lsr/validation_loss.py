@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.denoiser import Denoiser
 from lsr.encoders.context import Context, of_others
-from lsr.experts import ExpertMixture
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.sampling import pad_to_multiple
 
 OTHER_CONTEXT = "loss_other_context"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from support.tiny import TINY, SyntheticPairs
 
-from lsr.checkpoint import save_denoiser
-from lsr.denoiser import Denoiser
+from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser
 
 
 @pytest.fixture(autouse=True)

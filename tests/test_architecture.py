@@ -14,10 +14,10 @@ FORBIDDEN = {
     "lsr": ("callbacks", "datamodules", "experiments", "lsr.cli"),
     "callbacks": ("datamodules", "experiments", "lsr.cli"),
     "datamodules": ("callbacks", "experiments", "lsr.cli"),
-    "lsr/ops": ("lsr.nn", "lsr.flow", "lsr.module", "lsr.denoiser"),
-    "lsr/nn": ("lsr.flow", "lsr.module", "lsr.denoiser"),
-    "lsr/flow": ("lsr.ops", "lsr.nn", "lsr.module", "lsr.denoiser"),
-    "lsr/degradations": ("lsr.nn", "lsr.flow", "lsr.module", "lsr.denoiser", "lightning"),
+    "lsr/ops": ("lsr.nn", "lsr.flow", "lsr.module", "lsr.models.denoiser"),
+    "lsr/nn": ("lsr.flow", "lsr.module", "lsr.models.denoiser"),
+    "lsr/flow": ("lsr.ops", "lsr.nn", "lsr.module", "lsr.models.denoiser"),
+    "lsr/degradations": ("lsr.nn", "lsr.flow", "lsr.module", "lsr.models.denoiser", "lightning"),
 }
 
 HEAVY = {"torch", "torchvision", "lightning", "pyiqa", "diffusers", "transformers", "triton", "kornia", "cv2", "matplotlib"}

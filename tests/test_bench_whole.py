@@ -10,9 +10,9 @@ from support.tiny_autoencoder import save_autoencoder
 from lsr import bench_e2e, bench_experts
 from lsr.bench_e2e import RandomDeepCompression
 from lsr.bench_experts import copies_of, flops_of
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser, DenoiserConfig
 
 CONFIG = DenoiserConfig(width=32, depth=2, stem_width=8)
 

@@ -14,8 +14,8 @@ from support.tiny_autoencoder import save_autoencoder
 from lsr.cli import main
 from lsr.datasets import latents as latent_cache
 from lsr.datasets.latents import LatentCache
-from lsr.encoders.deep_compression import DeepCompression
 from lsr.images import Photograph, write_png
+from lsr.models.autoencoder_dc import DeepCompression
 from lsr.training import LinearSRCLI
 
 N, DRAWS = 5, 2

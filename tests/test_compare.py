@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
 from lsr.images import read_rgb8
 from lsr.images.resampling import upsample_bicubic
+from lsr.models.checkpoint import save_denoiser
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lsr import cuda_graph
 from lsr.cuda_graph import GraphReplay, replay_transformers
-from lsr.denoiser import Denoiser, DenoiserConfig
-from lsr.experts import ExpertMixture
 from lsr.inference import Upscaler
+from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.mixture import ExpertMixture
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lsr.files import sha256_of
 from lsr.images.resampling import upsample_bicubic
 from lsr.inference import Upscaler
 from lsr.metrics.quality import Quality
-from lsr.pretrained import EMBEDDED
+from lsr.models.pretrained import EMBEDDED
 
 
 def test_a_photograph_is_upscaled_without_further_words(photo, tmp_path, monkeypatch, capsys):

@@ -15,8 +15,8 @@ from PIL import Image
 from support.processes import TINY_STAGE1
 from support.small_run import SMALL, finish, run
 
-from lsr.checkpoint import load_denoiser, save_denoiser
 from lsr.cli import main
+from lsr.models.checkpoint import load_denoiser, save_denoiser
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from support.processes import ROOT
 
-from lsr.experts import ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.flow.timesteps import timestep_grid
+from lsr.models.sizes import named_size
 from lsr.module import LinearSRModule
-from lsr.sizes import named_size
 from lsr.training import LinearSRCLI
 
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))

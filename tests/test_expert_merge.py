@@ -12,10 +12,10 @@ from support.knee_folder import SMALL, publish_knee
 from support.stage2_run import fit
 
 from datamodules import RealESRGANDataModule
-from lsr.checkpoint import EMA_STATE, read_model
 from lsr.cli import main
-from lsr.experts import ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.knee_seed import sha256_of
+from lsr.models.checkpoint import EMA_STATE, read_model
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 

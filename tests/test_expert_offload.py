@@ -7,11 +7,11 @@ import pytest
 import torch
 from support.tiny import TINY
 
-from lsr.checkpoint import load_denoiser, save_denoiser
-from lsr.denoiser import Denoiser
 from lsr.expert_offload import ExpertOffload, load_offloaded
-from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
+from lsr.models.checkpoint import load_denoiser, save_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.sampling import super_resolve, super_resolve_together
 
 SMALL = replace(TINY, context_dim=0, depth=1)

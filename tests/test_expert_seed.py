@@ -7,9 +7,10 @@ import pytest
 import torch
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 
-from lsr.checkpoint import MODEL_CONFIG
 from lsr.expert_seed import seed_experts
-from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.experts.config import ExpertsConfig
+from lsr.models.checkpoint import MODEL_CONFIG
+from lsr.models.mixture import ExpertMixture
 from lsr.sampling import super_resolve
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support.tiny import TINY
 
-from lsr.denoiser import Denoiser, DenoiserConfig
 from lsr.encoders.context import Context, context_encoder, drop_some, encode, of_others
-from lsr.experts import ExpertMixture
 from lsr.guidance import Guidance, with_vocabulary
+from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.mixture import ExpertMixture
 from lsr.module import LinearSRModule
 from lsr.sampling import super_resolve
 
@@ -81,7 +81,9 @@ def test_keys_and_values_are_made_once_per_image_and_change_nothing(model, mixtu
     context = context_of("sea, boat", "cat")
     once = sampled(model, context, steps=5)
     assert len(made) == 1
-    monkeypatch.setattr("lsr.denoiser.Condition.memory", lambda condition, denoiser: denoiser.net.memorise(denoiser.embed(condition)))
+    monkeypatch.setattr(
+        "lsr.models.denoiser.Condition.memory", lambda condition, denoiser: denoiser.net.memorise(denoiser.embed(condition))
+    )
     made.clear()
     assert torch.equal(sampled(model, context, steps=5), once)
     assert len(made) > 1

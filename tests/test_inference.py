@@ -83,7 +83,7 @@ def test_what_is_no_image_is_refused_in_one_line(upscaler, image, message):
 def test_three_lines_are_enough(denoiser, tmp_path, photo):
     from dataclasses import asdict
 
-    from lsr.checkpoint import save_denoiser
+    from lsr.models.checkpoint import save_denoiser
 
     save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
     upscaler = lsr.Upscaler.from_pretrained(tmp_path, num_inference_steps=2)

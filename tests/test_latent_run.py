@@ -11,11 +11,11 @@ from support.knee_folder import publish_knee, random_denoiser
 from support.small_latent_experiment import small_experiment, write_photographs
 from support.tiny_autoencoder import save_autoencoder
 
-from lsr.checkpoint import initialise, load_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser, DenoiserConfig
-from lsr.encoders.deep_compression import DeepCompression
-from lsr.experts import ExpertMixture
+from lsr.models.autoencoder_dc import DeepCompression
+from lsr.models.checkpoint import initialise, load_denoiser
+from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.mixture import ExpertMixture
 from lsr.sampling import super_resolve
 from lsr.tiling import TiledSampler, noise_rows
 

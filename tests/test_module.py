@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest, truncnorm
 from support.tiny import TINY
 
-from lsr.experts import ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.flow.snr import PUBLISHED
 from lsr.module import LinearSRModule
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from support.tiny import TINY
 
-from lsr.denoiser import Denoiser
+from lsr.models.denoiser import Denoiser
 from lsr.optimizer import OptimizerConfig, build_optimizer
 
 

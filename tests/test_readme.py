@@ -13,12 +13,12 @@ from support.processes import ROOT
 from support.published_ram import save_ram
 from support.tiny_autoencoder import save_autoencoder
 
-from lsr.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.cli import VERBS, main
-from lsr.denoiser import Denoiser
 from lsr.expert_run import EXPERT_RUN
-from lsr.experts import ExpertMixture
 from lsr.flow.snr import PUBLISHED
+from lsr.models.checkpoint import MODEL_CONFIG, save_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [

@@ -11,9 +11,9 @@ from support.knee_folder import publish_knee
 from support.processes import SUPPORT, environment
 from support.stage2_run import Stage2, fit
 
-from lsr.checkpoint import EMA_STATE, load_denoiser
 from lsr.expert_turns import expert_of_step
-from lsr.experts import ExpertMixture
+from lsr.models.checkpoint import EMA_STATE, load_denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.module import LinearSRModule
 
 STEPS = 11

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lsr import tiling
-from lsr.denoiser import Denoiser, DenoiserConfig
+from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.sampling import super_resolve
 from lsr.tiling import TiledSampler, Tiles, blend, noise_rows
 

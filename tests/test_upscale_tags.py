@@ -9,10 +9,10 @@ from PIL import Image
 from support.published_ram import save_ram
 from support.tiny import TINY
 
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser
 from lsr.inference import Upscaler
+from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser
 
 TAGS = replace(TINY, guidance="tags", vocabulary=("boat", "castle", "cat", "pier", "sea"))
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 import torch
 from support.tiny import TINY
 
-from lsr.denoiser import Denoiser
-from lsr.experts import ExpertMixture
 from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import shift_timesteps
+from lsr.models.denoiser import Denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.validation_loss import ValidationLoss
 
 

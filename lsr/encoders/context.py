@@ -24,7 +24,7 @@ from lsr.encoders.vocabulary import VocabularyIndices
 from lsr.flow.noise import seeded_normal
 
 if TYPE_CHECKING:
-    from lsr.denoiser import DenoiserConfig
+    from lsr.models.denoiser import DenoiserConfig
 
 MAX_TOKENS = 300
 """Tokens of a context at most, as in SANA; what is beyond is dropped, and counted where it is told."""

@@ -46,15 +46,6 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
     return vocabulary
 
 
-def difference(found: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Tell in words how a vocabulary differs from the one that is wanted; None if it does not."""
-    if tuple(found) == tuple(wanted):
-        return None
-    alone = sorted(set(found) ^ set(wanted))
-    what = f"{alone[0]!r} is in one of them alone" if alone else "the order is another"
-    return f"a vocabulary of {len(found)} tags, not of these {len(wanted)}: {what}"
-
-
 class VocabularyIndices:
     """Looks tags, or words, up in a vocabulary. What has no embedding is dropped; `remember` counts and tells it.
 

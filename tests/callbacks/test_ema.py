@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from callbacks import EMA
-from lsr.checkpoint import EMA_STATE
+from lsr.models.checkpoint import EMA_STATE
 
 
 class Net(L.LightningModule):

@@ -11,8 +11,8 @@ from PIL import Image
 from support.evaluation_results import summary, table
 from support.tiny import TINY
 
-from lsr.checkpoint import save_denoiser
-from lsr.denoiser import Denoiser
+from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser
 
 LUMA = {"test_y_channel": True, "color_space": "ycbcr"}
 

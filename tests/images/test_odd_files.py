@@ -12,9 +12,9 @@ import tifffile
 from PIL import Image, ImageCms
 from support.image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 
-from lsr.checkpoint import save_denoiser
 from lsr.cli import main
 from lsr.images import probe, read_photograph
+from lsr.models.checkpoint import save_denoiser
 
 RGB8, RGB16 = RGBA8[..., :3], RGBA16[..., :3]
 COLOUR = Image.fromarray(RGB8)

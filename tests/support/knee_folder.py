@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from lsr.checkpoint import save_denoiser
-from lsr.denoiser import Denoiser
 from lsr.knee_seed import publish
+from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser
 from support.tiny import TINY
 
 SMALL = replace(TINY, context_dim=0, depth=1)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import EMA, KneePointCallback
-from lsr.checkpoint import AtomicCheckpointIO
+from lsr.models.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 from support.tiny import TINY, SyntheticPairs

@@ -7,9 +7,9 @@ import lightning as L
 import torch
 
 from callbacks import EMA, DivergenceGuard, LastCheckpoint
-from lsr.checkpoint import AtomicCheckpointIO
-from lsr.experts import ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.metrics_csv import MetricsCSVLogger
+from lsr.models.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 from lsr.sharded_tensors import whole

@@ -2,7 +2,7 @@
 
 import torch
 
-from lsr.denoiser import DenoiserConfig
+from lsr.models.denoiser import DenoiserConfig
 
 TINY = DenoiserConfig(width=32, depth=2, head_dim=16, cross_heads=2, stem_width=8, context_dim=12)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from datamodules import RealESRGANDataModule
-from lsr.experts import ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 from support.knee_folder import SMALL

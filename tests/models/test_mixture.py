@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 from support.tiny import TINY
 
-from lsr.checkpoint import MODEL_CONFIG, load_denoiser, read_denoiser, save_denoiser
 from lsr.cli import main
-from lsr.experts import ExpertMixture, ExpertsConfig
+from lsr.experts.config import ExpertsConfig
 from lsr.flow.samplers import SAMPLERS
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import timestep_grid
+from lsr.models.checkpoint import MODEL_CONFIG, load_denoiser, read_denoiser, save_denoiser
+from lsr.models.mixture import ExpertMixture
 from lsr.sampling import super_resolve, super_resolve_together
 
 SMALL = replace(TINY, context_dim=0, depth=1)

@@ -1,6 +1,7 @@
 """Weights on disk: safetensors with their configuration, and Lightning checkpoints."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.denoiser import Denoiser, DenoiserConfig
-from lsr.encoders.vocabulary import difference
-from lsr.experts import ExpertMixture
 from lsr.files import atomic_path
+from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.mixture import ExpertMixture
 from lsr.sharded_tensors import load_whole
 
 MODEL_CONFIG = "model_config"
@@ -196,3 +196,12 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     if differing:
         raise ValueError(f"{path} is of another model: {', '.join(differing)}")
     load_weights(denoiser, weights, path)
+
+
+def difference(found: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Tell in words how a vocabulary differs from the one that is wanted; None if it does not."""
+    if tuple(found) == tuple(wanted):
+        return None
+    alone = sorted(set(found) ^ set(wanted))
+    what = f"{alone[0]!r} is in one of them alone" if alone else "the order is another"
+    return f"a vocabulary of {len(found)} tags, not of these {len(wanted)}: {what}"

@@ -6,7 +6,7 @@ from pathlib import Path
 MODEL_FILE = "model.safetensors"
 """Name of the weights in a folder or a repository of the hub."""
 
-EMBEDDED = Path(__file__).parent / "embedded_model" / MODEL_FILE
+EMBEDDED = Path(__file__).parents[1] / "embedded_model" / MODEL_FILE
 """The model that comes with this package; what it is, and what it is not, stands in `README.md` beside it."""
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lsr.checkpoint import read_denoiser, save_denoiser
 from lsr.cli import main
-from lsr.denoiser import Denoiser
+from lsr.models.checkpoint import read_denoiser, save_denoiser
+from lsr.models.denoiser import Denoiser
+from lsr.models.sana_weights import sources, to_diffusers
+from lsr.models.sizes import SIZES, named_size
 from lsr.nn.dit import LinearDiT
-from lsr.sana_weights import sources, to_diffusers
-from lsr.sizes import SIZES, named_size
 
 SHAPE = {
     "in_channels": 8,

@@ -5,11 +5,11 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from lsr.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, read_model, save_denoiser
 from lsr.cli import main
-from lsr.experts import ExpertMixture
 from lsr.inference import Upscaler
-from lsr.pretrained import find_model
+from lsr.models.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, read_model, save_denoiser
+from lsr.models.mixture import ExpertMixture
+from lsr.models.pretrained import find_model
 
 
 @pytest.fixture

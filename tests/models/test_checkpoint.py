@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lsr.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, save_denoiser
 from lsr.files import atomic_path
+from lsr.models.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, save_denoiser
 
 
 def config_of(denoiser):

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 from support.tiny import TINY
 
-from lsr.denoiser import Denoiser, DenoiserConfig
-from lsr.encoders.latent import PixelSpace
 from lsr.flow.path import interpolate, velocity
 from lsr.images.resampling import upsample_bicubic
+from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.latent_space import PixelSpace
 from lsr.sampling import super_resolve
 
 

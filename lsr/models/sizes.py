@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lsr.denoiser import DenoiserConfig
+from lsr.models.denoiser import DenoiserConfig
 
 _SANA: dict[str, Any] = {
     "autoencoder": "mit-han-lab/dc-ae-f32c32-sana-1.1-diffusers",

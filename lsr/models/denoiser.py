@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lsr.encoders.deep_compression import DeepCompression
-from lsr.encoders.latent import LatentSpace, PixelSpace
 from lsr.flow.path import expand, interpolate, velocity
 from lsr.images.resampling import upsample_bicubic
+from lsr.models.autoencoder_dc import DeepCompression
+from lsr.models.latent_space import LatentSpace, PixelSpace
 from lsr.nn.attention import KeysValues
 from lsr.nn.dit import LinearDiT
 from lsr.nn.embeddings import LRStem
@@ -21,7 +21,7 @@ class DenoiserConfig:
 
     Attributes:
         scale: Upscaling factor.
-        autoencoder: A deep compression autoencoder (`lsr.encoders.deep_compression`) to work in the latents of: a folder or a name on
+        autoencoder: A deep compression autoencoder (`lsr.models.autoencoder_dc`) to work in the latents of: a folder or a name on
             the hub; None works on the image itself, in patches.
         latent_channels: Channels of the autoencoder's latents.
         latent_factor: Its pixels per latent position and axis.

@@ -1,0 +1,1 @@
+"""Stage 2: experts that grow from the knee."""
