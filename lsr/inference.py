@@ -9,8 +9,8 @@ import torch
 
 from lsr.color_fix import COLOR_FIXES, fix_rows
 from lsr.cuda_graph import replay_transformers
-from lsr.encoders.context import Context, context_encoder, encode
 from lsr.free_memory import free_bytes, is_out_of_memory
+from lsr.guidance.context import Context, context_encoder, encode
 from lsr.images.conversion import photograph_of, same_kind
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import Rows, RowWindow, resize_rows, upsample_rows

@@ -15,7 +15,7 @@ from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts.config import ExpertsConfig
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
-from lsr.guidance import Guidance, refuse_other_tags, with_vocabulary
+from lsr.guidance.conditioning import Guidance, refuse_other_tags, with_vocabulary
 from lsr.images.resampling import upsample_bicubic
 from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
@@ -31,7 +31,7 @@ from lsr.sharded_tensors import gather, whole
 from lsr.sharding import shard
 from lsr.validation_loss import ValidationLoss
 
-_TIME, _PATH, _START = 0, 1, 2  # uses of a sample's seed; lsr.encoders.context has the fourth
+_TIME, _PATH, _START = 0, 1, 2  # uses of a sample's seed; lsr.guidance.context has the fourth
 
 _BICUBIC = "psnr_y_bicubic"
 

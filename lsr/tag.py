@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     if not options.dir.is_dir():
         raise ValueError(f"{options.dir}: no such folder")
     from lsr.datasets.tags import TAGS
+    from lsr.guidance.taggers.registry import load_tagger
     from lsr.images import UnreadableImage, find_images, read_rgb8
     from lsr.progress_bar import progress_bar
-    from lsr.taggers.tagger import load_tagger
 
     photographs = find_images(options.dir)
     if not photographs:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.encoders.context import Context
 from lsr.flow.guidance import guided
 from lsr.flow.timesteps import timestep_grid
+from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 from lsr.models.denoiser import Condition, Denoiser
 from lsr.models.mixture import ExpertMixture

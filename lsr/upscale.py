@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _texts(options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler") -> Mapping[Path, str]:
     """Return the text that guides each photograph; nothing where the model takes none."""
-    from lsr.upscale_tags import note_ignored_options, tagger_of, texts_for
+    from lsr.guidance.taggers.upscale_texts import note_ignored_options, tagger_of, texts_for
 
     guidance = upscaler.denoiser.config.guidance
     if guidance in ("none", "visual"):  # the latter looks at the photograph itself

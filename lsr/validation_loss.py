@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.encoders.context import Context, of_others
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
+from lsr.guidance.context import Context, of_others
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
 from lsr.sampling import pad_to_multiple

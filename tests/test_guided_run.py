@@ -93,7 +93,7 @@ def test_text_is_embedded_before_training_and_only_read_in_it(tmp_path, experime
     config = experiment(f"guidance: text, guidance_encoder: {tmp_path / 't5'}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     embedded = []
-    from lsr.encoders.frozen_text import FrozenText
+    from lsr.guidance.text_encoder import FrozenText
 
     embed = FrozenText._embed
     monkeypatch.setattr(FrozenText, "_embed", lambda self, texts: embedded.append(list(texts)) or embed(self, texts))

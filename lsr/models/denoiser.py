@@ -37,7 +37,7 @@ class DenoiserConfig:
         mlp_ratio: Expansion of the feed-forward.
         stem_width: Channels of the LR features.
         context_dim: Channels of the guidance context; 0 for none.
-        guidance: What the context is made of, see `lsr.encoders.context`: "tags" and "words" have embeddings of their own, which are
+        guidance: What the context is made of, see `lsr.guidance.context`: "tags" and "words" have embeddings of their own, which are
             learned; "text" and "visual" are a frozen encoder's; "none" leaves the cross-attention out.
         vocabulary: The tags, or words, that have an embedding.
         guidance_encoder: The frozen encoder: a folder, or a name on the hub.

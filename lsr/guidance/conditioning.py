@@ -7,8 +7,8 @@ from typing import Any
 from lightning import Trainer
 
 from lsr.distributed import on_rank_zero
-from lsr.encoders.context import Context, context_encoder, drop_some, encode
-from lsr.encoders.vocabulary import read_vocabulary
+from lsr.guidance.context import Context, context_encoder, drop_some, encode
+from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference
 from lsr.models.denoiser import DenoiserConfig
 

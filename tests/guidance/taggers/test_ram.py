@@ -6,9 +6,9 @@ from support.published_ram import TAGS, published_weights, save_ram
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
-from lsr.taggers.ram import RAMTagger, build_ram
-from lsr.taggers.ram_network import HEADS
-from lsr.taggers.tagger import load_tagger
+from lsr.guidance.taggers.ram import RAMTagger, build_ram
+from lsr.guidance.taggers.ram_network import HEADS
+from lsr.guidance.taggers.registry import load_tagger
 
 CPU = torch.device("cpu")
 

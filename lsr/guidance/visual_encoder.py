@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.encoders.pretrained import loaded, pretrained_folder, read_config
+from lsr.guidance.pretrained import loaded, pretrained_folder, read_config
 
 
 class FrozenVisual:

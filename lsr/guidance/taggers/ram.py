@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.taggers.ram_network import RAM
+from lsr.guidance.taggers.ram_network import RAM
 
 _FILES = {
     False: "ram_swin_large_14m.pth (huggingface.co/spaces/xinyu1205/recognize-anything)",

@@ -6,8 +6,8 @@ import pytest
 import torch
 from support.tiny import TINY
 
-from lsr.encoders.context import Context, context_encoder, drop_some, encode, of_others
-from lsr.guidance import Guidance, with_vocabulary
+from lsr.guidance.conditioning import Guidance, with_vocabulary
+from lsr.guidance.context import Context, context_encoder, drop_some, encode, of_others
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture
 from lsr.module import LinearSRModule

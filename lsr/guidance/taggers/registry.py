@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lsr.encoders.vocabulary import read_vocabulary
+from lsr.guidance.vocabulary import read_vocabulary
 
 TAGGERS = ("ram++", "ram", "clip")
 """RAM++ and RAM with their 4585 tags; CLIP or SigLIP with a list of one's own."""
@@ -34,12 +34,12 @@ def load_tagger(name: str, weights: str, tags_list: Path | None) -> Tagger:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "clip":
-        from lsr.taggers.zero_shot import ZeroShotTagger
+        from lsr.guidance.taggers.zero_shot import ZeroShotTagger
 
         if tags_list is None:
             raise ValueError("the tagger clip needs --tags-list FILE: one tag a line, or a tags.jsonl")
         return ZeroShotTagger(weights, read_vocabulary(tags_list, words=False), device)
-    from lsr.taggers.ram import RAMTagger
+    from lsr.guidance.taggers.ram import RAMTagger
 
     if tags_list is not None:
         raise ValueError(f"the tagger {name} knows its own tags: --tags-list is for clip")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.encoders.embedding_cache import EmbeddingCache, fingerprint
-from lsr.encoders.pretrained import loaded, pretrained_folder, read_config
 from lsr.files import default_cache
+from lsr.guidance.embedding_cache import EmbeddingCache, fingerprint
+from lsr.guidance.pretrained import loaded, pretrained_folder, read_config
 from lsr.progress_bar import progress_bar
 
 _BATCH = 32

@@ -11,8 +11,8 @@ from transformers import (
     SiglipProcessor,
 )
 
-from lsr.taggers.tagger import load_tagger
-from lsr.taggers.zero_shot import ZeroShotTagger
+from lsr.guidance.taggers.registry import load_tagger
+from lsr.guidance.taggers.zero_shot import ZeroShotTagger
 
 TAGS = ("sea", "boat", "cat", "castle", "old pier")
 

@@ -4,7 +4,7 @@ import logging
 import pytest
 import torch
 
-from lsr.encoders.vocabulary import VocabularyIndices, read_vocabulary, split_text
+from lsr.guidance.vocabulary import VocabularyIndices, read_vocabulary, split_text
 from lsr.models.checkpoint import difference
 
 LR = torch.zeros(1, 3, 4, 4)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from support.pretrained_folders import save_text_encoder
 
-from lsr.encoders.frozen_text import FrozenText
 from lsr.files import default_cache
+from lsr.guidance.text_encoder import FrozenText
 
 LR = torch.zeros(1, 3, 4, 4)
 TEXTS = ["sea, boat", "cat", "", "old pier, castle, sea"]

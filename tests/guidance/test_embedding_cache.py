@@ -6,13 +6,13 @@ import time
 import pytest
 import torch
 
-from lsr.encoders.embedding_cache import EmbeddingCache, fingerprint
+from lsr.guidance.embedding_cache import EmbeddingCache, fingerprint
 
 WRITER = """
 import sys
 from pathlib import Path
 import torch
-from lsr.encoders.embedding_cache import EmbeddingCache
+from lsr.guidance.embedding_cache import EmbeddingCache
 
 cache = EmbeddingCache(Path(sys.argv[1]))
 print("ready", flush=True)

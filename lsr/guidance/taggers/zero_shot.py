@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.encoders.pretrained import loaded, pretrained_folder
+from lsr.guidance.pretrained import loaded, pretrained_folder
 
 _PROMPT = "a photo of {}."
 _MOST = 10

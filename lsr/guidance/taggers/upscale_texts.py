@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lsr.datasets.tags import FolderTags
+from lsr.guidance.taggers.registry import Tagger, load_tagger
 from lsr.images import UnreadableImage, read_rgb8
 from lsr.progress_bar import progress_bar
-from lsr.taggers.tagger import Tagger, load_tagger
 
 SIDECAR, AUTO, NONE = "sidecar", "auto", "none"
 """From tags.jsonl or the .txt beside each photograph; by a tagger; without. Anything else is a list of tags for all."""

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.encoders.frozen_text import FrozenText
-from lsr.encoders.frozen_visual import FrozenVisual
-from lsr.encoders.vocabulary import VocabularyIndices
 from lsr.flow.noise import seeded_normal
+from lsr.guidance.text_encoder import FrozenText
+from lsr.guidance.visual_encoder import FrozenVisual
+from lsr.guidance.vocabulary import VocabularyIndices
 
 if TYPE_CHECKING:
     from lsr.models.denoiser import DenoiserConfig

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import CLIPImageProcessor, Dinov2Config, Dinov2Model
 
-from lsr.encoders.frozen_visual import FrozenVisual
+from lsr.guidance.visual_encoder import FrozenVisual
 
 
 @pytest.fixture

@@ -1,1 +1,0 @@
-"""What the denoiser works on (latents) and what guides it (context)."""

@@ -1,0 +1,1 @@
+"""Networks that look at a photograph and name what is in it."""

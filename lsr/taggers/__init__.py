@@ -1,1 +1,0 @@
-"""What looks at a photograph and tells which objects are in it."""
