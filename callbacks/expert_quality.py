@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lsr.expert_plot import draw_loss_by_time
-from lsr.expert_run import ExpertRun
-from lsr.expert_seed import verified_seed
+from lsr.experts.plot import draw_loss_by_time
+from lsr.experts.run import ExpertRun
+from lsr.experts.seed import verified_seed
 from lsr.figures import save_png
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser

@@ -52,7 +52,7 @@ def read_expert(run: Path) -> TrainedExpert:
     Raises:
         ValueError: If there is no checkpoint, or it is not of one expert alone.
     """
-    from lsr.expert_run import EXPERT_RUN
+    from lsr.experts.run import EXPERT_RUN
     from lsr.models.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, denoiser_weights
 
     path = run / "checkpoints" / "last.ckpt" if run.is_dir() else run

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from lsr.distributed import allow_unused_weights
-from lsr.expert_run import ExpertRun, refuse_other_experts
 from lsr.experts.config import ExpertsConfig
+from lsr.experts.run import ExpertRun, refuse_other_experts
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, refuse_other_tags, with_vocabulary
@@ -46,7 +46,7 @@ class LinearSRModule(L.LightningModule):
     `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`; of a second validation
     loader, whose images have no `hr`, `val_real/<metric>`.
 
-    With `experts` (stage 2) every optimiser step trains one expert, see `lsr.expert_turns`: the times of its batches are drawn from
+    With `experts` (stage 2) every optimiser step trains one expert, see `lsr.experts.turns`: the times of its batches are drawn from
     the expert's share with the density they would have had, and the others are left as they are, without gradients. Logs
     `train/loss_expert_<i>` and `train/grad_norm_expert_<i>`, the latest of each, and `val/loss_expert_<i>`, that at the middle of its
     share before the shift.

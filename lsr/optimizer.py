@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lsr.expert_turns import steps_taken
+from lsr.experts.turns import steps_taken
 from lsr.models.mixture import ExpertMixture
 
 _NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table|tag_table")

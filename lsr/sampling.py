@@ -68,7 +68,7 @@ def super_resolve_together(
     """Sample the SR images of several batches step by step together, each as `super_resolve` alone would.
 
     The experts that an evaluation needs are those of its time, which all batches share: each expert is asked for all of them before
-    the next one is. With `lsr.expert_offload` n experts so take each other's place n - 1 times, not n times for every batch. It
+    the next one is. With `lsr.experts.offload` n experts so take each other's place n - 1 times, not n times for every batch. It
     costs the memory of what all batches keep between steps: their states and their LR features.
 
     Args:

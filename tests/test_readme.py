@@ -14,7 +14,7 @@ from support.published_ram import save_ram
 from support.tiny_autoencoder import save_autoencoder
 
 from lsr.cli import VERBS, main
-from lsr.expert_run import EXPERT_RUN
+from lsr.experts.run import EXPERT_RUN
 from lsr.flow.snr import PUBLISHED
 from lsr.models.checkpoint import MODEL_CONFIG, save_denoiser
 from lsr.models.denoiser import Denoiser

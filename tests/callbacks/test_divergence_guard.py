@@ -10,8 +10,8 @@ from support.tiny import TINY
 
 from callbacks.divergence_guard import DivergenceGuard
 from lsr.divergence import DivergenceError
-from lsr.expert_turns import expert_of_step
 from lsr.experts.config import ExpertsConfig
+from lsr.experts.turns import expert_of_step
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
 

@@ -7,8 +7,8 @@ from support.knee_folder import SMALL, publish_knee, random_denoiser
 from support.tiny import SyntheticPairs
 
 from callbacks import EMA, ExpertQuality
-from lsr.expert_plot import draw_loss_by_time
 from lsr.experts.config import ExpertsConfig
+from lsr.experts.plot import draw_loss_by_time
 from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import shift_timesteps
 from lsr.module import LinearSRModule

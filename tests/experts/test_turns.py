@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from lsr.expert_turns import Turns, expert_of_step, step_of_turn, steps_taken
+from lsr.experts.turns import Turns, expert_of_step, step_of_turn, steps_taken
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5])

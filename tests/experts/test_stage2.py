@@ -11,7 +11,7 @@ from support.knee_folder import publish_knee
 from support.processes import SUPPORT, environment
 from support.stage2_run import Stage2, fit
 
-from lsr.expert_turns import expert_of_step
+from lsr.experts.turns import expert_of_step
 from lsr.models.checkpoint import EMA_STATE, load_denoiser
 from lsr.models.mixture import ExpertMixture
 from lsr.module import LinearSRModule

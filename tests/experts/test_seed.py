@@ -7,8 +7,8 @@ import pytest
 import torch
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 
-from lsr.expert_seed import seed_experts
 from lsr.experts.config import ExpertsConfig
+from lsr.experts.seed import seed_experts
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
 from lsr.sampling import super_resolve

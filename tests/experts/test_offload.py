@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.tiny import TINY
 
-from lsr.expert_offload import ExpertOffload, load_offloaded
+from lsr.experts.offload import ExpertOffload, load_offloaded
 from lsr.flow.snr import PUBLISHED
 from lsr.models.checkpoint import load_denoiser, save_denoiser
 from lsr.models.denoiser import Denoiser
