@@ -9,8 +9,8 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lsr.knee import KneeVerdict
+from lsr.knee.plot import draw_knee
 from lsr.knee_history import Validation
-from lsr.knee_plot import draw_knee
 
 
 class KneeBoard:

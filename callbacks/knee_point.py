@@ -15,9 +15,9 @@ from callbacks.knee_board import KneeBoard
 from lsr.distributed import on_rank_zero
 from lsr.figures import save_png
 from lsr.knee import KneeDetector, KneeVerdict
+from lsr.knee.folder import SEED, publish
+from lsr.knee.plot import draw_knee
 from lsr.knee_history import Validation
-from lsr.knee_plot import draw_knee
-from lsr.knee_seed import SEED, publish
 from lsr.models.checkpoint import save_denoiser
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}

@@ -2,31 +2,20 @@
 
 import argparse
 import json
-import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.exit_codes import DONE
 
 if TYPE_CHECKING:
-    from lsr.knee import KneeVerdict
-    from lsr.knee_history import RunLog, Validation
+    from lsr.knee_history import RunLog
 
-DIRECTIONS = {
-    **dict.fromkeys(("maniqa", "musiq", "clipiqa", "psnr", "ssim"), "max"),
-    **dict.fromkeys(("niqe", "lpips", "dists", "brisque"), "min"),
-}
-"""Metrics that are known by name, and which way is better."""
 
-_NOT_A_QUALITY = frozenset({"bicubic", "train", "smoothed"})
 _LOSSES = ("train/loss", "train_loss", "loss")
-_PATIENCES = (5, 10)
-_NOISE_LIMIT = 0.05
-_VALIDATIONS_BEFORE = 12
 _FIGURE = "knee.png"
 
 
@@ -47,124 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def guess_metrics(names: Iterable[str]) -> dict[str, str]:
-    """Return the directions of the quality metrics among the names, those of validation alone when there are any.
-
-    Baselines (`val/psnr_y_bicubic`), training metrics and the detector's own smoothed curves do not count.
-    """
-    words = {name: set(re.findall(r"[a-z]+", name.lower())) for name in names}
-    found = {name: way for name in words if (way := _known_direction(name)) and not words[name] & _NOT_A_QUALITY}
-    validation = {name: way for name, way in found.items() if words[name] & {"val", "valid", "validation"}}
-    return validation or found
-
-
-def _known_direction(name: str) -> str | None:
-    words = re.findall(r"[a-z]+", name.lower())
-    return next((way for metric, way in DIRECTIONS.items() if metric in words), None)
-
-
-def parse_metrics(text: str) -> dict[str, str]:
-    """Parse `a:max,b:min`; a metric that is known by name needs no direction.
-
-    Raises:
-        ValueError: A direction is missing or is neither `max` nor `min`.
-    """
-    metrics = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, way = part.rpartition(":")
-        name, direction = (name, way) if colon else (part, _known_direction(part))
-        if not name or direction not in ("max", "min"):
-            raise ValueError(f"--metrics: {part} is not a metric with its direction, as in val/musiq:max or val/niqe:min")
-        metrics[name] = direction
-    if not metrics:
-        raise ValueError("--metrics: no metric given")
-    return metrics
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A detector's way through a history.
-
-    Attributes:
-        verdict: The one that ended it: confirmation, divergence, or that of the last validation.
-        per_metric: What was last known of each metric: a diverged verdict knows nothing any more.
-    """
-
-    verdict: "KneeVerdict"
-    per_metric: dict[str, dict[str, Any]]
-
-
-def replay(history: Sequence["Validation"], metrics: Mapping[str, str], min_step: int = 0) -> Replay:
-    """Feed a non-empty history to a fresh detector, point by point, until it has made up its mind."""
-    from lsr.knee import KneeDetector
-
-    detector = KneeDetector(metrics, min_step=min_step)
-    known: dict[str, dict[str, Any]] = {}
-    for validation in history:
-        verdict = detector.update(validation.step, validation.values, validation.loss)
-        if not known or any(record["gain"] is not None for record in verdict.per_metric.values()):
-            known = verdict.per_metric
-        if verdict.knee_step is not None or verdict.diverged:
-            break
-    return Replay(verdict, known)
-
-
-def early_stopping(curve: Sequence[tuple[int, float]], direction: str, patience: int | None) -> tuple[int | None, int | None]:
-    """Return the best checkpoint under Lightning's `EarlyStopping(patience, min_delta=0)` and the step it stops at.
-
-    Args:
-        curve: Step and value of each validation.
-        direction: `"max"` or `"min"`.
-        patience: Validations in a row without a new best value after which training stops, as it does at a non-finite value; None never
-            stops: the best checkpoint at the end.
-
-    Returns:
-        (step of the best value so far, step of the stop); None where there was no finite value, and no stop.
-    """
-    sign = 1 if direction == "max" else -1
-    best, picked, waited = -math.inf, None, 0
-    for step, value in curve:
-        if not math.isfinite(value):
-            waited = patience or 0
-        elif sign * value > best:
-            best, picked, waited = sign * value, step, 0
-        else:
-            waited += 1
-        if patience is not None and waited >= patience:
-            return picked, step
-    return picked, None
-
-
-def _rivals(history: Sequence["Validation"], metrics: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What the usual rules would have picked, on each metric."""
-    rows = []
-    for name, direction in metrics.items():
-        curve = [(v.step, v.values[name]) for v in history if name in v.values]
-        for patience in (*_PATIENCES, None):
-            picked, stopped = early_stopping(curve, direction, patience)
-            rule = "best checkpoint at the end" if patience is None else f"EarlyStopping(patience={patience})"
-            rows.append({"rule": rule, "metric": name, "picked_step": picked, "stopped_at_step": stopped})
-    return rows
-
-
-def _advice(verdict: "KneeVerdict", per_metric: Mapping[str, Mapping[str, Any]], history: Sequence["Validation"]) -> list[str]:
-    advice = []
-    noisy = {name: record["noise_to_gain"] for name, record in per_metric.items() if (record["noise_to_gain"] or 0) > _NOISE_LIMIT}
-    if noisy:
-        # The noise of a mean falls with the root of the number of images.
-        times = math.ceil((max(noisy.values()) / _NOISE_LIMIT) ** 2)
-        advice.append(
-            f"noise above {_NOISE_LIMIT:.0%} of the gain in {', '.join(noisy)}: add validation images (about {times} times as many), "
-            "and fix images, metric seeds and sampler noise"
-        )
-    before = sum(v.step <= (verdict.knee_step or 0) for v in history)
-    if verdict.knee_step is not None and before < _VALIDATIONS_BEFORE:
-        advice.append(f"only {before} validations up to the knee: with {_VALIDATIONS_BEFORE} or more it is found more precisely")
-    return advice
-
-
 def _report(options: argparse.Namespace, log: "RunLog", metrics: dict[str, str], loss: str | None) -> dict[str, Any]:
     """Replay and gather everything that is printed, as plain values; write the figure."""
+    from lsr.knee.replay import advice_for, other_rules, replay
+
     history = log.validations(metrics, loss)
     whole = replay(history, metrics, options.min_step)
     report = asdict(whole.verdict) | {
@@ -177,10 +52,10 @@ def _report(options: argparse.Namespace, log: "RunLog", metrics: dict[str, str],
         "loss": loss,
         "min_step": options.min_step,
         "per_metric": whole.per_metric,
-        "advice": _advice(whole.verdict, whole.per_metric, history),
+        "advice": advice_for(whole.verdict, whole.per_metric, history),
     }
     if options.compare:
-        report["compare"] = _rivals(history, metrics)
+        report["compare"] = other_rules(history, metrics)
     if options.leave_one_out:
         rest = {name: {other: way for other, way in metrics.items() if other != name} for name in metrics} if len(metrics) > 1 else {}
         without = {name: replay(log.validations(others, loss), others, options.min_step).verdict for name, others in rest.items()}
@@ -190,7 +65,7 @@ def _report(options: argparse.Namespace, log: "RunLog", metrics: dict[str, str],
         ]
     if options.png is not None:
         from lsr.figures import save_png
-        from lsr.knee_plot import draw_knee
+        from lsr.knee.plot import draw_knee
 
         folder = options.path if options.path.is_dir() else options.path.parent
         target = Path(options.png) if options.png else folder / _FIGURE
@@ -254,6 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.png and not options.png.lower().endswith(".png"):
         raise ValueError(f"--png {options.png}: the name of the figure must end in .png")
 
+    from lsr.knee.replay import guess_metrics, parse_metrics
     from lsr.knee_history import RunLog
 
     chosen = None if options.metrics is None else parse_metrics(options.metrics)

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.files import atomic_path
-from lsr.knee_seed import SEED
+from lsr.knee.folder import SEED
 from lsr.models.checkpoint import AtomicCheckpointIO
 from lsr.models.denoiser import DenoiserConfig
 from lsr.module import LinearSRModule

@@ -14,7 +14,7 @@ from support.stage2_run import fit
 from datamodules import RealESRGANDataModule
 from lsr.cli import main
 from lsr.experts.config import ExpertsConfig
-from lsr.knee_seed import sha256_of
+from lsr.knee.folder import sha256_of
 from lsr.models.checkpoint import EMA_STATE, read_model
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig

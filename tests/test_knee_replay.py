@@ -14,7 +14,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from lsr.knee import KneeDetector
-from lsr.knee_replay import early_stopping, guess_metrics, main, parse_metrics
+from lsr.knee.replay import early_stopping, guess_metrics, parse_metrics
+from lsr.knee_replay import main
 
 STEPS = range(500, 30_001, 500)
 COLUMNS = ("step", "train/loss", "val/musiq", "val/niqe", "val/psnr_y", "val/psnr_y_bicubic", "val/loss")

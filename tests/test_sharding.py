@@ -15,7 +15,7 @@ from support.stage2_run import Stage2, fit
 from support.tiny import SyntheticPairs
 from torch.utils.data import DataLoader, Subset
 
-from lsr.knee_seed import SEED, read_manifest
+from lsr.knee.folder import SEED, read_manifest
 from lsr.models.checkpoint import EMA_STATE, read_model
 from lsr.sharding import ShardedStrategy, refuse_other_sharding
 from lsr.training import main
@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
         folder,
         knee,
     ]
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(list(map(str, command)), env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return folder
 

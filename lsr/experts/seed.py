@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from lsr.experts.config import ExpertsConfig
-from lsr.knee_seed import SEED, read_manifest, sha256_of
+from lsr.knee.folder import SEED, read_manifest, sha256_of
 from lsr.models.checkpoint import initialise, load_weights
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture

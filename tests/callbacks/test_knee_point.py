@@ -9,7 +9,7 @@ from support.scripted import METRICS, Scripted, curve, fit, loader
 from callbacks import EMA, KneePointCallback
 from lsr.divergence import DivergenceError
 from lsr.knee import KneeDetector
-from lsr.knee_seed import read_manifest
+from lsr.knee.folder import read_manifest
 from lsr.models.checkpoint import load_denoiser
 
 

@@ -8,7 +8,7 @@ import sys
 import torch
 from support.processes import SUPPORT, environment
 
-from lsr.knee_seed import read_manifest
+from lsr.knee.folder import read_manifest
 
 
 def run(folder, scenario, timeout=240):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from lsr.knee_seed import publish
+from lsr.knee.folder import publish
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
 from support.tiny import TINY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsr.knee_seed import MANIFEST, PICTURE, SEED, publish, read_manifest
+from lsr.knee.folder import MANIFEST, PICTURE, SEED, publish, read_manifest
 
 # Publishes in a process of its own that kills itself before its n-th operation on files.
 KILLED = """

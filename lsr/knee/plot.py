@@ -12,8 +12,8 @@ import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
 from lsr.knee import KneeVerdict
+from lsr.knee.signal import Array, draw_up, local_noise, running_median
 from lsr.knee_history import Validation
-from lsr.knee_signal import Array, draw_up, local_noise, running_median
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ import itertools
 
 import numpy as np
 
-from lsr.knee_signal import SMOOTHING, Array, block_medians, local_noise, running_median
+from lsr.knee.signal import SMOOTHING, Array, block_medians, local_noise, running_median
 
 KNEE = 0.95
 TOLERATED_GAIN = 0.85

@@ -12,8 +12,8 @@ from PIL import Image
 
 from lsr.figures import save_png
 from lsr.knee import KneeDetector
+from lsr.knee.plot import draw_knee
 from lsr.knee_history import Validation
-from lsr.knee_plot import draw_knee
 
 METRICS = {"val/maniqa": "max", "val/niqe": "min"}
 
@@ -142,7 +142,7 @@ def test_threads_draw_the_same_and_pyplot_is_not_touched():
         for drawn in [threads.submit(lambda: pixels(draw_knee(HISTORY, VERDICT, METRICS))) for _ in range(2)]:
             assert np.array_equal(drawn.result(), expected)
     code = (
-        "import sys; from lsr.knee import KneeDetector; from lsr.knee_plot import draw_knee; assert 'matplotlib' not in sys.modules; "
+        "import sys; from lsr.knee.detector import KneeDetector; from lsr.knee.plot import draw_knee; assert 'matplotlib' not in sys.modules; "
         "draw_knee([], KneeDetector({'m': 'max'}).update(0, {}), {'m': 'max'}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

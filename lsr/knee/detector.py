@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lsr.knee_model import fit_shapes
-from lsr.knee_signal import SMOOTHING, Array, MetricRise, draw_up, fill_gaps, plateau_arrival, running_median
+from lsr.knee.posterior import fit_shapes
+from lsr.knee.signal import SMOOTHING, Array, MetricRise, draw_up, fill_gaps, plateau_arrival, running_median
 
 MIN_VALIDATIONS = 7
 MIN_AFTER = 3
@@ -64,7 +64,7 @@ class KneeDetector:
 
     **Method.** Metrics are turned so that more is better and normalised to their own largest draw-up; their pointwise median is the
     consensus. The candidate is where the smoothed consensus first arrives within 5 % of its top. Whether the consensus still rises is
-    asked of a bank of saturating shapes (`lsr.knee_model`): the probability that 85 % of the gain is made at the candidate. The state is
+    asked of a bank of saturating shapes (`lsr.knee.posterior`): the probability that 85 % of the gain is made at the candidate. The state is
     the list of validations and the kept steps; everything else is recomputed, so a resumed run is bit-identical.
 
     **Defaults**, all free of units (probabilities, fractions of the gain, of the elapsed steps, of the rise time):
