@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lsr.knee import KneeVerdict
 from lsr.knee.plot import draw_knee
-from lsr.knee_history import Validation
+from lsr.runs.history import Validation
 
 
 class KneeBoard:

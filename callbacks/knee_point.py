@@ -17,8 +17,8 @@ from lsr.figures import save_png
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import SEED, publish
 from lsr.knee.plot import draw_knee
-from lsr.knee_history import Validation
 from lsr.models.checkpoint import save_denoiser
+from lsr.runs.history import Validation
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
 

@@ -21,11 +21,11 @@ from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
-from lsr.knee_history import RunLog, Scalars
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.run_plot import draw_runs
-from lsr.run_table import write_table
+from lsr.runs.history import RunLog, Scalars
+from lsr.runs.plot import draw_runs
+from lsr.runs.table import write_table
 from lsr.training import LinearSRCLI
 from lsr.training import main as train
 from lsr.validation_loss import loss_at_times

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsr.exit_codes import DONE
 
 if TYPE_CHECKING:
-    from lsr.knee_history import RunLog
+    from lsr.runs.history import RunLog
 
 
 _LOSSES = ("train/loss", "train_loss", "loss")
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--png {options.png}: the name of the figure must end in .png")
 
     from lsr.knee.replay import guess_metrics, parse_metrics
-    from lsr.knee_history import RunLog
+    from lsr.runs.history import RunLog
 
     chosen = None if options.metrics is None else parse_metrics(options.metrics)
     try:

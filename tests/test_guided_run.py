@@ -30,7 +30,7 @@ trainer:
   check_val_every_n_epoch: null
   enable_progress_bar: false
   enable_model_summary: false
-  logger: {{class_path: lsr.metrics_csv.MetricsCSVLogger, init_args: {{save_dir: {out}}}}}
+  logger: {{class_path: lsr.runs.csv_logger.MetricsCSVLogger, init_args: {{save_dir: {out}}}}}
   callbacks:
     - {{class_path: callbacks.EMA, init_args: {{decay: 0.9}}}}
     - {{class_path: callbacks.LastCheckpoint, init_args: {{dirpath: {out}/checkpoints}}}}

@@ -13,7 +13,7 @@ import numpy as np
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
 from lsr.knee import KneeVerdict
 from lsr.knee.signal import Array, draw_up, local_noise, running_median
-from lsr.knee_history import Validation
+from lsr.runs.history import Validation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsr.knee.detector import KneeDetector, KneeVerdict
-from lsr.knee_history import Validation
+from lsr.runs.history import Validation
 
 DIRECTIONS = {
     **dict.fromkeys(("maniqa", "musiq", "clipiqa", "psnr", "ssim"), "max"),

@@ -13,7 +13,7 @@ from PIL import Image
 from lsr.figures import save_png
 from lsr.knee import KneeDetector
 from lsr.knee.plot import draw_knee
-from lsr.knee_history import Validation
+from lsr.runs.history import Validation
 
 METRICS = {"val/maniqa": "max", "val/niqe": "min"}
 

@@ -8,10 +8,10 @@ import torch
 
 from callbacks import EMA, DivergenceGuard, LastCheckpoint
 from lsr.experts.config import ExpertsConfig
-from lsr.metrics_csv import MetricsCSVLogger
 from lsr.models.checkpoint import AtomicCheckpointIO
 from lsr.module import LinearSRModule
 from lsr.optimizer import OptimizerConfig
+from lsr.runs.csv_logger import MetricsCSVLogger
 from lsr.sharded_tensors import whole
 from support.knee_folder import SMALL
 from support.tiny import SyntheticPairs

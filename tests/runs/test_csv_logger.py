@@ -1,6 +1,6 @@
 import csv
 
-from lsr.metrics_csv import MetricsCSVLogger
+from lsr.runs.csv_logger import MetricsCSVLogger
 
 
 def rows(folder):

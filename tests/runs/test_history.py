@@ -7,8 +7,8 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from lsr.knee_history import RunLog, Validation
-from lsr.metrics_csv import MetricsCSVLogger
+from lsr.runs.history import RunLog, Validation
+from lsr.runs.csv_logger import MetricsCSVLogger
 
 CURVES = {"train/loss": {10: 2.0, 20: 1.0, 30: 0.5, 40: 0.25}, "val/musiq": {20: 50.0, 40: 60.0}, "val/niqe": {20: 5.0, 40: 4.5}}
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lsr.run_plot import draw_runs
+from lsr.runs.plot import draw_runs
 
 RUNS = {
     "knee": [{"val/psnr_y": {100: 24.0, 200: 25.0}}, {"val/psnr_y": {100: 26.0, 200: 25.0, 300: 27.0}}],

@@ -1,7 +1,7 @@
 import csv
 import math
 
-from lsr.run_table import mean_over_runs, write_table
+from lsr.runs.table import mean_over_runs, write_table
 
 ROWS = [
     {"model": "a", "psnr": 24.0, "niqe": 5.0},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsr.figures import COLOURS, GREY, hide_top_and_right, new_figure
-from lsr.knee_history import Scalars
+from lsr.runs.history import Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
