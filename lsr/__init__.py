@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lsr.inference import Upscaler
+    from lsr.inference.upscaler import Upscaler
 
 __all__ = ["Upscaler", "__version__"]
 
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import `Upscaler` when it is asked for: the command line must start without torch."""
     if name == "Upscaler":
-        from lsr.inference import Upscaler
+        from lsr.inference.upscaler import Upscaler
 
         return Upscaler
     raise AttributeError(f"module 'lsr' has no attribute {name!r}")

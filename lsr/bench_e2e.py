@@ -10,12 +10,12 @@ from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
 from lsr.flow.samplers import sample_euler
 from lsr.flow.timesteps import timestep_grid
+from lsr.inference.sampling import super_resolve
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
 from lsr.models.sizes import named_size
-from lsr.sampling import super_resolve
 
 _OUTPUT = 1024
 _TAGS = 16

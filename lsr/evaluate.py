@@ -155,7 +155,7 @@ def _names(metrics: str | None) -> list[str]:
 
 def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.files import sha256_of
-    from lsr.inference import check_options
+    from lsr.inference.upscaler import check_options
     from lsr.models.checkpoint import read_model
 
     check_options(options.steps, options.seed, options.tile, options.color_fix)

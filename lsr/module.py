@@ -17,6 +17,7 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, refuse_other_tags, with_vocabulary
 from lsr.images.resampling import upsample_bicubic
+from lsr.inference.sampling import super_resolve
 from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
@@ -26,7 +27,6 @@ from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import ExpertMixture
 from lsr.nn.dit import LinearDiT
 from lsr.optimizer import OptimizerConfig, build_optimizer
-from lsr.sampling import super_resolve
 from lsr.sharded_tensors import gather, whole
 from lsr.sharding import shard
 from lsr.validation_loss import ValidationLoss
@@ -67,7 +67,7 @@ class LinearSRModule(L.LightningModule):
         experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
         vocabulary: File of the tags, or words, that get embeddings; None takes those that `denoiser` lists.
         null_ratio: Part of the training samples whose guidance is dropped, so that the model also learns to do without.
-        guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.guidance`; 1 is without.
+        guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.classifier_free`; 1 is without.
         niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
             keep it as `niqe.mat` in the run folder; None takes the published one.
         init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lsr.images.photograph import Photograph, PictureStream
-    from lsr.inference import Upscaler
-    from lsr.upscale_record import UpscaleRecord
+    from lsr.inference.record import UpscaleRecord
+    from lsr.inference.upscaler import Upscaler
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
@@ -79,9 +79,9 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         raise ValueError(f"--out {options.out} cannot be made: {error.strerror}") from error
 
-    from lsr.inference import Upscaler, target_size
+    from lsr.inference.record import UpscaleRecord
+    from lsr.inference.upscaler import Upscaler, target_size
     from lsr.models.pretrained import find_model
-    from lsr.upscale_record import UpscaleRecord
 
     target_size(1, 1, options.scale)  # an unusable scale shows here
     model = find_model(options.model)
@@ -129,8 +129,8 @@ def _upscale_all(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lsr.free_memory import is_out_of_memory
     from lsr.images import read_photograph
+    from lsr.inference.memory import is_out_of_memory
 
     failed = 0
     columns = (TextColumn("upscaling"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
@@ -163,8 +163,8 @@ def _upscale_one(
     text: str,
 ) -> list[str]:
     """Upscale one photograph; returns what its owner should know."""
-    from lsr.compare import kept_pixels, write_comparison
     from lsr.images import write_stream
+    from lsr.inference.comparison import kept_pixels, write_comparison
 
     kind = _KINDS[target.suffix.lower()]
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
 from lsr.guidance.context import Context, of_others
+from lsr.inference.sampling import pad_to_multiple
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.sampling import pad_to_multiple
 
 OTHER_CONTEXT = "loss_other_context"
 """The loss when every image of a batch has its neighbour's guidance: above `loss` as far as the guidance is of use."""

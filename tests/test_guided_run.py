@@ -10,7 +10,7 @@ from PIL import Image
 from support.pretrained_folders import save_text_encoder
 
 from lsr.cli import main
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 
 TINY = """
 model:

@@ -12,12 +12,12 @@ from support.small_latent_experiment import small_experiment, write_photographs
 from support.tiny_autoencoder import save_autoencoder
 
 from lsr.cli import main
+from lsr.inference.sampling import super_resolve
+from lsr.inference.tiling import TiledSampler, noise_rows
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.models.checkpoint import initialise, load_denoiser
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture
-from lsr.sampling import super_resolve
-from lsr.tiling import TiledSampler, noise_rows
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 from lsr.cli import main
 from lsr.images import Photograph, probe, read_photograph, write_png
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from torch import Tensor
 from lsr.evaluation.data import Item
 from lsr.evaluation.rows import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
-from lsr.free_memory import is_out_of_memory
 from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
-from lsr.inference import Upscaler
+from lsr.inference.memory import is_out_of_memory
+from lsr.inference.upscaler import Upscaler
 from lsr.metrics.cards import CARDS
 from lsr.metrics.quality import Quality
 from lsr.progress_bar import progress_bar
@@ -37,7 +37,7 @@ class Job:
         steps: Its sampling steps.
         seed: Its seed.
         tile: Side of its tiles in LR pixels; 0 for whole photographs. Not "auto": results would depend on free memory.
-        color_fix: How its colours are corrected, see `lsr.color_fix`.
+        color_fix: How its colours are corrected, see `lsr.inference.color_fix`.
         device: "cpu" or "cuda", or a certain GPU such as "cuda:1".
         threads: Of each process: sums of another number of threads differ in their last digits.
         upsampling: How the results are upsampled, a key of `UPSAMPLINGS`; None where they are made otherwise.

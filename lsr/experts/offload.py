@@ -14,7 +14,7 @@ class ExpertOffload:
 
     Weights do not change in evaluation: the expert that leaves is dropped from the device and nothing is copied back. Times fall
     from step to step, so in sampling an image every expert comes once: n experts take each other's place n - 1 times, and once
-    more for the next image, which begins with the last expert; with `lsr.sampling.super_resolve_together` n - 1 times for all. Not
+    more for the next image, which begins with the last expert; with `lsr.inference.sampling.super_resolve_together` n - 1 times for all. Not
     for networks that are replayed as CUDA graphs: those remember where weights lay.
 
     Args:

@@ -16,7 +16,7 @@ def photograph_of(image: Any) -> list[Photograph]:
     """Return the photographs that an image holds: one, or one for each image of a batch.
 
     Args:
-        image: See `lsr.inference.Upscaler.upscale`.
+        image: See `lsr.inference.upscaler.Upscaler.upscale`.
 
     Raises:
         ValueError: It is no image.

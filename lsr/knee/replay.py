@@ -119,7 +119,7 @@ def other_rules(history: Sequence[Validation], metrics: Mapping[str, str]) -> li
 
 
 def advice_for(verdict: KneeVerdict, per_metric: Mapping[str, Mapping[str, Any]], history: Sequence[Validation]) -> list[str]:
-    """Return sentences on what would make this run\'s knee more precise."""
+    """Return sentences on what would make this run's knee more precise."""
     advice = []
     noisy = {name: record["noise_to_gain"] for name, record in per_metric.items() if (record["noise_to_gain"] or 0) > _NOISE_LIMIT}
     if noisy:

@@ -9,10 +9,10 @@ from support.tiny import TINY
 
 from lsr.experts.offload import ExpertOffload, load_offloaded
 from lsr.flow.snr import PUBLISHED
+from lsr.inference.sampling import super_resolve, super_resolve_together
 from lsr.models.checkpoint import load_denoiser, save_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.sampling import super_resolve, super_resolve_together
 
 SMALL = replace(TINY, context_dim=0, depth=1)
 CPU = torch.device("cpu")

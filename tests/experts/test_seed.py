@@ -9,9 +9,9 @@ from support.knee_folder import SMALL, publish_knee, random_denoiser
 
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.seed import seed_experts
+from lsr.inference.sampling import super_resolve
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
-from lsr.sampling import super_resolve
 
 
 @pytest.fixture

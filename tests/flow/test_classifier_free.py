@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lsr.flow.guidance import guided
+from lsr.flow.classifier_free import guided
 
 
 def two_fields(x, t):

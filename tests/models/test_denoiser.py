@@ -5,9 +5,9 @@ from support.tiny import TINY
 
 from lsr.flow.path import interpolate, velocity
 from lsr.images.resampling import upsample_bicubic
+from lsr.inference.sampling import super_resolve
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.latent_space import PixelSpace
-from lsr.sampling import super_resolve
 
 
 def noise_of(shape):

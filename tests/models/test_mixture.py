@@ -12,9 +12,9 @@ from lsr.experts.config import ExpertsConfig
 from lsr.flow.samplers import SAMPLERS
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import timestep_grid
+from lsr.inference.sampling import super_resolve, super_resolve_together
 from lsr.models.checkpoint import MODEL_CONFIG, load_denoiser, read_denoiser, save_denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.sampling import super_resolve, super_resolve_together
 
 SMALL = replace(TINY, context_dim=0, depth=1)
 

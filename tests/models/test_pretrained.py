@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lsr.cli import main
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 from lsr.models.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, read_model, save_denoiser
 from lsr.models.mixture import ExpertMixture
 from lsr.models.pretrained import find_model

@@ -10,7 +10,7 @@ from support.published_ram import save_ram
 from support.tiny import TINY
 
 from lsr.cli import main
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
 

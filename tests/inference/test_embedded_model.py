@@ -11,7 +11,7 @@ from lsr.cli import main
 from lsr.degradations import DegradationConfig, draw, pair
 from lsr.files import sha256_of
 from lsr.images.resampling import upsample_bicubic
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 from lsr.metrics.quality import Quality
 from lsr.models.pretrained import EMBEDDED
 

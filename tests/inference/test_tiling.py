@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lsr import tiling
+from lsr.inference import tiling
+from lsr.inference.sampling import super_resolve
+from lsr.inference.tiling import TiledSampler, Tiles, blend, noise_rows
 from lsr.models.denoiser import Denoiser, DenoiserConfig
-from lsr.sampling import super_resolve
-from lsr.tiling import TiledSampler, Tiles, blend, noise_rows
 
 CPU = torch.device("cpu")
 

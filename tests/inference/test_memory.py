@@ -2,8 +2,8 @@ import psutil
 import pytest
 import torch
 
-from lsr import free_memory
-from lsr.free_memory import free_bytes, is_out_of_memory
+from lsr.inference import memory as free_memory
+from lsr.inference.memory import free_bytes, is_out_of_memory
 
 CPU = torch.device("cpu")
 

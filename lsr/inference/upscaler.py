@@ -7,18 +7,18 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from lsr.color_fix import COLOR_FIXES, fix_rows
-from lsr.cuda_graph import replay_transformers
-from lsr.free_memory import free_bytes, is_out_of_memory
 from lsr.guidance.context import Context, context_encoder, encode
 from lsr.images.conversion import photograph_of, same_kind
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import Rows, RowWindow, resize_rows, upsample_rows
+from lsr.inference.color_fix import COLOR_FIXES, fix_rows
+from lsr.inference.cuda_graph import replay_transformers
+from lsr.inference.memory import free_bytes, is_out_of_memory
+from lsr.inference.tiling import TiledSampler
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
 from lsr.models.pretrained import EMBEDDED, find_model
-from lsr.tiling import TiledSampler
 
 T = TypeVar("T")
 
@@ -51,9 +51,9 @@ class Upscaler:
         device: Where to compute; by default a GPU if there is one.
         tile: Side of the tiles in LR pixels; 0 takes every picture as a whole, "auto" as much of it as memory allows, up to
             256 pixels.
-        color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.color_fix`).
-        guidance_scale: Of classifier-free guidance, see `lsr.flow.guidance`.
-        cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.cuda_graph`): for many
+        color_fix: How colours are brought back to those of the input: "none", "adain" or "wavelet" (`lsr.inference.color_fix`).
+        guidance_scale: Of classifier-free guidance, see `lsr.flow.classifier_free`.
+        cuda_graph: On a GPU replay the network as a CUDA graph from the second evaluation of a size on (`lsr.inference.cuda_graph`): for many
             photographs or tiles of one size, or many steps.
     """
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsr.flow.guidance import guided
+from lsr.flow.classifier_free import guided
 from lsr.flow.samplers import SAMPLERS, Velocity
 from lsr.flow.timesteps import timestep_grid
 from lsr.models.denoiser import Denoiser
@@ -45,7 +45,7 @@ def super_resolve(
         sampler: "euler" or "heun".
         context: Guidance (B, L, context_dim), or indices of the vocabulary (B, L), or None.
         mask: (B, L) bool, True where the context is real; None means all of it.
-        guidance_scale: See `lsr.flow.guidance`; 1 takes the model as it is, anything else evaluates twice the batch.
+        guidance_scale: See `lsr.flow.classifier_free`; 1 takes the model as it is, anything else evaluates twice the batch.
         align_steps: Let no step straddle a boundary of experts, see `timestep_grid`.
 
     Returns:

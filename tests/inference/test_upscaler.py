@@ -8,7 +8,7 @@ from PIL import Image
 
 import lsr
 from lsr.images import Photograph
-from lsr.inference import Upscaler
+from lsr.inference.upscaler import Upscaler
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.flow.guidance import guided
+from lsr.flow.classifier_free import guided
 from lsr.flow.timesteps import timestep_grid
 from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
@@ -127,7 +127,7 @@ class TiledSampler:
         seed: Seed of the noise.
         device: Where tiles are computed; the canvas is in host memory.
         context: The guidance of the image, the same for every tile, or None.
-        guidance_scale: See `lsr.flow.guidance`.
+        guidance_scale: See `lsr.flow.classifier_free`.
     """
 
     denoiser: Denoiser | ExpertMixture

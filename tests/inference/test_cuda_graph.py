@@ -5,9 +5,9 @@ import torch
 from support.gpu import require_gpu
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lsr import cuda_graph
-from lsr.cuda_graph import GraphReplay, replay_transformers
-from lsr.inference import Upscaler
+from lsr.inference import cuda_graph
+from lsr.inference.cuda_graph import GraphReplay, replay_transformers
+from lsr.inference.upscaler import Upscaler
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture
 

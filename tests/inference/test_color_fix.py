@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lsr.color_fix import adain, fix_rows, low_pass, wavelet
+from lsr.inference.color_fix import adain, fix_rows, low_pass, wavelet
 
 
 @pytest.fixture
