@@ -11,7 +11,7 @@ import lightning as L
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
-from lsr.training import prepare_run
+from lsr.training.cli import prepare_run
 
 _PER_VALIDATION = ("on_validation_batch_end", "on_validation_end")
 _PER_STEP = ("on_before_backward", "on_gradient_norm")

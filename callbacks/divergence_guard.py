@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lsr.divergence import REPORT, DivergenceError, RobustScore, non_finite, write_report
+from lsr.training.divergence import REPORT, DivergenceError, RobustScore, non_finite, write_report
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class DivergenceGuard(L.Callback):
 
     Args:
         action: What to do about a spike of the norm: "warn", "skip" the step, or "stop" the run as diverged.
-        threshold: Robust standard deviations (see `lsr.divergence.RobustScore`) from which a norm is a spike.
+        threshold: Robust standard deviations (see `lsr.training.divergence.RobustScore`) from which a norm is a spike.
         max_skips: Steps skipped in a row at most; the next one is taken, so that a lasting change is not skipped for ever.
 
     Raises:

@@ -6,8 +6,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lsr.distributed.tensors import gather, part_of
 from lsr.models.checkpoint import EMA_STATE
-from lsr.sharded_tensors import gather, part_of
 
 
 class EMA(L.Callback):

@@ -16,7 +16,7 @@ from lsr.figures import save_png
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.validation_loss import loss_at_times
+from lsr.training.validation_loss import loss_at_times
 
 
 class ExpertQuality(L.Callback):

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_board import KneeBoard
-from lsr.distributed import on_rank_zero
+from lsr.distributed.ranks import on_rank_zero
 from lsr.figures import save_png
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import SEED, publish

@@ -15,20 +15,19 @@ import torch
 import yaml
 from torch.utils._pytree import tree_leaves
 
-from lsr.divergence import REPORT
 from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
 from lsr.models.checkpoint import load_denoiser
-from lsr.models.mixture import ExpertMixture
 from lsr.runs.history import RunLog, Scalars
 from lsr.runs.plot import draw_runs
 from lsr.runs.table import write_table
-from lsr.training import LinearSRCLI
-from lsr.training import main as train
-from lsr.validation_loss import loss_at_times
+from lsr.training.cli import LinearSRCLI
+from lsr.training.cli import main as train
+from lsr.training.divergence import REPORT
+from lsr.training.validation_loss import loss_at_times
 
 _TIMES_PER_RANGE = 4
 
@@ -130,8 +129,7 @@ def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int]
         metrics: Those to report, such as `psnr_y`, which is `val/psnr_y`, or `val_real/niqe`.
     """
     denoiser, shift = load_denoiser(checkpoint)
-    experts = [denoiser.expert(i) for i in range(len(denoiser.experts))] if isinstance(denoiser, ExpertMixture) else [denoiser]
-    sizes = [sum(p.numel() for p in expert.parameters()) / 1e6 for expert in experts]
+    sizes = [sum(p.numel() for p in each.parameters()) / 1e6 for each in denoiser.denoisers]
     row: dict[str, str | float] = {"model": variant.name, "parameters, M": sum(sizes), "active, M": max(sizes)}
     scores: dict[str, str | float] = {}
     for n in steps:

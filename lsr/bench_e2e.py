@@ -14,7 +14,7 @@ from lsr.inference.sampling import super_resolve
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import Model
 from lsr.models.sizes import named_size
 
 _OUTPUT = 1024
@@ -50,7 +50,7 @@ class RandomDeepCompression(DeepCompression):
         )
 
 
-def model_of(bench: Bench) -> tuple[Denoiser | ExpertMixture, float, str]:
+def model_of(bench: Bench) -> tuple[Model, float, str]:
     """Return the model to measure, its shift and what to call it.
 
     Raises:

@@ -11,7 +11,7 @@ from lsr.bench_table import Bench, Table, say
 from lsr.bench_timing import measure
 from lsr.flow.snr import PUBLISHED
 from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import ExpertMixture, Model
 from lsr.models.sizes import named_size
 
 _COLUMNS = ("model", "t", "M parameters", "of them at work", "GFLOP", "ms", "times one denoiser", "error")
@@ -50,7 +50,7 @@ def experts(bench: Bench) -> int:
     noise = torch.randn(1, denoiser.space.channels, side, side, generator=generator, device=bench.device)
     half = torch.autocast(bench.device.type, bench.dtype, enabled=bench.dtype != torch.float32)
 
-    def step_of(model: Denoiser | ExpertMixture, t: float) -> Callable[[], Tensor]:
+    def step_of(model: Model, t: float) -> Callable[[], Tensor]:
         condition, times = model.condition(lr), torch.full((1,), t, device=bench.device)
         return lambda: model(noise, times, condition)
 

@@ -13,7 +13,7 @@ from lsr.bench_table import Bench, Table
 from lsr.bench_timing import now
 from lsr.models.sizes import SIZES
 from lsr.nn.dit import LinearDiT
-from lsr.optimizer import OptimizerConfig, build_optimizer
+from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.transformer_flops import forward_flops
 
 _LEAST_STEPS = 3
@@ -123,7 +123,7 @@ class Step:
 def time_step(workload: Workload, device: torch.device, dtype: torch.dtype, seconds: float) -> Step:
     """Time training steps for about `seconds`, after two that do not count."""
     net, batch = workload.build(device), workload.draw(device)
-    optimizer, _ = build_optimizer(net, OptimizerConfig())
+    optimizer, _ = build_optimizer([net], OptimizerConfig())
     parts: list[tuple[float, float, float]] = []
     while len(parts) < 2 + _LEAST_STEPS or sum(map(sum, parts[2:])) < seconds:
         if len(parts) == 2 and device.type == "cuda":

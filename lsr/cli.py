@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from lsr.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 
 VERBS: dict[str, tuple[str, str]] = {
-    "fit": ("lsr.training", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
-    "validate": ("lsr.training", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
-    "test": ("lsr.training", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
-    "predict": ("lsr.training", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
+    "fit": ("lsr.training.cli", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
+    "validate": ("lsr.training.cli", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
+    "test": ("lsr.training.cli", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
+    "predict": ("lsr.training.cli", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
     "knee": ("lsr.knee_replay", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
     "degrade": ("lsr.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
     "bench": ("lsr.bench", "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|...]"),

@@ -53,7 +53,8 @@ def read_expert(run: Path) -> TrainedExpert:
         ValueError: If there is no checkpoint, or it is not of one expert alone.
     """
     from lsr.experts.run import EXPERT_RUN
-    from lsr.models.checkpoint import MODEL_CONFIG, AtomicCheckpointIO, denoiser_weights
+    from lsr.models.checkpoint import MODEL_CONFIG, denoiser_weights
+    from lsr.training.checkpoint_io import AtomicCheckpointIO
 
     path = run / "checkpoints" / "last.ckpt" if run.is_dir() else run
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)

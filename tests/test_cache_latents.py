@@ -16,7 +16,7 @@ from lsr.datasets import latents as latent_cache
 from lsr.datasets.latents import LatentCache
 from lsr.images import Photograph, write_png
 from lsr.models.autoencoder_dc import DeepCompression
-from lsr.training import LinearSRCLI
+from lsr.training.cli import LinearSRCLI
 
 N, DRAWS = 5, 2
 

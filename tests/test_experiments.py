@@ -12,8 +12,8 @@ from support.processes import ROOT
 from lsr.experts.config import ExpertsConfig
 from lsr.flow.timesteps import timestep_grid
 from lsr.models.sizes import named_size
-from lsr.module import LinearSRModule
-from lsr.training import LinearSRCLI
+from lsr.training.cli import LinearSRCLI
+from lsr.training.module import LinearSRModule
 
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"

@@ -16,8 +16,8 @@ from lsr.cli import main
 from lsr.experts.config import ExpertsConfig
 from lsr.knee.folder import sha256_of
 from lsr.models.checkpoint import EMA_STATE, read_model
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 
 TURNS = 3  # steps of each expert
 

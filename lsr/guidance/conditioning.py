@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning import Trainer
 
-from lsr.distributed import on_rank_zero
+from lsr.distributed.ranks import on_rank_zero
 from lsr.guidance.context import Context, context_encoder, drop_some, encode
 from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 300
 """Tokens of a context at most, as in SANA; what is beyond is dropped, and counted where it is told."""
 
-_NULL = 3  # use of a sample's seed; the others are named in lsr.module
+_NULL = 3  # use of a sample's seed; the others are named in lsr.training.module
 
 
 class Context(NamedTuple):

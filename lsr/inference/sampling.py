@@ -11,8 +11,7 @@ from torch import Tensor
 from lsr.flow.classifier_free import guided
 from lsr.flow.samplers import SAMPLERS, Velocity
 from lsr.flow.timesteps import timestep_grid
-from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import Model
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
@@ -23,7 +22,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 @torch.no_grad()
 def super_resolve(
-    denoiser: Denoiser | ExpertMixture,
+    denoiser: Model,
     lr: Tensor,
     draw_noise: Callable[[tuple[int, ...]], Tensor],
     num_inference_steps: int,
@@ -58,7 +57,7 @@ def super_resolve(
 
 @torch.no_grad()
 def super_resolve_together(
-    denoiser: Denoiser | ExpertMixture,
+    denoiser: Model,
     batches: Sequence[tuple[Tensor, Callable[[tuple[int, ...]], Tensor]]],
     num_inference_steps: int,
     shift: float,
@@ -108,7 +107,7 @@ class _Start(NamedTuple):
 
 
 def _begin(
-    denoiser: Denoiser | ExpertMixture,
+    denoiser: Model,
     lr: Tensor,
     draw_noise: Callable[[tuple[int, ...]], Tensor],
     context: Tensor | None = None,
@@ -130,6 +129,6 @@ def _begin(
     return _Start(guided(partial(denoiser, condition=both), guidance_scale), noise, finish)
 
 
-def _grid(denoiser: Denoiser | ExpertMixture, num_inference_steps: int, shift: float, align_steps: bool) -> Tensor:
-    boundaries = denoiser.boundaries if align_steps and isinstance(denoiser, ExpertMixture) else ()
+def _grid(denoiser: Model, num_inference_steps: int, shift: float, align_steps: bool) -> Tensor:
+    boundaries = denoiser.shares.get("boundaries", ()) if align_steps else ()
     return timestep_grid(num_inference_steps, shift, boundaries)

@@ -18,8 +18,8 @@ from lsr.flow.classifier_free import guided
 from lsr.flow.timesteps import timestep_grid
 from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
-from lsr.models.denoiser import Condition, Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.denoiser import Condition
+from lsr.models.mixture import Model
 
 OVERLAP = 0.125
 """Share of a tile that the next one covers as well. A quarter and a half were no better and cost more."""
@@ -130,7 +130,7 @@ class TiledSampler:
         guidance_scale: See `lsr.flow.classifier_free`.
     """
 
-    denoiser: Denoiser | ExpertMixture
+    denoiser: Model
     lr: np.ndarray
     tile: int
     num_inference_steps: int

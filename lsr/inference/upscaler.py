@@ -16,8 +16,7 @@ from lsr.inference.cuda_graph import replay_transformers
 from lsr.inference.memory import free_bytes, is_out_of_memory
 from lsr.inference.tiling import TiledSampler
 from lsr.models.checkpoint import load_denoiser
-from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import Model
 from lsr.models.pretrained import EMBEDDED, find_model
 
 T = TypeVar("T")
@@ -59,7 +58,7 @@ class Upscaler:
 
     def __init__(
         self,
-        denoiser: Denoiser | ExpertMixture,
+        denoiser: Model,
         shift: float,
         num_inference_steps: int = 1,
         seed: int = 0,

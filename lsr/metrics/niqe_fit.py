@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.distributed import on_rank_zero
+from lsr.distributed.ranks import on_rank_zero
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)

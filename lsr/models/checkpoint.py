@@ -6,17 +6,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lsr.distributed.tensors import load_whole
 from lsr.files import atomic_path
 from lsr.models.denoiser import Denoiser, DenoiserConfig
-from lsr.models.mixture import ExpertMixture
-from lsr.sharded_tensors import load_whole
+from lsr.models.mixture import ExpertMixture, Model
 
 MODEL_CONFIG = "model_config"
 """Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
@@ -24,39 +22,13 @@ MODEL_CONFIG = "model_config"
 EMA_STATE = "ema_state_dict"
 """Key of the averaged weights in a Lightning checkpoint, under the module's own names."""
 
-_PREFIX = "denoiser."
+DENOISER_PREFIX = "denoiser."
+"""What the names of the denoiser's weights begin with in a Lightning checkpoint."""
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes Lightning checkpoints that are complete or not there, also after a power cut."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write beside the target, fsync, rename."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Read plain values and tensors, nothing that could run code; weights as `save_denoiser` writes them will do for evaluation.
-
-        Raises:
-            ValueError: If the file is missing or no such checkpoint.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"{path}: no such checkpoint")
-        try:
-            if path.suffix == ".safetensors":
-                weights, config = _read(path)
-                state = {_PREFIX + key: value for key, value in weights.items()}
-                return {"state_dict": state, MODEL_CONFIG: config, "pytorch-lightning_version": lightning.__version__}
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:  # pickle, zip and torch each have their own kinds
-            raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
-
-
-def model_config(denoiser: Denoiser | ExpertMixture, shift: float) -> dict[str, Any]:
+def model_config(denoiser: Model, shift: float) -> dict[str, Any]:
     """Return the configuration that travels with the weights of a model, see `save_denoiser`."""
-    return asdict(denoiser.config) | {"shift": shift} | (denoiser.shares if isinstance(denoiser, ExpertMixture) else {})
+    return asdict(denoiser.config) | {"shift": shift} | denoiser.shares
 
 
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -71,7 +43,8 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
         save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
 
 
-def _read(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of a model file and its configuration as plain values; errors are those of the file format."""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}
@@ -84,7 +57,7 @@ def _read(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[st
 def denoiser_weights(checkpoint: dict[str, Any], averaged: bool = True) -> dict[str, Tensor]:
     """Return the state of the denoiser in a Lightning checkpoint: raw weights, or averages where there are."""
     state = checkpoint["state_dict"] | (checkpoint.get(EMA_STATE, {}) if averaged else {})
-    return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return {key.removeprefix(DENOISER_PREFIX): value for key, value in state.items() if key.startswith(DENOISER_PREFIX)}
 
 
 class ModelFile(NamedTuple):
@@ -120,7 +93,7 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
     if not path.is_file():
         raise ValueError(f"{path}: no such model file")
     try:
-        weights, config = _read(path, averaged)
+        weights, config = read_weights(path, averaged)
         shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
         raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
@@ -145,7 +118,7 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
     return found.weights, found.config, found.shift
 
 
-def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
+def load_denoiser(path: Path) -> tuple[Model, float]:
     """Build a denoiser, or a mixture of them, from a model file, see `read_model`.
 
     Returns:
@@ -160,7 +133,7 @@ def load_denoiser(path: Path) -> tuple[Denoiser | ExpertMixture, float]:
     return denoiser.eval().requires_grad_(False), shift
 
 
-def load_weights(denoiser: Denoiser | ExpertMixture, weights: dict[str, Tensor], path: Path, assign: bool = False) -> None:
+def load_weights(denoiser: Model, weights: dict[str, Tensor], path: Path, assign: bool = False) -> None:
     """Put the weights that were read from `path` in place.
 
     Args:

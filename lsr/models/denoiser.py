@@ -1,7 +1,7 @@
 """The denoiser: network, LR stem and prediction type together make a velocity field and its training loss."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +149,16 @@ class Denoiser(nn.Module):
             config.qk_norm,
         )
         self.tag_table = nn.Embedding(len(config.vocabulary), config.context_dim) if config.guidance in ("tags", "words") else None
+
+    @property
+    def denoisers(self) -> "list[Denoiser]":
+        """All denoisers of the model: this one."""
+        return [self]
+
+    @property
+    def shares(self) -> dict[str, Any]:
+        """What a model file says about experts: nothing, this is a single denoiser."""
+        return {}
 
     @property
     def lr_multiple(self) -> int:

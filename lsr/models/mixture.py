@@ -42,6 +42,11 @@ class ExpertMixture(nn.Module):
         return expert
 
     @property
+    def denoisers(self) -> list[Denoiser]:
+        """All denoisers of the model: the experts, from the least to the noisiest times."""
+        return [self.expert(index) for index in range(len(self.experts))]
+
+    @property
     def shares(self) -> dict[str, Any]:
         """What a model file says of the experts: their boundaries, and their depths where these are not those of `config`."""
         return {"boundaries": list(self.boundaries)} | ({} if self.depths is None else {"depths": list(self.depths)})
@@ -89,3 +94,7 @@ class ExpertMixture(nn.Module):
     def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
         """See `Denoiser.loss`; all times must be of one expert."""
         return self._expert_of(t).loss(x_0, noise, t, condition, l1_weight)
+
+
+Model = Denoiser | ExpertMixture
+"""Any velocity field that samplers and training can use."""

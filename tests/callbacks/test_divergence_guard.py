@@ -9,11 +9,11 @@ from support.knee_folder import SMALL, publish_knee
 from support.tiny import TINY
 
 from callbacks.divergence_guard import DivergenceGuard
-from lsr.divergence import DivergenceError
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.turns import expert_of_step
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
+from lsr.training.divergence import DivergenceError
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 
 
 class Module(LinearSRModule):

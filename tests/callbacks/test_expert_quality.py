@@ -11,8 +11,8 @@ from lsr.experts.config import ExpertsConfig
 from lsr.experts.plot import draw_loss_by_time
 from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import shift_timesteps
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 
 
 class Remembers(ExpertQuality):

@@ -7,10 +7,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from support.scripted import METRICS, Scripted, curve, fit, loader
 
 from callbacks import EMA, KneePointCallback
-from lsr.divergence import DivergenceError
 from lsr.knee import KneeDetector
 from lsr.knee.folder import read_manifest
 from lsr.models.checkpoint import load_denoiser
+from lsr.training.divergence import DivergenceError
 
 
 def verdicts(knee):

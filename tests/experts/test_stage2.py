@@ -14,7 +14,7 @@ from support.stage2_run import Stage2, fit
 from lsr.experts.turns import expert_of_step
 from lsr.models.checkpoint import EMA_STATE, load_denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.module import LinearSRModule
+from lsr.training.module import LinearSRModule
 
 STEPS = 11
 

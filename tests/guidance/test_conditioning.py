@@ -11,7 +11,7 @@ from lsr.guidance.context import Context, context_encoder, drop_some, encode, of
 from lsr.inference.sampling import super_resolve
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture
-from lsr.module import LinearSRModule
+from lsr.training.module import LinearSRModule
 
 TAGS = replace(TINY, guidance="tags", vocabulary=("boat", "castle", "cat", "pier", "sea"))
 LR = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(5)) * 2 - 1

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from callbacks import KneePointCallback
-from lsr.divergence import DivergenceError
 from lsr.exit_codes import DIVERGED
+from lsr.training.divergence import DivergenceError
 from support.scripted import METRICS, Scripted, fit
 
 

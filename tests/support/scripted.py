@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import EMA, KneePointCallback
-from lsr.models.checkpoint import AtomicCheckpointIO
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
+from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 from support.tiny import TINY, SyntheticPairs
 
 METRICS = {"val/a": "max", "val/b": "min"}

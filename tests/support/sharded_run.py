@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Subset
 
-import lsr.training  # noqa: F401 (which makes the strategy known by its name)
+import lsr.training.cli  # noqa: F401 (which makes the strategy known by its name)
 from callbacks import KneePointCallback
-from lsr.divergence import DivergenceError
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
-from lsr.sharded_tensors import own_part
+from lsr.distributed.tensors import own_part
+from lsr.training.divergence import DivergenceError
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 from support.stage2_run import Stage2, fit
 from support.tiny import TINY, SyntheticPairs
 

@@ -7,12 +7,12 @@ import lightning as L
 import torch
 
 from callbacks import EMA, DivergenceGuard, LastCheckpoint
+from lsr.distributed.tensors import whole
 from lsr.experts.config import ExpertsConfig
-from lsr.models.checkpoint import AtomicCheckpointIO
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
 from lsr.runs.csv_logger import MetricsCSVLogger
-from lsr.sharded_tensors import whole
+from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 from support.knee_folder import SMALL
 from support.tiny import SyntheticPairs
 

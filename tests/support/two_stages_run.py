@@ -7,8 +7,8 @@ import torch
 
 from datamodules import RealESRGANDataModule
 from lsr.experts.config import ExpertsConfig
-from lsr.module import LinearSRModule
-from lsr.optimizer import OptimizerConfig
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
 from support.knee_folder import SMALL
 from support.stage2_run import fit
 

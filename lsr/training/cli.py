@@ -17,14 +17,14 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lsr.divergence import DivergenceError
+from lsr.distributed.fsdp import ShardedStrategy, refuse_other_sharding
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.files import atomic_path
 from lsr.knee.folder import SEED
-from lsr.models.checkpoint import AtomicCheckpointIO
 from lsr.models.denoiser import DenoiserConfig
-from lsr.module import LinearSRModule
-from lsr.sharding import ShardedStrategy, refuse_other_sharding
+from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.divergence import DivergenceError
+from lsr.training.module import LinearSRModule
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 

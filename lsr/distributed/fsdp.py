@@ -3,7 +3,7 @@
 Such weights are `DTensor`s under the names that they have otherwise. Checkpoints hold them whole, as under any other strategy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
-from lsr.sharded_tensors import gather, load_whole, part_of
+from lsr.distributed.tensors import gather, load_whole, part_of
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -96,14 +94,18 @@ def refuse_other_sharding(strategy: Strategy) -> None:
         raise ValueError("each rank would scale the gradients of its part for itself: use --trainer.precision bf16-mixed, not 16-mixed")
 
 
-def shard(model: Denoiser | ExpertMixture, mesh: DeviceMesh) -> None:
+def shard(denoisers: Sequence[Any], mesh: DeviceMesh) -> None:
     """Spread the weights that rank 0 has over a mesh of one dimension, block by block: a rank gathers a block when it comes to it.
 
     Experts are apart from each other: one that does not take part in a step is not gathered. A model that is sharded stays as it is.
+
+    Args:
+        denoisers: The denoisers of the model, see `lsr.models.denoiser.Denoiser.denoisers`.
+        mesh: The ranks.
     """
-    if isinstance(next(model.parameters()), DTensor):
+    if isinstance(next(denoisers[0].parameters()), DTensor):
         return
-    for denoiser in [model] if isinstance(model, Denoiser) else map(model.expert, range(len(model.experts))):
+    for denoiser in denoisers:
         for block in denoiser.net.blocks:
             attention = getattr(block, "cross_attention", None)
             if attention is not None:  # these are asked for outside of the block too, once per image

@@ -9,8 +9,7 @@ from torch import Tensor
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
 from lsr.guidance.context import Context, of_others
 from lsr.inference.sampling import pad_to_multiple
-from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import Model
 
 OTHER_CONTEXT = "loss_other_context"
 """The loss when every image of a batch has its neighbour's guidance: above `loss` as far as the guidance is of use."""
@@ -30,11 +29,11 @@ class ValidationLoss:
         times: The times before the shift, by the name of the loss that is their mean: `loss`, and of a mixture `loss_expert_<i>`.
     """
 
-    def __init__(self, denoiser: Denoiser | ExpertMixture, shift: float) -> None:
+    def __init__(self, denoiser: Model, shift: float) -> None:
         self.denoiser, self.shift = denoiser, shift
         self.times: dict[str, tuple[float, ...]] = {"loss": _TIMES}
-        if isinstance(denoiser, ExpertMixture):
-            edges = unshift_timesteps(torch.tensor([0.0, *denoiser.boundaries, 1.0], dtype=torch.float64), shift)
+        if denoiser.shares:
+            edges = unshift_timesteps(torch.tensor([0.0, *denoiser.shares["boundaries"], 1.0], dtype=torch.float64), shift)
             middles = ((edges[:-1] + edges[1:]) / 2).tolist()
             self.times |= {f"loss_expert_{i}": (middle,) for i, middle in enumerate(middles)}
 
@@ -68,7 +67,7 @@ class ValidationLoss:
 
 @torch.no_grad()
 def loss_at_times(
-    denoiser: Denoiser | ExpertMixture,
+    denoiser: Model,
     batch: dict[str, Any],
     draw_noise: Callable[[tuple[int, ...]], Tensor],
     times: Sequence[float],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsr.divergence import RobustScore, non_finite, write_report
+from lsr.training.divergence import RobustScore, non_finite, write_report
 
 
 def fed(values):

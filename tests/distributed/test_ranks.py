@@ -5,7 +5,7 @@ import pytest
 from lightning.pytorch.strategies import DDPStrategy
 from support.tiny import TINY
 
-from lsr.module import LinearSRModule
+from lsr.training.module import LinearSRModule
 
 
 @pytest.mark.parametrize(("context_dim", "unused"), [(12, True), (0, False)])

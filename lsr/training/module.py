@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from lsr.distributed import allow_unused_weights
+from lsr.distributed.fsdp import shard
+from lsr.distributed.ranks import allow_unused_weights
+from lsr.distributed.tensors import gather, whole
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.run import ExpertRun, refuse_other_experts
 from lsr.flow.noise import seeded_normal
@@ -24,12 +26,9 @@ from lsr.metrics.quality import Quality
 from lsr.models.autoencoder_dc import refuse_other_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
-from lsr.models.mixture import ExpertMixture
-from lsr.nn.dit import LinearDiT
-from lsr.optimizer import OptimizerConfig, build_optimizer
-from lsr.sharded_tensors import gather, whole
-from lsr.sharding import shard
-from lsr.validation_loss import ValidationLoss
+from lsr.models.mixture import Model
+from lsr.training.optimizer import OptimizerConfig, build_optimizer
+from lsr.training.validation_loss import ValidationLoss
 
 _TIME, _PATH, _START = 0, 1, 2  # uses of a sample's seed; lsr.guidance.context has the fourth
 
@@ -105,8 +104,13 @@ class LinearSRModule(L.LightningModule):
         super().__init__()
         denoiser = with_vocabulary(denoiser, vocabulary)
         self.guidance, self.guidance_scale = Guidance(denoiser, null_ratio), guidance_scale
-        self.denoiser = Denoiser(denoiser) if experts is None else experts.build(denoiser)
-        self.expert_run = ExpertRun(experts, self.denoiser) if experts and isinstance(self.denoiser, ExpertMixture) else None
+        self.denoiser: Model
+        self.expert_run: ExpertRun | None
+        if experts is None:
+            self.denoiser, self.expert_run = Denoiser(denoiser), None
+        else:
+            mixture = experts.build(denoiser)
+            self.denoiser, self.expert_run = mixture, ExpertRun(experts, mixture)
         self.optimizer_config, self.shift, self._l1_weight, self._align_steps = optimizer, shift, l1_weight, align_steps
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
         self._validation_loss = ValidationLoss(self.denoiser, shift)
@@ -114,8 +118,8 @@ class LinearSRModule(L.LightningModule):
         self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
         if init_from is not None and experts is not None:
             raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
-        for net in self._networks():
-            net.gradient_checkpointing = gradient_checkpointing
+        for each in self.denoiser.denoisers:
+            each.net.gradient_checkpointing = gradient_checkpointing
         self._compile, self._compile_autoencoder, self._init_from = compile, compile_autoencoder, init_from
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
@@ -127,16 +131,13 @@ class LinearSRModule(L.LightningModule):
             }
         )
 
-    def _networks(self) -> list[LinearDiT]:
-        return [module for module in self.denoiser.modules() if isinstance(module, LinearDiT)]
-
     def configure_model(self) -> None:
         """Compile in place, which keeps the names of the weights, and shard where the strategy does; a second call changes nothing."""
         if self.device_mesh is not None:
-            shard(self.denoiser, self.device_mesh["data_parallel"])
+            shard(self.denoiser.denoisers, self.device_mesh["data_parallel"])
         if self._compile:
-            for net in self._networks():
-                net.compile()
+            for denoiser in self.denoiser.denoisers:
+                denoiser.net.compile()
 
     def setup(self, stage: str) -> None:
         """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
@@ -175,7 +176,7 @@ class LinearSRModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a warm-up that counts optimiser steps."""
-        optimizer, schedule = build_optimizer(self.denoiser, self.optimizer_config)
+        optimizer, schedule = build_optimizer(self.denoiser.denoisers, self.optimizer_config)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(

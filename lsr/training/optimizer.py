@@ -1,7 +1,7 @@
 """AdamW with warm-up, and the choice of what it decays."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lsr.experts.turns import steps_taken
-from lsr.models.mixture import ExpertMixture
 
 _NO_DECAY = re.compile(r"(^|\.)(qkv|q|kv)\.weight$|norm|scale_shift_table|tag_table")
 
@@ -46,13 +45,16 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not _NO_DECAY.search(name)
 
 
-def build_optimizer(module: nn.Module, config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
-    """Return AdamW over the trainable parameters of `module`, and its per-step warm-up.
+def build_optimizer(networks: Sequence[nn.Module], config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
+    """Return AdamW over the trainable parameters of the networks, and its per-step warm-up.
 
-    The groups are those that are decayed and those that are not: two, or two for each expert that is trained, in order.
+    Each network that is trained has two parameter groups, with and without weight decay, and a warm-up of its own.
+
+    Args:
+        networks: The denoiser, or the experts of a mixture.
+        config: Settings of AdamW.
     """
-    parts: list[nn.Module] = list(module.experts) if isinstance(module, ExpertMixture) else [module]
-    parts = [part for part in parts if any(p.requires_grad for p in part.parameters())]
+    parts = [part for part in networks if any(p.requires_grad for p in part.parameters())]
     groups, factors = [], []
     for i, part in enumerate(parts):
         named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]

@@ -7,7 +7,7 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.timesteps import shift_timesteps
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
-from lsr.validation_loss import ValidationLoss
+from lsr.training.validation_loss import ValidationLoss
 
 
 def losses(denoiser, batch):

@@ -8,7 +8,7 @@ from support.tiny import TINY
 
 from lsr.experts.config import ExpertsConfig
 from lsr.flow.snr import PUBLISHED
-from lsr.module import LinearSRModule
+from lsr.training.module import LinearSRModule
 
 SINGLE = replace(TINY, context_dim=0, depth=1)
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.distributed.tensors import on_all_ranks, own_part
 from lsr.files import atomic_path
-from lsr.sharded_tensors import on_all_ranks, own_part
 
 REPORT = "divergence.json"
 """Name of the report in the folder of a run that has diverged."""

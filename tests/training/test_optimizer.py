@@ -3,7 +3,7 @@ import torch
 from support.tiny import TINY
 
 from lsr.models.denoiser import Denoiser
-from lsr.optimizer import OptimizerConfig, build_optimizer
+from lsr.training.optimizer import OptimizerConfig, build_optimizer
 
 
 def names_of(group, module):
@@ -13,7 +13,7 @@ def names_of(group, module):
 
 def test_what_is_decayed_and_what_is_not():
     module = Denoiser(TINY)
-    optimizer, _ = build_optimizer(module, OptimizerConfig(weight_decay=0.1))
+    optimizer, _ = build_optimizer([module], OptimizerConfig(weight_decay=0.1))
     decayed, kept = (names_of(group, module) for group in optimizer.param_groups)
     assert optimizer.param_groups[0]["weight_decay"] == 0.1 and optimizer.param_groups[1]["weight_decay"] == 0
     assert decayed | kept == {name for name, _ in module.named_parameters()} and not decayed & kept
@@ -32,12 +32,12 @@ def test_what_is_decayed_and_what_is_not():
 def test_frozen_weights_are_left_out():
     module = Denoiser(TINY)
     module.stem.requires_grad_(False)
-    optimizer, _ = build_optimizer(module, OptimizerConfig())
+    optimizer, _ = build_optimizer([module], OptimizerConfig())
     assert not any(name.startswith("stem") for group in optimizer.param_groups for name in names_of(group, module))
 
 
 def test_warm_up_is_linear_then_constant():
-    optimizer, schedule = build_optimizer(torch.nn.Linear(2, 2), OptimizerConfig(lr=1.0, warmup_steps=4))
+    optimizer, schedule = build_optimizer([torch.nn.Linear(2, 2)], OptimizerConfig(lr=1.0, warmup_steps=4))
     rates = []
     for _ in range(6):
         rates.append(optimizer.param_groups[0]["lr"])

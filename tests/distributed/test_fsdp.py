@@ -15,10 +15,10 @@ from support.stage2_run import Stage2, fit
 from support.tiny import SyntheticPairs
 from torch.utils.data import DataLoader, Subset
 
+from lsr.distributed.fsdp import ShardedStrategy, refuse_other_sharding
 from lsr.knee.folder import SEED, read_manifest
 from lsr.models.checkpoint import EMA_STATE, read_model
-from lsr.sharding import ShardedStrategy, refuse_other_sharding
-from lsr.training import main
+from lsr.training.cli import main
 
 
 @pytest.fixture(scope="module")

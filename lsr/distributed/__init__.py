@@ -1,0 +1,1 @@
+"""Several ranks: what one does for all, weights spread over them, and tensors that may be spread."""

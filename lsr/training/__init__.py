@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its optimiser, its losses, and `lsr fit`."""
