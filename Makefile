@@ -50,11 +50,11 @@ eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=
 
 ablation-experts: $(READY) ## Compare numbers and boundaries of experts that grow from the tiny knee (quarter of an hour)
 	@test -d $(RUNS)/tiny/stage1/knee || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
-	$(VENV)/bin/python -m lsr.ablation experiments/ablations/experts --out $(RUNS)/ablations/experts \
+	$(LSR) ablate experiments/ablations/experts --out $(RUNS)/ablations/experts \
 	    --reference experiments/tiny/stage1.yaml $(RUNS)/tiny/stage1/knee/seed.safetensors $(ARGS)
 
 ablation-guidance: $(READY) ## Compare no guidance, captions, visual features and tags on the bundled photographs (quarter of an hour)
-	$(VENV)/bin/python -m lsr.ablation experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
+	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
@@ -87,7 +87,7 @@ bench-gpu: $(READY) ## On a GPU: are its kernels right, then all measurements wi
 	$(LSR) bench --device cuda --out $(RUNS)/bench $(ARGS)
 
 bench-degradation: $(READY) ## Measure the degradations against the published pipeline, and the loader against training
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.degradations.bench $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.bench.degradations $(ARGS)
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m datamodules.bench
 
 lint: $(READY) ## Check style, docstrings and types

@@ -16,6 +16,16 @@ def test_help_imports_nothing_heavy():
     assert all(verb in done.stdout for verb in VERBS)
 
 
+def test_every_command_tells_its_options_without_heavy_imports():
+    modules = sorted({module for module, _ in VERBS.values() if module.startswith("lsr.commands")})
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; "
+        "heavy = {'torch', 'lightning', 'numpy', 'PIL', 'cv2', 'matplotlib', 'rich'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_to_do_and_unknown_verbs_are_bad_usage(capsys):
     assert main([]) == 2
     assert main(["fly"]) == 2

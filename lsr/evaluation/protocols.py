@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from lsr.evaluation.data import Item
-from lsr.images import probe
+if TYPE_CHECKING:
+    from lsr.evaluation.data import Item
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ PROTOCOLS = {
 }
 
 
-def check_protocol(name: str, items: Sequence[Item], scale: int | None) -> None:
+def check_protocol(name: str, items: "Sequence[Item]", scale: int | None) -> None:
     """See that the images are what the protocol says, from the headers of their files.
 
     Args:
@@ -70,6 +71,9 @@ def check_protocol(name: str, items: Sequence[Item], scale: int | None) -> None:
         raise ValueError(f"protocol {name} {wanted}")
     if not protocol.checks_files:
         return
+
+    from lsr.images import probe
+
     common = protocol.scale or scale
     for item in items:
         width, height = probe(item.lr)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator
 
-from lsr.degradations import PRESETS, DegradationConfig, apply, batched, draw, noise, pair, published
+from lsr.bench import published_degradations as published
+from lsr.degradations import PRESETS, DegradationConfig, apply, batched, draw, noise, pair
 from lsr.degradations.batched import degrade_batch
 
 

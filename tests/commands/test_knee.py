@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from lsr.commands.knee import main
 from lsr.knee import KneeDetector
 from lsr.knee.replay import early_stopping, guess_metrics, parse_metrics
-from lsr.knee_replay import main
 
 STEPS = range(500, 30_001, 500)
 COLUMNS = ("step", "train/loss", "val/musiq", "val/niqe", "val/psnr_y", "val/psnr_y_bicubic", "val/loss")
@@ -185,7 +185,7 @@ def test_an_unwritable_figure_is_one_clear_line(log, tmp_path):
 
 def test_the_verb_starts_without_heavy_imports():
     code = (
-        "import sys; import lsr.knee_replay; "
+        "import sys; import lsr.commands.knee; "
         "heavy = {'torch', 'lightning', 'numpy', 'tensorboard', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

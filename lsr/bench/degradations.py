@@ -1,4 +1,4 @@
-"""Throughput of the degradation against the published pipeline: `python -m lsr.degradations.bench`."""
+"""Throughput of the degradation against the published pipeline: `python -m lsr.bench.degradations`."""
 
 import argparse
 import sys
@@ -15,7 +15,8 @@ import psutil
 import torch
 from torch import Generator, Tensor
 
-from lsr.degradations import pipeline, published
+from lsr.bench import published_degradations as published
+from lsr.degradations import pipeline
 from lsr.degradations.config import JPEG_MODES, DegradationConfig
 from lsr.degradations.parameters import DegradationParameters, draw
 

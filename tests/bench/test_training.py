@@ -8,11 +8,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsr import bench_training
-from lsr.bench_training import Workload, bytes_per_token, saved_bytes, time_step
+from lsr.bench import training as bench_training
+from lsr.bench.flops import forward_flops
+from lsr.bench.training import Workload, bytes_per_token, saved_bytes, time_step
 from lsr.cli import main
 from lsr.nn.dit import LinearDiT
-from lsr.transformer_flops import forward_flops
 
 CPU = torch.device("cpu")
 SMALL = Workload("small", width=64, depth=3, channels=6, side=6, batch=2, context=5, cross_heads=2, context_dim=12)

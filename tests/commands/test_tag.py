@@ -6,8 +6,8 @@ from PIL import Image
 from support.published_ram import save_ram
 
 from lsr.cli import main
+from lsr.commands.tag import continue_list
 from lsr.datasets.tags import FolderTags
-from lsr.tag import continue_list
 
 
 @pytest.fixture

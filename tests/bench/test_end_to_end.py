@@ -7,9 +7,10 @@ import pytest
 import torch
 from support.tiny_autoencoder import save_autoencoder
 
-from lsr import bench_e2e, bench_experts
-from lsr.bench_e2e import RandomDeepCompression
-from lsr.bench_experts import copies_of, flops_of
+from lsr.bench import end_to_end as bench_e2e
+from lsr.bench import experts as bench_experts
+from lsr.bench.end_to_end import RandomDeepCompression
+from lsr.bench.experts import copies_of, flops_of
 from lsr.cli import main
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser, DenoiserConfig

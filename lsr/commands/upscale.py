@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.images.outputs import collect
 from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[1:])
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
-    from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
+    from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
 
     pairs = collect(options.src, options.out, _suffix_of(options.format), options.recursive, IMAGE_SUFFIXES | FOREIGN_SUFFIXES)
     try:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lsr.bench_timing import Roofline, measure
+from lsr.bench.timing import Roofline, measure
 from lsr.files import atomic_path
 
 if TYPE_CHECKING:
-    from lsr.bench_cases import Case
+    from lsr.bench.cases import Case
 
 
 @dataclass(frozen=True)

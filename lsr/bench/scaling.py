@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from lsr.bench_cases import softmax_attention
-from lsr.bench_table import Bench, Table, say
-from lsr.bench_timing import measure
+from lsr.bench.cases import softmax_attention
+from lsr.bench.table import Bench, Table, say
+from lsr.bench.timing import measure
 from lsr.files import atomic_path
 from lsr.ops.linear_attention import linear_attention
 

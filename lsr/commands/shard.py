@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsr.datasets.shards.writer import write_shards
-from lsr.datasets.tags import TAGS
 from lsr.exit_codes import DONE, SOME_FAILED
 
 
@@ -14,7 +12,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr shard",
         description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards with an index. Tags come from "
-        f'{TAGS} in the folder, lines {{"file": "sea/a.png", "tags": ["sea", "pier"]}}, else from a comma-separated a.txt beside '
+        'tags.jsonl in the folder, lines {"file": "sea/a.png", "tags": ["sea", "pier"]}, else from a comma-separated a.txt beside '
         "a.jpg. A run that was stopped continues where it was. Exit code 1: some photographs cannot be read, each is named, the "
         "rest is done.",
     )
@@ -27,6 +25,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments[1:])
+
+    from lsr.datasets.shards.writer import write_shards
+
     if not options.max_mib > 0:
         raise ValueError(f"--max-mib must be above 0, not {options.max_mib:g}")
     if options.out.exists() and not options.out.is_dir():

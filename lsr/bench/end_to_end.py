@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.bench_table import Bench, Table, say
-from lsr.bench_timing import measure
+from lsr.bench.table import Bench, Table, say
+from lsr.bench.timing import measure
 from lsr.flow.samplers import sample_euler
 from lsr.flow.timesteps import timestep_grid
 from lsr.inference.sampling import super_resolve

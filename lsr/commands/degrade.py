@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.images.outputs import collect
 
 if TYPE_CHECKING:
     from lsr.degradations import DegradationConfig
@@ -111,6 +110,7 @@ def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is not a folder")
     from lsr.degradations.export import Law, export
+    from lsr.images import collect
 
     outcome = export(collect(options.src, options.out), options.out, Law(options.preset, cfg, options.seed), options.per_image)
     there = f", {outcome.there} were there before" if outcome.there else ""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsr.bench_cases import randomise
-from lsr.bench_table import Bench, Table, say
-from lsr.bench_timing import measure
+from lsr.bench.cases import randomise
+from lsr.bench.table import Bench, Table, say
+from lsr.bench.timing import measure
 from lsr.flow.snr import PUBLISHED
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model

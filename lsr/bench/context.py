@@ -8,8 +8,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsr.bench_cases import Case, randomise
-from lsr.bench_table import Bench, compare
+from lsr.bench.cases import Case, randomise
+from lsr.bench.table import Bench, compare
 from lsr.nn.dit import LinearDiT
 
 _LENGTHS = {"16 tags": 16, "300 tokens": 300}

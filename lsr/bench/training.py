@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.bench_table import Bench, Table
-from lsr.bench_timing import now
+from lsr.bench.flops import forward_flops
+from lsr.bench.table import Bench, Table
+from lsr.bench.timing import now
 from lsr.models.sizes import SIZES
 from lsr.nn.dit import LinearDiT
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
-from lsr.transformer_flops import forward_flops
 
 _LEAST_STEPS = 3
 

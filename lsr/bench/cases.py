@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsr.bench_peers import attention_peers, layer_peers
+from lsr.bench.peers import attention_peers, layer_peers
 from lsr.models.sana_weights import to_diffusers
 from lsr.nn.attention import LinearSelfAttention
 from lsr.nn.dit import LinearDiT

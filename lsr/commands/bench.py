@@ -11,12 +11,12 @@ from lsr.exit_codes import DONE, SOME_FAILED
 if TYPE_CHECKING:
     import torch
 
-    from lsr.bench_cases import Case
-    from lsr.bench_table import Bench
+    from lsr.bench.cases import Case
+    from lsr.bench.table import Bench
 
 
 def _attention(bench: "Bench") -> int:
-    from lsr.bench_table import compare, say
+    from lsr.bench.table import compare, say
 
     say(_absent(bench.device).removeprefix("; "))
     told = replace(bench, header=bench.header + _absent(bench.device))
@@ -24,43 +24,43 @@ def _attention(bench: "Bench") -> int:
 
 
 def _ops(bench: "Bench") -> int:
-    from lsr.bench_table import compare
+    from lsr.bench.table import compare
 
     return compare(bench, "ops", _cases("ops", bench.device, bench.dtype))
 
 
 def _model(bench: "Bench") -> int:
-    from lsr.bench_table import compare
+    from lsr.bench.table import compare
 
     return compare(bench, "model", _cases("model", bench.device, bench.dtype))
 
 
 def _scaling(bench: "Bench") -> int:
-    from lsr.bench_scaling import scaling
+    from lsr.bench.scaling import scaling
 
     return scaling(bench)
 
 
 def _training(bench: "Bench") -> int:
-    from lsr.bench_training import training
+    from lsr.bench.training import training
 
     return training(bench)
 
 
 def _experts(bench: "Bench") -> int:
-    from lsr.bench_experts import experts
+    from lsr.bench.experts import experts
 
     return experts(bench)
 
 
 def _e2e(bench: "Bench") -> int:
-    from lsr.bench_e2e import e2e
+    from lsr.bench.end_to_end import e2e
 
     return e2e(bench)
 
 
 def _context(bench: "Bench") -> int:
-    from lsr.bench_context import context
+    from lsr.bench.context import context
 
     return context(bench)
 
@@ -114,8 +114,8 @@ def main(arguments: Sequence[str]) -> int:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # the one whose clock and memory are asked
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
-    from lsr.bench_table import Bench, say
-    from lsr.bench_timing import conditions, measure_roofline
+    from lsr.bench.table import Bench, say
+    from lsr.bench.timing import conditions, measure_roofline
 
     roofline = measure_roofline(device, dtype)
     header = f"{conditions(device, dtype)}; roofline {roofline.flops / 1e12:.2f} TFLOP/s, {roofline.bytes / 1e9:.1f} GB/s"
@@ -126,20 +126,20 @@ def main(arguments: Sequence[str]) -> int:
 
 def _absent(device: "torch.device") -> str:
     """Tell which kernels of others are not among the rows."""
-    from lsr.bench_peers import absent_peers
+    from lsr.bench.peers import absent_peers
 
     return "".join(f"; without {name}: {why}" for name, why in absent_peers(device).items())
 
 
 def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable[Case]":
-    from lsr.bench_cases import attention_cases, model_cases
+    from lsr.bench.cases import attention_cases, model_cases
 
     large = device.type == "cuda"
     if what == "attention":
         for tokens in (1024, 4096, 16384):
             yield from attention_cases(device, dtype, 8 if large else 1, tokens, 70 if large else 16, 32)
     elif what == "ops":
-        from lsr.bench_ops import glu_conv_cases, modulated_norm_cases
+        from lsr.bench.ops import glu_conv_cases, modulated_norm_cases
 
         width = 2240 if large else 512
         for batch, side in ((1, 32), (8, 64)) if large else ((1, 32),):

@@ -1,10 +1,8 @@
-"""`python -m lsr.ablation`: train every experiment of a folder, or one in variations, judge all alike, write one table."""
+"""Experiments trained in variations and judged alike: an ablation."""
 
-import argparse
 import contextlib
 import itertools
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import torch
 import yaml
 from torch.utils._pytree import tree_leaves
 
-from lsr.exit_codes import BAD_USAGE, DIVERGED, DONE, SOME_FAILED
+from lsr.exit_codes import DIVERGED, DONE
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
@@ -23,7 +21,6 @@ from lsr.flow.timesteps import unshift_timesteps
 from lsr.models.checkpoint import load_denoiser
 from lsr.runs.history import RunLog, Scalars
 from lsr.runs.plot import draw_runs
-from lsr.runs.table import write_table
 from lsr.training.cli import LinearSRCLI
 from lsr.training.cli import main as train
 from lsr.training.divergence import REPORT
@@ -101,23 +98,6 @@ def _axis(text: str) -> tuple[str, list[Any]]:
     return key, listed
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lsr.ablation",
-        description="Train every experiment of a folder, or one in variations, and compare them. What is not listed here goes to every "
-        "`lsr fit`, such as --trainer.max_steps 400.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of them")
-    parser.add_argument("--vary", action="append", default=[], metavar="KEY=[A, B]", help="a setting and its values; every combination")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of table.md, runs.csv and curves.png")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of training; a run for each (default 1)")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 5, 20], help="numbers of sampling steps to judge at")
-    parser.add_argument("--metrics", nargs="+", default=["psnr_y", "ssim_y", "niqe"], help="of the experiments' val_metrics")
-    parser.add_argument("--reference", nargs=2, metavar=("YAML", "FILE"), help="a trained model to put above the others")
-    return parser
-
-
 def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]) -> dict[str, str | float]:
     """Return a row about a trained model: sizes, validation loss by range of time, metrics by sampling steps, time for an image.
 
@@ -173,7 +153,7 @@ def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float
     return 1e3 * best / len(batch["lr"])
 
 
-def _trained(variant: Variant, seed: int, folder: Path) -> int | None:
+def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
     """Train a variant, if it is not; returns None, or the step at which it diverged.
 
     Raises:
@@ -198,16 +178,16 @@ def _diverged_at(folder: Path) -> int | None:
     return json.loads(report.read_text())["step"] if report.is_file() else None
 
 
-def _folder(out: Path, variant: Variant, seed: int) -> Path:
+def folder_of(out: Path, variant: Variant, seed: int) -> Path:
     return out / variant.folder / f"seed{seed}"
 
 
-def _draw(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]) -> None:
+def draw_curves(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]) -> None:
     """Draw how validation went in the runs that logged it."""
     logs: dict[str, list[Scalars]] = {}
     diverged: dict[str, list[int]] = {}
     for variant in chosen:
-        for folder in (_folder(out, variant, seed) for seed in seeds):
+        for folder in (folder_of(out, variant, seed) for seed in seeds):
             with contextlib.suppress(ValueError):  # an experiment without loggers
                 scalars = RunLog.read(folder).scalars
                 logs.setdefault(variant.name, []).append(scalars)
@@ -219,42 +199,3 @@ def _draw(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: S
 
 def _logged(metric: str) -> str:
     return metric if "/" in metric else f"val/{metric}"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Train, judge, write; returns the exit code. A run that was trained already is only judged."""
-    options, common = _parser().parse_known_args(arguments)
-    chosen = variants(options.experiments, options.vary, common)
-    reference = [Path(path) for path in options.reference or ()]
-    for path in reference:
-        if not path.is_file():
-            raise ValueError(f"{path}: no such reference")
-    judged = options.steps, options.metrics
-    rows: list[dict[str, str | float]] = []
-    failed: list[str] = []
-    if reference:  # first: a mistake in it is to be told before the others are trained
-        config, checkpoint = reference
-        # Its run folder has what its metrics need.
-        rows.append(judge(Variant("reference", config), checkpoint.parent.parent, checkpoint, *judged))
-    for seed in options.seeds:
-        for variant in chosen:
-            folder = _folder(options.out, variant, seed)
-            try:
-                if (step := _trained(variant, seed, folder)) is None:
-                    rows.append(judge(variant, folder, folder / "checkpoints" / "last.ckpt", *judged))
-                else:
-                    rows.append({"model": variant.name, "diverged at step": str(step)})
-            except ValueError as error:  # weights that are not here, for one: the others go on
-                failed.append(f"{folder}: {' '.join(str(error).split())}")
-    sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
-    _draw(options.out, chosen, options.seeds, options.metrics)
-    sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)
-    return SOME_FAILED if failed else DONE
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ValueError as mistake:
-        sys.stderr.write(f"lsr.ablation: {mistake}\n")
-        sys.exit(BAD_USAGE)

@@ -7,10 +7,13 @@ import types
 import pytest
 import torch
 
-from lsr import bench, bench_cases, bench_ops, bench_peers
-from lsr.bench_scaling import Curve, crossing, scaling_curves
-from lsr.bench_timing import Roofline, measure, measure_roofline
+from lsr.bench import cases as bench_cases
+from lsr.bench import ops as bench_ops
+from lsr.bench import peers as bench_peers
+from lsr.bench.scaling import Curve, crossing, scaling_curves
+from lsr.bench.timing import Roofline, measure, measure_roofline
 from lsr.cli import main
+from lsr.commands import bench
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from lsr.bench_cases import Case, Work, both_ways
+from lsr.bench.cases import Case, Work, both_ways
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.glu_conv.reference import glu_conv_reference
 from lsr.ops.modulated_norm import modulated_norm

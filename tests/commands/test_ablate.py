@@ -5,7 +5,8 @@ import yaml
 from PIL import Image
 from support.processes import TINY_STAGE1
 
-from lsr.ablation import main, variants
+from lsr.commands.ablate import main
+from lsr.training.ablation import variants
 
 
 def experiment(path, width, logged=False):
@@ -27,7 +28,7 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
     experiment(tmp_path / "files" / "narrow.yaml", 32)
     experiment(tmp_path / "files" / "wide.yaml", 64)
     arguments = [tmp_path / "files", "--out", tmp_path / "out", "--seeds", "1", "2", "--steps", "1", "3", "--metrics", "psnr_y"]
-    assert main([str(part) for part in arguments]) == 0
+    assert main(["ablate", *map(str, arguments)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| narrow", "| wide"] and "psnr_y, 3 steps" in lines[0]
     runs = list(csv.DictReader((tmp_path / "out" / "runs.csv").open()))
@@ -36,7 +37,7 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
     checkpoint = tmp_path / "out" / "wide" / "seed2" / "checkpoints" / "last.ckpt"
     before = checkpoint.read_bytes()
     reference = ["--reference", tmp_path / "files" / "wide.yaml", checkpoint]
-    assert main([str(part) for part in (*arguments, *reference)]) == 0
+    assert main(["ablate", *map(str, (*arguments, *reference))]) == 0
     again = list(csv.DictReader((tmp_path / "out" / "runs.csv").open()))
     assert checkpoint.read_bytes() == before, "what was trained is not trained again"
     timed = "ms per image, 5 steps"
@@ -52,7 +53,7 @@ def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
     arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out"), *vary, "--steps", "1", "--metrics", "psnr_y"]
     settings = ["--trainer.max_steps", "40", "--trainer.val_check_interval", "40", "--model.optimizer.warmup_steps", "1"]
     for _ in range(2):  # the second time all runs are there
-        assert main([*arguments, *settings]) == 0
+        assert main(["ablate", *arguments, *settings]) == 0
         runs = {run["model"]: run for run in csv.DictReader((tmp_path / "out" / "runs.csv").open())}
         assert list(runs) == ["lr=1e-3 depth=1", "lr=1e-3 depth=2", "lr=1e6 depth=1", "lr=1e6 depth=2"]
         assert float(runs["lr=1e-3 depth=2"]["active, M"]) > float(runs["lr=1e-3 depth=1"]["active, M"]), "depth was varied"
@@ -85,8 +86,8 @@ def test_several_experiments_can_be_varied_alike(tmp_path):
 def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     experiment(tmp_path / "files" / "narrow.yaml", 32)
     arguments = [str(tmp_path / "files"), "--out", str(tmp_path / "out"), "--steps", "1", "--metrics", "psnr_y"]
-    assert main(arguments) == 0
-    assert main([*arguments, "--model.optimizer.lr", "1e-5"]) == 1
+    assert main(["ablate", *arguments]) == 0
+    assert main(["ablate", *arguments, "--model.optimizer.lr", "1e-5"]) == 1
     assert "another experiment or other settings: choose another --out" in capsys.readouterr().out
 
 
@@ -105,12 +106,12 @@ def test_rows_that_could_not_be_told_apart_are_refused():
 
 def test_a_folder_without_experiments_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no experiments in this folder"):
-        main([str(tmp_path), "--out", str(tmp_path / "out")])
+        main(["ablate", str(tmp_path), "--out", str(tmp_path / "out")])
 
 
 def test_a_missing_reference_is_told_before_anything_is_trained(tmp_path):
     experiment(tmp_path / "files" / "narrow.yaml", 32)
     arguments = [tmp_path / "files", "--out", tmp_path / "out", "--reference", tmp_path / "files" / "narrow.yaml", tmp_path / "knee"]
     with pytest.raises(ValueError, match="knee: no such reference"):
-        main([str(part) for part in arguments])
+        main(["ablate", *map(str, arguments)])
     assert not (tmp_path / "out").exists()
