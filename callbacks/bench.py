@@ -42,11 +42,20 @@ class Stopwatch(L.Callback):
 
         return call
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Start a step."""
         self._since = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """End a step."""
         self.seconds["step"].append(time.perf_counter() - self._since)
 
@@ -60,13 +69,18 @@ class Stopwatch(L.Callback):
 
     def mean(self, *names: str) -> float:
         """Return the summed mean milliseconds of some entries."""
-        return sum(1e3 * sum(values[1:]) / max(len(values) - 1, 1) for values in (self.seconds[name] for name in names))
+        return sum(
+            1e3 * sum(values[1:]) / max(len(values) - 1, 1)
+            for values in (self.seconds[name] for name in names)
+        )
 
 
 def main(config: str) -> int:
     """Run the experiment for a while and print a table; returns 0."""
     with tempfile.TemporaryDirectory() as folder:
-        cli = prepare_run(config, folder, max_steps=120, val_check_interval=10, num_sanity_val_steps=0)
+        cli = prepare_run(
+            config, folder, max_steps=120, val_check_interval=10, num_sanity_val_steps=0
+        )
         stopwatch = Stopwatch()
         for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(callback, KneePointCallback):
@@ -76,12 +90,26 @@ def main(config: str) -> int:
         cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
     rows = (
-        ("knee, per validation", stopwatch.mean(*_PER_VALIDATION), "validation", stopwatch.mean("validation"), 1.0),
-        ("guard, per step", stopwatch.mean(*_PER_STEP), "training step", stopwatch.mean("step"), 0.5),
+        (
+            "knee, per validation",
+            stopwatch.mean(*_PER_VALIDATION),
+            "validation",
+            stopwatch.mean("validation"),
+            1.0,
+        ),
+        (
+            "guard, per step",
+            stopwatch.mean(*_PER_STEP),
+            "training step",
+            stopwatch.mean("step"),
+            0.5,
+        ),
     )
     lines = ["| what | ms | of | ms | share | target |", "|---|---|---|---|---|---|"]
     for what, own, of, whole, target in rows:
-        lines.append(f"| {what} | {own:.3f} | {of} | {whole:.1f} | {100 * own / whole:.2f} % | < {target} % |")
+        lines.append(
+            f"| {what} | {own:.3f} | {of} | {whole:.1f} | {100 * own / whole:.2f} % | < {target} % |"
+        )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

@@ -37,13 +37,22 @@ class DivergenceGuard(L.Callback):
         ValueError: If a setting is out of range.
     """
 
-    def __init__(self, action: Literal["warn", "skip", "stop"] = "warn", threshold: float = 10.0, max_skips: int = 5) -> None:
+    def __init__(
+        self,
+        action: Literal["warn", "skip", "stop"] = "warn",
+        threshold: float = 10.0,
+        max_skips: int = 5,
+    ) -> None:
         if action not in ("warn", "skip", "stop"):
             raise ValueError(f"action must be warn, skip or stop, not {action!r}")
         if threshold <= 0 or max_skips < 1:
-            raise ValueError(f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}")
+            raise ValueError(
+                f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}"
+            )
         self.action, self.threshold, self.max_skips = action, threshold, max_skips
-        self._norm_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)  # by expert; 0 where there are none
+        self._norm_scores: defaultdict[int, RobustScore] = defaultdict(
+            RobustScore
+        )  # by expert; 0 where there are none
         self._loss_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)
         self._skipped = 0
         self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
@@ -52,7 +61,10 @@ class DivergenceGuard(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the recent norms and losses, so that a resumed run decides as an unbroken one."""
-        norms, losses = ({i: list(score.values) for i, score in scores.items()} for scores in (self._norm_scores, self._loss_scores))
+        norms, losses = (
+            {i: list(score.values) for i, score in scores.items()}
+            for scores in (self._norm_scores, self._loss_scores)
+        )
         return {"norms": norms, "losses": losses, "skipped": self._skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -67,19 +79,32 @@ class DivergenceGuard(L.Callback):
         if trainer.is_global_zero:
             (Path(trainer.default_root_dir) / REPORT).unlink(missing_ok=True)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Remember which batch this is."""
         self._batch_idx = batch_idx
 
-    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
         """Remember the loss; reading it can wait until the norm is read."""
         self._loss = loss.detach()
 
-    def on_gradient_norm(self, trainer: L.Trainer, pl_module: L.LightningModule, norm: Tensor) -> None:
+    def on_gradient_norm(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, norm: Tensor
+    ) -> None:
         """Judge the total norm, the same on all ranks; called by the module before clipping and the step."""
         value = float(norm)
         loss = float("nan") if self._loss is None else float(self._loss)
-        self._recent.append({"step": trainer.global_step, "batch": self._batch_idx, "loss": loss, "grad_norm": value})
+        self._recent.append(
+            {
+                "step": trainer.global_step,
+                "batch": self._batch_idx,
+                "loss": loss,
+                "grad_norm": value,
+            }
+        )
         if not torch.isfinite(norm):
             self._abort(trainer, pl_module, f"the gradient norm is {value}")
         run = getattr(pl_module, "expert_run", None)
@@ -111,7 +136,9 @@ class DivergenceGuard(L.Callback):
         if trainer.state.fn == "fit":
             self._check_weights(trainer, pl_module)
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Look at the weights before they are written."""
         self._check_weights(trainer, pl_module)
 
@@ -125,14 +152,22 @@ class DivergenceGuard(L.Callback):
             "step": trainer.global_step,
             "reason": reason,
             "non_finite_weights": non_finite(pl_module.named_parameters()),
-            "non_finite_gradients": non_finite((name, p.grad) for name, p in pl_module.named_parameters()),
-            "lr": [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups],
+            "non_finite_gradients": non_finite(
+                (name, p.grad) for name, p in pl_module.named_parameters()
+            ),
+            "lr": [
+                group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups
+            ],
             "recent": list(self._recent),
         }
         if trainer.is_global_zero:
             try:
                 write_report(folder / REPORT, report)
-            except OSError as error:  # a full disk must not keep this rank from stopping with the others
+            except (
+                OSError
+            ) as error:  # a full disk must not keep this rank from stopping with the others
                 log.error("%s cannot be written: %s", folder / REPORT, error)
         trainer.strategy.barrier("divergence")
-        raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {folder / REPORT}")
+        raise DivergenceError(
+            f"diverged at step {trainer.global_step}: {reason}; see {folder / REPORT}"
+        )

@@ -40,21 +40,31 @@ class EMA(L.Callback):
 
         The weights go into the checkpoint under a key of their own.
         """
-        return {"updates": self._updates if isinstance(self._updates, int) else _agreed(self._updates)}
+        return {
+            "updates": self._updates if isinstance(self._updates, int) else _agreed(self._updates)
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the ramp."""
         self._updates = state_dict["updates"]
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the average."""
-        assert not self._raw, "a checkpoint written while the average is in place would exchange raw and averaged weights"
+        assert not self._raw, (
+            "a checkpoint written while the average is in place would exchange raw and averaged weights"
+        )
         if self._average:
             checkpoint[EMA_STATE] = gather(self._average)
 
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Take the average up again."""
-        self._average = {name: weight.clone() for name, weight in checkpoint.get(EMA_STATE, {}).items()}
+        self._average = {
+            name: weight.clone() for name, weight in checkpoint.get(EMA_STATE, {}).items()
+        }
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin with the weights that training begins with."""
@@ -62,21 +72,39 @@ class EMA(L.Callback):
         named = self._trainable(pl_module)
         if self._average.keys() != named.keys():
             self._average = {name: p.detach().clone() for name, p in named.items()}
-        self._average = {name: part_of(self._average[name], p).to(p.device) for name, p in named.items()}
+        self._average = {
+            name: part_of(self._average[name], p).to(p.device) for name, p in named.items()
+        }
         known = self._updates
-        self._updates = dict.fromkeys(named, known) if isinstance(known, int) else {name: known.get(name, 0) for name in named}
+        self._updates = (
+            dict.fromkeys(named, known)
+            if isinstance(known, int)
+            else {name: known.get(name, 0) for name in named}
+        )
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Average, once per optimiser step however many batches it accumulates."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
         assert isinstance(self._updates, dict)
-        trained = {name: p.detach() for name, p in self._trainable(pl_module).items() if p.grad is not None}
+        trained = {
+            name: p.detach() for name, p in self._trainable(pl_module).items() if p.grad is not None
+        }
         for updates in {self._updates[name] for name in trained}:
             alike = [name for name in trained if self._updates[name] == updates]
             decay = min(self.decay, (1 + updates) / (10 + updates))
-            averages, weights = [self._average[name] for name in alike], [trained[name] for name in alike]
+            averages, weights = (
+                [self._average[name] for name in alike],
+                [trained[name] for name in alike],
+            )
             torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for name in trained:
             self._updates[name] += 1

@@ -55,20 +55,32 @@ class ExpertQuality(L.Callback):
             assert isinstance(run, ExpertRun)
             knee, mixture = load_denoiser(verified_seed(run.config))[0], pl_module.denoiser
             assert isinstance(knee, Denoiser) and isinstance(mixture, ExpertMixture)
-            knee.space = mixture.space  # an autoencoder is loaded once, and not from where it lay in stage 1
+            knee.space = (
+                mixture.space
+            )  # an autoencoder is loaded once, and not from where it lay in stage 1
             self._knee = knee.to(pl_module.device)
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Sum up the losses of this batch; the averaged weights are in place here."""
         if not self._judges(trainer, pl_module) or "hr" not in batch:
             return
-        models: dict[str, Any] = {"experts": pl_module.denoiser} | ({} if self._knee is None else {"knee": self._knee})
+        models: dict[str, Any] = {"experts": pl_module.denoiser} | (
+            {} if self._knee is None else {"knee": self._knee}
+        )
         noise, context = pl_module.path_noise(batch), pl_module.guidance(batch)  # pyright: ignore[reportCallIssue]
         for name, model in models.items():
             losses = loss_at_times(model, batch, noise, self.times, pl_module.shift, context)  # pyright: ignore[reportArgumentType]
-            found = torch.cat([losses.double().sum(0), losses.new_tensor([len(losses)], dtype=torch.float64)])
+            found = torch.cat(
+                [losses.double().sum(0), losses.new_tensor([len(losses)], dtype=torch.float64)]
+            )
             self._sums[name] = self._sums.get(name, 0) + found
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -89,12 +101,17 @@ class ExpertQuality(L.Callback):
             mixture.boundaries,
             pl_module.shift,  # pyright: ignore[reportArgumentType]
         )
-        save_png(figure, Path(trainer.default_root_dir) / "experts" / f"step-{trainer.global_step:07d}.png")
+        save_png(
+            figure,
+            Path(trainer.default_root_dir) / "experts" / f"step-{trainer.global_step:07d}.png",
+        )
         canvas: Any = figure.canvas
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 picture = np.asarray(canvas.buffer_rgba())[..., :3]
-                logger.experiment.add_image("experts/loss_by_time", picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(
+                    "experts/loss_by_time", picture, trainer.global_step, dataformats="HWC"
+                )
 
     @staticmethod
     def _judges(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:

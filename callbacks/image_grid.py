@@ -29,10 +29,18 @@ class ImageGrid(L.Callback):
         self._rows: dict[int, list[list[Tensor]]] = {}
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the rows of this batch; the averaged weights are in place here."""
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:  # only training changes a run folder
+        if (
+            trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero
+        ):  # only training changes a run folder
             return
         rows = self._rows.setdefault(dataloader_idx, [])
         for i in range(min(len(outputs), self.max_images - len(rows))):
@@ -52,17 +60,32 @@ class ImageGrid(L.Callback):
             if not rows:
                 continue
             grid = _grid(rows)
-            tag, prefix = ("val_real/lr_bicubic_sr", "real-") if dataloader_idx else ("val/lr_bicubic_sr_hr", "")
+            tag, prefix = (
+                ("val_real/lr_bicubic_sr", "real-")
+                if dataloader_idx
+                else ("val/lr_bicubic_sr_hr", "")
+            )
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image(tag, grid, trainer.global_step)
-            path = Path(trainer.default_root_dir) / "images" / f"{prefix}step-{trainer.global_step:07d}.png"
+            path = (
+                Path(trainer.default_root_dir)
+                / "images"
+                / f"{prefix}step-{trainer.global_step:07d}.png"
+            )
             write_png(path, Photograph(pixels=grid.permute(1, 2, 0).numpy()))
         self._rows = {}
 
 
 def _grid(rows: list[list[Tensor]]) -> Tensor:
     columns, images = len(rows[0]), [image for row in rows for image in row]
-    height, width = (max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True))
-    images = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0) for image in images]
-    return (make_grid(torch.stack(images), nrow=columns, padding=4, pad_value=1.0).clamp(-1, 1) + 1) / 2
+    height, width = (
+        max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True)
+    )
+    images = [
+        F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0)
+        for image in images
+    ]
+    return (
+        make_grid(torch.stack(images), nrow=columns, padding=4, pad_value=1.0).clamp(-1, 1) + 1
+    ) / 2

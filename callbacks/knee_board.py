@@ -30,7 +30,10 @@ class KneeBoard:
         layout = {
             "knee": {
                 # A chart each: metrics of different units flatten one another.
-                **{_short(name): ["Multiline", [name, f"knee/{_short(name)}/smoothed"]] for name in metrics},
+                **{
+                    _short(name): ["Multiline", [name, f"knee/{_short(name)}/smoothed"]]
+                    for name in metrics
+                },
                 "consensus": ["Multiline", ["knee/consensus", "knee/confirmed"]],
                 "candidate": ["Multiline", ["knee/candidate_step"]],
             }
@@ -38,12 +41,19 @@ class KneeBoard:
         for logger in _boards(trainer):
             logger.experiment.add_custom_scalars(layout)
 
-    def show(self, trainer: L.Trainer, history: Sequence[Validation], verdict: KneeVerdict, directions: Mapping[str, str]) -> None:
+    def show(
+        self,
+        trainer: L.Trainer,
+        history: Sequence[Validation],
+        verdict: KneeVerdict,
+        directions: Mapping[str, str],
+    ) -> None:
         """Show one validation; on rank 0."""
         if not trainer.is_global_zero:
             return
         scalars: dict[str, float | None] = {
-            f"knee/{_short(name)}/smoothed": record["smoothed"] for name, record in verdict.per_metric.items()
+            f"knee/{_short(name)}/smoothed": record["smoothed"]
+            for name, record in verdict.per_metric.items()
         }
         scalars |= {
             "knee/consensus": verdict.consensus,
@@ -73,14 +83,25 @@ class KneeBoard:
             self._painting = self._painter.submit(_paint_now, *job)
 
 
-def _paint_now(board: Any, history: tuple[Validation, ...], verdict: KneeVerdict, directions: dict[str, str]) -> None:
+def _paint_now(
+    board: Any, history: tuple[Validation, ...], verdict: KneeVerdict, directions: dict[str, str]
+) -> None:
     canvas: Any = draw_knee(history, verdict, directions).canvas
     canvas.draw()
-    board.add_image("knee/figure", np.asarray(canvas.buffer_rgba())[..., :3], history[-1].step, dataformats="HWC")
+    board.add_image(
+        "knee/figure",
+        np.asarray(canvas.buffer_rgba())[..., :3],
+        history[-1].step,
+        dataformats="HWC",
+    )
 
 
 def _boards(trainer: L.Trainer) -> list[TensorBoardLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)] if trainer.is_global_zero else []
+    return (
+        [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if trainer.is_global_zero
+        else []
+    )
 
 
 def _short(name: str) -> str:

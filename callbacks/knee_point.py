@@ -65,7 +65,11 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
     ) -> None:
         super().__init__(action, threshold, max_skips)
         self.detector = KneeDetector(
-            dict(metrics or NO_REFERENCE), min_step=min_step, confidence=confidence, wait=wait, max_candidates=max_candidates
+            dict(metrics or NO_REFERENCE),
+            min_step=min_step,
+            confidence=confidence,
+            wait=wait,
+            max_candidates=max_candidates,
         )
         self.loss, self.stop = loss, stop
         self.history: list[Validation] = []
@@ -94,7 +98,10 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Move before the callbacks that write checkpoints, so that they hold the state after this validation."""
         others = [callback for callback in trainer.callbacks if callback is not self]  # pyright: ignore[reportAttributeAccessIssue]
-        first = next((i for i, callback in enumerate(others) if isinstance(callback, Checkpoint)), len(others))
+        first = next(
+            (i for i, callback in enumerate(others) if isinstance(callback, Checkpoint)),
+            len(others),
+        )
         # A new list: Lightning is iterating over the old one.
         trainer.callbacks = [*others[:first], self, *others[first:]]  # pyright: ignore[reportAttributeAccessIssue]
         seed = self._folder(trainer) / SEED
@@ -108,14 +115,23 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
             trainer.should_stop = self.stop
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Copy the weights while those that are judged are in place."""
         if batch_idx == 0 and dataloader_idx == 0 and self._watches(trainer):
             weights, config = pl_module.exported()  # pyright: ignore[reportCallIssue]
             if not trainer.is_global_zero:
                 return
-            self._judged = {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()}, config
+            self._judged = (
+                {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()},
+                config,
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the validation; keep, publish and stop as the verdict says."""
@@ -138,13 +154,17 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         """Finish the last figure."""
         self._board.close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Finish the last figure."""
         self._board.close()
 
     def _watches(self, trainer: L.Trainer) -> bool:
         repeated = bool(self.history) and self.history[-1].step == trainer.global_step
-        return trainer.state.fn == "fit" and not (trainer.sanity_checking or trainer.fast_dev_run or repeated)  # pyright: ignore[reportAttributeAccessIssue]
+        return trainer.state.fn == "fit" and not (
+            trainer.sanity_checking or trainer.fast_dev_run or repeated
+        )  # pyright: ignore[reportAttributeAccessIssue]
 
     def _fresh(self, trainer: L.Trainer) -> Validation:
         """Return this validation's values, those of rank 0 on every rank."""
@@ -152,7 +172,9 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         logged = trainer.strategy.broadcast(logged, src=0)
         missing = [name for name in self.detector.metrics if name not in logged]
         if missing and not self.history:
-            raise ValueError(f"the knee watches {', '.join(missing)}, which is not logged; logged are {', '.join(sorted(logged))}")
+            raise ValueError(
+                f"the knee watches {', '.join(missing)}, which is not logged; logged are {', '.join(sorted(logged))}"
+            )
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))
 
@@ -190,7 +212,12 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
             "versions": _versions(),
         }
         figure = draw_knee(self.history, verdict, self.detector.metrics)
-        publish(self._folder(trainer), self._candidate(trainer, verdict.knee_step), manifest, lambda path: save_png(figure, path))
+        publish(
+            self._folder(trainer),
+            self._candidate(trainer, verdict.knee_step),
+            manifest,
+            lambda path: save_png(figure, path),
+        )
 
     @staticmethod
     def _folder(trainer: L.Trainer) -> Path:
@@ -198,7 +225,12 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
 
     @staticmethod
     def _candidate(trainer: L.Trainer, step: int) -> Path:
-        return Path(trainer.default_root_dir) / "checkpoints" / "candidates" / f"step-{step:07d}.safetensors"
+        return (
+            Path(trainer.default_root_dir)
+            / "checkpoints"
+            / "candidates"
+            / f"step-{step:07d}.safetensors"
+        )
 
 
 def _versions() -> dict[str, str]:

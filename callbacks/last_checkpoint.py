@@ -12,7 +12,13 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, dirpath: str) -> None:
-        super().__init__(dirpath, filename="last", every_n_epochs=1, save_on_train_epoch_end=False, enable_version_counter=False)
+        super().__init__(
+            dirpath,
+            filename="last",
+            every_n_epochs=1,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the steps since the last validation too."""

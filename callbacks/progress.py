@@ -7,7 +7,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _PATIENCE = 60.0
 """Seconds of validation before its share is worth a word."""
@@ -45,7 +52,9 @@ class TrainingProgress(ProgressBar):
         """Open the bar."""
         self._said = -1
         if self._enabled:
-            self._console.print(f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True
+            )
         self._started = self._since = self._validation_began = time.monotonic()
         self._validating, self._warned = 0.0, False
         self._first_step = trainer.global_step
@@ -63,9 +72,18 @@ class TrainingProgress(ProgressBar):
             )
             self._progress.start()
             total = trainer.max_steps if trainer.max_steps > 0 else None
-            self._task = self._progress.add_task("training", total=total, completed=trainer.global_step, rate=0.0, values="")
+            self._task = self._progress.add_task(
+                "training", total=total, completed=trainer.global_step, rate=0.0, values=""
+            )
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Count the images; now and then show where the run stands."""
         self._images += len(batch["hr"]) * trainer.world_size
         now = time.monotonic()
@@ -75,7 +93,12 @@ class TrainingProgress(ProgressBar):
         self._images, self._since = 0, now
         pl_module.log("throughput/images_per_s", self._rate)
         if self._progress is not None:
-            self._progress.update(self._task, completed=trainer.global_step, rate=self._rate, values=self._values(trainer, pl_module))
+            self._progress.update(
+                self._task,
+                completed=trainer.global_step,
+                rate=self._rate,
+                values=self._values(trainer, pl_module),
+            )
             self._progress.refresh()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -95,16 +118,27 @@ class TrainingProgress(ProgressBar):
             self._progress.update(self._task, description="training", completed=trainer.global_step)
         self._say(trainer, pl_module)
         share = self._validating / (self._since - self._started)
-        if self._enabled and not self._warned and share > self.validation_share and self._validating > _PATIENCE:
+        if (
+            self._enabled
+            and not self._warned
+            and share > self.validation_share
+            and self._validating > _PATIENCE
+        ):
             self._warned = True
             advice = "fewer images (data.max_images), cheaper metrics (model.val_metrics) or a longer trainer.val_check_interval"
-            self._console.print(f"validation has taken {share:.0%} of the time so far: {advice}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"validation has taken {share:.0%} of the time so far: {advice}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _say(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._said = trainer.global_step
         if self._enabled:
             self._console.print(
-                f"step {trainer.global_step}{self._remaining(trainer)}  {self._values(trainer, pl_module)}", highlight=False, soft_wrap=True
+                f"step {trainer.global_step}{self._remaining(trainer)}  {self._values(trainer, pl_module)}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -116,7 +150,9 @@ class TrainingProgress(ProgressBar):
             self._progress.stop()
             self._progress = None
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Give the terminal back."""
         if self._progress is not None:
             self._progress.stop()
@@ -130,4 +166,8 @@ class TrainingProgress(ProgressBar):
 
     def _values(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
         values = {k: v for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
-        return "  ".join(f"{name} {float(value):.4g}" for name, value in values.items() if not isinstance(value, (dict, str)))
+        return "  ".join(
+            f"{name} {float(value):.4g}"
+            for name, value in values.items()
+            if not isinstance(value, (dict, str))
+        )

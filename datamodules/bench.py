@@ -45,14 +45,23 @@ class DataClock(L.Callback):
         images = sum(len(batch["seed"]) for batch in itertools.islice(batches, _STEPS))
         self.loader = images / (time.perf_counter() - start)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """End the waiting."""
         now = _now()
         if trainer.global_step >= _WARM_UP:
             self.between += now - self._last
         self._last = now
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """End the step."""
         now = _now()
         if trainer.global_step > _WARM_UP:
@@ -64,7 +73,9 @@ class DataClock(L.Callback):
 def main(config: str) -> int:
     """Train for a while without validation and print a table; returns 0."""
     with tempfile.TemporaryDirectory() as folder:
-        cli = prepare_run(config, folder, max_steps=_WARM_UP + _STEPS, limit_val_batches=0, num_sanity_val_steps=0)
+        cli = prepare_run(
+            config, folder, max_steps=_WARM_UP + _STEPS, limit_val_batches=0, num_sanity_val_steps=0
+        )
         clock = DataClock()
         cli.trainer.callbacks.append(clock)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)

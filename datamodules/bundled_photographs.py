@@ -24,7 +24,16 @@ SPLITS: dict[str, tuple[str, ...]] = {
 
 
 _TAGS: dict[str, tuple[str, ...]] = {
-    "astronaut.png": ("woman", "face", "astronaut", "orange suit", "helmet", "flag", "rocket", "portrait"),
+    "astronaut.png": (
+        "woman",
+        "face",
+        "astronaut",
+        "orange suit",
+        "helmet",
+        "flag",
+        "rocket",
+        "portrait",
+    ),
     "brick.png": ("brick", "wall", "texture", "black and white"),
     "coins.png": ("coin", "metal", "texture", "black and white"),
     "grass.png": ("grass", "texture", "black and white"),
@@ -35,7 +44,16 @@ _TAGS: dict[str, tuple[str, ...]] = {
     "motorcycle_left.png": ("motorcycle", "wheel", "garage", "metal"),
     "motorcycle_right.png": ("motorcycle", "wheel", "garage", "metal"),
     "retina.jpg": ("retina", "eye", "blood vessel"),
-    "camera.png": ("man", "camera", "tripod", "coat", "grass", "building", "sky", "black and white"),
+    "camera.png": (
+        "man",
+        "camera",
+        "tripod",
+        "coat",
+        "grass",
+        "building",
+        "sky",
+        "black and white",
+    ),
     "chelsea.png": ("cat", "face", "fur", "eye", "whisker"),
     "coffee.png": ("coffee", "cup", "saucer", "spoon", "table", "wood"),
     "rocket.jpg": ("rocket", "tower", "sky", "dusk"),
@@ -71,7 +89,9 @@ def bundled_photographs(split: str) -> list[Path]:
         ValueError: If the split is unknown or scikit-image does not carry a photograph.
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r} of the bundled photographs; known are {', '.join(SPLITS)}")
+        raise ValueError(
+            f"unknown split {split!r} of the bundled photographs; known are {', '.join(SPLITS)}"
+        )
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ValueError("the bundled photographs are part of scikit-image, which is not installed")

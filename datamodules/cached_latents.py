@@ -72,7 +72,15 @@ class CachedCrops(TrainingCrops):
         ValueError: If the latents are not there, not complete, or of other crops.
     """
 
-    def __init__(self, folder: Path, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int, deferred: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: ImageSource,
+        config: DegradationConfig,
+        crop_size: int,
+        seed: int,
+        deferred: bool,
+    ) -> None:
         super().__init__(source, config, crop_size, seed, deferred)
         self.latents = LatentCache(folder)
         self.latents.check_crops(_identity(self))
@@ -87,9 +95,13 @@ class CachedCrops(TrainingCrops):
         pixels, tags = super().crop(kept, index)
         if _crc(pixels) != self.latents.crc(kept, index):
             name = self.source.name(index)
-            raise ValueError(f"{name}: not the pixels that its latent was made of; let lsr cache-latents make another folder")
+            raise ValueError(
+                f"{name}: not the pixels that its latent was made of; let lsr cache-latents make another folder"
+            )
         return pixels, tags
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         draw_index, index = key
-        return super().__getitem__(key) | {"latent": self.latents.latent(draw_index % self.latents.plan.draws, index)}
+        return super().__getitem__(key) | {
+            "latent": self.latents.latent(draw_index % self.latents.plan.draws, index)
+        }

@@ -44,7 +44,11 @@ def resolve_paths(entry: str) -> list[Path]:
         return find_images(path)
     if path.is_file() and path.suffix == ".txt":
         lines = path.read_text("utf-8-sig", errors="surrogateescape").split("\n")
-        return [path.parent / line for line in (line.rstrip("\r") for line in lines) if line.strip() and not line.startswith("#")]
+        return [
+            path.parent / line
+            for line in (line.rstrip("\r") for line in lines)
+            if line.strip() and not line.startswith("#")
+        ]
     if path.is_file():
         return [path]
     raise ValueError(f"{entry}: no such folder or image")
@@ -72,15 +76,26 @@ class FileIndex:
     def __init__(self, entry: str, cache: Path, tags_file: str = TAGS) -> None:
         paths = [os.path.abspath(path) for path in resolve_paths(entry)]
         tags = _tags(entry, paths, tags_file)
-        self._text, self._bounds = _pack(["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)])
+        self._text, self._bounds = _pack(
+            ["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)]
+        )
         self._listed = np.array([t is not None for t in tags], bool)
-        self.sides = _sides(entry, paths, cache / f"{hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()[:16]}.npz")
+        self.sides = _sides(
+            entry,
+            paths,
+            cache / f"{hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()[:16]}.npz",
+        )
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def _lines(self, index: int) -> list[str]:
-        return self._text[self._bounds[index] : self._bounds[index + 1]].tobytes().decode("utf-8", "surrogateescape").split("\0")
+        return (
+            self._text[self._bounds[index] : self._bounds[index + 1]]
+            .tobytes()
+            .decode("utf-8", "surrogateescape")
+            .split("\0")
+        )
 
     def name(self, index: int) -> str:
         """Return the path of a photograph."""
@@ -109,13 +124,22 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
     names = [path.removeprefix(f"{folder}{os.sep}") for path in paths]
     unknown = listed.keys() - set(names)
     if unknown and os.path.isdir(entry):
-        log.warning("%d of %d files in %s/%s are not there, %s for one", len(unknown), len(listed), folder, tags_file, min(unknown))
+        log.warning(
+            "%d of %d files in %s/%s are not there, %s for one",
+            len(unknown),
+            len(listed),
+            folder,
+            tags_file,
+            min(unknown),
+        )
     return [listed.get(name) for name in names]
 
 
 def _pack(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     encoded = [line.encode("utf-8", "surrogateescape") for line in lines]
-    return np.frombuffer(b"".join(encoded), np.uint8), np.array([0, *accumulate(map(len, encoded))], np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), np.array(
+        [0, *accumulate(map(len, encoded))], np.int64
+    )
 
 
 def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
@@ -124,7 +148,9 @@ def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
     known = _recall(memory)
     nothing = (-1, -1, -1, -1)
     rows = np.array([known.get(path, nothing) for path in paths], np.int64).reshape(-1, 4)
-    sides = np.where((rows[:, :2] == stamps).all(1, keepdims=True), rows[:, 2:], -1).astype(np.int32)
+    sides = np.where((rows[:, :2] == stamps).all(1, keepdims=True), rows[:, 2:], -1).astype(
+        np.int32
+    )
     new = np.flatnonzero(sides[:, 0] < 0)
     if not len(new):
         return sides
@@ -134,7 +160,16 @@ def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         probed = pool.map(_probe, (paths[i] for i in new.tolist()))
         label = f"reading the headers of {entry}"
-        sides[new] = list(track(probed, label, len(new), console=console, transient=True, disable=not console.is_terminal))
+        sides[new] = list(
+            track(
+                probed,
+                label,
+                len(new),
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            )
+        )
     if not entry.startswith(BUNDLED) and (sides[new] > 0).any():
         # What cannot be read is named at every start, so it is not remembered.
         _remember(memory, paths, stamps, np.where(sides > 0, sides, -1))
@@ -171,6 +206,14 @@ def _remember(memory: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.
     try:
         with atomic_path(memory) as temporary, temporary.open("wb") as file:
             joined = "\0".join(paths).encode("utf-8", "surrogateescape")
-            np.savez(file, paths=np.frombuffer(joined, np.uint8), rows=np.hstack([stamps, sides]).astype(np.int64))
+            np.savez(
+                file,
+                paths=np.frombuffer(joined, np.uint8),
+                rows=np.hstack([stamps, sides]).astype(np.int64),
+            )
     except OSError as error:
-        log.warning("%s cannot be written (%s): the headers will be read again next time", memory, error.strerror)
+        log.warning(
+            "%s cannot be written (%s): the headers will be read again next time",
+            memory,
+            error.strerror,
+        )

@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 _NAMED = 10  # photographs named in a warning; of the others the number is told
 
 
-def open_index(entry: str, cache: Path | None = None, tags_file: str = TAGS) -> FileIndex | ShardIndex:
+def open_index(
+    entry: str, cache: Path | None = None, tags_file: str = TAGS
+) -> FileIndex | ShardIndex:
     """Index one entry of an `ImageSource`.
 
     Raises:
@@ -27,8 +29,14 @@ def open_index(entry: str, cache: Path | None = None, tags_file: str = TAGS) -> 
     path = Path(entry)
     shards = path.is_dir() and any(not shard.name.startswith(".") for shard in path.glob("*.tar"))
     if shards and find_images(path, recursive=False):
-        raise ValueError(f"{entry} holds both shards (.tar) and photographs: name the shards by a pattern, or move either away")
-    return ShardIndex.open(entry) if shards or path.suffix == ".tar" else FileIndex(entry, cache or default_cache(), tags_file)
+        raise ValueError(
+            f"{entry} holds both shards (.tar) and photographs: name the shards by a pattern, or move either away"
+        )
+    return (
+        ShardIndex.open(entry)
+        if shards or path.suffix == ".tar"
+        else FileIndex(entry, cache or default_cache(), tags_file)
+    )
 
 
 class ImageSource:
@@ -55,14 +63,25 @@ class ImageSource:
     """
 
     def __init__(
-        self, entries: Sequence[str], min_side: int, cache_gib: float = 1.0, cache: Path | None = None, tags_file: str = TAGS
+        self,
+        entries: Sequence[str],
+        min_side: int,
+        cache_gib: float = 1.0,
+        cache: Path | None = None,
+        tags_file: str = TAGS,
     ) -> None:
         self._decoded: dict[int, np.ndarray] = {}
         self._damaged: set[int] = set()
         self._indices = [open_index(entry, cache, tags_file) for entry in entries]
         chosen = [_large_enough(index, min_side) for index in self._indices]
         self.lengths = [len(members) for members in chosen]
-        self._places = np.stack([np.repeat(np.arange(len(chosen)), self.lengths), np.concatenate(chosen or [np.arange(0)])], 1)
+        self._places = np.stack(
+            [
+                np.repeat(np.arange(len(chosen)), self.lengths),
+                np.concatenate(chosen or [np.arange(0)]),
+            ],
+            1,
+        )
         room = cache_gib * 2**30
         for index in range(len(self)):
             if room <= 0:
@@ -72,7 +91,9 @@ class ImageSource:
                 self._decoded[index] = image
                 room -= image.nbytes
         if len(self._damaged) == len(self):
-            raise ValueError(f"no readable photograph of at least {min_side} pixels a side in {', '.join(entries) or 'an empty list'}")
+            raise ValueError(
+                f"no readable photograph of at least {min_side} pixels a side in {', '.join(entries) or 'an empty list'}"
+            )
 
     def __len__(self) -> int:
         return len(self._places)
@@ -80,7 +101,10 @@ class ImageSource:
     @property
     def sides(self) -> np.ndarray:
         """(N, 2) int32, heights and widths of the photographs in pixels."""
-        sides = [self._indices[i].sides[self._places[self._places[:, 0] == i, 1]] for i in range(len(self._indices))]
+        sides = [
+            self._indices[i].sides[self._places[self._places[:, 0] == i, 1]]
+            for i in range(len(self._indices))
+        ]
         return np.concatenate(sides)
 
     def texts(self) -> Iterator[str]:
@@ -128,7 +152,9 @@ def _large_enough(index: FileIndex | ShardIndex, min_side: int) -> np.ndarray:
     shorter = index.sides.min(1)
     small = np.flatnonzero((shorter > 0) & (shorter < min_side))
     for i in small[:_NAMED]:
-        log.warning("left out %s: shorter side %d is below %d pixels", index.name(i), shorter[i], min_side)
+        log.warning(
+            "left out %s: shorter side %d is below %d pixels", index.name(i), shorter[i], min_side
+        )
     if len(small) > _NAMED:
         log.warning("left out %d more photographs that are too small", len(small) - _NAMED)
     return np.flatnonzero(shorter >= min_side)

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.pairs import FIXED_DRAW, crop_and_flip, noise_seed, spread, to_model_range, to_tensor
+from datamodules.pairs import (
+    FIXED_DRAW,
+    crop_and_flip,
+    noise_seed,
+    spread,
+    to_model_range,
+    to_tensor,
+)
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
 from lsr.datasets.paired_folders import find_pairs, paired_folders
 from lsr.datasets.tags import FolderTags
@@ -37,7 +44,14 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         ValueError: If a pair is not complete, not a photograph, of other proportions, or smaller than a crop.
     """
 
-    def __init__(self, folder: Path, scale: int, crop_size: int | None, seed: int, max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        scale: int,
+        crop_size: int | None,
+        seed: int,
+        max_images: int | None = None,
+    ) -> None:
         lr_folder, hr_folder = paired_folders(folder)
         pairs = find_pairs(lr_folder, hr_folder)
         self.pairs = [pairs[i] for i in spread(len(pairs), max_images)]
@@ -46,7 +60,9 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         for lr, hr in self.pairs:
             small, large = probe(lr), probe(hr)
             if large != (small[0] * scale, small[1] * scale):
-                raise ValueError(f"{hr} has {large[0]} x {large[1]} pixels, which is not {scale} times the {small[0]} x {small[1]} of {lr}")
+                raise ValueError(
+                    f"{hr} has {large[0]} x {large[1]} pixels, which is not {scale} times the {small[0]} x {small[1]} of {lr}"
+                )
             if crop_size is not None and min(large) < crop_size:
                 raise ValueError(f"{hr}: shorter side {min(large)} is below crop_size {crop_size}")
             self.sizes.add(large)
@@ -74,7 +90,9 @@ class PhotographPairs(Dataset[dict[str, Any]]):
             size = self.crop_size // self.scale
             top, left, mirrored = crop_and_flip(self.seed, draw, index, lr.shape, size)
             lr, hr = (
-                image[s * top : s * (top + size), s * left : s * (left + size)][:, :: -1 if mirrored else 1]
+                image[s * top : s * (top + size), s * left : s * (left + size)][
+                    :, :: -1 if mirrored else 1
+                ]
                 for image, s in ((lr, 1), (hr, self.scale))
             )
             return self._sample(draw, candidate, lr, hr)
@@ -151,7 +169,9 @@ class PairedDataModule(SampleStreamDataModule):
             self._training, self._lengths = training, [len(training)]
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
-            pairs = PhotographPairs(self._folder(split), self.scale, None, self.seed, self.max_images)
+            pairs = PhotographPairs(
+                self._folder(split), self.scale, None, self.seed, self.max_images
+            )
             self._keep_fixed(split, pairs, pairs.sizes)
 
     def photographs(self) -> Iterator[np.ndarray]:
@@ -163,5 +183,7 @@ class PairedDataModule(SampleStreamDataModule):
     def _folder(self, split: str) -> Path:
         folder = self.folders[split]
         if folder is None:
-            raise ValueError(f"PairedDataModule has no {split}: name the folder of a data set with pairs")
+            raise ValueError(
+                f"PairedDataModule has no {split}: name the folder of a data set with pairs"
+            )
         return Path(folder)

@@ -29,7 +29,9 @@ def noise_seed(seed: int, draw_index: int, index: int) -> int:
     return int(random_numbers(seed, _NOISE, draw_index, index).integers(2**31))
 
 
-def crop_and_flip(seed: int, draw_index: int, index: int, shape: Sequence[int], size: int) -> tuple[int, int, bool]:
+def crop_and_flip(
+    seed: int, draw_index: int, index: int, shape: Sequence[int], size: int
+) -> tuple[int, int, bool]:
     """Draw where a square of `size` lies within an image of `shape` (H, W, ...), as (top, left), and whether it is mirrored."""
     rng = random_numbers(seed, _CROP, draw_index, index)
     top, left = (int(rng.integers(side - size + 1)) for side in shape[:2])
@@ -44,7 +46,11 @@ def middle(image: np.ndarray, size: int) -> np.ndarray:
 
 def spread(length: int, limit: int | None) -> Sequence[int]:
     """Return `limit` of `length` indices, evenly spread; all of them where there are no more."""
-    return range(length) if limit is None or limit >= length else [i * length // limit for i in range(limit)]
+    return (
+        range(length)
+        if limit is None or limit >= length
+        else [i * length // limit for i in range(limit)]
+    )
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -60,10 +66,14 @@ def to_model_range(image: Tensor) -> Tensor:
 def target(hr: Tensor, config: DegradationConfig) -> Tensor:
     """Return the targets (B, 3, H, W) in [-1, 1] of HR crops (B, 3, H, W) uint8, as in `degrade`: they need no parameters."""
     image = hr.float() / 255
-    return (torch.stack([unsharp_mask(one) for one in image]) if config.usm_target else image) * 2 - 1
+    return (
+        torch.stack([unsharp_mask(one) for one in image]) if config.usm_target else image
+    ) * 2 - 1
 
 
-def degrade(hr: Tensor, parameters: Sequence[DegradationParameters], config: DegradationConfig) -> tuple[Tensor, Tensor]:
+def degrade(
+    hr: Tensor, parameters: Sequence[DegradationParameters], config: DegradationConfig
+) -> tuple[Tensor, Tensor]:
     """Make pairs on the device of the HR crops.
 
     Args:
@@ -88,14 +98,18 @@ class _Crops(Dataset[dict[str, Any]]):
         seed: Seed of crops, flips, degradations and noise.
     """
 
-    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int) -> None:
+    def __init__(
+        self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int
+    ) -> None:
         self.source, self.config, self.crop_size, self.seed = source, config, crop_size, seed
 
     def texts(self) -> Iterator[str]:
         """Yield the tags of every photograph, separated by commas."""
         return self.source.texts()
 
-    def _sample(self, crop: np.ndarray, tags: Sequence[str], draw_index: int, index: int) -> tuple[dict[str, Any], DegradationParameters]:
+    def _sample(
+        self, crop: np.ndarray, tags: Sequence[str], draw_index: int, index: int
+    ) -> tuple[dict[str, Any], DegradationParameters]:
         sample = {
             "hr": to_tensor(crop),
             "seed": noise_seed(self.seed, draw_index, index),
@@ -123,21 +137,34 @@ class TrainingCrops(_Crops):
         deferred: Leave the degradation to the device.
     """
 
-    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int, deferred: bool) -> None:
+    def __init__(
+        self,
+        source: ImageSource,
+        config: DegradationConfig,
+        crop_size: int,
+        seed: int,
+        deferred: bool,
+    ) -> None:
         super().__init__(source, config, crop_size, seed)
         self.deferred = deferred
 
     def crop(self, draw_index: int, index: int) -> tuple[np.ndarray, Sequence[str]]:
         """Return the crop of a draw of a photograph, (H, W, 3) uint8, and the photograph's tags."""
         image, tags = self.source[index]
-        top, left, mirrored = crop_and_flip(self.seed, draw_index, index, image.shape, self.crop_size)
+        top, left, mirrored = crop_and_flip(
+            self.seed, draw_index, index, image.shape, self.crop_size
+        )
         crop = image[top : top + self.crop_size, left : left + self.crop_size]
         return crop[:, ::-1] if mirrored else crop, tags
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         draw_index, index = key
         sample, parameters = self._sample(*self.crop(draw_index, index), draw_index, index)
-        return sample | {"degradation": parameters.to_json()} if self.deferred else self._pair(sample, parameters)
+        return (
+            sample | {"degradation": parameters.to_json()}
+            if self.deferred
+            else self._pair(sample, parameters)
+        )
 
 
 class FixedCrops(_Crops):
@@ -151,7 +178,14 @@ class FixedCrops(_Crops):
         max_images: Photographs used at most, evenly spread; None uses all.
     """
 
-    def __init__(self, source: ImageSource, config: DegradationConfig, crop_size: int, seed: int, max_images: int | None) -> None:
+    def __init__(
+        self,
+        source: ImageSource,
+        config: DegradationConfig,
+        crop_size: int,
+        seed: int,
+        max_images: int | None,
+    ) -> None:
         super().__init__(source, config, crop_size, seed)
         self._members = spread(len(source), max_images)
         self._made: dict[int, dict[str, Any]] = {}
@@ -163,5 +197,7 @@ class FixedCrops(_Crops):
         index = self._members[position]
         if index not in self._made:
             image, tags = self.source[index]
-            self._made[index] = self._pair(*self._sample(middle(image, self.crop_size), tags, FIXED_DRAW, index))
+            self._made[index] = self._pair(
+                *self._sample(middle(image, self.crop_size), tags, FIXED_DRAW, index)
+            )
         return self._made[index]

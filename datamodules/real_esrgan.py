@@ -87,11 +87,17 @@ class RealESRGANDataModule(SampleStreamDataModule):
         if "scale" in (degradation_changes or {}):
             raise ValueError("degradation_changes: scale is a setting of its own")
         self.entries = {"train": train, "val": val, "test": test}
-        self.degradation = DegradationConfig.preset(degradation, scale=scale, **(degradation_changes or {}))
+        self.degradation = DegradationConfig.preset(
+            degradation, scale=scale, **(degradation_changes or {})
+        )
         self.degrade_on = degrade_on
         self.crop_size, self.val_crop_size, self.max_images = crop_size, val_crop_size, max_images
         self.val_real, self.val_real_size = Path(val_real) if val_real else None, val_real_size
-        self.val_seed, self.cache_gib, self.index_cache = val_seed, cache_gib, Path(index_cache) if index_cache else None
+        self.val_seed, self.cache_gib, self.index_cache = (
+            val_seed,
+            cache_gib,
+            Path(index_cache) if index_cache else None,
+        )
         self.tags_file = tags_file
         self.latents = Path(latents) if latents else None
         self.latents_made_by: dict[str, Any] | None = None
@@ -113,9 +119,21 @@ class RealESRGANDataModule(SampleStreamDataModule):
                 photograph.
         """
         if stage == "fit" and self._source is None:
-            if self._on_device() and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
-                raise ValueError("libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat")
-            self._source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache, self.tags_file)
+            if (
+                self._on_device()
+                and self.degradation.jpeg == "libjpeg"
+                and self._device_type() != "cpu"
+            ):
+                raise ValueError(
+                    "libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat"
+                )
+            self._source = ImageSource(
+                self.entries["train"],
+                self.crop_size,
+                self.cache_gib,
+                self.index_cache,
+                self.tags_file,
+            )
             self._lengths = self._source.lengths
             if self._weights is not None:
                 self._check_weights()
@@ -128,19 +146,32 @@ class RealESRGANDataModule(SampleStreamDataModule):
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
             # The pairs are kept, so the photographs need not be.
-            source = ImageSource(self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file)
-            self._keep_fixed(split, FixedCrops(source, self.degradation, self.val_crop_size, self.val_seed, self.max_images))
+            source = ImageSource(
+                self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file
+            )
+            self._keep_fixed(
+                split,
+                FixedCrops(
+                    source, self.degradation, self.val_crop_size, self.val_seed, self.max_images
+                ),
+            )
         if split == "val" and self.val_real is not None and REAL not in self._fixed:
             side = max(1, self.val_real_size // self.degradation.scale)
-            real = LowQualityPhotographs(self.val_real, self.val_seed, self.max_images, side, self.tags_file)
+            real = LowQualityPhotographs(
+                self.val_real, self.val_seed, self.max_images, side, self.tags_file
+            )
             for path in real.paths:
                 probe(path)  # a file that is none is told now, and on every rank
             self._keep_fixed(REAL, real)
 
     def target_crops(self, draws: int) -> TargetCrops:
         """Return the targets of the first draws of every training photograph; needs no trainer."""
-        source = ImageSource(self.entries["train"], self.crop_size, self.cache_gib, self.index_cache)
-        return TargetCrops(TrainingCrops(source, self.degradation, self.crop_size, self.seed, deferred=True), draws)
+        source = ImageSource(
+            self.entries["train"], self.crop_size, self.cache_gib, self.index_cache
+        )
+        return TargetCrops(
+            TrainingCrops(source, self.degradation, self.crop_size, self.seed, deferred=True), draws
+        )
 
     def photographs(self) -> Iterator[np.ndarray]:
         """Yield training photographs, (H, W, 3) uint8, undegraded, at most `MAX_PHOTOGRAPHS`, evenly spread."""
@@ -160,14 +191,20 @@ class RealESRGANDataModule(SampleStreamDataModule):
         assert self._weights is not None
         entries = list(self.entries["train"])
         if len(self._weights) != len(entries):
-            raise ValueError(f"train_weights has {len(self._weights)} weights for {len(entries)} entries of train")
+            raise ValueError(
+                f"train_weights has {len(self._weights)} weights for {len(entries)} entries of train"
+            )
         shares_of(self._weights)
         for entry, length in zip(entries, self._lengths, strict=True):
             if not length:
-                raise ValueError(f"{entry}: no photograph of at least {self.crop_size} pixels a side to draw from")
+                raise ValueError(
+                    f"{entry}: no photograph of at least {self.crop_size} pixels a side to draw from"
+                )
 
     def _on_device(self) -> bool:
-        return self.degrade_on == "device" or (self.degrade_on == "auto" and self._device_type() != "cpu")
+        return self.degrade_on == "device" or (
+            self.degrade_on == "auto" and self._device_type() != "cpu"
+        )
 
     def _device_type(self) -> str:
         assert self.trainer is not None

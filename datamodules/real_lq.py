@@ -26,7 +26,14 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
         ValueError: If there are none.
     """
 
-    def __init__(self, folder: Path, seed: int, max_images: int | None = None, max_side: int | None = None, tags_file: str = TAGS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        max_images: int | None = None,
+        max_side: int | None = None,
+        tags_file: str = TAGS,
+    ) -> None:
         if not folder.is_dir():
             raise ValueError(
                 f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, is to be fetched from its authors)"
@@ -50,7 +57,9 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
         path = self.paths[index]
         image = read_rgb8(path)
         return {
-            "lr": to_model_range(to_tensor(image if self.max_side is None else middle(image, self.max_side))),
+            "lr": to_model_range(
+                to_tensor(image if self.max_side is None else middle(image, self.max_side))
+            ),
             "seed": noise_seed(self.seed, FIXED_DRAW, index),
             "tags": ", ".join(self._tags(path)),
         }
@@ -69,7 +78,9 @@ class RealLQDataModule(SampleStreamDataModule):
         ValueError: If `max_images` is below 1.
     """
 
-    def __init__(self, folder: str, max_images: int | None = None, val_batch_size: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, folder: str, max_images: int | None = None, val_batch_size: int = 1, seed: int = 0
+    ) -> None:
         super().__init__(val_batch_size, val_batch_size, num_workers=0, seed=seed)
         check_sizes(1, max_images)
         self.folder, self.max_images = Path(folder), max_images

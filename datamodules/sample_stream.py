@@ -62,7 +62,9 @@ class SampleStreamDataModule(L.LightningDataModule):
         self._samples_seen = self._batches_before = 0
         self._streaming = False
 
-    def _keep_fixed(self, split: str, samples: Any, sizes: Collection[tuple[int, int]] = ()) -> None:
+    def _keep_fixed(
+        self, split: str, samples: Any, sizes: Collection[tuple[int, int]] = ()
+    ) -> None:
         """Take the samples of "val", "test" or `REAL`, a sized data set, and the sizes that they have.
 
         Raises:
@@ -70,10 +72,14 @@ class SampleStreamDataModule(L.LightningDataModule):
                 or if samples of different sizes are to share a batch.
         """
         if self.val_batch_size > 1 and len(sizes) > 1:
-            raise ValueError(f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: set val_batch_size to 1")
+            raise ValueError(
+                f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: set val_batch_size to 1"
+            )
         ranks = self.trainer.world_size if self.trainer else 1
         if len(samples) < ranks:
-            raise ValueError(f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}")
+            raise ValueError(
+                f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}"
+            )
         self._fixed[split] = samples
         training = f"{sum(self._lengths):,} to train on, " if self._lengths else ""
         rank_zero_info(f"photographs: {training}{len(samples):,} in {split}")
@@ -102,7 +108,14 @@ class SampleStreamDataModule(L.LightningDataModule):
         return DataLoader(
             self._training,
             batch_sampler=StreamBatchSampler(
-                self._lengths, self.batch_size, self.seed, rank, ranks, self._position, self._weights, **self._choice()
+                self._lengths,
+                self.batch_size,
+                self.seed,
+                rank,
+                ranks,
+                self._position,
+                self._weights,
+                **self._choice(),
             ),
             num_workers=self.num_workers,
             worker_init_fn=_single_threaded,
@@ -127,7 +140,9 @@ class SampleStreamDataModule(L.LightningDataModule):
         samples = self._fixed[split]
         # Every sample on exactly one rank: no padding, which would count some twice.
         share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
-        return DataLoader(Subset(samples, share), batch_size=1 if split == REAL else self.val_batch_size)
+        return DataLoader(
+            Subset(samples, share), batch_size=1 if split == REAL else self.val_batch_size
+        )
 
     def _choice(self) -> dict[str, Any]:
         chosen = getattr(getattr(self.trainer, "lightning_module", None), "stream_batch", None)

@@ -27,8 +27,15 @@ def shares_of(weights: Sequence[float]) -> tuple[int, ...]:
     Raises:
         ValueError: If a weight is not positive, or there are more than a tenth of `_ROUND` of them.
     """
-    if not weights or min(weights) <= 0 or not np.isfinite(weights).all() or len(weights) > _ROUND // 10:
-        raise ValueError(f"weights must be 1 to {_ROUND // 10} positive numbers, not {list(weights)}")
+    if (
+        not weights
+        or min(weights) <= 0
+        or not np.isfinite(weights).all()
+        or len(weights) > _ROUND // 10
+    ):
+        raise ValueError(
+            f"weights must be 1 to {_ROUND // 10} positive numbers, not {list(weights)}"
+        )
     exact = np.array(weights, float) / sum(weights) * _ROUND
     shares = np.maximum(exact.astype(int), 1)
     while shares.sum() != _ROUND:
@@ -73,7 +80,9 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if weights is not None and (len(weights) != len(lengths) or min(lengths) < 1):
-            raise ValueError(f"{len(weights)} weights for {len(lengths)} sources of {list(lengths)} photographs")
+            raise ValueError(
+                f"{len(weights)} weights for {len(lengths)} sources of {list(lengths)} photographs"
+            )
         self.lengths = [sum(lengths)] if weights is None else list(lengths)
         self.shares = (1,) if weights is None else shares_of(weights)
         self._first = np.cumsum([0, *self.lengths]).tolist()
@@ -84,7 +93,10 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start() + self.rank * self.batch_size
         while True:
-            yield [self._sample(self._in_stream(n)) for n in range(position, position + self.batch_size)]
+            yield [
+                self._sample(self._in_stream(n))
+                for n in range(position, position + self.batch_size)
+            ]
             position += self.world_size * self.batch_size
 
     def _in_stream(self, position: int) -> int:
@@ -95,12 +107,16 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
         number, place = divmod(position, sum(self.shares))
         sources, earlier = _round(self.seed, number, self.shares)
         source = int(sources[place])
-        draw, place = divmod(number * self.shares[source] + int(earlier[place]), self.lengths[source])
+        draw, place = divmod(
+            number * self.shares[source] + int(earlier[place]), self.lengths[source]
+        )
         return draw, self._first[source] + int(self._order(source, draw)[place])
 
     def _order(self, source: int, draw: int) -> np.ndarray:
         # The newest one of each source is enough: positions only ever grow.
         if self._orders.get(source, (-1,))[0] != draw:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, _ORDER], counter=[0, 0, source, draw]))
+            generator = np.random.Generator(
+                np.random.Philox(key=[self.seed, _ORDER], counter=[0, 0, source, draw])
+            )
             self._orders[source] = draw, generator.permutation(self.lengths[source])
         return self._orders[source][1]

@@ -8,22 +8,70 @@ from collections.abc import Sequence
 from lsr.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 
 VERBS: dict[str, tuple[str, str]] = {
-    "fit": ("lsr.training.cli", "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]"),
-    "validate": ("lsr.training.cli", "validate a checkpoint: lsr validate --config FILE --ckpt_path last"),
-    "test": ("lsr.training.cli", "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last"),
-    "predict": ("lsr.training.cli", "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last"),
-    "knee": ("lsr.commands.knee", "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]"),
-    "degrade": ("lsr.commands.degrade", "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR"),
-    "bench": ("lsr.commands.bench", "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|...]"),
-    "convert": ("lsr.commands.convert", "weights of SANA as a model to train from: lsr convert sana SRC --out FILE"),
-    "merge-experts": ("lsr.commands.merge_experts", "join experts that were trained one by one: lsr merge-experts RUN... --out FILE"),
-    "cache-latents": ("lsr.commands.cache_latents", "encode training crops beforehand: lsr cache-latents --config FILE --out DIR"),
-    "eval": ("lsr.commands.evaluate", "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR"),
-    "upscale": ("lsr.commands.upscale", "upscale photographs: lsr upscale PHOTO... [--model FILE] [--out DIR]"),
-    "ablate": ("lsr.commands.ablate", "compare variations of experiments: lsr ablate YAML|DIR --out DIR [--vary KEY=[A, B]]"),
-    "tag": ("lsr.commands.tag", "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH"),
-    "export": ("lsr.commands.export", "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors"),
-    "shard": ("lsr.commands.shard", "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]"),
+    "fit": (
+        "lsr.training.cli",
+        "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]",
+    ),
+    "validate": (
+        "lsr.training.cli",
+        "validate a checkpoint: lsr validate --config FILE --ckpt_path last",
+    ),
+    "test": (
+        "lsr.training.cli",
+        "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last",
+    ),
+    "predict": (
+        "lsr.training.cli",
+        "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last",
+    ),
+    "knee": (
+        "lsr.commands.knee",
+        "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]",
+    ),
+    "degrade": (
+        "lsr.commands.degrade",
+        "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR",
+    ),
+    "bench": (
+        "lsr.commands.bench",
+        "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|...]",
+    ),
+    "convert": (
+        "lsr.commands.convert",
+        "weights of SANA as a model to train from: lsr convert sana SRC --out FILE",
+    ),
+    "merge-experts": (
+        "lsr.commands.merge_experts",
+        "join experts that were trained one by one: lsr merge-experts RUN... --out FILE",
+    ),
+    "cache-latents": (
+        "lsr.commands.cache_latents",
+        "encode training crops beforehand: lsr cache-latents --config FILE --out DIR",
+    ),
+    "eval": (
+        "lsr.commands.evaluate",
+        "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR",
+    ),
+    "upscale": (
+        "lsr.commands.upscale",
+        "upscale photographs: lsr upscale PHOTO... [--model FILE] [--out DIR]",
+    ),
+    "ablate": (
+        "lsr.commands.ablate",
+        "compare variations of experiments: lsr ablate YAML|DIR --out DIR [--vary KEY=[A, B]]",
+    ),
+    "tag": (
+        "lsr.commands.tag",
+        "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH",
+    ),
+    "export": (
+        "lsr.commands.export",
+        "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors",
+    ),
+    "shard": (
+        "lsr.commands.shard",
+        "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
+    ),
 }
 """Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
 
@@ -69,5 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
-        sys.stderr.write(f"lsr {arguments[0]}: interrupted; what can be continued continues when run again (fit: --ckpt_path last)\n")
+        sys.stderr.write(
+            f"lsr {arguments[0]}: interrupted; what can be continued continues when run again (fit: --ckpt_path last)\n"
+        )
         return INTERRUPTED

@@ -18,7 +18,9 @@ INK = "#222222"
 RED = "#C00000"
 
 
-def new_figure(width: float, height: float, dpi: int, layout: Literal["constrained"] | None = None) -> Figure:
+def new_figure(
+    width: float, height: float, dpi: int, layout: Literal["constrained"] | None = None
+) -> Figure:
     """Return an empty figure of `width` x `height` inches on an Agg canvas.
 
     It does not use pyplot, so any thread may draw on it.

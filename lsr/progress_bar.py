@@ -9,7 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def progress_bar(description: str, total: int, unit: str, shown: bool = True) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    description: str, total: int, unit: str, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
     """Show description, bar, count, rate and the time that is left, if `shown` and stderr is a terminal; give what advances it."""
     console = Console(file=sys.stderr)
     columns = (
@@ -19,7 +21,9 @@ def progress_bar(description: str, total: int, unit: str, shown: bool = True) ->
         TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+    ) as progress:
         task = progress.add_task(description, total=total, rate=0.0)
 
         def advance(pieces: int) -> None:

@@ -53,8 +53,14 @@ def model(denoiser: Denoiser, tmp_path: Path) -> Path:
 def photo() -> np.ndarray:
     """A smooth colour picture with edges, (96, 128, 3) uint8."""
     y, x = np.mgrid[:96, :128]
-    planes = [np.sin(x / 9) + np.cos(y / 7), np.sin((x + y) / 11), ((x // 16 + y // 16) % 2) * 2.0 - 1]
-    return np.stack([(p - p.min()) / (p.max() - p.min()) * 255 for p in planes], -1).astype(np.uint8)
+    planes = [
+        np.sin(x / 9) + np.cos(y / 7),
+        np.sin((x + y) / 11),
+        ((x // 16 + y // 16) % 2) * 2.0 - 1,
+    ]
+    return np.stack([(p - p.min()) / (p.max() - p.min()) * 255 for p in planes], -1).astype(
+        np.uint8
+    )
 
 
 @pytest.fixture

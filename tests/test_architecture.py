@@ -69,7 +69,9 @@ LIGHT = ("lsr.__init__", "lsr.__main__", "lsr.cli", "lsr.exit_codes", "lsr.model
 
 SAYS_NOTHING = {"utils", "common", "base", "helper", "helpers", "misc"}
 
-GLOBAL_DRAWS = {f"torch.{name}" for name in ("randn", "rand", "randint", "randperm", "poisson", "bernoulli")}
+GLOBAL_DRAWS = {
+    f"torch.{name}" for name in ("randn", "rand", "randint", "randperm", "poisson", "bernoulli")
+}
 
 
 def sources(root: Path) -> list[tuple[str, Path]]:
@@ -157,8 +159,14 @@ def heavy_imports_of_the_command_line(root: Path) -> list[str]:
 
 
 def modules_in_no_wing(root: Path) -> list[str]:
-    at_the_top = [path.stem for path in (root / "lsr").glob("*.py") if not path.stem.startswith("__")]
-    homeless = [m for m, _ in sources(root) if wing_of(m) is None and not m.rpartition(".")[2].startswith("__")]
+    at_the_top = [
+        path.stem for path in (root / "lsr").glob("*.py") if not path.stem.startswith("__")
+    ]
+    homeless = [
+        m
+        for m, _ in sources(root)
+        if wing_of(m) is None and not m.rpartition(".")[2].startswith("__")
+    ]
     return homeless + (["lsr: more than eight modules at the top"] if len(at_the_top) > 8 else [])
 
 
@@ -184,7 +192,11 @@ def unpickling_and_global_draws(root: Path) -> list[str]:
 def packages_that_pyproject_forgets(root: Path) -> list[str]:
     project = tomllib.loads((root / "pyproject.toml").read_text())
     listed = set(project["tool"]["setuptools"]["packages"])
-    found = {module.removesuffix(".__init__") for module, path in sources(root) if path.name == "__init__.py"}
+    found = {
+        module.removesuffix(".__init__")
+        for module, path in sources(root)
+        if path.name == "__init__.py"
+    }
     return sorted(listed ^ found)
 
 
@@ -192,7 +204,10 @@ RULES = {
     imports_that_go_up: ("lsr/flow/path.py", "import lsr.nn.block"),
     the_library_knows_its_users: ("lsr/knee/plot.py", "from callbacks import EMA"),
     somebody_imports_a_command: ("callbacks/ema.py", "from lsr.commands.upscale import main"),
-    lightning_where_it_does_not_belong: ("lsr/models/checkpoint.py", "def f():\n    import lightning.pytorch"),
+    lightning_where_it_does_not_belong: (
+        "lsr/models/checkpoint.py",
+        "def f():\n    import lightning.pytorch",
+    ),
     heavy_imports_of_the_command_line: ("lsr/commands/shard.py", "import numpy as np"),
     modules_in_no_wing: ("lsr/tools.py", ""),
     names_that_say_nothing: ("datamodules/utils.py", ""),
@@ -230,7 +245,11 @@ def test_nothing_in_the_tree_breaks_the_rule(rule):
 )
 def test_the_rule_finds_a_planted_violation(rule, file, line, tmp_path):
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        shutil.copytree(
+            ROOT / package,
+            tmp_path / package,
+            ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"),
+        )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / file).parent.mkdir(exist_ok=True)
     with (tmp_path / file).open("a") as broken:

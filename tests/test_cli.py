@@ -34,7 +34,14 @@ def test_nothing_to_do_and_unknown_verbs_are_bad_usage(capsys):
 
 
 def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypatch):
-    command = ["upscale", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "none.ckpt")]
+    command = [
+        "upscale",
+        str(tmp_path / "photo.png"),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(tmp_path / "none.ckpt"),
+    ]
     assert main(command) == 2
     assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.setenv("LSR_DEBUG", "1")

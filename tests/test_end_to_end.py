@@ -30,7 +30,9 @@ def photographs(tmp_path_factory):
 
 
 def arguments(verb, folder, photographs, *extra, **options):
-    settings = SMALL | {f"data.init_args.{split}": f"['{photographs}']" for split in ("train", "val", "test")}
+    settings = SMALL | {
+        f"data.init_args.{split}": f"['{photographs}']" for split in ("train", "val", "test")
+    }
     settings |= {"trainer.default_root_dir": folder} | options
     flat = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
     return [verb, "--config", str(without_niqe(photographs)), *flat, *extra]
@@ -40,7 +42,11 @@ def without_niqe(photographs):
     """The experiment with pictures that are too small for NIQE; a callback in a list cannot be changed on the command line."""
     config = yaml.safe_load(TINY_STAGE1.read_text())
     config["model"] |= {"val_metrics": ["psnr_y", "ssim_y"], "niqe_parameters": None}
-    knee = next(callback for callback in config["trainer"]["callbacks"] if callback["class_path"].endswith("KneePointCallback"))
+    knee = next(
+        callback
+        for callback in config["trainer"]["callbacks"]
+        if callback["class_path"].endswith("KneePointCallback")
+    )
     knee["init_args"]["metrics"] = {"val/psnr_y": "max", "val/ssim_y": "max"}
     path = photographs.parent / "small.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -77,23 +83,42 @@ def unbroken(photographs, tmp_path_factory):
 
 def test_a_run_folder_holds_what_others_rely_on(unbroken):
     names = {str(path.relative_to(unbroken)) for path in unbroken.rglob("*") if path.is_file()}
-    assert {"config.yaml", "metrics.csv", "checkpoints/last.ckpt", "images/step-0000012.png"} <= names
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints/last.ckpt",
+        "images/step-0000012.png",
+    } <= names
     assert any("tfevents" in name for name in names)
     header = (unbroken / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert {"step", "train/loss", "train/grad_norm", "train/lr", "val/loss", "val/psnr_y", "val/ssim_y", "val/psnr_y_bicubic"} <= set(
-        header
-    )
+    assert {
+        "step",
+        "train/loss",
+        "train/grad_norm",
+        "train/lr",
+        "val/loss",
+        "val/psnr_y",
+        "val/ssim_y",
+        "val/psnr_y_bicubic",
+    } <= set(header)
     assert last(unbroken)["global_step"] == 12
 
 
 def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_path):
     """SIGKILL somewhere after the first checkpoint, then resume to the end: bit for bit the unbroken run."""
     # It is asked for more steps than it will live to do.
-    kill_after_checkpoint(arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 10_000}), tmp_path / "checkpoints" / "last.ckpt")
+    kill_after_checkpoint(
+        arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 10_000}),
+        tmp_path / "checkpoints" / "last.ckpt",
+    )
     killed_at = last(tmp_path)["global_step"]
     assert killed_at % 3 == 0
     target = max(12, killed_at + 3)
-    finish(arguments("fit", tmp_path, photographs, "--ckpt_path", "last", **{"trainer.max_steps": target}))
+    finish(
+        arguments(
+            "fit", tmp_path, photographs, "--ckpt_path", "last", **{"trainer.max_steps": target}
+        )
+    )
     if target == 12:
         reference = unbroken
     else:
@@ -112,7 +137,12 @@ def test_the_steps_after_the_last_validation_are_kept(photographs, tmp_path):
 
 def test_two_ranks_train_like_one(unbroken, photographs, tmp_path):
     """Two processes with half the batch each see the same samples: the same weights up to the order of summation."""
-    half = {"trainer.max_steps": 12, "data.init_args.batch_size": 1, "trainer.devices": 2, "trainer.strategy": "ddp"}
+    half = {
+        "trainer.max_steps": 12,
+        "data.init_args.batch_size": 1,
+        "trainer.devices": 2,
+        "trainer.strategy": "ddp",
+    }
     finish(arguments("fit", tmp_path, photographs, **half))
     one, two = last(unbroken)["state_dict"], last(tmp_path)["state_dict"]
     for name, weight in one.items():
@@ -137,24 +167,42 @@ def test_the_other_verbs_use_a_checkpoint(unbroken, photographs, tmp_path, capsy
         assert metric in capsys.readouterr().out
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 4
     denoiser, shift = load_denoiser(Path(checkpoint))
-    save_denoiser(tmp_path / "knee" / "seed.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": shift})
+    save_denoiser(
+        tmp_path / "knee" / "seed.safetensors",
+        denoiser.state_dict(),
+        asdict(denoiser.config) | {"shift": shift},
+    )
     assert main(arguments("test", tmp_path, photographs, "--ckpt_path", checkpoint)) == 0
     scores = capsys.readouterr().out
     assert main(arguments("test", tmp_path, photographs, "--ckpt_path", "best")) == 0
-    assert capsys.readouterr().out == scores, "the knee holds the averaged weights, and so are those of a checkpoint judged"
+    assert capsys.readouterr().out == scores, (
+        "the knee holds the averaged weights, and so are those of a checkpoint judged"
+    )
     command = ["upscale", str(photographs), "--model", checkpoint, "--out", str(tmp_path / "up")]
     assert main(command) == 0
     assert Image.open(tmp_path / "up" / "0.png").size == (256, 192)
 
 
 def test_a_learning_rate_of_a_million_exits_with_3_and_a_report(photographs, tmp_path, capsys):
-    command = arguments("fit", tmp_path, photographs, **{"model.optimizer.lr": 1e6, "model.optimizer.warmup_steps": 1})
+    command = arguments(
+        "fit",
+        tmp_path,
+        photographs,
+        **{"model.optimizer.lr": 1e6, "model.optimizer.warmup_steps": 1},
+    )
     assert main(command) == 3
     assert "diverged at step" in capsys.readouterr().err
     report = json.loads((tmp_path / "divergence.json").read_text())
-    assert report["lr"] == [1e6, 1e6] and report["non_finite_weights"] == [] and report["non_finite_gradients"]
+    assert (
+        report["lr"] == [1e6, 1e6]
+        and report["non_finite_weights"] == []
+        and report["non_finite_gradients"]
+    )
     for path in tmp_path.rglob("*.ckpt"):
-        assert all(weight.isfinite().all() for weight in torch.load(path, weights_only=True)["state_dict"].values())
+        assert all(
+            weight.isfinite().all()
+            for weight in torch.load(path, weights_only=True)["state_dict"].values()
+        )
 
 
 def bad_commands(folder, photographs, unbroken):
@@ -167,26 +215,64 @@ def bad_commands(folder, photographs, unbroken):
         arguments("fit", folder / "r", photographs, **{"data.init_args.train": f"['{empty}']"}),
         "no readable photograph",
     )
-    yield "an unknown key", arguments("fit", folder / "r", photographs, **{"model.wdith": 3}), "wdith"
-    yield "a wrong type", arguments("fit", folder / "r", photographs, **{"model.optimizer.lr": "abc"}), "lr"
+    yield (
+        "an unknown key",
+        arguments("fit", folder / "r", photographs, **{"model.wdith": 3}),
+        "wdith",
+    )
+    yield (
+        "a wrong type",
+        arguments("fit", folder / "r", photographs, **{"model.optimizer.lr": "abc"}),
+        "lr",
+    )
     yield (
         "an unknown key of the data",
         arguments("fit", folder / "r", photographs, **{"data.init_args.trian": 3}),
         ("datamodules.RealESRGANDataModule: Option 'trian' is not accepted"),
     )
-    yield "an impossible size", arguments("fit", folder / "r", photographs, **{"model.denoiser.width": 33}), "width 33 is not a multiple"
-    yield "a missing checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(folder / "no.ckpt")), "no.ckpt"
-    yield "a broken checkpoint", arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)), "text.ckpt"
+    yield (
+        "an impossible size",
+        arguments("fit", folder / "r", photographs, **{"model.denoiser.width": 33}),
+        "width 33 is not a multiple",
+    )
+    yield (
+        "a missing checkpoint",
+        arguments("fit", folder / "r", photographs, "--ckpt_path", str(folder / "no.ckpt")),
+        "no.ckpt",
+    )
+    yield (
+        "a broken checkpoint",
+        arguments("fit", folder / "r", photographs, "--ckpt_path", str(text)),
+        "text.ckpt",
+    )
     yield "a missing file", ["fit", "--config", str(folder / "no.yaml")], "no.yaml"
     yield "no experiment", ["fit"], "name an experiment with --config FILE"
     evaluate = arguments("test", folder / "typo", photographs)
     yield "a test without a checkpoint", evaluate, "needs a checkpoint"
-    yield "a test of a run that is not there", [*evaluate, "--ckpt_path", "last"], "last.ckpt: no such checkpoint"
-    yield "a test of a knee that is not there", [*evaluate, "--ckpt_path", "best"], "knee/seed.safetensors: no such checkpoint"
-    yield "training on from a seed", arguments("fit", folder / "r", photographs, "--ckpt_path", "best"), "holds weights alone"
-    other = arguments("fit", unbroken, photographs, "--ckpt_path", "last", **{"model.denoiser.width": 64})
+    yield (
+        "a test of a run that is not there",
+        [*evaluate, "--ckpt_path", "last"],
+        "last.ckpt: no such checkpoint",
+    )
+    yield (
+        "a test of a knee that is not there",
+        [*evaluate, "--ckpt_path", "best"],
+        "knee/seed.safetensors: no such checkpoint",
+    )
+    yield (
+        "training on from a seed",
+        arguments("fit", folder / "r", photographs, "--ckpt_path", "best"),
+        "holds weights alone",
+    )
+    other = arguments(
+        "fit", unbroken, photographs, "--ckpt_path", "last", **{"model.denoiser.width": 64}
+    )
     yield "a checkpoint of another model", other, "another configuration"
-    yield "a second run in the folder of the first", arguments("fit", unbroken, photographs), "already holds a run"
+    yield (
+        "a second run in the folder of the first",
+        arguments("fit", unbroken, photographs),
+        "already holds a run",
+    )
 
 
 def test_every_mistake_is_one_clear_line(photographs, unbroken, tmp_path, capsys):
@@ -201,7 +287,9 @@ def test_an_interrupted_run_says_how_it_continues(photographs, tmp_path):
         arguments("fit", tmp_path, photographs, **{"trainer.max_steps": 100000}),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs, this test for one, ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # shells let background jobs, this test for one, ignore it
     )
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 240

@@ -19,13 +19,19 @@ EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
+@pytest.mark.parametrize(
+    "path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT / "experiments"))
+)
 def test_parses_and_builds(path):
     # One narrow block, so that the full size fits four times; its weights are the user's.
     sizes = {"depth": "1", "width": "64", "cross_heads": "2"}
-    small = [part for name, value in sizes.items() for part in (f"--model.denoiser.{name}", value)] + ["--model.init_from", "null"]
+    small = [
+        part for name, value in sizes.items() for part in (f"--model.denoiser.{name}", value)
+    ] + ["--model.init_from", "null"]
     denoiser = yaml.safe_load(path.read_text())["model"]["denoiser"]
-    if denoiser.get("guidance") == "tags" and "vocabulary" not in denoiser:  # it comes with the user's photographs
+    if (
+        denoiser.get("guidance") == "tags" and "vocabulary" not in denoiser
+    ):  # it comes with the user's photographs
         small += ["--model.denoiser.vocabulary", "[sky]"]
     cli = LinearSRCLI(["--config", str(path), "--trainer.max_steps", "7", *small], run=False)
     assert isinstance(cli.model, LinearSRModule)
@@ -39,45 +45,74 @@ def test_there_are_experiments():
 
 def test_the_full_size_experiment_describes_a_named_size():
     cli = LinearSRCLI(
-        ["--config", str(ROOT / "experiments/linearsr/stage1.yaml"), "--model.init_from", "null", "--model.denoiser.depth", "1"], run=False
+        [
+            "--config",
+            str(ROOT / "experiments/linearsr/stage1.yaml"),
+            "--model.init_from",
+            "null",
+            "--model.denoiser.depth",
+            "1",
+        ],
+        run=False,
     )
-    assert cli.model.denoiser.config == named_size("sana-1.6b", depth=1, guidance="text", guidance_encoder="weights/sana")
+    assert cli.model.denoiser.config == named_size(
+        "sana-1.6b", depth=1, guidance="text", guidance_encoder="weights/sana"
+    )
 
 
 def test_stage_2_at_the_full_size_goes_on_with_the_model_of_stage_1():
-    one, two = (yaml.safe_load((ROOT / "experiments" / "linearsr" / f"stage{n}.yaml").read_text()) for n in (1, 2))
+    one, two = (
+        yaml.safe_load((ROOT / "experiments" / "linearsr" / f"stage{n}.yaml").read_text())
+        for n in (1, 2)
+    )
     for key in ("denoiser", "shift", "val_metrics"):
         assert one["model"][key] == two["model"][key]
     assert two["model"]["experts"]["seed"] == one["trainer"]["default_root_dir"] + "/knee"
-    assert one["data"]["init_args"] | {"seed": 1} == two["data"]["init_args"], "other samples, the same validation"
+    assert one["data"]["init_args"] | {"seed": 1} == two["data"]["init_args"], (
+        "other samples, the same validation"
+    )
 
 
 def test_the_run_folder_is_one_setting():
     cli = LinearSRCLI(["--config", str(TINY), "--trainer.default_root_dir", "elsewhere"], run=False)
     assert {logger.save_dir for logger in cli.trainer.loggers} == {"elsewhere"}
-    checkpoint = next(callback for callback in cli.trainer.callbacks if isinstance(callback, ModelCheckpoint))
+    checkpoint = next(
+        callback for callback in cli.trainer.callbacks if isinstance(callback, ModelCheckpoint)
+    )
     assert str(checkpoint.dirpath).endswith("elsewhere/checkpoints")
 
 
 def test_command_line_beats_file():
-    cli = LinearSRCLI(["--config", str(TINY), "--model.denoiser.width", "96", "--data.init_args.batch_size", "3"], run=False)
+    cli = LinearSRCLI(
+        ["--config", str(TINY), "--model.denoiser.width", "96", "--data.init_args.batch_size", "3"],
+        run=False,
+    )
     assert cli.model.denoiser.config.width == 96 and cli.datamodule.batch_size == 3
 
 
 STAGE_2 = [path for path in EXPERIMENTS if yaml.safe_load(path.read_text())["model"].get("experts")]
 
 
-@pytest.mark.parametrize("path", STAGE_2, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
+@pytest.mark.parametrize(
+    "path", STAGE_2, ids=lambda path: str(path.relative_to(ROOT / "experiments"))
+)
 def test_stage_2_goes_on_with_the_model_of_stage_1(path):
     two = yaml.safe_load(path.read_text())["model"]
-    one = yaml.safe_load((ROOT / "experiments" / Path(two["experts"]["seed"]).relative_to("runs").parent).with_suffix(".yaml").read_text())
+    one = yaml.safe_load(
+        (ROOT / "experiments" / Path(two["experts"]["seed"]).relative_to("runs").parent)
+        .with_suffix(".yaml")
+        .read_text()
+    )
     assert two["denoiser"] == one["model"]["denoiser"] and two["shift"] == one["model"]["shift"]
 
 
 def test_the_ablation_of_experts_changes_the_experts_alone():
     folder = ROOT / "experiments" / "ablations" / "experts"
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
-    meetings = {name: ExpertsConfig(**config["model"].pop("experts")).times() for name, config in configs.items()}
+    meetings = {
+        name: ExpertsConfig(**config["model"].pop("experts")).times()
+        for name, config in configs.items()
+    }
     assert {name: len(times) + 1 for name, times in meetings.items()} == {
         "single": 1, "two": 2, "four_uniform": 4, "four_published": 4, "four_bisected": 4
     }  # fmt: skip
@@ -89,11 +124,16 @@ def test_the_ablation_of_experts_changes_the_experts_alone():
 
 def test_tiny_stage_2_asks_the_experts_that_its_file_says():
     model = LinearSRCLI(["--config", str(TINY.with_name("stage2.yaml"))], run=False).model
-    asked = {steps: model.denoiser.route(timestep_grid(steps, model.shift)[:-1]).unique().tolist() for steps in (1, 5)}
+    asked = {
+        steps: model.denoiser.route(timestep_grid(steps, model.shift)[:-1]).unique().tolist()
+        for steps in (1, 5)
+    }
     assert model.num_inference_steps == 1 and asked == {1: [3], 5: [1, 2, 3]}
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "experiments" / "cluster").glob("*.s*")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "experiments" / "cluster").glob("*.s*")), ids=lambda path: path.name
+)
 def test_scripts_for_clusters_are_bash(script):
     done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -110,13 +150,17 @@ def test_torchrun_starts_the_run_with_what_it_was_told(tmp_path):
     def told(script, **variables):
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables
         command = ["bash", str(ROOT / "experiments" / "cluster" / script), "a.yaml", "--x", "1"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
         assert done.returncode == 0, done.stderr
         return " ".join(done.stdout.split())
 
     words = told("torchrun.sh", NODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1", DEVICES="4")
     assert "--nnodes 2 --node-rank 1 --nproc-per-node 4 --master-addr 10.0.0.1" in words
-    assert words.endswith("-m lsr fit --config a.yaml --ckpt_path last --trainer.num_nodes 2 --trainer.devices 4 --x 1")
+    assert words.endswith(
+        "-m lsr fit --config a.yaml --ckpt_path last --trainer.num_nodes 2 --trainer.devices 4 --x 1"
+    )
     slurm = {"SLURM_JOB_NUM_NODES": "3", "SLURM_NTASKS_PER_NODE": "8"}
     run = "fit --config a.yaml --ckpt_path last --trainer.num_nodes 3 --trainer.devices 8"
     assert told("stage.sbatch", **slurm) == f"{run} --x 1"

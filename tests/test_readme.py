@@ -45,7 +45,13 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     checkpoint = tmp_path / "runs" / "tiny" / "stage1" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     config = asdict(denoiser.config) | {"shift": 3.0}
-    torch.save({"state_dict": {f"denoiser.{k}": v for k, v in denoiser.state_dict().items()}, MODEL_CONFIG: config}, checkpoint)
+    torch.save(
+        {
+            "state_dict": {f"denoiser.{k}": v for k, v in denoiser.state_dict().items()},
+            MODEL_CONFIG: config,
+        },
+        checkpoint,
+    )
     mixture = ExpertMixture(denoiser.config, (0.5,))
     grown = tmp_path / "runs" / "tiny" / "stage2" / "checkpoints" / "last.ckpt"
     grown.parent.mkdir(parents=True)
@@ -53,16 +59,29 @@ def workplace(tmp_path, photo, denoiser, monkeypatch):
     torch.save({"state_dict": state, MODEL_CONFIG: config | {"boundaries": [0.5]}}, grown)
     four = ExpertMixture(denoiser.config, PUBLISHED)
     for i in range(4):
-        alone = {"state_dict": {f"denoiser.{k}": v for k, v in four.state_dict().items()}, "global_step": 100}
-        origin = {EXPERT_RUN: {"seed_sha256": "0" * 64, "expert": i}, MODEL_CONFIG: config | {"boundaries": list(PUBLISHED)}}
+        alone = {
+            "state_dict": {f"denoiser.{k}": v for k, v in four.state_dict().items()},
+            "global_step": 100,
+        }
+        origin = {
+            EXPERT_RUN: {"seed_sha256": "0" * 64, "expert": i},
+            MODEL_CONFIG: config | {"boundaries": list(PUBLISHED)},
+        }
         trained = tmp_path / "runs" / "tiny" / f"expert{i}" / "checkpoints" / "last.ckpt"
         trained.parent.mkdir(parents=True)
         torch.save(alone | origin, trained)
-    rise = [f"{step},{20 + 5 * (1 - math.exp(-step / 400))},{0.9 - 0.3 * math.exp(-step / 400)},9" for step in range(50, 3000, 50)]
-    (tmp_path / "runs" / "tiny" / "stage1" / "metrics.csv").write_text("\n".join(["step,val/psnr_y,val/ssim_y,val/niqe", *rise]) + "\n")
+    rise = [
+        f"{step},{20 + 5 * (1 - math.exp(-step / 400))},{0.9 - 0.3 * math.exp(-step / 400)},9"
+        for step in range(50, 3000, 50)
+    ]
+    (tmp_path / "runs" / "tiny" / "stage1" / "metrics.csv").write_text(
+        "\n".join(["step,val/psnr_y,val/ssim_y,val/niqe", *rise]) + "\n"
+    )
     save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), config)
     guided = Denoiser(replace(denoiser.config, guidance="tags", vocabulary=("cat", "fur")))
-    save_denoiser(tmp_path / "guided.safetensors", guided.state_dict(), asdict(guided.config) | {"shift": 3.0})
+    save_denoiser(
+        tmp_path / "guided.safetensors", guided.state_dict(), asdict(guided.config) | {"shift": 3.0}
+    )
     save_ram(tmp_path / "weights", plus=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -73,8 +92,15 @@ def sana(workplace):
     """A small SANA where the README's commands look for the large one."""
     from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
 
-    sizes = {"num_attention_heads": 1, "num_cross_attention_heads": 1, "cross_attention_head_dim": 32, "cross_attention_dim": 32}
-    SanaTransformer2DModel(**sizes, num_layers=1, caption_channels=8, qk_norm=None).save_pretrained(workplace / "weights" / "sana")
+    sizes = {
+        "num_attention_heads": 1,
+        "num_cross_attention_heads": 1,
+        "cross_attention_head_dim": 32,
+        "cross_attention_dim": 32,
+    }
+    SanaTransformer2DModel(**sizes, num_layers=1, caption_channels=8, qk_norm=None).save_pretrained(
+        workplace / "weights" / "sana"
+    )
 
 
 @pytest.fixture
@@ -96,13 +122,21 @@ def test_the_two_commands_stand_in_the_first_screen():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, workplace, request, capsys):
-    words = [word for word in shlex.split(command) if "=" not in word or word.startswith("-") or shlex.split(command)[0] == "make"]
+    words = [
+        word
+        for word in shlex.split(command)
+        if "=" not in word or word.startswith("-") or shlex.split(command)[0] == "make"
+    ]
     words = words[1:] if words[0] in (".venv/bin/lsr",) else words
     if words[0] == "make":
-        done = subprocess.run(["make", "-n", *words[1:]], capture_output=True, text=True, cwd=workplace)
+        done = subprocess.run(
+            ["make", "-n", *words[1:]], capture_output=True, text=True, cwd=workplace
+        )
         assert done.returncode == 0, done.stderr
         return
-    assert command.split()[0] in ("lsr", ".venv/bin/lsr", "git", "cd", "source"), f"unknown kind of command: {command}"
+    assert command.split()[0] in ("lsr", ".venv/bin/lsr", "git", "cd", "source"), (
+        f"unknown kind of command: {command}"
+    )
     if not command.startswith(("lsr", ".venv/bin/lsr")):
         return
     arguments = shlex.split(command)[1:]
@@ -120,12 +154,16 @@ def test_command(command, workplace, request, capsys):
 
 def test_stage_2_trains_stage_1_only_where_there_is_no_knee(workplace):
     def planned(*arguments):
-        done = subprocess.run(["make", "-n", "stage2", *arguments], capture_output=True, text=True, cwd=workplace)
+        done = subprocess.run(
+            ["make", "-n", "stage2", *arguments], capture_output=True, text=True, cwd=workplace
+        )
         assert done.returncode == 0, done.stderr
         return [line for line in done.stdout.splitlines() if " fit " in line]
 
     continued = planned()
-    assert len(continued) == 1 and "stage2.yaml" in continued[0], "a run that is continued needs no knee"
+    assert len(continued) == 1 and "stage2.yaml" in continued[0], (
+        "a run that is continued needs no knee"
+    )
     shutil.rmtree(workplace / "runs" / "tiny" / "stage2")
     first, second = planned("DEVICES=2", "ARGS=--trainer.max_steps 9")
     assert "stage1.yaml" in first and "--trainer.devices 2" in first and "max_steps" not in first

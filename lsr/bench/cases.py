@@ -59,7 +59,10 @@ class Case:
         if self.expected is None:
             return None
         pairs = zip(tensors(self.run()), tensors(self.expected), strict=True)
-        return max(((x.double() - wanted).abs().max() / wanted.square().mean().sqrt()).item() for x, wanted in pairs)
+        return max(
+            ((x.double() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
+            for x, wanted in pairs
+        )
 
 
 def tensors(result: Result) -> tuple[Tensor, ...]:
@@ -67,7 +70,9 @@ def tensors(result: Result) -> tuple[Tensor, ...]:
     return (result,) if isinstance(result, Tensor) else result
 
 
-def forward_and_backward(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], tuple[Tensor, ...]]:
+def forward_and_backward(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor
+) -> Callable[[], tuple[Tensor, ...]]:
     """Return a call of `function` and of its backward, given the gradient of the output, which returns those of the inputs."""
     leaves = tuple(x.detach().requires_grad_() for x in inputs)
     return lambda: torch.autograd.grad(function(*leaves), leaves, grad)
@@ -96,11 +101,15 @@ def both_ways(
     grad = gradient_for(expected).to(inputs[0].dtype)
     baseline = next(iter(implementations))
     for name, function in implementations.items():
-        yield Case(shape, name, partial(function, *inputs), *work[0], expected, tolerance, name == baseline)
+        yield Case(
+            shape, name, partial(function, *inputs), *work[0], expected, tolerance, name == baseline
+        )
     expected = forward_and_backward(exact, precise, grad.double())()
     for name, function in implementations.items():
         run = forward_and_backward(function, inputs, grad)
-        yield Case(f"{shape}, forward+backward", name, run, *work[1], expected, tolerance, name == baseline)
+        yield Case(
+            f"{shape}, forward+backward", name, run, *work[1], expected, tolerance, name == baseline
+        )
 
 
 def gradient_for(output: Tensor) -> Tensor:
@@ -112,7 +121,9 @@ def plain_linear_attention(qkv: Tensor) -> Tensor:
     """ReLU linear attention as it stands in papers, from (B, N, 3, A, E) to (B, N, A, E): no float32 sums, no 1/N."""
     q, k, v = qkv.transpose(1, 3).unbind(2)
     q, k = q.relu(), k.relu()
-    return (q @ (k.transpose(-1, -2) @ v) / (q @ k.sum(-2, keepdim=True).transpose(-1, -2) + EPS)).transpose(1, 2)
+    return (
+        q @ (k.transpose(-1, -2) @ v) / (q @ k.sum(-2, keepdim=True).transpose(-1, -2) + EPS)
+    ).transpose(1, 2)
 
 
 def softmax_attention(qkv: Tensor) -> Tensor:
@@ -121,7 +132,9 @@ def softmax_attention(qkv: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
-def attention_cases(device: torch.device, dtype: torch.dtype, batch: int, tokens: int, heads: int, dim: int) -> Iterator[Case]:
+def attention_cases(
+    device: torch.device, dtype: torch.dtype, batch: int, tokens: int, heads: int, dim: int
+) -> Iterator[Case]:
     """Yield linear attention in all implementations, and softmax attention; all begin with what one qkv projection writes."""
     generator = torch.Generator(device).manual_seed(0)
     qkv = torch.randn(batch, tokens, 3, heads, dim, generator=generator, device=device).to(dtype)
@@ -139,10 +152,14 @@ def attention_cases(device: torch.device, dtype: torch.dtype, batch: int, tokens
     tolerance = 1e-3 if dtype == torch.float32 else 0.1
     yield from both_ways(shape, implementations, plain_linear_attention, (qkv,), tolerance, work)
     softmax = partial(Case, name="softmax (SDPA)", expected=None, tolerance=0.0)
-    yield softmax(shape, run=lambda: softmax_attention(qkv), flops=flops * tokens / dim, moved=4 * token)
+    yield softmax(
+        shape, run=lambda: softmax_attention(qkv), flops=flops * tokens / dim, moved=4 * token
+    )
     if device.type == "cuda" or tokens <= 4096:  # with more, half a minute a call
         both = forward_and_backward(softmax_attention, (qkv,), gradient_for(qkv[:, :, 0]).to(dtype))
-        yield softmax(f"{shape}, forward+backward", run=both, flops=3 * flops * tokens / dim, moved=12 * token)
+        yield softmax(
+            f"{shape}, forward+backward", run=both, flops=3 * flops * tokens / dim, moved=12 * token
+        )
     yield from _layer_cases(qkv[:, :, 0].flatten(2), dim, 2 * tolerance)
 
 
@@ -150,31 +167,43 @@ def _layer_cases(x: Tensor, dim: int, tolerance: float) -> Iterator[Case]:
     """Yield our layer with its projections beside those of others, where there are any."""
     batch, tokens, width = x.shape
     layer = LinearSelfAttention(width, dim).to(x.device, x.dtype).requires_grad_(False)
-    implementations = {"lsr": layer} | {name: theirs.requires_grad_(False) for name, theirs in layer_peers(layer)}
+    implementations = {"lsr": layer} | {
+        name: theirs.requires_grad_(False) for name, theirs in layer_peers(layer)
+    }
     if len(implementations) == 1:
         return
     exact = LinearSelfAttention(width, dim).to(x.device, torch.float64).requires_grad_(False)
     exact.load_state_dict(layer.state_dict())
     flops = (8 * width + 4 * dim) * x.numel()
     work = Work(flops, 2 * x.nbytes), Work(2 * flops, 4 * x.nbytes)
-    yield from both_ways(f"layer B{batch} N{tokens} D{width}", implementations, exact, (x,), tolerance, work)
+    yield from both_ways(
+        f"layer B{batch} N{tokens} D{width}", implementations, exact, (x,), tolerance, work
+    )
 
 
 @torch.no_grad()
 def randomise(module: nn.Module, generator: torch.Generator) -> None:
     """Let every weight matter: a new transformer computes zero."""
     for parameter in module.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, device=parameter.device))
+        parameter.add_(
+            0.02 * torch.randn(parameter.shape, generator=generator, device=parameter.device)
+        )
 
 
-def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int, depth: int, context: int) -> Iterator[Case]:
+def model_cases(
+    device: torch.device, dtype: torch.dtype, side: int, width: int, depth: int, context: int
+) -> Iterator[Case]:
     """Yield the transformer and diffusers' Sana with the same weights, one forward each; diffusers in float64 says what is right."""
     from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
     from torch.utils.flop_counter import FlopCounterMode
 
     generator = torch.Generator(device).manual_seed(0)
     channels, heads, context_dim = 32, width // 64, 256
-    ours = LinearDiT(channels, channels, width, depth, cross_heads=heads, context_dim=context_dim).to(device).eval()
+    ours = (
+        LinearDiT(channels, channels, width, depth, cross_heads=heads, context_dim=context_dim)
+        .to(device)
+        .eval()
+    )
     randomise(ours, generator)
     theirs: Any = SanaTransformer2DModel(
         in_channels=channels,
@@ -200,7 +229,14 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
     x, text = x.to(dtype), text.to(dtype)
     shape = f"{depth} layers, D {width}, N {side * side}"
     tolerance = 1e-3 if dtype == torch.float32 else 0.2
-    forward = partial(Case, shape, flops=counter.get_total_flops(), moved=moved, expected=expected, tolerance=tolerance)
+    forward = partial(
+        Case,
+        shape,
+        flops=counter.get_total_flops(),
+        moved=moved,
+        expected=expected,
+        tolerance=tolerance,
+    )
     timestep = 1000 * t
     implementations: dict[str, Callable[[], Tensor]] = {
         "diffusers": lambda: theirs(x, encoder_hidden_states=text, timestep=timestep).sample,
@@ -208,6 +244,8 @@ def model_cases(device: torch.device, dtype: torch.dtype, side: int, width: int,
     }
     if device.type == "cuda":
         compiled = torch.compile(theirs)
-        implementations["diffusers, torch.compile"] = lambda: compiled(x, encoder_hidden_states=text, timestep=timestep).sample
+        implementations["diffusers, torch.compile"] = lambda: (
+            compiled(x, encoder_hidden_states=text, timestep=timestep).sample
+        )
     for name, run in implementations.items():
         yield forward(name=name, run=torch.no_grad()(run), baseline=name == "diffusers")

@@ -21,7 +21,15 @@ from lsr.degradations.config import JPEG_MODES, DegradationConfig
 from lsr.degradations.parameters import DegradationParameters, draw
 
 _STAGES: dict[ModuleType, tuple[str, ...]] = {
-    pipeline: ("unsharp_mask", "make_kernels", "blur", "resize", "add_gaussian", "add_poisson", "compress"),
+    pipeline: (
+        "unsharp_mask",
+        "make_kernels",
+        "blur",
+        "resize",
+        "add_gaussian",
+        "add_poisson",
+        "compress",
+    ),
     published: ("sharpen", "synthesise", "blur", "resize", "add_noise", "compress"),
 }
 _CASES = {  # name: (sharpen, images per batch, default batches)
@@ -42,7 +50,9 @@ def dead_leaves(size: int, seed: int) -> Tensor:
         disc = (x - cx) ** 2 + (y - cy) ** 2 < radius**2
         shade = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle))[disc] / radius * 0.15
         image[:, disc] = rng.random((3, 1)).astype(np.float32) + shade
-    return torch.from_numpy((image + rng.normal(0, 0.01, image.shape)).clip(0, 1).astype(np.float32))
+    return torch.from_numpy(
+        (image + rng.normal(0, 0.01, image.shape)).clip(0, 1).astype(np.float32)
+    )
 
 
 @contextmanager
@@ -66,7 +76,9 @@ def stopwatch(module: ModuleType) -> Iterator[dict[str, float]]:
         yield seconds
 
 
-def measure(module: ModuleType, hr: Tensor, cfg: DegradationConfig, batches: int, seed: int) -> tuple[float, float, dict[str, float]]:
+def measure(
+    module: ModuleType, hr: Tensor, cfg: DegradationConfig, batches: int, seed: int
+) -> tuple[float, float, dict[str, float]]:
     """Return wall seconds, CPU seconds and CPU seconds per stage, all per image."""
 
     def run(parameters: list[DegradationParameters], number: int) -> Tensor:
@@ -91,13 +103,20 @@ def compare(case: str, size: int, batches: int | None, seed: int, jpeg: str) -> 
     batches = batches or default
     cfg = DegradationConfig(usm_lr=sharpen, usm_target=sharpen, jpeg=jpeg)
     hr = torch.stack([dead_leaves(size, seed + i) for i in range(count)])
-    _write(f"\n{case}: {batches} x {count} x {size}^2, scale {cfg.scale}, jpeg {jpeg}, {torch.get_num_threads()} thread(s)")
-    _write("| pipeline | images/s (wall) | images per CPU s | ms CPU per image by stage |\n|---|---|---|---|")
+    _write(
+        f"\n{case}: {batches} x {count} x {size}^2, scale {cfg.scale}, jpeg {jpeg}, {torch.get_num_threads()} thread(s)"
+    )
+    _write(
+        "| pipeline | images/s (wall) | images per CPU s | ms CPU per image by stage |\n|---|---|---|---|"
+    )
     rates = []
     for name, module in (("published", published), ("lsr", pipeline)):
         wall, cpu, stages = measure(module, hr, cfg, batches, seed)
         rates.append((1 / wall, 1 / cpu))
-        parts = ", ".join(f"{stage} {1e3 * s:.2f}" for stage, s in sorted(stages.items(), key=lambda item: -item[1]))
+        parts = ", ".join(
+            f"{stage} {1e3 * s:.2f}"
+            for stage, s in sorted(stages.items(), key=lambda item: -item[1])
+        )
         _write(f"| {name} | {1 / wall:.2f} | {1 / cpu:.2f} | {parts} |")
     _write(f"| ratio | {rates[1][0] / rates[0][0]:.2f} | {rates[1][1] / rates[0][1]:.2f} | |")
 
@@ -108,7 +127,9 @@ def memory(batches: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     image = dead_leaves(320, seed)
     process = psutil.Process()
-    _write(f"\nmemory: {batches} batches of 1 to 4 images of 32 to 320 pixels\n| batches | resident MiB |\n|---|---|")
+    _write(
+        f"\nmemory: {batches} batches of 1 to 4 images of 32 to 320 pixels\n| batches | resident MiB |\n|---|---|"
+    )
     for number in range(batches):
         count, height, width = (int(n) for n in rng.integers((1, 32, 32), (5, 321, 321)))
         hr = image[None, :, :height, :width].expand(count, -1, -1, -1)
@@ -121,9 +142,15 @@ def device(size: int, batches: int, seed: int) -> None:
     """Write images per second on the GPU; a wait for it anywhere inside is an error."""
     cfg = DegradationConfig()
     hr = torch.stack([dead_leaves(size, seed + i) for i in range(16)]).cuda()
-    _write(f"\ndevice: {batches} x 16 x {size}^2 on {torch.cuda.get_device_name()}, sharpened, jpeg {cfg.jpeg}")
-    on_cpu = pipeline.apply(hr[:2].cpu(), [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg)
-    on_gpu = pipeline.apply(hr[:2], [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg).cpu()
+    _write(
+        f"\ndevice: {batches} x 16 x {size}^2 on {torch.cuda.get_device_name()}, sharpened, jpeg {cfg.jpeg}"
+    )
+    on_cpu = pipeline.apply(
+        hr[:2].cpu(), [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg
+    )
+    on_gpu = pipeline.apply(
+        hr[:2], [replace(draw(cfg, seed, 0, i), identity=True) for i in range(2)], cfg
+    ).cpu()
     assert (on_cpu - on_gpu).abs().max() <= 1 / 255 + 1e-6, "the GPU's LR is not the CPU's"
     drawn = [[draw(cfg, seed, number, i) for i in range(16)] for number in range(batches)]
     for parameters in drawn[:3]:
@@ -151,7 +178,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="batches to average over")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jpeg", choices=JPEG_MODES, default="true", help="JPEG of our pipeline; the published one has its own")
+    parser.add_argument(
+        "--jpeg",
+        choices=JPEG_MODES,
+        default="true",
+        help="JPEG of our pipeline; the published one has its own",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for case in _CASES:

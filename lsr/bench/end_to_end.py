@@ -74,10 +74,18 @@ def e2e(bench: Bench) -> int:
     model = model.to(bench.device, bench.dtype)
     generator = torch.Generator(bench.device).manual_seed(0)
     scale, space = model.config.scale, model.space
-    lr = torch.rand(1, 3, _OUTPUT // scale, _OUTPUT // scale, generator=generator, device=bench.device) * 2 - 1
+    lr = (
+        torch.rand(
+            1, 3, _OUTPUT // scale, _OUTPUT // scale, generator=generator, device=bench.device
+        )
+        * 2
+        - 1
+    )
     context = None
     if model.config.context_dim:
-        context = torch.randn(1, _TAGS, model.config.context_dim, generator=generator, device=bench.device)
+        context = torch.randn(
+            1, _TAGS, model.config.context_dim, generator=generator, device=bench.device
+        )
         if model.config.vocabulary:
             context = torch.arange(_TAGS, device=bench.device)[None] % len(model.config.vocabulary)
     side = _OUTPUT // space.factor
@@ -94,7 +102,13 @@ def e2e(bench: Bench) -> int:
         return super_resolve(model, lr, lambda _: noise, bench.steps, shift, context=context)
 
     parts: list[tuple[str, Callable[[], object] | None, str]] = [
-        ("tagger", None, f"not measured: {_TAGS} tags are given" if context is not None else "the model takes no tags"),
+        (
+            "tagger",
+            None,
+            f"not measured: {_TAGS} tags are given"
+            if context is not None
+            else "the model takes no tags",
+        ),
         (
             "encode",
             lambda: model.condition(lr, context),
@@ -105,18 +119,28 @@ def e2e(bench: Bench) -> int:
         ("decode", lambda: model.decode(noise, condition), type(space).__name__),
         ("total", whole, "one call, LR features included"),
     ]
-    caution = "" if bench.large else "; these are not the paper's hardware nor its model: compare parts, not rows"
+    caution = (
+        ""
+        if bench.large
+        else "; these are not the paper's hardware nor its model: compare parts, not rows"
+    )
     header = f"{bench.header}\n{name}, x{scale} to {_OUTPUT} x {_OUTPUT}, one image{caution}"
     say(f"\n{header.splitlines()[-1]}")
     table = Table(("part", "seconds", "% of total", "paper, hardware unstated", "remark"))
     with torch.autocast(bench.device.type, bench.dtype, enabled=bench.dtype != torch.float32):
-        seconds = {part: measure(run, bench.device, bench.seconds).seconds for part, run, _ in parts if run is not None}
+        seconds = {
+            part: measure(run, bench.device, bench.seconds).seconds
+            for part, run, _ in parts
+            if run is not None
+        }
     for part, run, remark in parts:
         table.add(
             {
                 "part": part,
                 "seconds": "" if run is None else f"{seconds[part]:.4f}",
-                "% of total": "" if run is None else f"{100 * seconds[part] / seconds['total']:.0f}",
+                "% of total": ""
+                if run is None
+                else f"{100 * seconds[part] / seconds['total']:.0f}",
                 "paper, hardware unstated": f"{_PAPER[part]:.3f}" if part in _PAPER else "",
                 "remark": remark,
             }

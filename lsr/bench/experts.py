@@ -14,7 +14,16 @@ from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model
 from lsr.models.sizes import named_size
 
-_COLUMNS = ("model", "t", "M parameters", "of them at work", "GFLOP", "ms", "times one denoiser", "error")
+_COLUMNS = (
+    "model",
+    "t",
+    "M parameters",
+    "of them at work",
+    "GFLOP",
+    "ms",
+    "times one denoiser",
+    "error",
+)
 
 
 def flops_of(step: Callable[[], object]) -> int:
@@ -47,7 +56,9 @@ def experts(bench: Bench) -> int:
     generator = torch.Generator(bench.device).manual_seed(0)
     lr = torch.rand(1, 3, lr_side, lr_side, generator=generator, device=bench.device) * 2 - 1
     side = lr_side // denoiser.lr_multiple
-    noise = torch.randn(1, denoiser.space.channels, side, side, generator=generator, device=bench.device)
+    noise = torch.randn(
+        1, denoiser.space.channels, side, side, generator=generator, device=bench.device
+    )
     half = torch.autocast(bench.device.type, bench.dtype, enabled=bench.dtype != torch.float32)
 
     def step_of(model: Model, t: float) -> Callable[[], Tensor]:
@@ -62,8 +73,13 @@ def experts(bench: Bench) -> int:
             t = sum(mixture.interval(i)) / 2
             alone, routed = step_of(denoiser, t), step_of(mixture, t)
             error = (routed() - alone()).abs().max().item()
-            seconds = [measure(step, bench.device, bench.seconds / 4).seconds for step in (alone, routed)]
-            named = (("one denoiser", alone, denoiser), (f"expert {i} of the mixture", routed, mixture))
+            seconds = [
+                measure(step, bench.device, bench.seconds / 4).seconds for step in (alone, routed)
+            ]
+            named = (
+                ("one denoiser", alone, denoiser),
+                (f"expert {i} of the mixture", routed, mixture),
+            )
             for (name, step, model), taken in zip(named, seconds, strict=True):
                 table.add(
                     {
@@ -72,7 +88,9 @@ def experts(bench: Bench) -> int:
                         "M parameters": _millions(model),
                         "of them at work": _millions(denoiser),
                         "GFLOP": f"{flops_of(step) / 1e9:.3f}",
-                        "ms": f"{1e3 * taken:.2f}" if error == 0 else "WRONG: not what the denoiser computes",
+                        "ms": f"{1e3 * taken:.2f}"
+                        if error == 0
+                        else "WRONG: not what the denoiser computes",
                         "times one denoiser": f"{taken / seconds[0]:.2f}",
                         "error": f"{error:.1e}",
                     }

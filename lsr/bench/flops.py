@@ -34,7 +34,9 @@ def _block_flops(net: LinearDiT, tokens: int, context: int) -> int:
     assert isinstance(block, LinearDiTBlock)
     width, hidden = net.embed.out_features, block.ffn.point.in_features
     projections = 2 * tokens * width * 4 * width
-    attention = 2 * tokens * width * (2 * block.attention.head_dim + 1)  # S = k v and its use, and the denominator
+    attention = (
+        2 * tokens * width * (2 * block.attention.head_dim + 1)
+    )  # S = k v and its use, and the denominator
     feed_forward = 2 * tokens * hidden * (2 * width + 2 * 9 + width)
     cross = 0
     if context:

@@ -21,11 +21,15 @@ def _importable(module: str) -> bool:
 
 def absent_peers(device: torch.device) -> dict[str, str]:
     """Return the peers that cannot run, and why."""
-    absent = {name: "not importable" for name, module in _MODULES.items() if not _importable(module)}
+    absent = {
+        name: "not importable" for name, module in _MODULES.items() if not _importable(module)
+    }
     return absent if device.type == "cuda" else dict.fromkeys(_MODULES, "needs a GPU") | absent
 
 
-def attention_peers(device: torch.device, eps: float) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+def attention_peers(
+    device: torch.device, eps: float
+) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Yield functions from (B, N, 3, A, E) to (B, N, A, E), by name; `eps` is added to the denominator's mean over tokens."""
     if FLASH_BLA not in absent_peers(device):
         from flash_bla.ops.linear_attn.fused import linear_attention  # pyright: ignore[reportMissingImports]
@@ -45,5 +49,7 @@ def layer_peers(layer: LinearSelfAttention) -> Iterator[tuple[str, nn.Module]]:
 
         theirs = TritonLiteMLA(width, width // layer.head_dim).to(device, dtype)
         state = {name.replace("out.", "proj."): value for name, value in layer.state_dict().items()}
-        theirs.load_state_dict(state, strict=False)  # their qkv has a bias that their forward does not use
+        theirs.load_state_dict(
+            state, strict=False
+        )  # their qkv has a bias that their forward does not use
         yield SANA, theirs

@@ -18,7 +18,12 @@ from lsr.degradations.kernels import make_kernels
 from lsr.degradations.parameters import DegradationParameters, Kernel, Stage
 
 
-def degrade(hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig, generator: Generator) -> Tensor:
+def degrade(
+    hr: Tensor,
+    parameters: Sequence[DegradationParameters],
+    cfg: DegradationConfig,
+    generator: Generator,
+) -> Tensor:
     """Degrade `(B, 3, H, W)`; the branches of the first sample hold for the batch, the amounts are each sample's own."""
     shared, seconds = parameters[0], [p.second for p in parameters if p.second]
     assert len(seconds) == len(parameters)
@@ -60,7 +65,9 @@ def sharpen(x: Tensor) -> Tensor:
 
     def gaussian(image: Tensor) -> Tensor:
         padded = F.pad(image, (25, 25, 25, 25), mode="reflect")
-        return F.conv2d(padded.reshape(-1, 1, *padded.shape[2:]), kernel[None, None]).reshape(image.shape)
+        return F.conv2d(padded.reshape(-1, 1, *padded.shape[2:]), kernel[None, None]).reshape(
+            image.shape
+        )
 
     residual = x - gaussian(x)
     soft = gaussian((residual.abs() * 255 > 10).float())
@@ -70,12 +77,16 @@ def sharpen(x: Tensor) -> Tensor:
 def blur(x: Tensor, kernels: Tensor) -> Tensor:
     """Filter with 21 x 21 kernels, as many groups as planes."""
     batch, channels, height, width = x.shape
-    padded = F.pad(x, (10, 10, 10, 10), mode="reflect").reshape(1, batch * channels, height + 20, width + 20)
+    padded = F.pad(x, (10, 10, 10, 10), mode="reflect").reshape(
+        1, batch * channels, height + 20, width + 20
+    )
     weight = kernels[:, None].repeat(1, channels, 1, 1).reshape(batch * channels, 1, 21, 21)
     return F.conv2d(padded, weight, groups=batch * channels).reshape(x.shape)
 
 
-def resize(x: Tensor, mode: str, size: tuple[int, int] | None = None, factor: float | None = None) -> Tensor:
+def resize(
+    x: Tensor, mode: str, size: tuple[int, int] | None = None, factor: float | None = None
+) -> Tensor:
     """Resize the batch."""
     return F.interpolate(x, size=size, scale_factor=factor, mode=mode)
 
@@ -83,9 +94,13 @@ def resize(x: Tensor, mode: str, size: tuple[int, int] | None = None, factor: fl
 def add_noise(x: Tensor, stages: Sequence[Stage], generator: Generator) -> Tensor:
     """Add noise of the type of the first sample; a sample of another type takes the amount of the first."""
     kind = stages[0].noise
-    amount = torch.tensor([s.amount if s.noise == kind else stages[0].amount for s in stages]).view(-1, 1, 1, 1)
+    amount = torch.tensor([s.amount if s.noise == kind else stages[0].amount for s in stages]).view(
+        -1, 1, 1, 1
+    )
     grey = torch.tensor([float(s.grey) for s in stages]).view(-1, 1, 1, 1)
-    noise = torch.randn(x.shape, generator=generator) if kind == "gaussian" else poisson(x, generator)
+    noise = (
+        torch.randn(x.shape, generator=generator) if kind == "gaussian" else poisson(x, generator)
+    )
     if grey.sum() > 0:
         if kind == "gaussian":
             grey_noise = torch.randn(x.shape[2:], generator=generator).expand(len(x), 1, -1, -1)
@@ -109,13 +124,19 @@ def compress(x: Tensor, quality: Sequence[float]) -> Tensor:
     factor = torch.tensor([50 / q if q < 50 else 2 - q / 50 for q in quality]).view(-1, 1, 1, 1)
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % 16, 0, -height % 16)) * 255
-    matrix = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    matrix = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    )
     shift = torch.tensor([0.0, 128.0, 128.0])
     ycc = torch.tensordot(x.permute(0, 2, 3, 1), matrix.T, dims=1) + shift
     chroma = F.avg_pool2d(ycc[..., 1:].permute(0, 3, 1, 2), 2)
     luma = _quantise_blocks(ycc[..., 0], torch.tensor(LUMA_TABLE).T * factor)
-    coded = [_quantise_blocks(chroma[:, plane], torch.tensor(CHROMA_TABLE) * factor) for plane in (0, 1)]
-    ycc = torch.stack([luma, *(plane.repeat_interleave(2, -1).repeat_interleave(2, -2) for plane in coded)], -1)
+    coded = [
+        _quantise_blocks(chroma[:, plane], torch.tensor(CHROMA_TABLE) * factor) for plane in (0, 1)
+    ]
+    ycc = torch.stack(
+        [luma, *(plane.repeat_interleave(2, -1).repeat_interleave(2, -2) for plane in coded)], -1
+    )
     inverse = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
     rgb = torch.tensordot(ycc - shift, inverse.T, dims=1).permute(0, 3, 1, 2)
     return (rgb.clamp(0, 255) / 255)[..., :height, :width].contiguous()
@@ -123,7 +144,11 @@ def compress(x: Tensor, quality: Sequence[float]) -> Tensor:
 
 def _quantise_blocks(plane: Tensor, table: Tensor) -> Tensor:
     batch, height, width = plane.shape
-    blocks = plane.view(batch, height // 8, 8, width // 8, 8).permute(0, 1, 3, 2, 4).reshape(batch, -1, 8, 8)
+    blocks = (
+        plane.view(batch, height // 8, 8, width // 8, 8)
+        .permute(0, 1, 3, 2, 4)
+        .reshape(batch, -1, 8, 8)
+    )
     u = torch.arange(8.0)
     cosine = torch.cos((2 * u[:, None] + 1) * u[None, :] * math.pi / 16)
     basis = torch.einsum("xu,yv->xyuv", cosine, cosine)
@@ -133,4 +158,8 @@ def _quantise_blocks(plane: Tensor, table: Tensor) -> Tensor:
     coefficients = 0.25 * scale * torch.tensordot(blocks - 128, basis, dims=2)
     coefficients = (coefficients / table).round() * table
     blocks = 0.25 * torch.tensordot(coefficients * scale, basis.permute(2, 3, 0, 1), dims=2) + 128
-    return blocks.view(batch, height // 8, width // 8, 8, 8).permute(0, 1, 3, 2, 4).reshape(batch, height, width)
+    return (
+        blocks.view(batch, height // 8, width // 8, 8, 8)
+        .permute(0, 1, 3, 2, 4)
+        .reshape(batch, height, width)
+    )

@@ -38,17 +38,24 @@ class Curve:
         x = [math.log(n) for n in self.tokens[-_FITTED:]]
         y = [math.log(s) for s in self.seconds[-_FITTED:]]
         x_mean, y_mean = sum(x) / len(x), sum(y) / len(y)
-        return sum((a - x_mean) * (b - y_mean) for a, b in zip(x, y, strict=True)) / sum((a - x_mean) ** 2 for a in x)
+        return sum((a - x_mean) * (b - y_mean) for a, b in zip(x, y, strict=True)) / sum(
+            (a - x_mean) ** 2 for a in x
+        )
 
 
-def scaling_curves(device: torch.device, dtype: torch.dtype, limit: float, heads: int = 16, dim: int = 32) -> list[Curve]:
+def scaling_curves(
+    device: torch.device, dtype: torch.dtype, limit: float, heads: int = 16, dim: int = 32
+) -> list[Curve]:
     """Time both attentions over ever more tokens, each until a call takes longer than `limit` seconds or memory ends.
 
     At least as many sizes as the exponent is fitted to.
     """
     generator = torch.Generator(device).manual_seed(0)
     curves = []
-    for name, attention in (("linear attention", linear_attention), ("softmax attention", softmax_attention)):
+    for name, attention in (
+        ("linear attention", linear_attention),
+        ("softmax attention", softmax_attention),
+    ):
         tokens, seconds = [], []
         n = 256
         while n <= 2**18 and (len(seconds) < _FITTED or 4 * seconds[-1] < limit):
@@ -83,7 +90,9 @@ def scaling(bench: Bench) -> int:
 def crossing(linear: Curve, softmax: Curve) -> int | None:
     """Return the least number of tokens from which on linear attention is the faster one; None if it never is."""
     faster = None
-    for n, one, other in reversed(list(zip(linear.tokens, linear.seconds, softmax.seconds, strict=False))):
+    for n, one, other in reversed(
+        list(zip(linear.tokens, linear.seconds, softmax.seconds, strict=False))
+    ):
         if one >= other:
             break
         faster = n
@@ -100,7 +109,9 @@ def draw_scaling(curves: Sequence[Curve], path: Path, title: str) -> None:
     axes = figure.add_subplot()
     for curve, colour in zip(curves, ("#0072B2", "#D55E00"), strict=True):
         label = f"{curve.name}: N^{curve.exponent:.2f}"
-        axes.loglog(curve.tokens, [1e3 * s for s in curve.seconds], "o-", color=colour, label=label, base=2)
+        axes.loglog(
+            curve.tokens, [1e3 * s for s in curve.seconds], "o-", color=colour, label=label, base=2
+        )
     axes.set_yscale("log", base=10)
     axes.set_xlabel("tokens N (one per 32 x 32 pixels: 1024 are a picture of 1024 x 1024)")
     axes.set_ylabel("milliseconds")

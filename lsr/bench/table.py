@@ -72,7 +72,11 @@ class Table:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        lines = [self._line(self.columns), f"|{'---|' * len(self.columns)}", *(self._line(row.values()) for row in self._rows)]
+        lines = [
+            self._line(self.columns),
+            f"|{'---|' * len(self.columns)}",
+            *(self._line(row.values()) for row in self._rows),
+        ]
         with atomic_path(out / f"{name}.md") as temporary:
             temporary.write_text(header + "\n\n" + "\n".join(lines) + "\n")
 
@@ -87,7 +91,17 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-_COLUMNS = ("shape", "implementation", "ms", "peak MiB", "GFLOP", "MB", "% of roofline", "times faster", "error")
+_COLUMNS = (
+    "shape",
+    "implementation",
+    "ms",
+    "peak MiB",
+    "GFLOP",
+    "MB",
+    "% of roofline",
+    "times faster",
+    "error",
+)
 
 
 def compare(bench: Bench, name: str, cases: "Iterable[Case]") -> int:
@@ -111,7 +125,12 @@ def compare(bench: Bench, name: str, cases: "Iterable[Case]") -> int:
             error = case.error()
         except Exception as problem:  # what cannot run does not take the rows of the others with it
             wrong += 1
-            table.add(row | {"ms": f"FAILED: {type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"})
+            table.add(
+                row
+                | {
+                    "ms": f"FAILED: {type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
+                }
+            )
             continue
         row |= {"error": "another function" if error is None else f"{error:.1e}"}
         if error is not None and not error <= case.tolerance:
@@ -123,8 +142,12 @@ def compare(bench: Bench, name: str, cases: "Iterable[Case]") -> int:
                 baselines[case.shape] = taken.seconds
             row["ms"] = f"{1e3 * taken.seconds:.3f}"
             row["peak MiB"] = "" if taken.peak_bytes is None else f"{taken.peak_bytes / 2**20:.1f}"
-            row["% of roofline"] = f"{100 * bench.roofline.least_seconds(case.flops, case.moved) / taken.seconds:.0f}"
-            row["times faster"] = f"{baselines[case.shape] / taken.seconds:.2f}" if case.shape in baselines else ""
+            row["% of roofline"] = (
+                f"{100 * bench.roofline.least_seconds(case.flops, case.moved) / taken.seconds:.0f}"
+            )
+            row["times faster"] = (
+                f"{baselines[case.shape] / taken.seconds:.2f}" if case.shape in baselines else ""
+            )
         table.add(row)
     table.save(bench.out, name, bench.header)
     return wrong

@@ -76,7 +76,9 @@ class Roofline:
 def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
     """Measure a large matrix product and a large copy."""
     side, length = (8192, 2**30) if device.type == "cuda" else (1024, 2**26)
-    a = torch.randn(side, side, generator=torch.Generator(device).manual_seed(0), device=device).to(dtype)
+    a = torch.randn(side, side, generator=torch.Generator(device).manual_seed(0), device=device).to(
+        dtype
+    )
     source = torch.zeros(length, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     product = measure(lambda: a @ a, device, 0.5).seconds
@@ -86,7 +88,13 @@ def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
 
 def conditions(device: torch.device, dtype: torch.dtype) -> str:
     """Return a line that says what figures are worth: hardware, precision, versions, commit."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    )
     describe = [shutil.which("git") or "false", "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
     return f"{name}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}, commit {commit or 'unknown'}"

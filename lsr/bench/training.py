@@ -50,11 +50,23 @@ class Workload:
     def build(self, device: torch.device) -> LinearDiT:
         """Return the transformer, its weights in float32 as in training."""
         context_dim = self.context_dim if self.context else 0
-        net = LinearDiT(self.channels, self.channels, self.width, self.depth, cross_heads=self.cross_heads, context_dim=context_dim)
+        net = LinearDiT(
+            self.channels,
+            self.channels,
+            self.width,
+            self.depth,
+            cross_heads=self.cross_heads,
+            context_dim=context_dim,
+        )
         net.gradient_checkpointing = self.checkpointing
         return net.to(device)
 
-    def loss(self, net: LinearDiT, batch: tuple[Tensor, Tensor, Tensor, Tensor | None], dtype: torch.dtype) -> Tensor:
+    def loss(
+        self,
+        net: LinearDiT,
+        batch: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        dtype: torch.dtype,
+    ) -> Tensor:
         """Return the loss of a batch in the mixed precision of training."""
         x, t, velocity, context = batch
         with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
@@ -63,7 +75,9 @@ class Workload:
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return inputs, times, targets and context."""
-        normal = partial(torch.randn, generator=torch.Generator(device).manual_seed(0), device=device)
+        normal = partial(
+            torch.randn, generator=torch.Generator(device).manual_seed(0), device=device
+        )
         shape = self.batch, self.channels, self.side, self.side
         context = normal(self.batch, self.context, self.context_dim) if self.context else None
         return normal(*shape), normal(self.batch).sigmoid(), normal(*shape), context
@@ -136,8 +150,15 @@ def time_step(workload: Workload, device: torch.device, dtype: torch.dtype, seco
         optimizer.step()
         optimizer.zero_grad()
         parts.append((middle - start, end - middle, now(device) - end))
-    forward, backward, optimiser = (statistics.median(part) for part in zip(*parts[2:], strict=True))
-    return Step(forward, backward, optimiser, torch.cuda.max_memory_allocated() if device.type == "cuda" else None)
+    forward, backward, optimiser = (
+        statistics.median(part) for part in zip(*parts[2:], strict=True)
+    )
+    return Step(
+        forward,
+        backward,
+        optimiser,
+        torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
+    )
 
 
 def workloads(large: bool) -> list[tuple[Workload, bool]]:
@@ -145,7 +166,17 @@ def workloads(large: bool) -> list[tuple[Workload, bool]]:
     tiny = Workload("tiny, 64 x 64 pixels", 64, 2, 192, 8, 16)
     stack = Workload("four blocks, D 512", 512, 4, 32, 32, 1)
     named = [
-        Workload(name, size["width"], size["depth"], 32, 32, 8 if large else 1, 300, size["cross_heads"], size["context_dim"])
+        Workload(
+            name,
+            size["width"],
+            size["depth"],
+            32,
+            32,
+            8 if large else 1,
+            300,
+            size["cross_heads"],
+            size["context_dim"],
+        )
         for name, size in SIZES.items()
         if name.startswith("sana")
     ]

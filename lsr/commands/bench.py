@@ -85,13 +85,28 @@ def _parser() -> argparse.ArgumentParser:
         "training step, what experts and guidance cost at a step, and the whole way from LR to SR (e2e). Writes tables (.md, .csv) and "
         "a picture to --out. Exit code 1: an implementation failed or gave a wrong result, and its time is not shown.",
     )
-    parser.add_argument("what", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench")
+    parser.add_argument(
+        "what", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default runs/bench"
+    )
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, float32 on a CPU")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time to spend on each row (default 2)")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="e2e: the model, .safetensors or a checkpoint")
-    parser.add_argument("--size", help="e2e: a named size with random weights (default: sana-1.6b on a GPU, tiny on a CPU)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="default: bfloat16 on a GPU, float32 on a CPU",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="time to spend on each row (default 2)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="e2e: the model, .safetensors or a checkpoint"
+    )
+    parser.add_argument(
+        "--size",
+        help="e2e: a named size with random weights (default: sana-1.6b on a GPU, tiny on a CPU)",
+    )
     parser.add_argument("--steps", type=int, default=1, help="e2e: sampling steps (default 1)")
     return parser
 
@@ -120,7 +135,17 @@ def main(arguments: Sequence[str]) -> int:
     roofline = measure_roofline(device, dtype)
     header = f"{conditions(device, dtype)}; roofline {roofline.flops / 1e12:.2f} TFLOP/s, {roofline.bytes / 1e9:.1f} GB/s"
     say(header)
-    bench = Bench(device, dtype, roofline, header, options.out, options.seconds, options.model, options.size, options.steps)
+    bench = Bench(
+        device,
+        dtype,
+        roofline,
+        header,
+        options.out,
+        options.seconds,
+        options.model,
+        options.size,
+        options.steps,
+    )
     return SOME_FAILED if sum(SUITES[what](bench) for what in options.what or SUITES) else DONE
 
 
@@ -137,7 +162,9 @@ def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable
     large = device.type == "cuda"
     if what == "attention":
         for tokens in (1024, 4096, 16384):
-            yield from attention_cases(device, dtype, 8 if large else 1, tokens, 70 if large else 16, 32)
+            yield from attention_cases(
+                device, dtype, 8 if large else 1, tokens, 70 if large else 16, 32
+            )
     elif what == "ops":
         from lsr.bench.ops import glu_conv_cases, modulated_norm_cases
 
@@ -146,4 +173,11 @@ def _cases(what: str, device: "torch.device", dtype: "torch.dtype") -> "Iterable
             yield from glu_conv_cases(device, dtype, batch, side, 5 * width // 2)
             yield from modulated_norm_cases(device, dtype, batch, side * side, width)
     else:
-        yield from model_cases(device, dtype, 32 if large else 64, 2240 if large else 512, 20 if large else 6, context=16)
+        yield from model_cases(
+            device,
+            dtype,
+            32 if large else 64,
+            2240 if large else 512,
+            20 if large else 6,
+            context=16,
+        )

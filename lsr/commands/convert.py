@@ -24,11 +24,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", choices=["sana"])
     parser.add_argument("src", type=Path, metavar="SRC")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="a .safetensors file")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="a .safetensors file"
+    )
     parser.add_argument("--scale", type=int, default=4, help="upscaling factor (default 4)")
-    parser.add_argument("--cross-heads", type=int, metavar="A", help="heads of the cross-attention, for sizes that are not SANA's own")
-    parser.add_argument("--autoencoder", help="folder or hub name of the DC-AE to train with (default SANA 1.1's)")
-    parser.add_argument("--to-diffusers", action="store_true", help="the other way: SRC is ours, FILE for diffusers")
+    parser.add_argument(
+        "--cross-heads",
+        type=int,
+        metavar="A",
+        help="heads of the cross-attention, for sizes that are not SANA's own",
+    )
+    parser.add_argument(
+        "--autoencoder", help="folder or hub name of the DC-AE to train with (default SANA 1.1's)"
+    )
+    parser.add_argument(
+        "--to-diffusers", action="store_true", help="the other way: SRC is ours, FILE for diffusers"
+    )
     return parser
 
 
@@ -76,12 +87,18 @@ def _to_diffusers(options: argparse.Namespace) -> None:
     weights, config, _ = read_denoiser(options.src)
     if config.autoencoder is None:
         raise ValueError(f"{options.src} works in pixel space: SANA has no such model")
-    net = {name.removeprefix("net."): weight for name, weight in weights.items() if name.startswith("net.")}
+    net = {
+        name.removeprefix("net."): weight
+        for name, weight in weights.items()
+        if name.startswith("net.")
+    }
     with atomic_path(options.out) as temporary:
         save_file(to_diffusers(net, config.latent_channels), temporary, {"format": "pt"})
 
 
-def sana_shape(weights: "dict[str, Tensor]", published: dict[str, Any], cross_heads: int | None) -> dict[str, Any]:
+def sana_shape(
+    weights: "dict[str, Tensor]", published: dict[str, Any], cross_heads: int | None
+) -> dict[str, Any]:
     """Tell the fields of `DenoiserConfig` from the weights of a SANA transformer.
 
     Args:
@@ -105,7 +122,9 @@ def sana_shape(weights: "dict[str, Tensor]", published: dict[str, Any], cross_he
     width, channels = shape("embed.weight")[:2]
     heads = cross_heads or published.get("num_cross_attention_heads") or _CROSS_HEADS.get(width)
     if heads is None:
-        raise ValueError(f"width {width} is none of SANA's sizes: tell the heads of the cross-attention with --cross-heads")
+        raise ValueError(
+            f"width {width} is none of SANA's sizes: tell the heads of the cross-attention with --cross-heads"
+        )
     depth = 0
     while sources(f"blocks.{depth}.scale_shift_table", layout)[0] in weights:
         depth += 1

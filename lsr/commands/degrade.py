@@ -15,22 +15,74 @@ if TYPE_CHECKING:
 
 def _parser() -> argparse.ArgumentParser:
     law = argparse.ArgumentParser(add_help=False)
-    law.add_argument("--preset", default="realesrgan", help="a published degradation; an unknown name lists them (default realesrgan)")
-    law.add_argument("--scale", type=int, default=4, help="HR pixels per LR pixel along each side (default 4)")
+    law.add_argument(
+        "--preset",
+        default="realesrgan",
+        help="a published degradation; an unknown name lists them (default realesrgan)",
+    )
+    law.add_argument(
+        "--scale", type=int, default=4, help="HR pixels per LR pixel along each side (default 4)"
+    )
     law.add_argument("--seed", type=int, default=0, help="seed of the draws (default 0)")
-    law.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="change one value, as in jpeg_quality_2=[30,60]")
+    law.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="change one value, as in jpeg_quality_2=[30,60]",
+    )
 
-    parser = argparse.ArgumentParser(prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation.")
+    parser = argparse.ArgumentParser(
+        prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation."
+    )
     verbs = parser.add_subparsers(dest="action", required=True)
-    preview = verbs.add_parser("preview", parents=[law], help="a PNG of some draws side by side", description=preview_image.__doc__)
+    preview = verbs.add_parser(
+        "preview",
+        parents=[law],
+        help="a PNG of some draws side by side",
+        description=preview_image.__doc__,
+    )
     preview.add_argument("image", type=Path, metavar="IMAGE")
     preview.add_argument("--n", type=int, default=16, help="number of draws (default 16)")
-    preview.add_argument("--crop", type=int, default=256, help="pixels of the photograph's centre, 0 for all of it (default 256)")
-    preview.add_argument("--out", type=Path, metavar="FILE.png", help="default: IMAGE-PRESET.png in the current folder")
-    export = verbs.add_parser("export", parents=[law], help="LR images with their parameters", description=export_images.__doc__)
-    export.add_argument("src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders searched recursively")
-    export.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the LR images; a.jpg becomes a.png")
-    export.add_argument("--per-image", type=int, default=1, metavar="K", help="LR images per photograph; a__0.png, a__1.png (default 1)")
+    preview.add_argument(
+        "--crop",
+        type=int,
+        default=256,
+        help="pixels of the photograph's centre, 0 for all of it (default 256)",
+    )
+    preview.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.png",
+        help="default: IMAGE-PRESET.png in the current folder",
+    )
+    export = verbs.add_parser(
+        "export",
+        parents=[law],
+        help="LR images with their parameters",
+        description=export_images.__doc__,
+    )
+    export.add_argument(
+        "src",
+        nargs="+",
+        type=Path,
+        metavar="SRC",
+        help="photographs, or folders searched recursively",
+    )
+    export.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for the LR images; a.jpg becomes a.png",
+    )
+    export.add_argument(
+        "--per-image",
+        type=int,
+        default=1,
+        metavar="K",
+        help="LR images per photograph; a__0.png, a__1.png (default 1)",
+    )
     return parser
 
 
@@ -64,7 +116,9 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
         try:
             changes[key] = json.loads(text)
         except json.JSONDecodeError:
-            raise ValueError(f"--set {setting}: the value is not JSON (text needs its quotes, as in 'jpeg=\"libjpeg\"')") from None
+            raise ValueError(
+                f"--set {setting}: the value is not JSON (text needs its quotes, as in 'jpeg=\"libjpeg\"')"
+            ) from None
     return changes
 
 
@@ -76,18 +130,20 @@ def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
 
     target = options.out or Path(f"{options.image.stem}-{options.preset}.png")
     if options.n < 1 or 0 < options.crop < cfg.scale or options.crop < 0:
-        raise ValueError(f"--n must be at least 1 and --crop at least {cfg.scale}, or 0 for the whole photograph")
+        raise ValueError(
+            f"--n must be at least 1 and --crop at least {cfg.scale}, or 0 for the whole photograph"
+        )
     if target.suffix.lower() != ".png" or target.resolve() == options.image.resolve():
-        raise ValueError(f"--out {target}: must end in .png and be another file than the photograph")
+        raise ValueError(
+            f"--out {target}: must end in .png and be another file than the photograph"
+        )
     hr = read_hr(options.image, cfg.scale)
     sides = [min(side, options.crop or side) // cfg.scale * cfg.scale for side in hr.shape[:2]]
     top, left = ((side - kept) // 2 for side, kept in zip(hr.shape[:2], sides, strict=True))
     crop = hr[top : top + sides[0], left : left + sides[1]]
     drawn = [draw(cfg, options.seed, epoch, index=0) for epoch in range(options.n)]
     changed = "".join(f" {setting}" for setting in options.set)
-    law = (
-        f"preset {options.preset}{changed}, scale {cfg.scale}, seed {options.seed}, {'' if cfg.usm_lr else 'not '}sharpened before. {NOTE}"
-    )
+    law = f"preset {options.preset}{changed}, scale {cfg.scale}, seed {options.seed}, {'' if cfg.usm_lr else 'not '}sharpened before. {NOTE}"
     grid = draw_grid(
         f"{options.image.name}: {law}",
         crop,
@@ -112,7 +168,12 @@ def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     from lsr.degradations.export import Law, export
     from lsr.images import collect
 
-    outcome = export(collect(options.src, options.out), options.out, Law(options.preset, cfg, options.seed), options.per_image)
+    outcome = export(
+        collect(options.src, options.out),
+        options.out,
+        Law(options.preset, cfg, options.seed),
+        options.per_image,
+    )
     there = f", {outcome.there} were there before" if outcome.there else ""
     failed = f"; {outcome.failed} photographs failed" if outcome.failed else ""
     sys.stdout.write(f"{outcome.made} LR images written to {options.out}{there}{failed}\n")

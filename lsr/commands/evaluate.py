@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from lsr.evaluation.data import Item
     from lsr.evaluation.scoring import Job
 
-DEFAULT_METRICS = ("maniqa", "maniqa-pipal", "musiq", "clipiqa", "niqe", "psnr_y", "ssim_y", "lpips", "dists", "fid")
+DEFAULT_METRICS = (
+    "maniqa",
+    "maniqa-pipal",
+    "musiq",
+    "clipiqa",
+    "niqe",
+    "psnr_y",
+    "ssim_y",
+    "lpips",
+    "dists",
+    "fid",
+)
 """What is computed where nobody chooses, as far as there are weights and HR photographs."""
 
 _MAX_THREADS = 8
@@ -33,35 +44,92 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--model", type=Path, metavar="MODEL", help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)"
+        "--model",
+        type=Path,
+        metavar="MODEL",
+        help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)",
     )
-    source.add_argument("--predictions", type=Path, metavar="DIR", help="results of any method, named like the LR photographs")
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it")
-    parser.add_argument("--targets", type=Path, metavar="DIR", help="HR photographs, paired by name")
+    source.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="results of any method, named like the LR photographs",
+    )
     parser.add_argument(
-        "--metrics", metavar="A,B", help=f"default: {','.join(DEFAULT_METRICS)}, those that can be computed; also brisque, ilniqe"
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it",
     )
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="custom", help="conditions on the data (default custom)")
+    parser.add_argument(
+        "--targets", type=Path, metavar="DIR", help="HR photographs, paired by name"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="A,B",
+        help=f"default: {','.join(DEFAULT_METRICS)}, those that can be computed; also brisque, ilniqe",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="custom",
+        help="conditions on the data (default custom)",
+    )
     parser.add_argument(
         "--beside",
         metavar="A,B",
         help="what to compare with, image by image: bicubic, lanczos, and folders of results, named like the LR photographs",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
-        "--weights", type=Path, metavar="DIR", help="weights of metrics, by the names in their cards (default: torch's cache)"
+        "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="weights of metrics, by the names in their cards (default: torch's cache)",
     )
     sampling = parser.add_argument_group("of the model, without meaning for --predictions")
-    sampling.add_argument("--steps", type=int, default=1, help="sampling steps of the model (default 1)")
-    sampling.add_argument("--seed", type=int, default=0, help="seed of the sampler's noise (default 0)")
-    sampling.add_argument("--tile", type=int, default=0, help="side of tiles in LR pixels (default 0: whole photographs)")
-    sampling.add_argument("--color-fix", default="adain", metavar="none|adain|wavelet", help="of lsr upscale (default adain)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes, one per GPU (default 1); or use torchrun")
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads of each process; last digits depend on it (default: one per core, at most 8)"
+    sampling.add_argument(
+        "--steps", type=int, default=1, help="sampling steps of the model (default 1)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="drop what an evaluation with other settings has left in --out")
+    sampling.add_argument(
+        "--seed", type=int, default=0, help="seed of the sampler's noise (default 0)"
+    )
+    sampling.add_argument(
+        "--tile",
+        type=int,
+        default=0,
+        help="side of tiles in LR pixels (default 0: whole photographs)",
+    )
+    sampling.add_argument(
+        "--color-fix",
+        default="adain",
+        metavar="none|adain|wavelet",
+        help="of lsr upscale (default adain)",
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes, one per GPU (default 1); or use torchrun",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads of each process; last digits depend on it (default: one per core, at most 8)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="drop what an evaluation with other settings has left in --out",
+    )
     return parser
 
 
@@ -74,7 +142,9 @@ def main(arguments: Sequence[str]) -> int:
     if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise ValueError(f"--out {options.out} is not a folder")
     if options.data.resolve() in options.out.resolve().parents:
-        raise ValueError(f"--out {options.out} lies inside --data: its pictures would be taken for photographs")
+        raise ValueError(
+            f"--out {options.out} lies inside --data: its pictures would be taken for photographs"
+        )
     if options.devices < 1 or (options.threads is not None and options.threads < 1):
         raise ValueError("--devices and --threads must be at least 1")
     from lsr.evaluation.processes import LostProcess, launched
@@ -103,7 +173,9 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
 
     if options.model is not None:
         options.model = find_model(options.model)
-    items = find_items(options.data, options.targets, options.predictions, options.out / PREDICTIONS)
+    items = find_items(
+        options.data, options.targets, options.predictions, options.out / PREDICTIONS
+    )
     model = None if options.model is None else _model_document(options)
     scale = None if model is None else model["scale"]
     check_protocol(options.protocol, items, scale)
@@ -138,7 +210,16 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
         else:
             score_in_processes(jobs, options.devices)
         command = shlex.join(["lsr", *arguments])
-        return write_results(job, beside, settings, metrics, options.data, options.predictions, command, named=options.metrics is not None)
+        return write_results(
+            job,
+            beside,
+            settings,
+            metrics,
+            options.data,
+            options.predictions,
+            command,
+            named=options.metrics is not None,
+        )
 
 
 def _names(metrics: str | None) -> list[str]:
@@ -146,10 +227,14 @@ def _names(metrics: str | None) -> list[str]:
 
     if metrics is None:
         return list(DEFAULT_METRICS)
-    names = list(dict.fromkeys(ALIASES.get(name.strip(), name.strip()) for name in metrics.split(",")))
+    names = list(
+        dict.fromkeys(ALIASES.get(name.strip(), name.strip()) for name in metrics.split(","))
+    )
     unknown = sorted(set(names) - CARDS.keys())
     if unknown:
-        raise ValueError(f"--metrics: unknown {', '.join(map(repr, unknown))}; known are {', '.join(CARDS)}")
+        raise ValueError(
+            f"--metrics: unknown {', '.join(map(repr, unknown))}; known are {', '.join(CARDS)}"
+        )
     return names
 
 
@@ -159,8 +244,15 @@ def _model_document(options: argparse.Namespace) -> dict[str, Any]:
     from lsr.models.checkpoint import read_model
 
     check_options(options.steps, options.seed, options.tile, options.color_fix)
-    scale = read_model(options.model).config.scale  # before the digest: it tells what is wrong with the file
-    sampling = {"steps": options.steps, "seed": options.seed, "tile": options.tile, "color_fix": options.color_fix}
+    scale = read_model(
+        options.model
+    ).config.scale  # before the digest: it tells what is wrong with the file
+    sampling = {
+        "steps": options.steps,
+        "seed": options.seed,
+        "tile": options.tile,
+        "color_fix": options.color_fix,
+    }
     return {"sha256": sha256_of(options.model), "scale": scale} | sampling
 
 
@@ -180,4 +272,13 @@ def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence
         raise ValueError(f"--devices {options.devices}: there are {torch.cuda.device_count()} GPUs")
     threads = options.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
     sampling = options.steps, options.seed, options.tile, options.color_fix
-    return Job(options.out, tuple(items), tuple(metrics), options.weights, options.model, *sampling, device, threads)
+    return Job(
+        options.out,
+        tuple(items),
+        tuple(metrics),
+        options.weights,
+        options.model,
+        *sampling,
+        device,
+        threads,
+    )

@@ -38,8 +38,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Join experts that were trained one by one (--model.experts.expert 0, 1, ...) into one model file: their averaged "
         "weights. All must come from the same knee, with the same configuration, each expert once.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or their checkpoints, in any order")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the model file, .safetensors")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run folders, or their checkpoints, in any order",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="the model file, .safetensors"
+    )
     return parser
 
 
@@ -61,9 +69,22 @@ def read_expert(run: Path) -> TrainedExpert:
     origin = checkpoint.get(EXPERT_RUN, {})
     index = origin.get("expert")
     if index is None:
-        raise ValueError(f"{path}: is not of one expert that was trained alone (--model.experts.expert)")
-    weights = {name: weight for name, weight in denoiser_weights(checkpoint).items() if name.startswith(f"experts.{index}.")}
-    return TrainedExpert(path, index, checkpoint["global_step"], origin["seed_sha256"], weights, checkpoint[MODEL_CONFIG])
+        raise ValueError(
+            f"{path}: is not of one expert that was trained alone (--model.experts.expert)"
+        )
+    weights = {
+        name: weight
+        for name, weight in denoiser_weights(checkpoint).items()
+        if name.startswith(f"experts.{index}.")
+    }
+    return TrainedExpert(
+        path,
+        index,
+        checkpoint["global_step"],
+        origin["seed_sha256"],
+        weights,
+        checkpoint[MODEL_CONFIG],
+    )
 
 
 def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
@@ -80,14 +101,22 @@ def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[st
             )
         keys = sorted(first.config.keys() | other.config.keys())
         differing = [
-            f"{key} {other.config.get(key)}, not {first.config.get(key)}" for key in keys if other.config.get(key) != first.config.get(key)
+            f"{key} {other.config.get(key)}, not {first.config.get(key)}"
+            for key in keys
+            if other.config.get(key) != first.config.get(key)
         ]
         if differing:
-            raise ValueError(f"{other.path}: is of another model than {first.path}: {', '.join(differing)}")
+            raise ValueError(
+                f"{other.path}: is of another model than {first.path}: {', '.join(differing)}"
+            )
     n, found = len(first.config["boundaries"]) + 1, sorted(expert.index for expert in experts)
     if found != list(range(n)):
-        raise ValueError(f"a mixture of {n} experts needs each of 0 to {n - 1} once, not {', '.join(map(str, found))}")
-    return {name: weight for expert in experts for name, weight in expert.weights.items()}, first.config
+        raise ValueError(
+            f"a mixture of {n} experts needs each of 0 to {n - 1} once, not {', '.join(map(str, found))}"
+        )
+    return {
+        name: weight for expert in experts for name, weight in expert.weights.items()
+    }, first.config
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -100,6 +129,9 @@ def main(arguments: Sequence[str]) -> int:
 
     experts = [read_expert(run) for run in options.runs]
     save_denoiser(options.out, *merge(experts))
-    steps = ", ".join(f"{expert.index} after {expert.steps}" for expert in sorted(experts, key=lambda expert: expert.index))
+    steps = ", ".join(
+        f"{expert.index} after {expert.steps}"
+        for expert in sorted(experts, key=lambda expert: expert.index)
+    )
     sys.stdout.write(f"{options.out}: {len(experts)} experts; optimiser steps: {steps}\n")
     return DONE

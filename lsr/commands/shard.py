@@ -16,9 +16,23 @@ def _parser() -> argparse.ArgumentParser:
         "a.jpg. A run that was stopped continues where it was. Exit code 1: some photographs cannot be read, each is named, the "
         "rest is done.",
     )
-    parser.add_argument("src", type=Path, metavar="DIR", help="folder of photographs, searched recursively")
-    parser.add_argument("--out", required=True, type=Path, metavar="OUT", help="folder for shard-000000.tar ... and index.npz")
-    parser.add_argument("--max-mib", type=float, default=256.0, metavar="MIB", help="size of a shard in MiB (default 256)")
+    parser.add_argument(
+        "src", type=Path, metavar="DIR", help="folder of photographs, searched recursively"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="folder for shard-000000.tar ... and index.npz",
+    )
+    parser.add_argument(
+        "--max-mib",
+        type=float,
+        default=256.0,
+        metavar="MIB",
+        help="size of a shard in MiB (default 256)",
+    )
     return parser
 
 
@@ -35,9 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         number, failed, tables = write_shards(options.src, options.out, options.max_mib * 2**20)
     except OSError as error:
-        raise ValueError(f"{error.filename or options.out}: {error.strerror}; run again to continue") from error
+        raise ValueError(
+            f"{error.filename or options.out}: {error.strerror}; run again to continue"
+        ) from error
     size = sum(table.bytes for table in tables) / 2**20
-    sys.stdout.write(f"{number} photographs, {size:,.1f} MiB in {len(tables)} shards in {options.out}\n")
+    sys.stdout.write(
+        f"{number} photographs, {size:,.1f} MiB in {len(tables)} shards in {options.out}\n"
+    )
     if failed:
         sys.stdout.write(f"{len(failed)} left out: they cannot be read\n")
     return SOME_FAILED if failed else DONE

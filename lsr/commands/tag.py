@@ -18,11 +18,21 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 1: some photographs cannot be read, each is named, the rest is done.",
     )
     parser.add_argument("dir", type=Path, metavar="DIR")
-    parser.add_argument("--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="default ram++")
     parser.add_argument(
-        "--weights", required=True, metavar="PATH", help="of RAM(++) the published .pth; of CLIP or SigLIP a folder, or a name on the hub"
+        "--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="default ram++"
     )
-    parser.add_argument("--tags-list", type=Path, metavar="FILE", help="the tags that CLIP chooses from: one a line, or a tags.jsonl")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="PATH",
+        help="of RAM(++) the published .pth; of CLIP or SigLIP a folder, or a name on the hub",
+    )
+    parser.add_argument(
+        "--tags-list",
+        type=Path,
+        metavar="FILE",
+        help="the tags that CLIP chooses from: one a line, or a tags.jsonl",
+    )
     return parser
 
 
@@ -41,11 +51,18 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"{options.dir}: no photographs there")
     path = options.dir / TAGS
     done = continue_list(path)
-    todo = [photograph for photograph in photographs if photograph.relative_to(options.dir).as_posix() not in done]
+    todo = [
+        photograph
+        for photograph in photographs
+        if photograph.relative_to(options.dir).as_posix() not in done
+    ]
     failed = 0
     if todo:
         tagger = load_tagger(options.tagger, options.weights, options.tags_list)
-        with path.open("a", encoding="utf-8") as file, progress_bar(f"tagging {options.dir}", len(todo), "photographs") as advance:
+        with (
+            path.open("a", encoding="utf-8") as file,
+            progress_bar(f"tagging {options.dir}", len(todo), "photographs") as advance,
+        ):
             for photograph in todo:
                 try:
                     tags = tagger(read_rgb8(photograph))
@@ -53,7 +70,11 @@ def main(arguments: Sequence[str]) -> int:
                     failed += 1
                     sys.stderr.write(f"failed: {error}\n")
                 else:
-                    entry = {"file": photograph.relative_to(options.dir).as_posix(), "tags": tags, "tag_source": options.tagger}
+                    entry = {
+                        "file": photograph.relative_to(options.dir).as_posix(),
+                        "tags": tags,
+                        "tag_source": options.tagger,
+                    }
                     file.write(json.dumps(entry) + "\n")  # escaped: a file name need not be Unicode
                     file.flush()
                 advance(1)

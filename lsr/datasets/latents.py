@@ -41,9 +41,22 @@ class LatentPlan:
     rows: int
 
     @classmethod
-    def of(cls, autoencoder: dict[str, Any], crops: dict[str, Any], draws: int, photographs: int, latent: tuple[int, ...]) -> "LatentPlan":
+    def of(
+        cls,
+        autoencoder: dict[str, Any],
+        crops: dict[str, Any],
+        draws: int,
+        photographs: int,
+        latent: tuple[int, ...],
+    ) -> "LatentPlan":
         """Return the plan for latents of the shape `latent`, in files of about 128 MiB."""
-        return cls(autoencoder, crops, draws, photographs, max(1, _FILE_BYTES // (4 * torch.Size(latent).numel())))
+        return cls(
+            autoencoder,
+            crops,
+            draws,
+            photographs,
+            max(1, _FILE_BYTES // (4 * torch.Size(latent).numel())),
+        )
 
     def files(self) -> dict[str, range]:
         """Return the rows of each file by its name."""
@@ -62,12 +75,20 @@ class LatentPlan:
         path = folder / PLAN
         if path.exists():
             before, now = asdict(_read_plan(path)), asdict(self)
-            differing = sorted(name for name, value in (now | now["crops"]).items() if (before | before["crops"]).get(name) != value)
+            differing = sorted(
+                name
+                for name, value in (now | now["crops"]).items()
+                if (before | before["crops"]).get(name) != value
+            )
             if differing:
                 named = ", ".join(name for name in differing if name != "crops")
-                raise ValueError(f"{folder} was begun with other {named or 'crops'}: choose another --out")
+                raise ValueError(
+                    f"{folder} was begun with other {named or 'crops'}: choose another --out"
+                )
         elif folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"{folder} holds files that lsr cache-latents did not write: choose another --out")
+            raise ValueError(
+                f"{folder} holds files that lsr cache-latents did not write: choose another --out"
+            )
         else:
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -76,7 +97,11 @@ class LatentPlan:
 
     def missing(self, folder: Path) -> dict[str, range]:
         """Return those files that are not there, or not whole."""
-        return {name: rows for name, rows in self.files().items() if not _is_whole(folder / name, len(rows))}
+        return {
+            name: rows
+            for name, rows in self.files().items()
+            if not _is_whole(folder / name, len(rows))
+        }
 
 
 def _read_plan(path: Path) -> LatentPlan:
@@ -97,7 +122,10 @@ def _is_whole(path: Path, rows: int) -> bool:
 def write_latents(path: Path, latents: Iterable[Tensor], crcs: Iterable[Tensor]) -> None:
     """Write one file of latents (N, C, h, w) float32 with the CRC-32 (N,) of the pixels of each crop, both in batches."""
     with atomic_path(path) as temporary:
-        save_file({_LATENT: torch.cat(list(latents)).cpu().contiguous(), _CRC: torch.cat(list(crcs))}, temporary)
+        save_file(
+            {_LATENT: torch.cat(list(latents)).cpu().contiguous(), _CRC: torch.cat(list(crcs))},
+            temporary,
+        )
 
 
 class LatentCache:
@@ -130,10 +158,16 @@ class LatentCache:
         Raises:
             ValueError: If they are others.
         """
-        differing = sorted(name for name in crops.keys() | self.plan.crops.keys() if crops.get(name) != self.plan.crops.get(name))
+        differing = sorted(
+            name
+            for name in crops.keys() | self.plan.crops.keys()
+            if crops.get(name) != self.plan.crops.get(name)
+        )
         if differing:
             name = differing[0]
-            raise ValueError(f"{self.folder} holds latents of other crops: {name} {self.plan.crops.get(name)!r}, not {crops.get(name)!r}")
+            raise ValueError(
+                f"{self.folder} holds latents of other crops: {name} {self.plan.crops.get(name)!r}, not {crops.get(name)!r}"
+            )
 
     def latent(self, draw: int, index: int) -> Tensor:
         """Return the latent (C, h, w) float32 of a draw, below `plan.draws`, of a photograph."""

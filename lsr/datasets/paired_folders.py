@@ -20,7 +20,9 @@ def paired_folders(dataset: Path) -> tuple[Path, Path]:
     for lr, hr in FOLDERS:
         if (dataset / lr).is_dir() and (dataset / hr).is_dir():
             return dataset / lr, dataset / hr
-    raise ValueError(f"{dataset}: no folders {', '.join('/'.join(pair) for pair in FOLDERS)} with pairs in it")
+    raise ValueError(
+        f"{dataset}: no folders {', '.join('/'.join(pair) for pair in FOLDERS)} with pairs in it"
+    )
 
 
 def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
@@ -58,7 +60,9 @@ def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
         name = path.relative_to(folder).with_suffix("").as_posix()
         name = name if plain else without_role(name)
         if name in files:
-            raise ValueError(f"{path} and {files[name].name} have the same name but for what tells their role")
+            raise ValueError(
+                f"{path} and {files[name].name} have the same name but for what tells their role"
+            )
         files[name] = path
     if not files:
         raise ValueError(f"{folder}: no photographs there")

@@ -13,7 +13,9 @@ def tidy_tags(value: object) -> tuple[str, ...]:
     Superfluous blanks go, and what no file can hold: NUL and halves of surrogate pairs, which JSON can.
     """
     texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    tags = (tag for text in texts if isinstance(text, str) for tag in text.replace("\0", " ").split(","))
+    tags = (
+        tag for text in texts if isinstance(text, str) for tag in text.replace("\0", " ").split(",")
+    )
     tidy = (" ".join(tag.split()).encode("utf-8", "replace").decode() for tag in tags)
     return tuple(tag for tag in tidy if tag)
 
@@ -43,7 +45,9 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
             if not isinstance(value, list | str):
                 raise TypeError(value)
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}') from None
+            raise ValueError(
+                f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}'
+            ) from None
         if name in tags:
             raise ValueError(f"{path}, line {number}: {name} for the second time")
         tags[name] = tidy_tags(value)

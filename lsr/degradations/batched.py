@@ -20,12 +20,19 @@ from lsr.degradations.noise import add_noise_ragged
 from lsr.degradations.parameters import DegradationParameters, Kernel
 from lsr.degradations.resizing import plan, resize_ragged, scaled_size
 
-_BUCKETS = (0.4, 0.7, 1.0, 1.25)  # upper bounds of the first resize factor; the last bucket ends at the largest factor of all
+_BUCKETS = (
+    0.4,
+    0.7,
+    1.0,
+    1.25,
+)  # upper bounds of the first resize factor; the last bucket ends at the largest factor of all
 
 Size = tuple[int, int]
 
 
-def degrade_batch(x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig) -> Tensor:
+def degrade_batch(
+    x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
+) -> Tensor:
     """Degrade `(B, 3, H, W)`, sides multiples of the scale; return `(B, 3, H // scale, W // scale)`, clipped but not rounded."""
     height, width = x.shape[-2:]
     lr = x.new_empty(len(parameters), 3, height // cfg.scale, width // cfg.scale)
@@ -36,17 +43,25 @@ def degrade_batch(x: Tensor, parameters: Sequence[DegradationParameters], cfg: D
     for (factor, _), members in buckets.items():
         index = torch.tensor(members).to(x.device, non_blocking=True)
         if factor == 0:
-            lr[index] = F.interpolate(x[index], size=lr.shape[-2:], mode="bicubic", antialias=True).clamp_(0, 1)
+            lr[index] = F.interpolate(
+                x[index], size=lr.shape[-2:], mode="bicubic", antialias=True
+            ).clamp_(0, 1)
         else:
-            lr[index] = _degrade_bucket(x[index], [parameters[i] for i in members], cfg, scaled_size(height, width, factor))
+            lr[index] = _degrade_bucket(
+                x[index], [parameters[i] for i in members], cfg, scaled_size(height, width, factor)
+            )
     return lr
 
 
 def _ceiling(factor: float, cfg: DegradationConfig) -> float:
-    return next((bound for bound in _BUCKETS if factor <= bound), max(cfg.resize_1_range[1], factor))
+    return next(
+        (bound for bound in _BUCKETS if factor <= bound), max(cfg.resize_1_range[1], factor)
+    )
 
 
-def _degrade_bucket(x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig, canvas: Size) -> Tensor:
+def _degrade_bucket(
+    x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig, canvas: Size
+) -> Tensor:
     """Degrade samples that all have a second stage or all have none, and whose first sizes fit into `canvas`."""
     height, width = x.shape[-2:]
     lr_size = height // cfg.scale, width // cfg.scale
@@ -56,7 +71,8 @@ def _degrade_bucket(x: Tensor, parameters: Sequence[DegradationParameters], cfg:
     x = _blur(x, [stage.kernel for stage in firsts])
     sizes = [scaled_size(height, width, stage.factor) for stage in firsts]
     plans = [
-        plan(height, width, size, stage.mode, None if cfg.aligned else stage.factor) for stage, size in zip(firsts, sizes, strict=True)
+        plan(height, width, size, stage.mode, None if cfg.aligned else stage.factor)
+        for stage, size in zip(firsts, sizes, strict=True)
     ]
     x = resize_ragged(x, plans, canvas, cfg.antialias)
     x = add_noise_ragged(x, firsts, sizes, generators)
@@ -67,8 +83,13 @@ def _degrade_bucket(x: Tensor, parameters: Sequence[DegradationParameters], cfg:
         x = _blur(x, [stage.kernel for stage in seconds], Extent.of(sizes, x.device))
         lr_height, lr_width = height / cfg.scale, width / cfg.scale
         targets = [scaled_size(lr_height, lr_width, stage.factor) for stage in seconds]
-        plans = [plan(*size, target, stage.mode) for size, target, stage in zip(sizes, targets, seconds, strict=True)]
-        x = resize_ragged(x, plans, scaled_size(lr_height, lr_width, cfg.resize_2_range[1]), cfg.antialias)
+        plans = [
+            plan(*size, target, stage.mode)
+            for size, target, stage in zip(sizes, targets, seconds, strict=True)
+        ]
+        x = resize_ragged(
+            x, plans, scaled_size(lr_height, lr_width, cfg.resize_2_range[1]), cfg.antialias
+        )
         sizes = targets
         x = add_noise_ragged(x, seconds, sizes, generators)
 
@@ -85,12 +106,21 @@ def _blur(x: Tensor, kernels: Sequence[Kernel | None], extent: Extent | None = N
 
 
 def _compress_some(
-    x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig, last: bool, extent: Extent | None = None
+    x: Tensor,
+    parameters: Sequence[DegradationParameters],
+    cfg: DegradationConfig,
+    last: bool,
+    extent: Extent | None = None,
 ) -> Tensor:
     """Apply the second JPEG to those samples that have it at this place."""
     members = [i for i, p in enumerate(parameters) if p.jpeg_last == last]
     if not members:
         return x
     index = torch.tensor(members).to(x.device, non_blocking=True)
-    some = compress(x[index], [parameters[i].quality_2 for i in members], cfg.jpeg, extent[index] if extent else None)
+    some = compress(
+        x[index],
+        [parameters[i].quality_2 for i in members],
+        cfg.jpeg,
+        extent[index] if extent else None,
+    )
     return x.index_copy(0, index, some)

@@ -7,7 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-KERNEL_FAMILIES = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+KERNEL_FAMILIES = (
+    "iso",
+    "aniso",
+    "generalized_iso",
+    "generalized_aniso",
+    "plateau_iso",
+    "plateau_aniso",
+)
 RESIZE_MODES = ("area", "bilinear", "bicubic")
 JPEG_MODES = ("true", "compat", "libjpeg")
 MAX_KERNEL_SIZE = 21
@@ -69,7 +76,14 @@ class DegradationConfig:
     kernel_sizes_1: tuple[int, int] = (7, 21)
     kernel_sizes_2: tuple[int, int] = (7, 21)
     kernel_sizes_final: tuple[int, int] = (7, 21)
-    kernel_probabilities: tuple[float, float, float, float, float, float] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    kernel_probabilities: tuple[float, float, float, float, float, float] = (
+        0.45,
+        0.25,
+        0.12,
+        0.03,
+        0.12,
+        0.03,
+    )
     sinc_probability: float = 0.1
     sigma_1: Range = (0.2, 3.0)
     sigma_2: Range = (0.2, 1.5)
@@ -113,16 +127,32 @@ class DegradationConfig:
             if field.type is bool and not isinstance(value, bool):
                 raise ValueError(f"{field.name} must be true or false, got {value!r}")
             if field.name.endswith("_probability"):
-                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                if (
+                    isinstance(value, bool)
+                    or not isinstance(value, int | float)
+                    or not 0 <= value <= 1
+                ):
                     raise ValueError(f"{field.name} must lie in [0, 1], got {value!r}")
-                object.__setattr__(self, field.name, float(value))  # 1 and 1.0 are the same law, with the same digest
-        for name, count in (("kernel_probabilities", len(KERNEL_FAMILIES)), ("resize_1_probabilities", 3), ("resize_2_probabilities", 3)):
+                object.__setattr__(
+                    self, field.name, float(value)
+                )  # 1 and 1.0 are the same law, with the same digest
+        for name, count in (
+            ("kernel_probabilities", len(KERNEL_FAMILIES)),
+            ("resize_1_probabilities", 3),
+            ("resize_2_probabilities", 3),
+        ):
             try:
                 weights = tuple(float(weight) for weight in getattr(self, name))
             except (TypeError, ValueError):
                 weights = ()
-            if len(weights) != count or not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-6):
-                raise ValueError(f"{name} must be {count} probabilities that sum to 1, got {getattr(self, name)}")
+            if (
+                len(weights) != count
+                or not all(weight >= 0 for weight in weights)
+                or not math.isclose(sum(weights), 1, abs_tol=1e-6)
+            ):
+                raise ValueError(
+                    f"{name} must be {count} probabilities that sum to 1, got {getattr(self, name)}"
+                )
             object.__setattr__(self, name, weights)
         if self.jpeg not in JPEG_MODES:
             raise ValueError(f"jpeg must be one of {', '.join(JPEG_MODES)}, got {self.jpeg!r}")
@@ -138,7 +168,9 @@ class DegradationConfig:
             values = ()
         if len(values) != 2 or values != given or not low <= values[0] <= values[1] <= high:
             numbers = "whole numbers " if whole else ""
-            raise ValueError(f"{name} must be {numbers}(low, high) within [{low:g}, {high:g}], got {given}")
+            raise ValueError(
+                f"{name} must be {numbers}(low, high) within [{low:g}, {high:g}], got {given}"
+            )
         object.__setattr__(self, name, values)
 
     @classmethod
@@ -203,7 +235,12 @@ _STABLESR: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "realesrgan": {},
     "stablesr": _STABLESR,
-    "stablesr_768": {**_STABLESR, **_NO_USM, "jpeg_quality_2": (60.0, 95.0), "identity_probability": 0.0},
+    "stablesr_768": {
+        **_STABLESR,
+        **_NO_USM,
+        "jpeg_quality_2": (60.0, 95.0),
+        "identity_probability": 0.0,
+    },
     "pasd": {**_MILD, **_NO_USM},
     "seesr": {},
     "osediff": _NO_USM,

@@ -60,7 +60,9 @@ def sample_index(source: str) -> int:
     return int.from_bytes(hashlib.sha256(os.fsencode(source)).digest()[:8], "big") >> 1
 
 
-def degrade(hr: np.ndarray, parameters: DegradationParameters, cfg: DegradationConfig) -> np.ndarray:
+def degrade(
+    hr: np.ndarray, parameters: DegradationParameters, cfg: DegradationConfig
+) -> np.ndarray:
     """Degrade a (H, W, 3) uint8 photograph to (H // scale, W // scale, 3) uint8, on the CPU."""
     image = torch.from_numpy(hr).permute(2, 0, 1)[None].float() / 255
     lr = apply(image, [parameters], cfg)[0].permute(1, 2, 0)
@@ -75,7 +77,9 @@ def read_hr(path: Path, scale: int) -> np.ndarray:
     """
     hr = read_rgb8(path)
     if min(hr.shape[:2]) < scale:
-        raise UnreadableImage(f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}")
+        raise UnreadableImage(
+            f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}"
+        )
     return hr
 
 
@@ -119,7 +123,9 @@ def export(pairs: Sequence[tuple[Path, Path]], out: Path, law: Law, per_image: i
         todo = _plan(pairs, out, per_image, done)
         failed = _make(todo, out, law)
     missing = sum(len(photograph.missing) for photograph in todo)
-    return Outcome(missing - sum(len(photograph.missing) for photograph in failed), len(done), len(failed))
+    return Outcome(
+        missing - sum(len(photograph.missing) for photograph in failed), len(done), len(failed)
+    )
 
 
 @contextlib.contextmanager
@@ -127,8 +133,15 @@ def _claimed(out: Path, law: Law) -> Iterator[None]:
     """Hold the folder for this process alone, and see that it is new or one of the same law."""
     if not (out / LAW_FILE).exists():
         if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise ValueError(f"--out {out} is neither empty nor an export of this command: choose another")
-        document = {"preset": law.preset, "seed": law.seed, "digest": law.cfg.digest(), "config": dataclasses.asdict(law.cfg)}
+            raise ValueError(
+                f"--out {out} is neither empty nor an export of this command: choose another"
+            )
+        document = {
+            "preset": law.preset,
+            "seed": law.seed,
+            "digest": law.cfg.digest(),
+            "config": dataclasses.asdict(law.cfg),
+        }
         with atomic_path(out / LAW_FILE) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
     with (out / LAW_FILE).open() as file:
@@ -140,7 +153,9 @@ def _claimed(out: Path, law: Law) -> Iterator[None]:
             document = json.load(file)
             there = document["preset"], document["digest"], document["seed"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{out / LAW_FILE}: not of this command, or damaged: choose another --out") from None
+            raise ValueError(
+                f"{out / LAW_FILE}: not of this command, or damaged: choose another --out"
+            ) from None
         if there != (law.preset, law.cfg.digest(), law.seed):
             raise ValueError(
                 f"--out {out} holds an export of preset {there[0]}, configuration {there[1]}, seed {there[2]}; "
@@ -161,7 +176,11 @@ def _recover(out: Path) -> dict[tuple[str, int], tuple[str, int]]:
     ledger = out / PARAMETERS_FILE
     if not ledger.exists():
         return done
-    with atomic_path(ledger) as temporary, ledger.open("rb") as before, temporary.open("wb") as after:
+    with (
+        atomic_path(ledger) as temporary,
+        ledger.open("rb") as before,
+        temporary.open("wb") as after,
+    ):
         for line in before:
             try:
                 record = json.loads(line)
@@ -175,7 +194,12 @@ def _recover(out: Path) -> dict[tuple[str, int], tuple[str, int]]:
     return done
 
 
-def _plan(pairs: Sequence[tuple[Path, Path]], out: Path, per_image: int, done: dict[tuple[str, int], tuple[str, int]]) -> list[_Photograph]:
+def _plan(
+    pairs: Sequence[tuple[Path, Path]],
+    out: Path,
+    per_image: int,
+    done: dict[tuple[str, int], tuple[str, int]],
+) -> list[_Photograph]:
     """Name what is missing. What is done keeps its name, also where photographs that came later would change it.
 
     Raises:
@@ -191,11 +215,17 @@ def _plan(pairs: Sequence[tuple[Path, Path]], out: Path, per_image: int, done: d
             if (source, epoch) in done:
                 file, size = done[source, epoch]
                 if size != path.stat().st_size:
-                    raise ValueError(f"{out / file} was made from another {source} than {path}: choose another --out")
+                    raise ValueError(
+                        f"{out / file} was made from another {source} than {path}: choose another --out"
+                    )
             else:
-                file = (name if per_image == 1 else name.with_name(f"{name.stem}__{epoch}.png")).as_posix()
+                file = (
+                    name if per_image == 1 else name.with_name(f"{name.stem}__{epoch}.png")
+                ).as_posix()
                 if file in taken:
-                    raise ValueError(f"{path}: {out / file} is the LR of another photograph: choose another --out")
+                    raise ValueError(
+                        f"{path}: {out / file} is the LR of another photograph: choose another --out"
+                    )
                 taken.add(file)
                 missing.append((epoch, file))
         if missing:
@@ -207,12 +237,25 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
     """Write what is missing, each LR before its line; returns the photographs that failed."""
     failed = []
     console = Console(file=sys.stderr)
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f} images/s"), TimeRemainingColumn()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
+        TimeRemainingColumn(),
+    )
     with (
         (out / PARAMETERS_FILE).open("a") as ledger,
-        Progress(TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        Progress(
+            TextColumn("{task.description}"),
+            *columns,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress,
     ):
-        task = progress.add_task("degrading", total=sum(len(photograph.missing) for photograph in todo), rate=0.0)
+        task = progress.add_task(
+            "degrading", total=sum(len(photograph.missing) for photograph in todo), rate=0.0
+        )
         started, made = time.monotonic(), 0
         for photograph in todo:
             try:
@@ -220,15 +263,30 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
                 size = photograph.path.stat().st_size
             except (UnreadableImage, MemoryError) as error:
                 failed.append(photograph)
-                message = str(error) if isinstance(error, UnreadableImage) else f"{photograph.path}: {error}"
+                message = (
+                    str(error)
+                    if isinstance(error, UnreadableImage)
+                    else f"{photograph.path}: {error}"
+                )
                 console.print(f"failed: {message}", markup=False, highlight=False, soft_wrap=True)
                 progress.advance(task, len(photograph.missing))
                 continue
             index = sample_index(photograph.source)
             for epoch, file in photograph.missing:
                 parameters = draw(law.cfg, law.seed, epoch, index)
-                record = {"file": file, "source": photograph.source, "source_bytes": size, "preset": law.preset, "config": law.cfg.digest()}
-                record |= {"seed": law.seed, "epoch": epoch, "index": index, "parameters": json.loads(parameters.to_json())}
+                record = {
+                    "file": file,
+                    "source": photograph.source,
+                    "source_bytes": size,
+                    "preset": law.preset,
+                    "config": law.cfg.digest(),
+                }
+                record |= {
+                    "seed": law.seed,
+                    "epoch": epoch,
+                    "index": index,
+                    "parameters": json.loads(parameters.to_json()),
+                }
                 lr = degrade(hr, parameters, law.cfg)
                 write_rgb8(out / file, lr)
                 ledger.write(json.dumps(record) + "\n")

@@ -66,12 +66,18 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     windows = x.new_empty(math.ceil(count / _LANES), _LANES, *window)
     source = padded.unfold(1, window[0], tile_height).unfold(2, window[1], tile_width)
     windows.view(-1, *window)[:count].view(source.shape).copy_(source)
-    windows.view(-1, *window)[count:].zero_()  # idle lanes, where left-over denormal numbers would cost ten times the rest
+    windows.view(-1, *window)[
+        count:
+    ].zero_()  # idle lanes, where left-over denormal numbers would cost ten times the rest
 
     weight = kernel.expand(_LANES, 1, taps, taps).contiguous()
     blurred = torch.cat([F.conv2d(lanes[None], weight, groups=_LANES) for lanes in windows])
-    blurred = blurred.view(-1, tile_height, tile_width)[:count].view(channels, rows, columns, tile_height, tile_width)
-    return blurred.transpose(2, 3).reshape(channels, rows * tile_height, columns * tile_width)[:, :height, :width]
+    blurred = blurred.view(-1, tile_height, tile_width)[:count].view(
+        channels, rows, columns, tile_height, tile_width
+    )
+    return blurred.transpose(2, 3).reshape(channels, rows * tile_height, columns * tile_width)[
+        :, :height, :width
+    ]
 
 
 def _reach(kernel: Tensor) -> int:
@@ -117,17 +123,24 @@ def gaussian_blur(x: Tensor) -> Tensor:
     a hundred times faster than the 51 x 51 convolution.
     """
     channels, height, width = x.shape
-    block = 32 if x.device.type == "cpu" else 128  # the first suits the cache, the second makes few launches
+    block = (
+        32 if x.device.type == "cpu" else 128
+    )  # the first suits the cache, the second makes few launches
     window = block + _USM_TAPS - 1
     dtype = matmul_dtype(x.device)
     band = _gaussian_band(block, dtype, x.device)
     rows, columns = math.ceil(height / block), math.ceil(width / block)
-    padded = F.pad(reflect_pad(x.to(dtype), _USM_TAPS // 2), (0, columns * block - width, 0, rows * block - height))
+    padded = F.pad(
+        reflect_pad(x.to(dtype), _USM_TAPS // 2),
+        (0, columns * block - width, 0, rows * block - height),
+    )
 
     horizontal = padded.new_empty(channels, padded.shape[1], columns * block)
     lines, blurred_lines = padded.flatten(0, 1), horizontal.view(-1, columns * block)
     for start in range(0, columns * block, block):
-        torch.mm(lines[:, start : start + window], band, out=blurred_lines[:, start : start + block])
+        torch.mm(
+            lines[:, start : start + window], band, out=blurred_lines[:, start : start + block]
+        )
     both = padded.new_empty(channels, rows * block, columns * block)
     left = band.t().expand(channels, -1, -1)
     for start in range(0, rows * block, block):

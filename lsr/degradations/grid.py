@@ -78,7 +78,13 @@ def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: f
     return [line for line in lines if line]
 
 
-def draw_grid(title: str, hr: np.ndarray, hr_caption: str, lrs: Sequence[np.ndarray], captions: Sequence[Sequence[str]]) -> np.ndarray:
+def draw_grid(
+    title: str,
+    hr: np.ndarray,
+    hr_caption: str,
+    lrs: Sequence[np.ndarray],
+    captions: Sequence[Sequence[str]],
+) -> np.ndarray:
     """Draw a photograph and its LR images with their captions.
 
     Every picture is enlarged by nearest neighbour: the LR to the photograph's size, all of them by the same whole factor where a
@@ -99,18 +105,31 @@ def draw_grid(title: str, hr: np.ndarray, hr_caption: str, lrs: Sequence[np.ndar
     """
     zoom = math.ceil(_MIN_CELL / hr.shape[1])
     height, width = hr.shape[0] * zoom, hr.shape[1] * zoom
-    font = ImageFont.load_default(min(max(2 * width // _LETTERS_PER_CELL, _FONT_SIZES[0]), _FONT_SIZES[1]))
-    line_height = math.ceil(1.1 * sum(font.getmetrics())) if isinstance(font, ImageFont.FreeTypeFont) else 14
+    font = ImageFont.load_default(
+        min(max(2 * width // _LETTERS_PER_CELL, _FONT_SIZES[0]), _FONT_SIZES[1])
+    )
+    line_height = (
+        math.ceil(1.1 * sum(font.getmetrics())) if isinstance(font, ImageFont.FreeTypeFont) else 14
+    )
 
-    texts = [[line for paragraph in caption for line in wrap(paragraph, font, width)] for caption in ([hr_caption], *captions)]
+    texts = [
+        [line for paragraph in caption for line in wrap(paragraph, font, width)]
+        for caption in ([hr_caption], *captions)
+    ]
     columns = math.ceil(math.sqrt(len(texts)))
     canvas_width = _GAP + columns * (width + _GAP)
     title_lines = wrap(title, font, canvas_width - 2 * _GAP)
-    rows = [range(start, min(start + columns, len(texts))) for start in range(0, len(texts), columns)]
-    row_heights = [height + line_height * max(len(texts[cell]) for cell in row) + 2 * _GAP for row in rows]
+    rows = [
+        range(start, min(start + columns, len(texts))) for start in range(0, len(texts), columns)
+    ]
+    row_heights = [
+        height + line_height * max(len(texts[cell]) for cell in row) + 2 * _GAP for row in rows
+    ]
     canvas_height = 2 * _GAP + line_height * len(title_lines) + sum(row_heights)
     if canvas_width * canvas_height > _MAX_PIXELS:
-        raise ValueError(f"the grid would have {canvas_width} x {canvas_height} pixels: take a smaller crop or fewer draws")
+        raise ValueError(
+            f"the grid would have {canvas_width} x {canvas_height} pixels: take a smaller crop or fewer draws"
+        )
 
     canvas = Image.new("RGB", (canvas_width, canvas_height), _PAPER)
     pen = ImageDraw.Draw(canvas)

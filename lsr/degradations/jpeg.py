@@ -36,12 +36,19 @@ Matrix = tuple[tuple[float, ...], ...]
 _YCC: Matrix = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _RGB: Matrix = ((0.0, 1.402), (-0.344136, -0.714136), (1.772, 0.0))
 # The same in libjpeg's 16 bit fractions: sums of 8 bit samples are exact in single precision, whatever the order.
-_WHOLE_YCC: Matrix = tuple(tuple(k / 2**16 for k in row) for row in ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329)))
-_WHOLE_RGB: Matrix = tuple(tuple(k / 2**16 for k in row) for row in ((0, 91881), (-22554, -46802), (116130, 0)))
+_WHOLE_YCC: Matrix = tuple(
+    tuple(k / 2**16 for k in row)
+    for row in ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
+)
+_WHOLE_RGB: Matrix = tuple(
+    tuple(k / 2**16 for k in row) for row in ((0, 91881), (-22554, -46802), (116130, 0))
+)
 _MAX_REAL_QUALITY = 99.99  # at 100 the real-valued tables vanish
 
 
-def compress(x: Tensor, quality: Sequence[float], mode: str, extent: Extent | None = None) -> Tensor:
+def compress(
+    x: Tensor, quality: Sequence[float], mode: str, extent: Extent | None = None
+) -> Tensor:
     """Compress and decompress a batch.
 
     Args:
@@ -65,13 +72,19 @@ def compress(x: Tensor, quality: Sequence[float], mode: str, extent: Extent | No
     height, width = x.shape[-2:]
     padding = (0, -width % 16, 0, -height % 16)
     if mode == "compat":
-        tables = torch.stack([_real_table(q, matmul_dtype(x.device)) for q in quality]).to(x.device, non_blocking=True)
+        tables = torch.stack([_real_table(q, matmul_dtype(x.device)) for q in quality]).to(
+            x.device, non_blocking=True
+        )
         planes = _to_ycc(F.pad(blank_outside(x * 255, extent), padding), _YCC)
         luma, chroma = planes[:, 0], F.avg_pool2d(planes[:, 1:], 2)
         luma, chroma = _quantise(luma, chroma, tables, whole=False)
         chroma = chroma.repeat_interleave(2, -1).repeat_interleave(2, -2)
-        return _to_rgb(luma, chroma, _RGB, whole=False)[..., :height, :width].clamp(0, 255).div_(255)
-    tables = torch.stack([_whole_table(_whole(q), matmul_dtype(x.device)) for q in quality]).to(x.device, non_blocking=True)
+        return (
+            _to_rgb(luma, chroma, _RGB, whole=False)[..., :height, :width].clamp(0, 255).div_(255)
+        )
+    tables = torch.stack([_whole_table(_whole(q), matmul_dtype(x.device)) for q in quality]).to(
+        x.device, non_blocking=True
+    )
     samples = replicate_outside((x * 255).round_(), extent)
     planes = _to_ycc(F.pad(samples, padding, mode="replicate"), _WHOLE_YCC).add_(0.5).floor_()
     chroma = F.avg_pool2d(planes[:, 1:], 2, divisor_override=1)
@@ -83,7 +96,9 @@ def compress(x: Tensor, quality: Sequence[float], mode: str, extent: Extent | No
         chroma = chroma[..., : math.ceil(height / 2), : math.ceil(width / 2)]
     else:
         chroma = replicate_outside(chroma, extent.halved())
-    rgb = _to_rgb(luma[..., :height, :width], _triangle(chroma)[..., :height, :width], _WHOLE_RGB, whole=True)
+    rgb = _to_rgb(
+        luma[..., :height, :width], _triangle(chroma)[..., :height, :width], _WHOLE_RGB, whole=True
+    )
     return rgb.clamp_(0, 255).div_(255)
 
 
@@ -95,7 +110,9 @@ def _libjpeg(x: Tensor, quality: float) -> Tensor:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=_whole(quality), subsampling="4:2:0")
     decoded = torch.from_numpy(np.array(Image.open(stream)))
-    return decoded.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return (
+        decoded.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    )
 
 
 def _whole(quality: float) -> int:
@@ -106,7 +123,11 @@ def _whole(quality: float) -> int:
 def _whole_table(quality: int, dtype: torch.dtype) -> Tensor:
     """Return libjpeg's luma and chroma tables: `(2, 64)`."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((torch.tensor([LUMA_TABLE, CHROMA_TABLE]).flatten(1) * percent + 50) // 100).clamp_(1, 255).to(dtype)
+    return (
+        ((torch.tensor([LUMA_TABLE, CHROMA_TABLE]).flatten(1) * percent + 50) // 100)
+        .clamp_(1, 255)
+        .to(dtype)
+    )
 
 
 def _real_table(quality: float, dtype: torch.dtype) -> Tensor:
@@ -117,7 +138,9 @@ def _real_table(quality: float, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _real_base(dtype: torch.dtype) -> Tensor:
-    return torch.stack([torch.tensor(LUMA_TABLE).t(), torch.tensor(CHROMA_TABLE)]).flatten(1).to(dtype)
+    return (
+        torch.stack([torch.tensor(LUMA_TABLE).t(), torch.tensor(CHROMA_TABLE)]).flatten(1).to(dtype)
+    )
 
 
 def _to_ycc(rgb: Tensor, rows: Matrix) -> Tensor:
@@ -144,7 +167,9 @@ def _triangle(chroma: Tensor) -> Tensor:
     batch, planes, height, width = chroma.shape
     padded = F.pad(chroma, (1, 1, 1, 1), mode="replicate")
     near = padded[..., 1:-1, :] * 3
-    rows = torch.stack([near + padded[..., :-2, :], near + padded[..., 2:, :]], 3).view(batch, planes, 2 * height, width + 2)
+    rows = torch.stack([near + padded[..., :-2, :], near + padded[..., 2:, :]], 3).view(
+        batch, planes, 2 * height, width + 2
+    )
     near = rows[..., 1:-1] * 3
     pixels = torch.stack([near + (rows[..., :-2] + 8), near + (rows[..., 2:] + 7)], 4)
     return pixels.mul_(1 / 16).floor_().view(batch, planes, 2 * height, 2 * width)
@@ -194,8 +219,14 @@ def _blocks(planes: Tensor) -> Tensor:
 @lru_cache(maxsize=4)
 def _cosine_transform(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the matrices that take a row of 64 samples to its 64 coefficients and back."""
-    frequency, position = torch.meshgrid(torch.arange(8.0, dtype=torch.float64), torch.arange(8.0, dtype=torch.float64), indexing="ij")
+    frequency, position = torch.meshgrid(
+        torch.arange(8.0, dtype=torch.float64),
+        torch.arange(8.0, dtype=torch.float64),
+        indexing="ij",
+    )
     basis = torch.cos((2 * position + 1) * frequency * math.pi / 16) / 2
     basis[0] = math.sqrt(1 / 8)
-    inverse = torch.kron(basis, basis).round(decimals=15).to(device, dtype)  # 1/8 is exact, so ties are ties on any machine
+    inverse = (
+        torch.kron(basis, basis).round(decimals=15).to(device, dtype)
+    )  # 1/8 is exact, so ties are ties on any machine
     return inverse.t().contiguous(), inverse

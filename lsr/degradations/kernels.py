@@ -21,7 +21,9 @@ def make_kernels(kernels: Sequence[Kernel | None], device: torch.device | str = 
     Returns:
         `(B, 21, 21)` float32 on `device`.
     """
-    table = torch.tensor([_row(kernel) for kernel in kernels], dtype=torch.float64).to(device, non_blocking=True)
+    table = torch.tensor([_row(kernel) for kernel in kernels], dtype=torch.float64).to(
+        device, non_blocking=True
+    )
     kind, half, inverse_x, inverse_y, cosine, sine, beta, cutoff = table[:, :, None, None].unbind(1)
     x, y, radius, distance = _grid(torch.device(device))
     u = (cosine * x + sine * y) * inverse_x
@@ -30,7 +32,9 @@ def make_kernels(kernels: Sequence[Kernel | None], device: torch.device | str = 
     values = torch.where(kind == _PLATEAU, 1 / (1 + power), torch.exp(-0.5 * power))
     if any(kernel is not None and kernel.family == "sinc" for kernel in kernels):
         sinc = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)
-        values = torch.where(kind == _SINC, torch.where(distance == 0, cutoff * cutoff / (4 * math.pi), sinc), values)
+        values = torch.where(
+            kind == _SINC, torch.where(distance == 0, cutoff * cutoff / (4 * math.pi), sinc), values
+        )
     values = values * (distance <= half)
     return (values / values.sum((1, 2), keepdim=True)).float()
 
@@ -52,7 +56,13 @@ def _row(kernel: Kernel | None) -> tuple[float, ...]:
     """Return (kind, half size, 1 / sigma_x, 1 / sigma_y, cos, sin, beta, cutoff)."""
     if kernel is None:
         return (_GAUSSIAN, 0, 1, 1, 1, 0, 1, 0)
-    kind = _SINC if kernel.family == "sinc" else _PLATEAU if kernel.family.startswith("plateau") else _GAUSSIAN
+    kind = (
+        _SINC
+        if kernel.family == "sinc"
+        else _PLATEAU
+        if kernel.family.startswith("plateau")
+        else _GAUSSIAN
+    )
     return (
         kind,
         kernel.size // 2,

@@ -38,14 +38,21 @@ def add_poisson(x: Tensor, amount: float, grey: bool, generator: Generator) -> T
         generator: source of the field, on the device of `x`.
     """
     level = _levels(_luma(x) if grey else x)
-    distinct = int(torch.count_nonzero(torch.bincount(level.to(torch.uint8).flatten(), minlength=_LEVELS)))
+    distinct = int(
+        torch.count_nonzero(torch.bincount(level.to(torch.uint8).flatten(), minlength=_LEVELS))
+    )
     exponent = (distinct - 1).bit_length()
     count = _look_up(alias_table(exponent, x.device), level, _bits(x.shape, grey, generator))
     noise = count.float().mul_(2.0**-exponent).sub_(level, alpha=1 / 255)
     return torch.add(x, noise, alpha=amount).clamp_(0, 1)
 
 
-def add_noise_ragged(x: Tensor, stages: Sequence[Stage], sizes: Sequence[tuple[int, int]], generators: Sequence[Generator]) -> Tensor:
+def add_noise_ragged(
+    x: Tensor,
+    stages: Sequence[Stage],
+    sizes: Sequence[tuple[int, int]],
+    generators: Sequence[Generator],
+) -> Tensor:
     """Add to each image of a canvas `(B, 3, H, W)` what `add_gaussian` or `add_poisson` would add to it alone.
 
     Args:
@@ -60,25 +67,35 @@ def add_noise_ragged(x: Tensor, stages: Sequence[Stage], sizes: Sequence[tuple[i
     noise = torch.zeros_like(x)
     poisson = [i for i, stage in enumerate(stages) if stage.noise == "poisson"]
     bits = torch.zeros((len(poisson), *x.shape[1:]), dtype=torch.int32, device=x.device)
-    for i, (stage, (height, width), generator) in enumerate(zip(stages, sizes, generators, strict=True)):
+    for i, (stage, (height, width), generator) in enumerate(
+        zip(stages, sizes, generators, strict=True)
+    ):
         if stage.noise == "gaussian":
             noise[i, :, :height, :width] = _normal((height, width), stage.grey, generator)
         else:
-            bits[poisson.index(i), :, :height, :width] = _bits((height, width), stage.grey, generator)
+            bits[poisson.index(i), :, :height, :width] = _bits(
+                (height, width), stage.grey, generator
+            )
     if poisson:
         index = torch.tensor(poisson).to(x.device, non_blocking=True)
         grey = torch.tensor([stages[i].grey for i in poisson]).to(x.device, non_blocking=True)
         images = x[index]
         level = _levels(torch.where(grey[:, None, None, None], _luma(images), images))
-        noise[index] = _poisson_ragged(level, bits, Extent.of([sizes[i] for i in poisson], x.device))
-    amount = torch.tensor([stage.amount for stage in stages], dtype=x.dtype).to(x.device, non_blocking=True)
+        noise[index] = _poisson_ragged(
+            level, bits, Extent.of([sizes[i] for i in poisson], x.device)
+        )
+    amount = torch.tensor([stage.amount for stage in stages], dtype=x.dtype).to(
+        x.device, non_blocking=True
+    )
     return noise.mul_(amount[:, None, None, None]).add_(x).clamp_(0, 1)
 
 
 def _poisson_ragged(level: Tensor, bits: Tensor, extent: Extent) -> Tensor:
     """Return the unscaled Poisson noise of `(B, 3, H, W)` levels, without waiting for the device."""
     inside = replicate_outside(level, extent).flatten(1)
-    present = torch.zeros((len(level), _LEVELS), dtype=torch.bool, device=level.device).scatter_(1, inside.long(), True)
+    present = torch.zeros((len(level), _LEVELS), dtype=torch.bool, device=level.device).scatter_(
+        1, inside.long(), True
+    )
     distinct = present.sum(1, keepdim=True)
     exponent = (distinct > 2 ** torch.arange(8, device=level.device)).sum(1)[:, None, None, None]
     count = _look_up(alias_tables(level.device), level + exponent.int() * _LEVELS, bits)
@@ -86,11 +103,15 @@ def _poisson_ragged(level: Tensor, bits: Tensor, extent: Extent) -> Tensor:
 
 
 def _normal(shape: Sequence[int], grey: bool, generator: Generator) -> Tensor:
-    return torch.randn((1 if grey else 3, *shape[-2:]), generator=generator, device=generator.device)
+    return torch.randn(
+        (1 if grey else 3, *shape[-2:]), generator=generator, device=generator.device
+    )
 
 
 def _bits(shape: Sequence[int], grey: bool, generator: Generator) -> Tensor:
-    return torch.empty((1 if grey else 3, *shape[-2:]), dtype=torch.int32, device=generator.device).random_(generator=generator)
+    return torch.empty(
+        (1 if grey else 3, *shape[-2:]), dtype=torch.int32, device=generator.device
+    ).random_(generator=generator)
 
 
 def _luma(x: Tensor) -> Tensor:
@@ -107,7 +128,9 @@ def _look_up(table: Tensor, level: Tensor, bits: Tensor) -> Tensor:
     """Return the Poisson counts that the random `bits` (31 of them) select for every `level`, which may include a table's offset."""
     column = bits & (_OUTCOMES - 1)
     entry = table.index_select(0, (level * _OUTCOMES).add_(column).flatten()).view(level.shape)
-    return torch.where((bits >> _OUTCOME_BITS) < (entry >> _OUTCOME_BITS), column, entry & (_OUTCOMES - 1))
+    return torch.where(
+        (bits >> _OUTCOME_BITS) < (entry >> _OUTCOME_BITS), column, entry & (_OUTCOMES - 1)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -130,7 +153,11 @@ def alias_table(exponent: int, device: torch.device) -> Tensor:
     mass[0] = outcome == 0
     mass *= _OUTCOMES / mass.sum(1, keepdims=True)
     accept, alias = _alias(mass)
-    packed = np.minimum(accept * 2**_THRESHOLD_BITS, 2**_THRESHOLD_BITS - 1).astype(np.int64) << _OUTCOME_BITS | alias
+    packed = (
+        np.minimum(accept * 2**_THRESHOLD_BITS, 2**_THRESHOLD_BITS - 1).astype(np.int64)
+        << _OUTCOME_BITS
+        | alias
+    )
     return torch.from_numpy(packed.astype(np.int32).ravel()).to(device)
 
 

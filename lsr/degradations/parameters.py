@@ -100,7 +100,9 @@ class DegradationParameters:
             for name in ("first", "second"):
                 if values[name] is not None:
                     kernel = values[name].pop("kernel")
-                    values[name] = Stage(kernel=Kernel(**kernel) if kernel else None, **values[name])
+                    values[name] = Stage(
+                        kernel=Kernel(**kernel) if kernel else None, **values[name]
+                    )
             if values["final_sinc"] is not None:
                 values["final_sinc"] = Kernel(**values["final_sinc"])
             return cls(**values)
@@ -132,14 +134,32 @@ def draw(cfg: DegradationConfig, seed: int, epoch: int, index: int) -> Degradati
     u = iter(generator.random(_UNIFORMS).tolist())
 
     kernel_1 = _draw_kernel(u, cfg, cfg.kernel_sizes_1, cfg.sigma_1)
-    first = _draw_stage(u, cfg, kernel_1, cfg.resize_1_probabilities, cfg.resize_1_range, cfg.gaussian_1, cfg.poisson_1)
+    first = _draw_stage(
+        u,
+        cfg,
+        kernel_1,
+        cfg.resize_1_probabilities,
+        cfg.resize_1_range,
+        cfg.gaussian_1,
+        cfg.poisson_1,
+    )
     blurred = next(u) < cfg.blur_2_probability
     kernel_2 = _draw_kernel(u, cfg, cfg.kernel_sizes_2, cfg.sigma_2)
     second = _draw_stage(
-        u, cfg, kernel_2 if blurred else None, cfg.resize_2_probabilities, cfg.resize_2_range, cfg.gaussian_2, cfg.poisson_2
+        u,
+        cfg,
+        kernel_2 if blurred else None,
+        cfg.resize_2_probabilities,
+        cfg.resize_2_range,
+        cfg.gaussian_2,
+        cfg.poisson_2,
     )
     second_stage = next(u) < cfg.second_stage_probability
-    final_sinc = Kernel("sinc", _odd_size(next(u), cfg.kernel_sizes_final), cutoff=_uniform(next(u), (math.pi / 3, math.pi)))
+    final_sinc = Kernel(
+        "sinc",
+        _odd_size(next(u), cfg.kernel_sizes_final),
+        cutoff=_uniform(next(u), (math.pi / 3, math.pi)),
+    )
     return DegradationParameters(
         first=first,
         second=second if second_stage else None,
@@ -153,11 +173,17 @@ def draw(cfg: DegradationConfig, seed: int, epoch: int, index: int) -> Degradati
     )
 
 
-def _draw_kernel(u: Iterator[float], cfg: DegradationConfig, sizes: tuple[int, int], sigma: tuple[float, float]) -> Kernel:
+def _draw_kernel(
+    u: Iterator[float], cfg: DegradationConfig, sizes: tuple[int, int], sigma: tuple[float, float]
+) -> Kernel:
     sinc, family_u, size_u, x_u, y_u, theta_u, side, beta_u, cutoff_u = (next(u) for _ in range(9))
     size = _odd_size(size_u, sizes)
     if sinc < cfg.sinc_probability:
-        return Kernel("sinc", size, cutoff=_uniform(cutoff_u, (math.pi / 3 if size < 13 else math.pi / 5, math.pi)))
+        return Kernel(
+            "sinc",
+            size,
+            cutoff=_uniform(cutoff_u, (math.pi / 3 if size < 13 else math.pi / 5, math.pi)),
+        )
     family = _choose(family_u, KERNEL_FAMILIES, cfg.kernel_probabilities)
     sigma_x = _uniform(x_u, sigma)
     isotropic = not family.endswith("aniso")
@@ -169,7 +195,9 @@ def _draw_kernel(u: Iterator[float], cfg: DegradationConfig, sizes: tuple[int, i
         sigma_x=sigma_x,
         sigma_y=sigma_x if isotropic else _uniform(y_u, sigma),
         theta=0.0 if isotropic else _uniform(theta_u, (-math.pi, math.pi)),
-        beta=1.0 if family in ("iso", "aniso") else _uniform(beta_u, below if side < 0.5 else above),
+        beta=1.0
+        if family in ("iso", "aniso")
+        else _uniform(beta_u, below if side < 0.5 else above),
     )
 
 
@@ -184,7 +212,9 @@ def _draw_stage(
 ) -> Stage:
     direction_u, factor_u, mode_u, noise_u, amount_u, grey_u = (next(u) for _ in range(6))
     direction = _choose(direction_u, ("up", "down", "keep"), resize_probabilities)
-    bounds = {"up": (1.0, resize_range[1]), "down": (resize_range[0], 1.0), "keep": (1.0, 1.0)}[direction]
+    bounds = {"up": (1.0, resize_range[1]), "down": (resize_range[0], 1.0), "keep": (1.0, 1.0)}[
+        direction
+    ]
     is_gaussian = noise_u < cfg.gaussian_probability
     return Stage(
         kernel=kernel,
@@ -211,4 +241,6 @@ def _choose(u: float, names: Sequence[str], weights: Sequence[float] | None = No
         u -= weight
         if u < 0:
             return name
-    return next(name for name, weight in zip(reversed(names), reversed(weights), strict=True) if weight > 0)
+    return next(
+        name for name, weight in zip(reversed(names), reversed(weights), strict=True) if weight > 0
+    )

@@ -16,7 +16,9 @@ from lsr.degradations.parameters import DegradationParameters, Stage
 from lsr.degradations.resizing import resize, scaled_size
 
 
-def apply(hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig) -> Tensor:
+def apply(
+    hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
+) -> Tensor:
     """Degrade each image with its own parameters.
 
     A sample's result depends on its image, its parameters and `cfg` alone: in any batch it is the same to the last bit on one
@@ -36,23 +38,33 @@ def apply(hr: Tensor, parameters: Sequence[DegradationParameters], cfg: Degradat
     return pair(hr, parameters, cfg)[1]
 
 
-def pair(hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig) -> tuple[Tensor, Tensor]:
+def pair(
+    hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
+) -> tuple[Tensor, Tensor]:
     """Return the training target and the LR image, as `apply` with the HR that belongs to it.
 
     Returns:
         `(B, 3, s h, s w)`, the cropped HR, sharpened if `cfg.usm_target`, and `(B, 3, h, w)`, the LR.
     """
     if hr.ndim != 4 or hr.shape[1] != 3 or min(hr.shape[2:]) < cfg.scale:
-        raise ValueError(f"hr must be (B, 3, H, W) with sides of at least {cfg.scale}, got {tuple(hr.shape)}")
+        raise ValueError(
+            f"hr must be (B, 3, H, W) with sides of at least {cfg.scale}, got {tuple(hr.shape)}"
+        )
     if hr.shape[0] != len(parameters):
         raise ValueError(f"{hr.shape[0]} images but {len(parameters)} parameters")
     height, width = (side - side % cfg.scale for side in hr.shape[2:])
     with torch.no_grad(), torch.autocast(hr.device.type, enabled=False):
         hr = hr[..., :height, :width].float()
-        sharp = torch.stack([unsharp_mask(image) for image in hr]) if cfg.usm_lr or cfg.usm_target else hr
+        sharp = (
+            torch.stack([unsharp_mask(image) for image in hr])
+            if cfg.usm_lr or cfg.usm_target
+            else hr
+        )
         source = sharp if cfg.usm_lr else hr
         if hr.device.type == "cpu":
-            lr = torch.stack([_degrade(image, p, cfg) for image, p in zip(source, parameters, strict=True)])
+            lr = torch.stack(
+                [_degrade(image, p, cfg) for image, p in zip(source, parameters, strict=True)]
+            )
         else:
             lr = degrade_batch(source, parameters, cfg)
         if cfg.quantise:
@@ -71,7 +83,9 @@ def _degrade(x: Tensor, p: DegradationParameters, cfg: DegradationConfig) -> Ten
     kernels = make_kernels([*(stage.kernel for stage in stages), p.final_sinc], x.device)
 
     size = scaled_size(height, width, p.first.factor)
-    x = _stage(x, p.first, kernels[0], size, cfg, generator, None if cfg.aligned else p.first.factor)
+    x = _stage(
+        x, p.first, kernels[0], size, cfg, generator, None if cfg.aligned else p.first.factor
+    )
     x = _jpeg(x, p.quality_1, cfg)
     if p.second:
         size = scaled_size(height / cfg.scale, width / cfg.scale, p.second.factor)

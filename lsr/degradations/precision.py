@@ -14,5 +14,9 @@ def matmul_dtype(device: torch.device) -> torch.dtype:
     if device.type != "cpu":
         return torch.float64
     backends: Any = torch.backends
-    allowed = {backends.fp32_precision, backends.mkldnn.fp32_precision, backends.mkldnn.matmul.fp32_precision}
+    allowed = {
+        backends.fp32_precision,
+        backends.mkldnn.fp32_precision,
+        backends.mkldnn.matmul.fp32_precision,
+    }
     return torch.float32 if allowed <= {"none", "ieee"} else torch.float64

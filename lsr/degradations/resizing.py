@@ -14,7 +14,14 @@ def scaled_size(height: float, width: float, factor: float) -> tuple[int, int]:
     return max(1, int(height * factor)), max(1, int(width * factor))
 
 
-def resize(x: Tensor, size: tuple[int, int], mode: str, *, antialias: bool = False, factor: float | None = None) -> Tensor:
+def resize(
+    x: Tensor,
+    size: tuple[int, int],
+    mode: str,
+    *,
+    antialias: bool = False,
+    factor: float | None = None,
+) -> Tensor:
     """Resize `(C, H, W)` to `size`.
 
     Args:
@@ -31,7 +38,9 @@ def resize(x: Tensor, size: tuple[int, int], mode: str, *, antialias: bool = Fal
     height, width = x.shape[-2:]
     if size == (height, width):
         return x
-    planes = x[:, None]  # torch chooses its bilinear routine by the number of threads unless every plane is an image
+    planes = x[
+        :, None
+    ]  # torch chooses its bilinear routine by the number of threads unless every plane is an image
     if mode == "area":
         return F.interpolate(planes, size=size, mode="area")[:, 0]
     if factor is None or _vanishes(height, width, factor):
@@ -43,14 +52,30 @@ def _vanishes(height: int, width: int, factor: float) -> bool:
     return min(height, width) * factor < 1
 
 
-def plan(height: int, width: int, size: tuple[int, int], mode: str, factor: float | None = None) -> tuple[Resampling, Resampling]:
+def plan(
+    height: int, width: int, size: tuple[int, int], mode: str, factor: float | None = None
+) -> tuple[Resampling, Resampling]:
     """Return what `resize` does with an image of this size along its two axes."""
-    if factor is None or mode == "area" or size == (height, width) or _vanishes(height, width, factor):
-        return Resampling(height, size[0], height / size[0], mode), Resampling(width, size[1], width / size[1], mode)
-    return Resampling(height, size[0], 1 / factor, mode), Resampling(width, size[1], 1 / factor, mode)
+    if (
+        factor is None
+        or mode == "area"
+        or size == (height, width)
+        or _vanishes(height, width, factor)
+    ):
+        return Resampling(height, size[0], height / size[0], mode), Resampling(
+            width, size[1], width / size[1], mode
+        )
+    return Resampling(height, size[0], 1 / factor, mode), Resampling(
+        width, size[1], 1 / factor, mode
+    )
 
 
-def resize_ragged(x: Tensor, plans: Sequence[tuple[Resampling, Resampling]], canvas: tuple[int, int], antialias: bool) -> Tensor:
+def resize_ragged(
+    x: Tensor,
+    plans: Sequence[tuple[Resampling, Resampling]],
+    canvas: tuple[int, int],
+    antialias: bool,
+) -> Tensor:
     """Resize each image of a canvas `(B, C, H, W)` by its own plan onto a canvas `(B, C, *canvas)`.
 
     Sums over taps in a fixed order, so that an image's result does not depend on the other images, which a product of matrices

@@ -29,7 +29,12 @@ class ShardedStrategy(ModelParallelStrategy):
     """
 
     def __init__(self, process_group_backend: str | None = None) -> None:
-        super().__init__("auto", 1, save_distributed_checkpoint=False, process_group_backend=process_group_backend)
+        super().__init__(
+            "auto",
+            1,
+            save_distributed_checkpoint=False,
+            process_group_backend=process_group_backend,
+        )
 
     def setup_environment(self) -> None:
         """Take all ranks."""
@@ -48,10 +53,14 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the state of the optimiser whole, see `gather`, in the form of its own `state_dict`."""
-        found = (optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer).state_dict()
+        found = (
+            optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        ).state_dict()
         return found | {"state": {i: gather(moments) for i, moments in found["state"].items()}}
 
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read the file on every rank."""
         return self.checkpoint_io.load_checkpoint(checkpoint_path, weights_only=weights_only)
 
@@ -65,7 +74,10 @@ class ShardedStrategy(ModelParallelStrategy):
         for optimizer, found in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [p for group in optimizer.param_groups for p in group["params"]]
             parts = {
-                i: {name: part_of(value, weights[i]) if value.shape == weights[i].shape else value for name, value in moments.items()}
+                i: {
+                    name: part_of(value, weights[i]) if value.shape == weights[i].shape else value
+                    for name, value in moments.items()
+                }
                 for i, moments in found["state"].items()
             }
             optimizer.load_state_dict(found | {"state": parts})
@@ -77,9 +89,14 @@ class ShardedStrategy(ModelParallelStrategy):
             ValueError: On every rank, if they do not have as many.
         """
         assert self.lightning_module is not None
-        images = [len(loader.dataset) for loader in tree_leaves(self.lightning_module.trainer.val_dataloaders)]
+        images = [
+            len(loader.dataset)
+            for loader in tree_leaves(self.lightning_module.trainer.val_dataloaders)
+        ]
         if not self.reduce_boolean_decision(images == self.broadcast(images)):
-            raise ValueError("with sharded weights every rank needs as many validation images: let max_images be a multiple of the devices")
+            raise ValueError(
+                "with sharded weights every rank needs as many validation images: let max_images be a multiple of the devices"
+            )
 
 
 def refuse_other_sharding(strategy: Strategy) -> None:
@@ -88,10 +105,19 @@ def refuse_other_sharding(strategy: Strategy) -> None:
     Raises:
         ValueError: If the strategy is one.
     """
-    if isinstance(strategy, FSDPStrategy) or (isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, ShardedStrategy)):
-        raise ValueError(f"{type(strategy).__name__} is not supported: --trainer.strategy sharded spreads the weights over all ranks")
-    if isinstance(strategy, ShardedStrategy) and getattr(strategy.precision_plugin, "scaler", None) is not None:
-        raise ValueError("each rank would scale the gradients of its part for itself: use --trainer.precision bf16-mixed, not 16-mixed")
+    if isinstance(strategy, FSDPStrategy) or (
+        isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, ShardedStrategy)
+    ):
+        raise ValueError(
+            f"{type(strategy).__name__} is not supported: --trainer.strategy sharded spreads the weights over all ranks"
+        )
+    if (
+        isinstance(strategy, ShardedStrategy)
+        and getattr(strategy.precision_plugin, "scaler", None) is not None
+    ):
+        raise ValueError(
+            "each rank would scale the gradients of its part for itself: use --trainer.precision bf16-mixed, not 16-mixed"
+        )
 
 
 def shard(denoisers: Sequence[Any], mesh: DeviceMesh) -> None:
@@ -108,7 +134,9 @@ def shard(denoisers: Sequence[Any], mesh: DeviceMesh) -> None:
     for denoiser in denoisers:
         for block in denoiser.net.blocks:
             attention = getattr(block, "cross_attention", None)
-            if attention is not None:  # these are asked for outside of the block too, once per image
+            if (
+                attention is not None
+            ):  # these are asked for outside of the block too, once per image
                 _shard([attention.kv, attention.norm_k], mesh)
             _shard([block], mesh)
         _shard([denoiser], mesh)

@@ -28,17 +28,25 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
     """Return this rank's part of `tensor`, which every rank has whole, where `like` is sharded; else `tensor` as it is."""
     if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(
+        tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None
+    )
 
 
-def load_whole(module: nn.Module, weights: Mapping[str, Tensor], strict: bool = True, assign: bool = False) -> None:
+def load_whole(
+    module: nn.Module, weights: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+) -> None:
     """Load whole weights into a module, sharded or not.
 
     Raises:
         RuntimeError: If they do not fit.
     """
     own = module.state_dict()
-    module.load_state_dict({name: part_of(weight, own.get(name, weight)) for name, weight in weights.items()}, strict, assign)
+    module.load_state_dict(
+        {name: part_of(weight, own.get(name, weight)) for name, weight in weights.items()},
+        strict,
+        assign,
+    )
 
 
 def own_part(tensor: Tensor) -> Tensor:

@@ -36,10 +36,16 @@ def available_metrics(names: Sequence[str], paired: bool, weights: Path | None) 
     cards, unavailable = {}, {}
     for name in names:
         if CARDS[name].full_reference and not paired:
-            unavailable[name] = "compares with HR photographs, and there are none: --targets names them"
+            unavailable[name] = (
+                "compares with HR photographs, and there are none: --targets names them"
+            )
             continue
         try:
-            files = FrechetInceptionDistance(weights).files if CARDS[name].of_sets else Quality((name,), weights=weights).files[name]
+            files = (
+                FrechetInceptionDistance(weights).files
+                if CARDS[name].of_sets
+                else Quality((name,), weights=weights).files[name]
+            )
         except MissingWeights as error:
             unavailable[name] = f"its weights are not on this machine: fetch {error.recipe}"
         except ValueError as error:

@@ -37,30 +37,44 @@ def beside_jobs(methods: str, job: Job, protocol: str, scale: int | None) -> dic
     for method in dict.fromkeys(method.strip() for method in methods.split(",")):
         made = method in UPSAMPLINGS
         if not made and not (method and Path(method).is_dir()):
-            raise ValueError(f"--beside: {method!r} is neither {' nor '.join(UPSAMPLINGS)} nor a folder")
+            raise ValueError(
+                f"--beside: {method!r} is neither {' nor '.join(UPSAMPLINGS)} nor a folder"
+            )
         name = os.path.basename(os.path.abspath(method))
         if not name:
             raise ValueError(f"--beside: {method!r} has no name, choose a folder below it")
         if name in jobs:
-            raise ValueError(f"--beside: two methods are called {name!r}, after the last part of their folders")
+            raise ValueError(
+                f"--beside: two methods are called {name!r}, after the last part of their folders"
+            )
         out = job.out / "beside" / name
         if made:
             items = upsampled_items(job.items, scale, out / PREDICTIONS)
         else:
             items = predicted_items(job.items, Path(method))
             check_protocol(protocol, items, None)
-        jobs[name] = dataclasses.replace(job, out=out, items=tuple(items), model=None, upsampling=method if made else None)
+        jobs[name] = dataclasses.replace(
+            job, out=out, items=tuple(items), model=None, upsampling=method if made else None
+        )
     return jobs
 
 
-def of_other_sizes(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def of_other_sizes(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
     """Return both sizes of each image, by name, where theirs has another than ours: a metric of the two would not compare."""
     sizes = {row["name"]: f"{row['width']} x {row['height']}" for row in ours}
     found = {row["name"]: f"{row['width']} x {row['height']}" for row in theirs}
-    return {name: f"the result has {size} pixels, ours {sizes[name]}" for name, size in found.items() if sizes.get(name, size) != size}
+    return {
+        name: f"the result has {size} pixels, ours {sizes[name]}"
+        for name, size in found.items()
+        if sizes.get(name, size) != size
+    }
 
 
-def compare(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+def compare(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """Compare rows of the same images, those that both have.
 
     The interval is that of `statistics`, of the differences: images are resampled together with both their values, so what makes

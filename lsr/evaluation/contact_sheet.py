@@ -20,10 +20,22 @@ _PAPER, _INK = (255, 255, 255), (34, 34, 34)
 
 def extremes(values: Sequence[float], higher_is_better: bool) -> list[tuple[str, int]]:
     """Return the places of the worst, the median and the best of the values that are numbers, with these words; each place once."""
-    order = sorted((i for i, value in enumerate(values) if value == value), key=lambda i: values[i], reverse=not higher_is_better)
-    places = {"worst": order[0], "median": order[(len(order) - 1) // 2], "best": order[-1]} if order else {}
+    order = sorted(
+        (i for i, value in enumerate(values) if value == value),
+        key=lambda i: values[i],
+        reverse=not higher_is_better,
+    )
+    places = (
+        {"worst": order[0], "median": order[(len(order) - 1) // 2], "best": order[-1]}
+        if order
+        else {}
+    )
     # A few images can be two of the three.
-    return [(word, place) for word, place in places.items() if list(places.values()).index(place) == list(places).index(word)]
+    return [
+        (word, place)
+        for word, place in places.items()
+        if list(places.values()).index(place) == list(places).index(word)
+    ]
 
 
 def write_contact_sheet(path: Path, rows: Sequence[tuple[str, Item, Mapping[str, Item]]]) -> None:
@@ -41,9 +53,17 @@ def write_contact_sheet(path: Path, rows: Sequence[tuple[str, Item, Mapping[str,
         return math.ceil(font.getlength(text))
 
     drawn = [(_printable(caption), _columns(item, others)) for caption, item, others in rows]
-    widths = [[max(picture.shape[1], length(label)) + _GAP for label, picture in columns] for _, columns in drawn]
-    heights = [2 * _LINE + max(picture.shape[0] for _, picture in columns) + _GAP for _, columns in drawn]
-    width = max(max(sum(these), _GAP + length(caption)) for these, (caption, _) in zip(widths, drawn, strict=True))
+    widths = [
+        [max(picture.shape[1], length(label)) + _GAP for label, picture in columns]
+        for _, columns in drawn
+    ]
+    heights = [
+        2 * _LINE + max(picture.shape[0] for _, picture in columns) + _GAP for _, columns in drawn
+    ]
+    width = max(
+        max(sum(these), _GAP + length(caption))
+        for these, (caption, _) in zip(widths, drawn, strict=True)
+    )
     sheet = Image.new("RGB", (width + _GAP, sum(heights) + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     top = 0
@@ -68,13 +88,23 @@ def _columns(item: Item, others: Mapping[str, Item]) -> list[tuple[str, np.ndarr
     assert item.sr is not None
     sr = read_rgb8(item.sr)
     height, width = sr.shape[:2]
-    files = {"LR (nearest)": item.lr} | {name: other.sr for name, other in others.items() if other.sr is not None}
+    files = {"LR (nearest)": item.lr} | {
+        name: other.sr for name, other in others.items() if other.sr is not None
+    }
     columns = [
-        (name, np.asarray(Image.fromarray(read_rgb8(file)).resize((width, height), Image.Resampling.NEAREST)))
+        (
+            name,
+            np.asarray(
+                Image.fromarray(read_rgb8(file)).resize((width, height), Image.Resampling.NEAREST)
+            ),
+        )
         for name, file in files.items()
     ]
     columns.append(("ours" if others else "SR", sr))
     if item.hr is not None:
         columns.append(("HR", cropped(read_rgb8(item.hr), sr, item)))
     top, left = (max(0, side - _SIDE) // 2 for side in (height, width))
-    return [(_printable(name), np.ascontiguousarray(picture[top : top + _SIDE, left : left + _SIDE])) for name, picture in columns]
+    return [
+        (_printable(name), np.ascontiguousarray(picture[top : top + _SIDE, left : left + _SIDE]))
+        for name, picture in columns
+    ]

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lsr.datasets.paired_folders import FOLDERS, find_pairs, images_by_name, paired_folders, without_role
+from lsr.datasets.paired_folders import (
+    FOLDERS,
+    find_pairs,
+    images_by_name,
+    paired_folders,
+    without_role,
+)
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe
 from lsr.images.outputs import collect
@@ -59,7 +65,9 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     for lr, sr in sorted(made, key=lambda pair: names[pair[0]]):
         hr, tags = partners.get(lr), ", ".join(tags_of(lr))
         originals = _contents([lr, hr])
-        items.append(Item(names[lr], lr, hr, sr, _digest(tags, originals), tags, originals=originals))
+        items.append(
+            Item(names[lr], lr, hr, sr, _digest(tags, originals), tags, originals=originals)
+        )
     return items if predictions is None else predicted_items(items, predictions)
 
 
@@ -75,7 +83,12 @@ def predicted_items(items: Sequence[Item], folder: Path) -> list[Item]:
     """
     results = _predicted([(item.lr, item.name) for item in items], folder)
     return [
-        replace(item, sr=results.get(item.lr), inputs=_digest("", item.originals + _contents([results.get(item.lr)])), tags="")
+        replace(
+            item,
+            sr=results.get(item.lr),
+            inputs=_digest("", item.originals + _contents([results.get(item.lr)])),
+            tags="",
+        )
         for item in items
     ]
 
@@ -90,7 +103,13 @@ def upsampled_items(items: Sequence[Item], scale: int | None, folder: Path) -> l
     """
     sizes = [_size_of_result(item, scale) for item in items]
     return [
-        replace(item, sr=size and folder / f"{item.name}.png", inputs=_digest(f"{size}", item.originals), tags="", size=size)
+        replace(
+            item,
+            sr=size and folder / f"{item.name}.png",
+            inputs=_digest(f"{size}", item.originals),
+            tags="",
+            size=size,
+        )
         for item, size in zip(items, sizes, strict=True)
     ]
 
@@ -113,7 +132,9 @@ def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Pa
         files = images_by_name(folder, plain=False)
         found = {lr: files[without_role(name)] for lr, name in names if without_role(name) in files}
     if not found:
-        raise ValueError(f"{folder}: no prediction there is named like one of the {len(names)} LR photographs, such as {names[0][1]}")
+        raise ValueError(
+            f"{folder}: no prediction there is named like one of the {len(names)} LR photographs, such as {names[0][1]}"
+        )
     return found
 
 

@@ -60,16 +60,25 @@ def score_in_processes(jobs: Sequence[Job], devices: int) -> None:
     spawn = multiprocessing.get_context("spawn")
     work = [(job, pending(job)) for job in jobs]
     needed = min(devices, max(len(items) for _, items in work))
-    others = [spawn.Process(target=_score_all, args=(work, rank, devices), daemon=True) for rank in range(1, needed)]
+    others = [
+        spawn.Process(target=_score_all, args=(work, rank, devices), daemon=True)
+        for rank in range(1, needed)
+    ]
     for process in others:
         process.start()
     _score_all(work, 0, devices)
     for process in others:
         process.join()
     _merge_all(jobs)
-    lost = [f"{rank} (exit code {process.exitcode})" for rank, process in enumerate(others, 1) if process.exitcode]
+    lost = [
+        f"{rank} (exit code {process.exitcode})"
+        for rank, process in enumerate(others, 1)
+        if process.exitcode
+    ]
     if lost:
-        raise LostProcess(f"process {', '.join(lost)} of {devices} ended early; run the same command again, it continues")
+        raise LostProcess(
+            f"process {', '.join(lost)} of {devices} ended early; run the same command again, it continues"
+        )
 
 
 def _score_all(work: Sequence[tuple[Job, Sequence[Item]]], rank: int, size: int) -> None:

@@ -63,11 +63,19 @@ def check_protocol(name: str, items: "Sequence[Item]", scale: int | None) -> Non
     protocol = PROTOCOLS[name]
     if protocol.counts and len(items) not in protocol.counts:
         expected = " or ".join(f"{count} ({data})" for count, data in protocol.counts.items())
-        raise ValueError(f"protocol {name} is for {expected} images, not {len(items)}; --protocol custom takes any number")
+        raise ValueError(
+            f"protocol {name} is for {expected} images, not {len(items)}; --protocol custom takes any number"
+        )
     if protocol.scale is not None and scale not in (None, protocol.scale):
         raise ValueError(f"protocol {name} is for scale {protocol.scale}, the model's is {scale}")
-    if protocol.paired is not None and any((item.hr is not None) != protocol.paired for item in items):
-        wanted = "needs HR photographs (LR and HR folders, or --targets)" if protocol.paired else "has no HR photographs"
+    if protocol.paired is not None and any(
+        (item.hr is not None) != protocol.paired for item in items
+    ):
+        wanted = (
+            "needs HR photographs (LR and HR folders, or --targets)"
+            if protocol.paired
+            else "has no HR photographs"
+        )
         raise ValueError(f"protocol {name} {wanted}")
     if not protocol.checks_files:
         return
@@ -78,7 +86,9 @@ def check_protocol(name: str, items: "Sequence[Item]", scale: int | None) -> Non
     for item in items:
         width, height = probe(item.lr)
         if protocol.lr_size is not None and (width, height) != protocol.lr_size:
-            raise ValueError(f"{item.lr} has {width} x {height} pixels; protocol {name} has {' x '.join(map(str, protocol.lr_size))}")
+            raise ValueError(
+                f"{item.lr} has {width} x {height} pixels; protocol {name} has {' x '.join(map(str, protocol.lr_size))}"
+            )
         if item.hr is not None:
             large = probe(item.hr)
             common = common or large[0] // width

@@ -27,19 +27,34 @@ def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) ->
         _figures(summary["results"]),
         *_beside_others(summary),
         *_beside_published(summary),
-        *_section("Unavailable metrics", [f"`{name}`: {reason}" for name, reason in summary["unavailable"].items()]),
-        *_section("Failed images", [f"`{name}`: {reason}" for name, reason in summary["failed"].items()]),
-        *_section("Images without a value", [f"`{name}`: {', '.join(these)}" for name, these in summary["without_value"].items()]),
+        *_section(
+            "Unavailable metrics",
+            [f"`{name}`: {reason}" for name, reason in summary["unavailable"].items()],
+        ),
+        *_section(
+            "Failed images", [f"`{name}`: {reason}" for name, reason in summary["failed"].items()]
+        ),
+        *_section(
+            "Images without a value",
+            [f"`{name}`: {', '.join(these)}" for name, these in summary["without_value"].items()],
+        ),
     ]
     if pictured is not None:
         parts += [f"## Worst, median and best by {pictured}", "![contact sheet](contact.png)"]
-    parts += ["## How", "\n".join(f"- {line}" for line in summary["conventions"]), *_cards(summary["metrics"]), _circumstances(summary)]
+    parts += [
+        "## How",
+        "\n".join(f"- {line}" for line in summary["conventions"]),
+        *_cards(summary["metrics"]),
+        _circumstances(summary),
+    ]
     with atomic_path(out / "report.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", errors="surrogateescape")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)
+    )
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
@@ -50,7 +65,11 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
     def cells(name: str, result: Mapping[str, Any]) -> list[str]:
         if result["mean"] is None:
             return [name, "–", "–", "–", "0"]
-        interval = "–" if result["ci95"] is None else " to ".join(f"{bound:.4f}" for bound in result["ci95"])
+        interval = (
+            "–"
+            if result["ci95"] is None
+            else " to ".join(f"{bound:.4f}" for bound in result["ci95"])
+        )
         return [
             _with_arrow(name),
             f"{result['mean']:.4f}",
@@ -61,7 +80,10 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
 
     if not results:
         return "No metric could be computed."
-    return _table(["metric", "mean", "std", "95 % interval of the mean", "n"], [cells(*pair) for pair in results.items()])
+    return _table(
+        ["metric", "mean", "std", "95 % interval of the mean", "n"],
+        [cells(*pair) for pair in results.items()],
+    )
 
 
 def _with_arrow(name: str) -> str:
@@ -78,14 +100,29 @@ def _beside_others(summary: Mapping[str, Any]) -> list[str]:
         return "–" if result["mean"] is None else f"{result['mean']:.4f}"
 
     def mean_of_theirs(theirs: Mapping[str, Any], n: int) -> str:
-        return mean(theirs) if theirs["mean"] is None or theirs["mean_n"] == n else f"{mean(theirs)} (n {theirs['mean_n']})"
+        return (
+            mean(theirs)
+            if theirs["mean"] is None or theirs["mean_n"] == n
+            else f"{mean(theirs)} (n {theirs['mean_n']})"
+        )
 
     means = [
-        [_with_arrow(name), mean(ours), *(mean_of_theirs(theirs[name], ours["n"]) for theirs in beside.values())]
+        [
+            _with_arrow(name),
+            mean(ours),
+            *(mean_of_theirs(theirs[name], ours["n"]) for theirs in beside.values()),
+        ]
         for name, ours in results.items()
     ]
-    differences = [[_with_arrow(name), *(in_words(theirs[name]) for theirs in beside.values())] for name in results]
-    missing = [f"`{name}`, {method}: {reason}" for method, these in summary["missing_beside"].items() for name, reason in these.items()]
+    differences = [
+        [_with_arrow(name), *(in_words(theirs[name]) for theirs in beside.values())]
+        for name in results
+    ]
+    missing = [
+        f"`{name}`, {method}: {reason}"
+        for method, these in summary["missing_beside"].items()
+        for name, reason in these.items()
+    ]
     return [
         "## Beside other methods",
         _table(["mean", "ours", *beside], means),
@@ -102,12 +139,22 @@ def _beside_published(summary: Mapping[str, Any]) -> list[str]:
     if not columns:
         return []
     results = summary["results"]
-    complete = {name for name in columns if name in results and results[name]["n"] == summary["images"]["found"]}
+    complete = {
+        name
+        for name in columns
+        if name in results and results[name]["n"] == summary["images"]["found"]
+    }
     rows = [
-        [method, *(f"{column[method]:g}" if method in column else "–" for column in columns.values())]
+        [
+            method,
+            *(f"{column[method]:g}" if method in column else "–" for column in columns.values()),
+        ]
         for method in methods(summary["protocol"])
     ]
-    ours = ["**this evaluation**", *(f"**{results[name]['mean']:.4g}**" if name in complete else "–" for name in columns)]
+    ours = [
+        "**this evaluation**",
+        *(f"**{results[name]['mean']:.4g}**" if name in complete else "–" for name in columns),
+    ]
     note = (
         "Same protocol, same metrics by name. No-reference scores can be gamed: look at the pictures, and beside PSNR, LPIPS and DISTS."
         if complete == set(columns)
@@ -119,18 +166,39 @@ def _beside_published(summary: Mapping[str, Any]) -> list[str]:
 def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     def cells(name: str, card: Mapping[str, Any]) -> list[str]:
         arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())
-        weights = ", ".join(f"{file['file']} (sha256 {file['sha256'][:12]}…)" for file in card["weights"])
-        return [name, f"`{card['pyiqa_name']}({arguments})`", card["direction"], card["range"], card["looks_at"], weights or "none"]
+        weights = ", ".join(
+            f"{file['file']} (sha256 {file['sha256'][:12]}…)" for file in card["weights"]
+        )
+        return [
+            name,
+            f"`{card['pyiqa_name']}({arguments})`",
+            card["direction"],
+            card["range"],
+            card["looks_at"],
+            weights or "none",
+        ]
 
     rows = [cells(*pair) for pair in cards.items()]
-    return [_table(["metric", "in pyiqa", "direction", "range", "looks at", "weights"], rows)] if rows else []
+    return (
+        [_table(["metric", "in pyiqa", "direction", "range", "looks at", "weights"], rows)]
+        if rows
+        else []
+    )
 
 
 def _circumstances(summary: Mapping[str, Any]) -> str:
     model = summary["model"]
-    lines = [f"`{summary['command']}`", ", ".join(f"{name} {value}" for name, value in summary["versions"].items())]
-    lines.append(", ".join(f"{name} {value}" for name, value in summary["hardware"].items()) + f", {summary['threads']} threads")
+    lines = [
+        f"`{summary['command']}`",
+        ", ".join(f"{name} {value}" for name, value in summary["versions"].items()),
+    ]
+    lines.append(
+        ", ".join(f"{name} {value}" for name, value in summary["hardware"].items())
+        + f", {summary['threads']} threads"
+    )
     if model is not None:
-        sampling = ", ".join(f"{name} {model[name]}" for name in ("steps", "seed", "tile", "color_fix", "scale"))
+        sampling = ", ".join(
+            f"{name} {model[name]}" for name in ("steps", "seed", "tile", "color_fix", "scale")
+        )
         lines.insert(1, f"model sha256 `{model['sha256']}`, {sampling}")
     return "\n".join(f"- {line}" for line in lines)

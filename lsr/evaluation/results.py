@@ -54,20 +54,31 @@ def write_results(
     others = {name: _scored(other) for name, other in beside.items()}
     unlike = {name: of_other_sizes(rows, theirs) for name, (_, theirs) in others.items()}
     alike = {
-        name: ([item for item in items if item.name not in unlike[name]], [row for row in theirs if row["name"] not in unlike[name]])
+        name: (
+            [item for item in items if item.name not in unlike[name]],
+            [row for row in theirs if row["name"] not in unlike[name]],
+        )
         for name, (items, theirs) in others.items()
     }
     missing = {
-        name: these for name, other in beside.items() if (these := _failures(other, scored, others[name][0], _ABSENT) | unlike[name])
+        name: these
+        for name, other in beside.items()
+        if (these := _failures(other, scored, others[name][0], _ABSENT) | unlike[name])
     }
     comparisons = {name: compare(rows, theirs, job.metrics) for name, (_, theirs) in alike.items()}
-    without_value = {row["name"]: these for row in rows if (these := [name for name in job.metrics if math.isnan(row[name])])}
+    without_value = {
+        row["name"]: these
+        for row in rows
+        if (these := [name for name in job.metrics if math.isnan(row[name])])
+    }
     results = {name: statistics([row[name] for row in rows]) for name in job.metrics}
     if "fid" in metrics.cards:
         results["fid"] = _fid(job, scored)
         for name, (items, _) in alike.items():
             same = [item.name for item in items] == [item.name for item in scored]
-            fid = _fid(beside[name], items if same else [])  # those of different sets do not compare
+            fid = _fid(
+                beside[name], items if same else []
+            )  # those of different sets do not compare
             unpaired = {"difference": None, "ci95": None, "n": fid["n"], "better_in": None}
             comparisons[name]["fid"] = {"mean": fid["mean"], "mean_n": fid["n"]} | unpaired
     summary = {
@@ -92,11 +103,23 @@ def write_results(
     for name, (_, theirs) in others.items():
         write_csv(beside[name].out, theirs, job.metrics)
     write_csv(job.out, rows, job.metrics)
-    pictured = _draw(job, scored, rows, {name: {item.name: item for item in items} for name, (items, _) in alike.items()})
+    pictured = _draw(
+        job,
+        scored,
+        rows,
+        {name: {item.name: item for item in items} for name, (items, _) in alike.items()},
+    )
     write_report(job.out, summary, pictured)
     write_json(job.out / "summary.json", summary)
     _say(summary, job.out)
-    return SOME_FAILED if failed or missing or not metrics.cards or (named and (metrics.unavailable or without_value)) else DONE
+    return (
+        SOME_FAILED
+        if failed
+        or missing
+        or not metrics.cards
+        or (named and (metrics.unavailable or without_value))
+        else DONE
+    )
 
 
 def _scored(job: Job) -> tuple[list[Item], list[dict[str, Any]]]:
@@ -106,11 +129,17 @@ def _scored(job: Job) -> tuple[list[Item], list[dict[str, Any]]]:
     return scored, [done[item.name] for item in scored]
 
 
-def _failures(job: Job, wanted: Sequence[Item], scored: Sequence[Item], absent: str) -> dict[str, str]:
+def _failures(
+    job: Job, wanted: Sequence[Item], scored: Sequence[Item], absent: str
+) -> dict[str, str]:
     """Return why a job has no row of images that are wanted, by name; `absent` is that of a result that is not there."""
     reasons, done = read_failures(job.out), {item.name for item in scored}
     names = {item.name for item in wanted} - done
-    return {item.name: absent if item.sr is None else reasons[item.name] for item in job.items if item.name in names}
+    return {
+        item.name: absent if item.sr is None else reasons[item.name]
+        for item in job.items
+        if item.name in names
+    }
 
 
 def _fid(job: Job, scored: Sequence[Item]) -> dict[str, Any]:
@@ -122,7 +151,12 @@ def _fid(job: Job, scored: Sequence[Item]) -> dict[str, Any]:
     return {"n": len(pairs), "mean": value, "std": None, "ci95": None}
 
 
-def _draw(job: Job, scored: Sequence[Item], rows: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, Item]]) -> str | None:
+def _draw(
+    job: Job,
+    scored: Sequence[Item],
+    rows: Sequence[Mapping[str, Any]],
+    others: Mapping[str, Mapping[str, Item]],
+) -> str | None:
     """Draw the contact sheet by the first metric that has values; returns that metric."""
     for name in job.metrics:
         places = extremes([row[name] for row in rows], CARDS[name].higher_is_better)
@@ -131,7 +165,11 @@ def _draw(job: Job, scored: Sequence[Item], rows: Sequence[Mapping[str, Any]], o
                 (
                     f"{word}: {scored[i].name}, {name} {rows[i][name]:.4f}",
                     scored[i],
-                    {method: items[scored[i].name] for method, items in others.items() if scored[i].name in items},
+                    {
+                        method: items[scored[i].name]
+                        for method, items in others.items()
+                        if scored[i].name in items
+                    },
                 )
                 for word, i in places
             ]
@@ -148,11 +186,17 @@ def _say(summary: Mapping[str, Any], out: Path) -> None:
             sys.stderr.write(f"failed: {name}, beside {method}: {reason}\n")
     for name, result in summary["results"].items():
         value = "no value" if result["mean"] is None else f"{result['mean']:.4f}"
-        interval = "" if result["ci95"] is None else f"  [{result['ci95'][0]:.4f}, {result['ci95'][1]:.4f}]"
+        interval = (
+            ""
+            if result["ci95"] is None
+            else f"  [{result['ci95'][0]:.4f}, {result['ci95'][1]:.4f}]"
+        )
         sys.stdout.write(f"{name:<13} {value}{interval}  n {result['n']}\n")
     for method, comparison in summary["beside"].items():
         for name, compared in comparison.items():
             if compared["difference"] is not None:
                 sys.stdout.write(f"{name:<13} {in_words(compared)}, beside {method}\n")
     images = summary["images"]
-    sys.stdout.write(f"{images['scored']} of {images['found']} images scored: {out / 'report.md'}\n")
+    sys.stdout.write(
+        f"{images['scored']} of {images['found']} images scored: {out / 'report.md'}\n"
+    )

@@ -42,7 +42,9 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
         try:
             if not path.exists():
                 if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-                    raise ValueError(f"--out {out} is neither empty nor an evaluation: choose another folder")
+                    raise ValueError(
+                        f"--out {out} is neither empty nor an evaluation: choose another folder"
+                    )
                 write_json(path, settings)
             file = held.enter_context(path.open("r+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,7 +64,9 @@ def _check(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -
         there = json.loads(text)
     except ValueError:
         there = {}
-    differing = sorted(key for key in settings.keys() | there.keys() if settings.get(key) != there.get(key))
+    differing = sorted(
+        key for key in settings.keys() | there.keys() if settings.get(key) != there.get(key)
+    )
     if not differing:
         return
     if not overwrite:
@@ -122,7 +126,11 @@ def merge(out: Path) -> None:
 def read_rows(out: Path, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
     """Return the rows by name that are still those of their files: neither of images that have changed nor of results that are gone."""
     wanted = {item.name: item for item in items if item.sr is not None and item.sr.is_file()}
-    return {row["name"]: row for row in _lines(out) if row["name"] in wanted and row.get("inputs") == wanted[row["name"]].inputs}
+    return {
+        row["name"]: row
+        for row in _lines(out)
+        if row["name"] in wanted and row.get("inputs") == wanted[row["name"]].inputs
+    }
 
 
 def read_failures(out: Path) -> dict[str, str]:
@@ -136,8 +144,19 @@ def _lines(out: Path) -> list[dict[str, Any]]:
 
 def write_csv(out: Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
     """Write `per_image.csv`: values with nine significant digits, which is all of a float32; `nan` where an image has none."""
-    with atomic_path(out / "per_image.csv") as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
+    with (
+        atomic_path(out / "per_image.csv") as temporary,
+        temporary.open("w", newline="", errors="surrogateescape") as file,
+    ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["name", "width", "height", *metrics, "inputs"])
         for row in rows:
-            table.writerow([row["name"], row["width"], row["height"], *(f"{row[name]:.9g}" for name in metrics), row["inputs"]])
+            table.writerow(
+                [
+                    row["name"],
+                    row["width"],
+                    row["height"],
+                    *(f"{row[name]:.9g}" for name in metrics),
+                    row["inputs"],
+                ]
+            )

@@ -92,26 +92,41 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
             try:
                 journal.append(_row(item, make, measures, device))
             except Exception as error:
-                if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(error):
+                if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(
+                    error
+                ):
                     raise
-                message = " ".join((str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}").split())
+                message = " ".join(
+                    (
+                        str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}"
+                    ).split()
+                )
                 journal.append({"name": item.name, FAILED: message})
             advance(1)
     journal.close()
 
 
-def _maker(job: Job, items: Sequence[Item], device: torch.device) -> Callable[[Item], Photograph] | None:
+def _maker(
+    job: Job, items: Sequence[Item], device: torch.device
+) -> Callable[[Item], Photograph] | None:
     """Return what makes the result of an image; None where all are there already."""
     if job.upsampling is not None:
         return functools.partial(upsampled, method=job.upsampling)
     if job.model is None:
         return None
-    upscaler = Upscaler.from_pretrained(job.model, job.steps, job.seed, device, job.tile, job.color_fix)
+    upscaler = Upscaler.from_pretrained(
+        job.model, job.steps, job.seed, device, job.tile, job.color_fix
+    )
     upscaler.expect(item.tags for item in items)
     return lambda item: upscaler.upscale(read_photograph(item.lr), tags=item.tags)
 
 
-def _row(item: Item, make: Callable[[Item], Photograph] | None, measures: dict[str, Quality], device: torch.device) -> dict[str, Any]:
+def _row(
+    item: Item,
+    make: Callable[[Item], Photograph] | None,
+    measures: dict[str, Quality],
+    device: torch.device,
+) -> dict[str, Any]:
     assert item.sr is not None
     if make is not None:
         # Metrics look at colours in 8 bits, and so does who opens the file.
@@ -149,4 +164,6 @@ def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
 
 def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
     """Turn (H, W, 3) uint8 into (1, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None] / 127.5 - 1
+    return (
+        torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None] / 127.5 - 1
+    )

@@ -48,9 +48,17 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
         return {"n": 1, "mean": float(finite[0]), "std": None, "ci95": None}
     generator = np.random.Generator(np.random.Philox(key=0))
     shape = _RESAMPLES_AT_ONCE, len(finite)
-    means = [finite[generator.integers(0, len(finite), shape)].mean(1) for _ in range(_RESAMPLES // _RESAMPLES_AT_ONCE)]
+    means = [
+        finite[generator.integers(0, len(finite), shape)].mean(1)
+        for _ in range(_RESAMPLES // _RESAMPLES_AT_ONCE)
+    ]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return {"n": len(finite), "mean": float(finite.mean()), "std": float(finite.std(ddof=1)), "ci95": [float(low), float(high)]}
+    return {
+        "n": len(finite),
+        "mean": float(finite.mean()),
+        "std": float(finite.std(ddof=1)),
+        "ci95": [float(low), float(high)],
+    }
 
 
 def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
@@ -65,7 +73,8 @@ def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
         "looks_at": f"{card.looks_at}; 8 bits a channel, no border cropped",
         "min_side": card.min_side,
         "weights": [
-            {"file": path.name, "source": url(file), "sha256": sha256_of(path)} for file, path in zip(card.weights, files, strict=True)
+            {"file": path.name, "source": url(file), "sha256": sha256_of(path)}
+            for file, path in zip(card.weights, files, strict=True)
         ],
     }
 
@@ -80,8 +89,15 @@ def hardware(device: str) -> dict[str, Any]:
     """Return what the figures are computed on."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"device": device_name(device), "cpu": model or platform.machine(), "cores": os.cpu_count()}
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {
+        "device": device_name(device),
+        "cpu": model or platform.machine(),
+        "cores": os.cpu_count(),
+    }
 
 
 def device_name(device: str) -> str:

@@ -19,10 +19,18 @@ def _bicubic(lr: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _lanczos(lr: np.ndarray, width: int, height: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(lr).resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+    return (
+        np.asarray(
+            Image.fromarray(lr).resize((width, height), Image.Resampling.LANCZOS), np.float32
+        )
+        / 255
+    )
 
 
-UPSAMPLINGS: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {"bicubic": _bicubic, "lanczos": _lanczos}
+UPSAMPLINGS: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
+    "bicubic": _bicubic,
+    "lanczos": _lanczos,
+}
 """(h, w, 3) uint8, width and height -> (height, width, 3) float32, 1 is white, not clipped.
 
 `bicubic` is that of the field, Keys' cubic with a = -0.5 in float32; `lanczos` is Pillow's, a = 3, which rounds to 8 bits.

@@ -49,9 +49,13 @@ class ExpertsConfig:
         else:
             times = PUBLISHED if self.boundaries == "published" else tuple(self.boundaries)
             if self.n not in (None, len(times) + 1):
-                raise ValueError(f"the boundaries {', '.join(map(str, times))} are those of {len(times) + 1} experts, not {self.n}")
+                raise ValueError(
+                    f"the boundaries {', '.join(map(str, times))} are those of {len(times) + 1} experts, not {self.n}"
+                )
         if list(times) != sorted({t for t in times if 0 < t < 1}):
-            raise ValueError(f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries}")
+            raise ValueError(
+                f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries}"
+            )
         return times
 
     def build(self, config: DenoiserConfig) -> ExpertMixture:
@@ -65,8 +69,12 @@ class ExpertsConfig:
         """
         times = self.times()
         n = len(times) + 1
-        if self.depths is not None and (len(self.depths) != n or not all(1 <= depth <= config.depth for depth in self.depths)):
-            raise ValueError(f"experts.depths must be {n} numbers from 1 to {config.depth}, the knee's, not {self.depths}")
+        if self.depths is not None and (
+            len(self.depths) != n or not all(1 <= depth <= config.depth for depth in self.depths)
+        ):
+            raise ValueError(
+                f"experts.depths must be {n} numbers from 1 to {config.depth}, the knee's, not {self.depths}"
+            )
         if self.expert is not None and not 0 <= self.expert < n:
             raise ValueError(f"experts.expert must be from 0 to {n - 1}, not {self.expert}")
         mixture = ExpertMixture(config, times, self.depths)

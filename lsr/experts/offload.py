@@ -31,7 +31,10 @@ class ExpertOffload:
         self._mixture = mixture.requires_grad_(False)
         self._active: int | None = None
         self._waiting: list[tuple[nn.Parameter, Tensor]] = []
-        self._hooks = [mixture.expert(i).register_forward_pre_hook(lambda *_, i=i: self._bring(i)) for i in range(len(mixture.experts))]
+        self._hooks = [
+            mixture.expert(i).register_forward_pre_hook(lambda *_, i=i: self._bring(i))
+            for i in range(len(mixture.experts))
+        ]
 
     def release(self) -> None:
         """Leave the mixture as it was, all of it where it waits."""
@@ -71,7 +74,9 @@ def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, flo
     """
     weights, config, shift, boundaries, depths = read_model(path)
     if boundaries is None:
-        raise ValueError(f"{path} holds a single denoiser: there are no experts to keep off the device")
+        raise ValueError(
+            f"{path} holds a single denoiser: there are no experts to keep off the device"
+        )
     with torch.device("meta"):
         mixture = ExpertMixture(config, boundaries, depths)
     load_weights(mixture, weights, path, assign=True)

@@ -19,7 +19,12 @@ _TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 def draw_loss_by_time(
-    step: int, times: Sequence[float], losses: Sequence[float], knee: Sequence[float], boundaries: Sequence[float], shift: float
+    step: int,
+    times: Sequence[float],
+    losses: Sequence[float],
+    knee: Sequence[float],
+    boundaries: Sequence[float],
+    shift: float,
 ) -> Figure:
     """Draw the loss over the times, and its change against the knee; below zero an expert is better than what it grew from.
 
@@ -48,7 +53,11 @@ def draw_loss_by_time(
     bottom.plot(times, change, ".-", color=_BLUE, linewidth=1.6)
     bottom.set_ylabel("change against the knee, %")
     bottom.set_xlabel("flow time t (evenly spaced before the shift); 0 is data, 1 is noise")
-    ends = [0.0, *unshift_timesteps(torch.tensor(list(boundaries), dtype=torch.float64), shift).tolist(), 1.0]
+    ends = [
+        0.0,
+        *unshift_timesteps(torch.tensor(list(boundaries), dtype=torch.float64), shift).tolist(),
+        1.0,
+    ]
     for axes in (top, bottom):
         for end in ends[1:-1]:
             axes.axvline(end, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -57,7 +66,15 @@ def draw_loss_by_time(
         axes.set_xlim(0, 1)
     for i, (left, right) in enumerate(zip(ends, ends[1:], strict=False)):
         name = f"expert {i}" if right - left > _ROOM_FOR_WORDS else str(i)
-        top.text((left + right) / 2, 1.02, name, ha="center", va="bottom", fontsize=9, transform=top.get_xaxis_transform())
+        top.text(
+            (left + right) / 2,
+            1.02,
+            name,
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            transform=top.get_xaxis_transform(),
+        )
     ticks = torch.tensor(_TICKS, dtype=torch.float64)
     bottom.set_xticks(unshift_timesteps(ticks, shift).tolist(), [f"{t:g}" for t in _TICKS])
     top.legend(frameon=False, fontsize=9, loc="best")

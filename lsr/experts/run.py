@@ -57,7 +57,10 @@ class ExpertRun:
         """
         found = checkpoint.get(EXPERT_RUN, {})
         if found.get("expert") != self.turns.alone:
-            what = ["all experts" if expert is None else f"expert {expert} alone" for expert in (found.get("expert"), self.turns.alone)]
+            what = [
+                "all experts" if expert is None else f"expert {expert} alone"
+                for expert in (found.get("expert"), self.turns.alone)
+            ]
             raise ValueError(f"the checkpoint is of a run of {what[0]}, not of {what[1]}")
         self._seed_sha256 = found.get("seed_sha256")
 
@@ -72,7 +75,12 @@ def refuse_other_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> 
     Raises:
         ValueError: If their boundaries are not those of the model.
     """
-    found, wanted = (config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), config))
+    found, wanted = (
+        config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), config)
+    )
     if found != wanted:
-        what = ["a single denoiser" if times is None else f"experts that meet at {times}" for times in (found, wanted)]
+        what = [
+            "a single denoiser" if times is None else f"experts that meet at {times}"
+            for times in (found, wanted)
+        ]
         raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")

@@ -31,7 +31,11 @@ def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> str:
     for i in range(len(mixture.experts)):
         expert = mixture.expert(i)
         wanted = expert.state_dict()
-        load_weights(expert, {name: weight for name, weight in knee.state_dict().items() if name in wanted}, path)
+        load_weights(
+            expert,
+            {name: weight for name, weight in knee.state_dict().items() if name in wanted},
+            path,
+        )
     return sha256_of(path)
 
 
@@ -43,7 +47,9 @@ def verified_seed(config: ExpertsConfig) -> Path:
     """
     seed = Path(config.seed)
     if not seed.exists():
-        raise ValueError(f"{seed}: no such knee; make stage1 publishes one, and lsr knee {seed.parent} tells why there is none")
+        raise ValueError(
+            f"{seed}: no such knee; make stage1 publishes one, and lsr knee {seed.parent} tells why there is none"
+        )
     path = seed / SEED if seed.is_dir() else seed
     try:
         if not seed.is_dir():
@@ -51,6 +57,8 @@ def verified_seed(config: ExpertsConfig) -> Path:
         read_manifest(seed)
     except ValueError as error:
         if not config.allow_unverified_seed:
-            raise ValueError(f"{error}; experts.allow_unverified_seed: true lets any model file through") from error
+            raise ValueError(
+                f"{error}; experts.allow_unverified_seed: true lets any model file through"
+            ) from error
         log.warning("%s: the experts grow from it unverified", error)
     return path

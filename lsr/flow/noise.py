@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def seeded_normal(seeds: Tensor, shape: tuple[int, ...], stream: int, device: torch.device) -> Tensor:
+def seeded_normal(
+    seeds: Tensor, shape: tuple[int, ...], stream: int, device: torch.device
+) -> Tensor:
     """Draw standard normal noise, one independent field per seed.
 
     The same seed gives the same field alone or in any batch, on every rank and after a resume. Equal on machines of one

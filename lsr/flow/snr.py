@@ -57,7 +57,9 @@ def time_of(value: np.ndarray | float, schedule: Schedule = "rectified") -> np.n
 def _ddpm(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
     """Return times 1 / 1000, 2 / 1000, ..., 1 and their log SNR."""
     betas: dict[str, Callable[[], np.ndarray]] = {
-        "ddpm_scaled_linear": lambda: np.linspace(math.sqrt(0.00085), math.sqrt(0.012), _DDPM_STEPS) ** 2,
+        "ddpm_scaled_linear": lambda: (
+            np.linspace(math.sqrt(0.00085), math.sqrt(0.012), _DDPM_STEPS) ** 2
+        ),
         "ddpm_linear": lambda: np.linspace(1e-4, 0.02, _DDPM_STEPS),
         "ddpm_cosine": _cosine_betas,
     }
@@ -73,7 +75,10 @@ def _cosine_betas() -> np.ndarray:
 
 
 def expert_boundaries(
-    n_experts: int, anchor: float = ANCHOR, t_range: tuple[float, float] = T_RANGE, schedule: Schedule = "rectified"
+    n_experts: int,
+    anchor: float = ANCHOR,
+    t_range: tuple[float, float] = T_RANGE,
+    schedule: Schedule = "rectified",
 ) -> tuple[float, ...]:
     """Divide the times among experts by hierarchical bisection in log SNR.
 
@@ -103,12 +108,18 @@ def expert_boundaries(
     low, high = t_range
     ends = log_snr(np.array([low, high]), schedule)
     if not 0 <= low < anchor < high <= 1 or not np.isfinite(ends).all():
-        raise ValueError(f"need 0 < t_range[0] < anchor < t_range[1] < 1 with a finite log SNR, got {t_range} and {anchor}")
+        raise ValueError(
+            f"need 0 < t_range[0] < anchor < t_range[1] < 1 with a finite log SNR, got {t_range} and {anchor}"
+        )
 
     def divide(low: float, high: float, n: int, middle: float | None = None) -> list[float]:
         if n == 1:
             return []
-        middle = float(time_of(log_snr(np.array([low, high]), schedule).mean(), schedule)) if middle is None else middle
+        middle = (
+            float(time_of(log_snr(np.array([low, high]), schedule).mean(), schedule))
+            if middle is None
+            else middle
+        )
         return [*divide(low, middle, n // 2), middle, *divide(middle, high, n // 2)]
 
     return tuple(divide(low, high, n_experts, anchor))

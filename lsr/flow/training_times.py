@@ -48,7 +48,9 @@ class TrainingTimes:
             t, terminal = logit_normal_timesteps(z, *density), self.terminal_fraction
         else:
             t, terminal = logit_normal_between(z, low, high, *density), 0.0
-            if high == 1 and self.terminal_fraction:  # its share of the probability beside that of the times below 1
+            if (
+                high == 1 and self.terminal_fraction
+            ):  # its share of the probability beside that of the times below 1
                 rest = (1 - self.terminal_fraction) * (1 - logit_normal_cdf(low, *density))
                 terminal = self.terminal_fraction / (self.terminal_fraction + rest)
         return torch.where(torch.special.ndtr(choice) < terminal, 1.0, t)

@@ -19,7 +19,11 @@ def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:
     Raises:
         ValueError: If the file cannot be used.
     """
-    return config if path is None else replace(config, vocabulary=read_vocabulary(Path(path), config.guidance == "words"))
+    return (
+        config
+        if path is None
+        else replace(config, vocabulary=read_vocabulary(Path(path), config.guidance == "words"))
+    )
 
 
 def refuse_other_tags(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
@@ -32,7 +36,9 @@ def refuse_other_tags(checkpoint: dict[str, Any], config: dict[str, Any]) -> Non
     Raises:
         ValueError: If the vocabularies differ.
     """
-    if differing := difference(checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ()), config["vocabulary"]):
+    if differing := difference(
+        checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ()), config["vocabulary"]
+    ):
         raise ValueError(f"the checkpoint has {differing}")
 
 
@@ -64,7 +70,9 @@ class Guidance:
         encoder.prepare()
         if data is not None:
             on_rank_zero(trainer.strategy, lambda: encoder.remember(data.texts()))
-            if not trainer.is_global_zero:  # it is there by now, but where another machine has a disk of its own
+            if (
+                not trainer.is_global_zero
+            ):  # it is there by now, but where another machine has a disk of its own
                 encoder.remember(data.texts())
 
     def __call__(self, batch: dict[str, Any]) -> Context | None:

@@ -86,7 +86,9 @@ def encode(encoder: ContextEncoder, texts: Sequence[str], lr: Tensor) -> Context
     """
     rows = [row.to(lr.device) for row in encoder(texts, lr)]
     longest = max(1, *(len(row) for row in rows))
-    tokens = torch.stack([F.pad(row, (0, 0) * (row.ndim - 1) + (0, longest - len(row))) for row in rows])
+    tokens = torch.stack(
+        [F.pad(row, (0, 0) * (row.ndim - 1) + (0, longest - len(row))) for row in rows]
+    )
     lengths = torch.tensor([len(row) for row in rows], device=lr.device)
     return Context(tokens, torch.arange(longest, device=lr.device) < lengths[:, None])
 

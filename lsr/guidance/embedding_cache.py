@@ -27,11 +27,17 @@ def fingerprint(folder: Path) -> str:
     every start would take longer than to make a few embeddings.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    ):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
         with path.open("rb") as file:
-            for start in range(0, size, _SAMPLED) if size <= 16 * _SAMPLED else (i * (size - _SAMPLED) // 15 for i in range(16)):
+            for start in (
+                range(0, size, _SAMPLED)
+                if size <= 16 * _SAMPLED
+                else (i * (size - _SAMPLED) // 15 for i in range(16))
+            ):
                 file.seek(start)
                 digest.update(file.read(_SAMPLED))
     return digest.hexdigest()
@@ -67,7 +73,9 @@ class EmbeddingCache:
         shard = self._shard_of[key]
         tokens = self._files[shard].get_tensor(key)
         if self._files[shard].metadata().get(key) != _checksum(tokens):
-            raise ValueError(f"{self.folder / shard}: damaged; delete it, and its embeddings are made again")
+            raise ValueError(
+                f"{self.folder / shard}: damaged; delete it, and its embeddings are made again"
+            )
         return tokens
 
     def add(self, embeddings: Mapping[str, Tensor]) -> None:
@@ -76,9 +84,14 @@ class EmbeddingCache:
         Args:
             embeddings: (L, D) of each text.
         """
-        tensors = {_key(text): tokens.to("cpu", torch.bfloat16).contiguous() for text, tokens in embeddings.items()}
+        tensors = {
+            _key(text): tokens.to("cpu", torch.bfloat16).contiguous()
+            for text, tokens in embeddings.items()
+        }
         with atomic_path(self.folder / f"{secrets.token_hex(8)}.safetensors") as temporary:
-            save_file(tensors, temporary, {key: _checksum(tokens) for key, tokens in tensors.items()})
+            save_file(
+                tensors, temporary, {key: _checksum(tokens) for key, tokens in tensors.items()}
+            )
         self.look()
 
     def look(self) -> None:

@@ -21,8 +21,12 @@ def pretrained_folder(source: str, what: str) -> Path:
 
     try:
         return Path(snapshot_download(source, local_files_only=True))
-    except Exception as error:  # HFValidationError, LocalEntryNotFoundError, OSError: each release has its own
-        raise ValueError(f"the {what} {source} is not here: fetch it with `hf download {source}`, or name its folder") from error
+    except (
+        Exception
+    ) as error:  # HFValidationError, LocalEntryNotFoundError, OSError: each release has its own
+        raise ValueError(
+            f"the {what} {source} is not here: fetch it with `hf download {source}`, or name its folder"
+        ) from error
 
 
 def loaded(load: Any, folder: Path, what: str, **options: Any) -> Any:
@@ -35,7 +39,9 @@ def loaded(load: Any, folder: Path, what: str, **options: Any) -> Any:
         return load(folder, local_files_only=True, **options)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"the {what} in {folder} cannot be loaded ({type(error).__name__}: {reason})") from error
+        raise ValueError(
+            f"the {what} in {folder} cannot be loaded ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def read_config(folder: Path, what: str) -> dict[str, Any]:
@@ -47,4 +53,6 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
     try:
         return json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}: no {what} there (config.json: {type(error).__name__})") from error
+        raise ValueError(
+            f"{folder}: no {what} there (config.json: {type(error).__name__})"
+        ) from error

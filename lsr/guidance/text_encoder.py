@@ -46,13 +46,17 @@ class FrozenText:
         if self._cache is not None:
             return
         folder = pretrained_folder(self.source, "text encoder")
-        self._model_folder = folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
+        self._model_folder = (
+            folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
+        )
         self._tokenizer_folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
         config = read_config(self._model_folder, "text encoder")
         config = config.get("text_config", config)
         width = config.get("hidden_size", config.get("d_model"))
         if width != self.width:
-            raise ValueError(f"the text encoder {self.source} has {width} channels, not {self.width}: set model.denoiser.context_dim")
+            raise ValueError(
+                f"the text encoder {self.source} has {width} channels, not {self.width}: set model.denoiser.context_dim"
+            )
         identity = f"{fingerprint(self._model_folder)[:16]}-{fingerprint(self._tokenizer_folder)[:8]}-{self.max_tokens}"
         self._cache = EmbeddingCache(default_cache() / "embeddings" / identity)
 
@@ -65,7 +69,10 @@ class FrozenText:
         self.prepare()
         assert self._cache is not None
         self._cache.look()
-        missing = sorted({text for text in texts if text and text not in self._cache}, key=lambda text: (len(text), text))
+        missing = sorted(
+            {text for text in texts if text and text not in self._cache},
+            key=lambda text: (len(text), text),
+        )
         if not missing:
             return
         with progress_bar(f"embedding texts by {self.source}", len(missing), "texts") as advance:
@@ -88,7 +95,9 @@ class FrozenText:
         assert self._cache is not None
         unknown = next((text for text in texts if text and text not in self._cache), None)
         if unknown is not None:
-            raise ValueError(f"the text {unknown[:60]!r} has not been embedded: tags have changed since the start; start again")
+            raise ValueError(
+                f"the text {unknown[:60]!r} has not been embedded: tags have changed since the start; start again"
+            )
         return [self._cache[text].float() if text else torch.zeros(0, self.width) for text in texts]
 
     @torch.no_grad()
@@ -97,16 +106,32 @@ class FrozenText:
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = loaded(AutoTokenizer.from_pretrained, self._tokenizer_folder, "tokenizer")
-        model = _language_model(self._model_folder, torch.bfloat16 if device.type == "cuda" else torch.float32).to(device).eval()
+        model = (
+            _language_model(
+                self._model_folder, torch.bfloat16 if device.type == "cuda" else torch.float32
+            )
+            .to(device)
+            .eval()
+        )
         tokenizer.padding_side = "right"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
-            inputs = tokenizer(batch, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt").to(device)
+            inputs = tokenizer(
+                batch,
+                padding=True,
+                truncation=True,
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            ).to(device)
             mask = inputs["attention_mask"]
             states = model(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
-            yield from zip(batch, (row[real.bool()] for row, real in zip(states, mask, strict=True)), strict=True)
+            yield from zip(
+                batch,
+                (row[real.bool()] for row, real in zip(states, mask, strict=True)),
+                strict=True,
+            )
 
 
 def _language_model(folder: Path, dtype: torch.dtype) -> Any:
@@ -118,5 +143,9 @@ def _language_model(folder: Path, dtype: torch.dtype) -> Any:
     if config.model_type == "clip":
         kind: Any = CLIPTextModel
     else:
-        kind = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+        kind = (
+            AutoModelForTextEncoding
+            if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+            else AutoModel
+        )
     return loaded(kind.from_pretrained, folder, "text encoder", dtype=dtype)

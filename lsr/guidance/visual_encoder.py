@@ -36,14 +36,21 @@ class FrozenVisual:
         config = read_config(folder, "image encoder")
         width = config.get("vision_config", config).get("hidden_size")
         if width != self.width:
-            raise ValueError(f"the image encoder {self.source} has {width} channels, not {self.width}: set model.denoiser.context_dim")
+            raise ValueError(
+                f"the image encoder {self.source} has {width} channels, not {self.width}: set model.denoiser.context_dim"
+            )
         from transformers import AutoImageProcessor, AutoModel
 
         processor = loaded(AutoImageProcessor.from_pretrained, folder, "image processor")
-        self._mean, self._std = (torch.tensor(values).reshape(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+        self._mean, self._std = (
+            torch.tensor(values).reshape(3, 1, 1)
+            for values in (processor.image_mean, processor.image_std)
+        )
         self._size = (getattr(processor, "crop_size", None) or processor.size)["height"]
         model = loaded(AutoModel.from_pretrained, folder, "image encoder", dtype=torch.float32)
-        self._model = getattr(model, "vision_model", model).requires_grad_(False).eval()  # of image and text the part that looks
+        self._model = (
+            getattr(model, "vision_model", model).requires_grad_(False).eval()
+        )  # of image and text the part that looks
 
     def remember(self, texts: Iterable[str]) -> None:
         """Texts do not matter."""
@@ -53,6 +60,8 @@ class FrozenVisual:
         """Return the states (L, width) float32 of each image, resized to the square that the encoder was made for."""
         self.prepare()
         self._model.to(lr.device)
-        image = F.interpolate((lr.float() + 1) / 2, (self._size, self._size), mode="bicubic", antialias=True).clamp(0, 1)
+        image = F.interpolate(
+            (lr.float() + 1) / 2, (self._size, self._size), mode="bicubic", antialias=True
+        ).clamp(0, 1)
         pixels = (image - self._mean.to(image.device)) / self._std.to(image.device)
         return list(self._model(pixel_values=pixels).last_hidden_state.float())

@@ -32,7 +32,9 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
         ValueError: If the file is missing, damaged or empty.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of tags for a vocabulary (lsr tag makes one, or write one)")
+        raise ValueError(
+            f"{path}: no such file of tags for a vocabulary (lsr tag makes one, or write one)"
+        )
     if path.suffix == ".jsonl":
         texts: Iterable[str] = (", ".join(tags) for tags in read_listed(path).values())
     else:
@@ -60,7 +62,9 @@ class VocabularyIndices:
 
     def __init__(self, vocabulary: Sequence[str], words: bool, max_tokens: int) -> None:
         if not vocabulary:
-            raise ValueError("guidance by tags or words needs a vocabulary: name a file of tags with --model.vocabulary, or list them")
+            raise ValueError(
+                "guidance by tags or words needs a vocabulary: name a file of tags with --model.vocabulary, or list them"
+            )
         self.words, self.max_tokens = words, max_tokens
         self._index = {entry.lower(): i for i, entry in enumerate(vocabulary)}
 
@@ -83,12 +87,21 @@ class VocabularyIndices:
                 unknown.most_common(1)[0][0],
             )
         if cut:
-            log.warning("%d photographs have more than %d tags: the rest of each is dropped", cut, self.max_tokens)
+            log.warning(
+                "%d photographs have more than %d tags: the rest of each is dropped",
+                cut,
+                self.max_tokens,
+            )
 
     def __call__(self, texts: Sequence[str], lr: Tensor) -> list[Tensor]:
         """Return the indices (L,) int64 of each text."""
-        return [torch.tensor(self._look_up(text)[0][: self.max_tokens], dtype=torch.int64) for text in texts]
+        return [
+            torch.tensor(self._look_up(text)[0][: self.max_tokens], dtype=torch.int64)
+            for text in texts
+        ]
 
     def _look_up(self, text: str) -> tuple[list[int], list[str]]:
         entries = split_text(text, self.words)
-        return [self._index[entry] for entry in entries if entry in self._index], [entry for entry in entries if entry not in self._index]
+        return [self._index[entry] for entry in entries if entry in self._index], [
+            entry for entry in entries if entry not in self._index
+        ]

@@ -2,7 +2,13 @@
 
 from lsr.images.decoding import EncodedImage, UnreadableImage, probe
 from lsr.images.encoding import UnfitFormat, write_png, write_stream
-from lsr.images.files import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, find_images, read_photograph, read_rgb8
+from lsr.images.files import (
+    FOREIGN_SUFFIXES,
+    IMAGE_SUFFIXES,
+    find_images,
+    read_photograph,
+    read_rgb8,
+)
 from lsr.images.outputs import collect
 from lsr.images.photograph import Photograph, PictureStream
 

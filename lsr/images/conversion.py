@@ -31,12 +31,16 @@ def photograph_of(image: Any) -> list[Photograph]:
         return [_from_samples(image if image.ndim == 3 else image[..., None])]
     if isinstance(image, Tensor):
         if image.ndim not in (3, 4):
-            raise ValueError(f"a tensor must be (C, H, W) or (B, C, H, W), not of shape {tuple(image.shape)}")
+            raise ValueError(
+                f"a tensor must be (C, H, W) or (B, C, H, W), not of shape {tuple(image.shape)}"
+            )
         batch = image if image.ndim == 4 else image[None]
         # numpy has no bfloat16.
         batch = batch.float() if batch.is_floating_point() else batch
         return [_from_samples(each.permute(1, 2, 0).detach().cpu().numpy()) for each in batch]
-    raise ValueError(f"an image must be a PIL image, a numpy array or a tensor, not {type(image).__name__}")
+    raise ValueError(
+        f"an image must be a PIL image, a numpy array or a tensor, not {type(image).__name__}"
+    )
 
 
 def same_kind(image: Any, photographs: Sequence[Photograph]) -> Any:
@@ -50,17 +54,25 @@ def same_kind(image: Any, photographs: Sequence[Photograph]) -> Any:
         return found
     if isinstance(image, np.ndarray):
         floating = np.issubdtype(image.dtype, np.floating)
-        samples = _values(photographs[0]).astype(image.dtype) if floating else _samples(photographs[0])
+        samples = (
+            _values(photographs[0]).astype(image.dtype) if floating else _samples(photographs[0])
+        )
         return samples if image.ndim == 3 else samples[..., 0]
-    arrays = [_values(each) if image.is_floating_point() else _samples(each) for each in photographs]
-    batch = torch.stack([torch.from_numpy(array).permute(2, 0, 1) for array in arrays]).to(image.device, image.dtype)
+    arrays = [
+        _values(each) if image.is_floating_point() else _samples(each) for each in photographs
+    ]
+    batch = torch.stack([torch.from_numpy(array).permute(2, 0, 1) for array in arrays]).to(
+        image.device, image.dtype
+    )
     return batch if image.ndim == 4 else batch[0]
 
 
 def _from_samples(samples: np.ndarray) -> Photograph:
     channels = samples.shape[2]
     if channels not in (1, 2, 3, 4) or 0 in samples.shape:
-        raise ValueError(f"an image has 1 to 4 channels and at least one pixel, not the shape {samples.shape}")
+        raise ValueError(
+            f"an image has 1 to 4 channels and at least one pixel, not the shape {samples.shape}"
+        )
     if samples.dtype in (np.uint8, np.uint16):
         values = samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     elif np.issubdtype(samples.dtype, np.floating):
@@ -68,8 +80,14 @@ def _from_samples(samples: np.ndarray) -> Photograph:
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN as well
             raise ValueError("floating-point samples must be in [0, 1]")
     else:
-        raise ValueError(f"samples must be uint8, uint16 or floating-point numbers, not {samples.dtype}")
-    colour = np.repeat(values[..., :1], 3, axis=2) if channels <= 2 else np.ascontiguousarray(values[..., :3])
+        raise ValueError(
+            f"samples must be uint8, uint16 or floating-point numbers, not {samples.dtype}"
+        )
+    colour = (
+        np.repeat(values[..., :1], 3, axis=2)
+        if channels <= 2
+        else np.ascontiguousarray(values[..., :3])
+    )
     alpha = np.ascontiguousarray(values[..., -1]) if channels in (2, 4) else None
     return Photograph(colour, alpha, 8 if samples.dtype == np.uint8 else 16, channels <= 2)
 
@@ -77,7 +95,11 @@ def _from_samples(samples: np.ndarray) -> Photograph:
 def _values(photograph: Photograph) -> np.ndarray:
     """Return (H, W, C) float32 in [0, 1]."""
     colour = photograph.pixels[..., :1] if photograph.grey else photograph.pixels
-    return colour if photograph.alpha is None else np.concatenate([colour, photograph.alpha[..., None]], axis=2)
+    return (
+        colour
+        if photograph.alpha is None
+        else np.concatenate([colour, photograph.alpha[..., None]], axis=2)
+    )
 
 
 def _samples(photograph: Photograph) -> np.ndarray:

@@ -81,7 +81,9 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
             image.load()
         # Pillow's versions differ in whether a TIFF's size is upright.
         tiff = isinstance(image, TiffImageFile)
-        width, height = (image.tag_v2[_Tag.ImageWidth], image.tag_v2[_Tag.ImageLength]) if tiff else image.size
+        width, height = (
+            (image.tag_v2[_Tag.ImageWidth], image.tag_v2[_Tag.ImageLength]) if tiff else image.size
+        )
         rotated = exif_of(image).get(_Tag.Orientation) in (5, 6, 7, 8)
         return (height, width) if rotated else (width, height)
 
@@ -89,11 +91,18 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
 @contextmanager
 def _reading(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     """Give the file to decode inside the block; every failure becomes `UnreadableImage` and no warning gets out."""
-    truncation_allowed, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False  # other libraries switch it on
+    truncation_allowed, ImageFile.LOAD_TRUNCATED_IMAGES = (
+        ImageFile.LOAD_TRUNCATED_IMAGES,
+        False,
+    )  # other libraries switch it on
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with nullcontext(source.file) if isinstance(source, EncodedImage) else open(source, "rb") as file:
+            with (
+                nullcontext(source.file)
+                if isinstance(source, EncodedImage)
+                else open(source, "rb") as file
+            ):
                 file.seek(0)
                 if not file.read(1):
                     raise UnreadableImage(f"{source}: the file is empty")
@@ -102,7 +111,9 @@ def _reading(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(f"{source}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one") from None
+        raise UnreadableImage(
+            f"{source}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one"
+        ) from None
     except Image.DecompressionBombError:
         raise UnreadableImage(f"{source}: more than {_pixel_limit():,} pixels") from None
     except Exception as error:  # Pillow's parsers let out whatever a damaged file provokes: struct.error, KeyError, SyntaxError...
@@ -139,12 +150,34 @@ def decode(source: Path | EncodedImage) -> Decoded:
             _check_tiff(source, file, image)
         rawmode = _rawmode(image)
         icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr", "CMYK") and not image.mode.startswith("I;16"):
-            raise UnreadableImage(f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported")
-        samples = _decode_16_bit(file, image, rawmode) if ";16" in rawmode and image.mode != "CMYK" else _decode_8_bit(image)
+        if image.mode not in (
+            "1",
+            "L",
+            "LA",
+            "P",
+            "RGB",
+            "RGBA",
+            "RGBX",
+            "YCbCr",
+            "CMYK",
+        ) and not image.mode.startswith("I;16"):
+            raise UnreadableImage(
+                f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported"
+            )
+        samples = (
+            _decode_16_bit(file, image, rawmode)
+            if ";16" in rawmode and image.mode != "CMYK"
+            else _decode_8_bit(image)
+        )
         exif = exif_of(image)
         upright = _upright(samples, exif.get(_Tag.Orientation))
-        return Decoded(upright, icc, exif_bytes(exif, tiff), xmp_bytes(image.info.get("xmp")), dpi_of(image.info.get("dpi")))
+        return Decoded(
+            upright,
+            icc,
+            exif_bytes(exif, tiff),
+            xmp_bytes(image.info.get("xmp")),
+            dpi_of(image.info.get("dpi")),
+        )
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
@@ -168,7 +201,9 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "CMYK", "RGB").apply(image)
+            return ImageCms.buildTransform(
+                source, ImageCms.createProfile("sRGB"), "CMYK", "RGB"
+            ).apply(image)
         except (ImageCms.PyCMSError, OSError):  # a broken profile, or one of another colour space
             pass
     return image.convert("RGB")
@@ -186,7 +221,9 @@ def _decode_16_bit(file: BinaryIO, image: ImageFile.ImageFile, rawmode: str) -> 
     else:
         high = _decode_as(image, f"{layout};16{order}").astype(np.uint16)
         file.seek(0)
-        samples = high << 8 | _decode_as(Image.open(file, formats=_FORMATS), f"{layout};16{_OTHER_BYTE[order]}")
+        samples = high << 8 | _decode_as(
+            Image.open(file, formats=_FORMATS), f"{layout};16{_OTHER_BYTE[order]}"
+        )
     if "transparency" in image.info:
         opaque = (samples != np.array(image.info["transparency"])).any(axis=2, keepdims=True)
         return np.concatenate([samples, np.where(opaque, 65535, 0).astype(np.uint16)], axis=2)
@@ -197,7 +234,10 @@ def _decode_16_bit(file: BinaryIO, image: ImageFile.ImageFile, rawmode: str) -> 
 
 
 def _decode_as(image: ImageFile.ImageFile, rawmode: str) -> np.ndarray:
-    image.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode) for tile in image.tile]
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile
+    ]
     return np.asarray(image)
 
 
@@ -205,11 +245,21 @@ def _check_tiff(source: Path | EncodedImage, file: BinaryIO, image: TiffImageFil
     """Refuse what Pillow would misread, and truncated data before libtiff complains about it on stderr."""
     tags = image.tag_v2
     bits = tags.get(_Tag.BitsPerSample, (1,))
-    if max(bits) > 8 and (tags.get(_Tag.PlanarConfiguration) == 2 and len(bits) > 1 or max(bits) != 16):
-        raise UnreadableImage(f"{source}: a TIFF of {max(bits)} bits per sample in this layout is not supported")
+    if max(bits) > 8 and (
+        tags.get(_Tag.PlanarConfiguration) == 2 and len(bits) > 1 or max(bits) != 16
+    ):
+        raise UnreadableImage(
+            f"{source}: a TIFF of {max(bits)} bits per sample in this layout is not supported"
+        )
     size = file.seek(0, os.SEEK_END)
-    for offsets, counts in ((_Tag.StripOffsets, _Tag.StripByteCounts), (_Tag.TileOffsets, _Tag.TileByteCounts)):
-        if any(start + count > size for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)):
+    for offsets, counts in (
+        (_Tag.StripOffsets, _Tag.StripByteCounts),
+        (_Tag.TileOffsets, _Tag.TileByteCounts),
+    ):
+        if any(
+            start + count > size
+            for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        ):
             raise UnreadableImage(f"{source}: damaged or truncated (the pixels end after the file)")
 
 
@@ -225,15 +275,24 @@ def _float_tiff_header(file: BinaryIO) -> Image.Exif | None:
     return header if np.all(np.equal(header.get(_Tag.SampleFormat, 1), 3)) else None
 
 
-def _decode_float_tiff(source: Path | EncodedImage, file: BinaryIO, header: Image.Exif) -> np.ndarray:
+def _decode_float_tiff(
+    source: Path | EncodedImage, file: BinaryIO, header: Image.Exif
+) -> np.ndarray:
     import cv2
 
     if header[_Tag.ImageWidth] * header[_Tag.ImageLength] > _pixel_limit():
         raise UnreadableImage(f"{source}: more than {_pixel_limit():,} pixels")
     # OpenCV scrambles colour planes, and mirrors or refuses rotated pictures whatever the flags.
-    plain = {_Tag.PlanarConfiguration: (1,), _Tag.Orientation: (1,), _Tag.ExtraSamples: (0, 2), _Tag.PhotometricInterpretation: (1, 2)}
+    plain = {
+        _Tag.PlanarConfiguration: (1,),
+        _Tag.Orientation: (1,),
+        _Tag.ExtraSamples: (0, 2),
+        _Tag.PhotometricInterpretation: (1, 2),
+    }
     if any(tag in header and header[tag] not in values for tag, values in plain.items()):
-        raise UnreadableImage(f"{source}: a floating-point TIFF with planes, rotation, multiplied alpha or colours other than RGB")
+        raise UnreadableImage(
+            f"{source}: a floating-point TIFF with planes, rotation, multiplied alpha or colours other than RGB"
+        )
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         samples = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)

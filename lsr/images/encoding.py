@@ -67,7 +67,9 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
     """
     limit = {"jpeg": 65535, "webp": 16383}.get(kind, 2**31 - 1)
     if max(height, width) > limit:
-        raise UnfitFormat(f"{width}x{height} pixels are too many for {kind.upper()}, whose sides end at {limit}: choose png or tiff")
+        raise UnfitFormat(
+            f"{width}x{height} pixels are too many for {kind.upper()}, whose sides end at {limit}: choose png or tiff"
+        )
     if kind == "jpeg" and like.alpha is not None:
         raise UnfitFormat("JPEG holds no transparency: choose png, webp or tiff")
 
@@ -75,14 +77,22 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
 def _write_png(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     file.write(b"\x89PNG\r\n\x1a\n")
     for kind, data in _png_chunks(picture):
-        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+        file.write(
+            struct.pack(">I", len(data))
+            + kind
+            + data
+            + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+        )
 
 
 def _png_chunks(picture: PictureStream) -> Iterator[tuple[bytes, bytes]]:
     """Yield the (type, data) of each chunk, as laid down in the PNG specification (ISO/IEC 15948)."""
     like = picture.like
     colour_type = (0 if like.grey else 2) + (0 if like.alpha is None else 4)
-    yield b"IHDR", struct.pack(">IIBBBBB", picture.width, picture.height, like.bits, colour_type, 0, 0, 0)
+    yield (
+        b"IHDR",
+        struct.pack(">IIBBBBB", picture.width, picture.height, like.bits, colour_type, 0, 0, 0),
+    )
     if like.icc is not None:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(like.icc)
     if like.dpi is not None:
@@ -114,8 +124,12 @@ def _png_chunks(picture: PictureStream) -> Iterator[tuple[bytes, bytes]]:
 
 def _write_tiff(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     """Write deflated strips with horizontal differencing (TIFF 6.0; deflate and BigTIFF as in Adobe's and libtiff's supplements)."""
-    big = picture.height * picture.width * picture.channels * picture.like.bits // 8 > _CLASSIC_LIMIT
-    header = b"II\x2b\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II\x2a\0" + struct.pack("<I", 8)
+    big = (
+        picture.height * picture.width * picture.channels * picture.like.bits // 8 > _CLASSIC_LIMIT
+    )
+    header = (
+        b"II\x2b\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II\x2a\0" + struct.pack("<I", 8)
+    )
     strips = -(-picture.height // _TIFF_STRIP_ROWS)
     # The directory's length depends on the number of strips alone: it is written once the strips' own lengths are known.
     room = len(_tiff_directory(picture, header, [1] * strips))
@@ -123,7 +137,11 @@ def _write_tiff(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     lengths = []
     for strip in _regrouped(picture.levels(), _TIFF_STRIP_ROWS):
         differences = np.concatenate([strip[:, :1], strip[:, 1:] - strip[:, :-1]], axis=1)
-        lengths.append(file.write(zlib.compress(differences.astype(strip.dtype.newbyteorder("<")).tobytes(), 6)))
+        lengths.append(
+            file.write(
+                zlib.compress(differences.astype(strip.dtype.newbyteorder("<")).tobytes(), 6)
+            )
+        )
     file.seek(len(header))
     directory = _tiff_directory(picture, header, lengths)
     assert len(directory) == room
@@ -138,7 +156,13 @@ def _tiff_directory(picture: PictureStream, header: bytes, lengths: list[int]) -
         tags[tag] = value
     if like.dpi is not None:
         tags[282], tags[283], tags[296] = *like.dpi, 2
-    layout = {256: picture.width, 257: picture.height, 258: (like.bits,) * picture.channels, 259: 8, 262: 1 if like.grey else 2}
+    layout = {
+        256: picture.width,
+        257: picture.height,
+        258: (like.bits,) * picture.channels,
+        259: 8,
+        262: 1 if like.grey else 2,
+    }
     layout |= {277: picture.channels, 278: _TIFF_STRIP_ROWS, 284: 1, 317: 2}
     if like.alpha is not None:
         layout[338] = 2
@@ -165,13 +189,19 @@ def _exif_tags(block: bytes | None) -> dict[int, Any]:
         exif.load(block)
         found = dict(exif.items())
         for ifd in found.keys() & {_EXIF_IFD, _GPS_IFD}:
-            found[ifd] = {tag: value for tag, value in exif.get_ifd(ifd).items() if tag != _INTEROPERABILITY_IFD}
+            found[ifd] = {
+                tag: value
+                for tag, value in exif.get_ifd(ifd).items()
+                if tag != _INTEROPERABILITY_IFD
+            }
         trial = TiffImagePlugin.ImageFileDirectory_v2()
         for tag, value in found.items():
             trial[tag] = value
         trial.tobytes(8)
         return found
-    except Exception:  # struct.error, TypeError, KeyError... by kind of damage; metadata must not cost the picture
+    except (
+        Exception
+    ):  # struct.error, TypeError, KeyError... by kind of damage; metadata must not cost the picture
         return {}
 
 
@@ -201,15 +231,26 @@ def _pillow_image(picture: PictureStream) -> Image.Image:
 def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     like = picture.like
     # 4:4:4: halving the colours' resolution would undo some of the work.
-    options = {"quality": quality, "subsampling": 0, "icc_profile": like.icc, "dpi": like.dpi, "exif": _with_marker(like), "xmp": like.xmp}
-    _pillow_image(picture).save(file, "JPEG", **{name: value for name, value in options.items() if value is not None})
+    options = {
+        "quality": quality,
+        "subsampling": 0,
+        "icc_profile": like.icc,
+        "dpi": like.dpi,
+        "exif": _with_marker(like),
+        "xmp": like.xmp,
+    }
+    _pillow_image(picture).save(
+        file, "JPEG", **{name: value for name, value in options.items() if value is not None}
+    )
 
 
 def _write_webp(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     like = picture.like
     options = {"icc_profile": like.icc, "exif": _with_marker(like), "xmp": like.xmp}
     kept = {name: value for name, value in options.items() if value is not None}
-    _pillow_image(picture).save(file, "WEBP", quality=quality, lossless=quality == 100, exact=True, **kept)
+    _pillow_image(picture).save(
+        file, "WEBP", quality=quality, lossless=quality == 100, exact=True, **kept
+    )
 
 
 def _with_marker(like: Photograph) -> bytes | None:

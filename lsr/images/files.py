@@ -11,11 +11,15 @@ from lsr.images.photograph import Photograph
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
-FOREIGN_SUFFIXES = frozenset(".gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef".split())
+FOREIGN_SUFFIXES = frozenset(
+    ".gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef".split()
+)
 """Pictures of kinds that are not read here; who expects a whole folder to be done wants to hear of them."""
 
 
-def find_images(folder: Path, recursive: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+def find_images(
+    folder: Path, recursive: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """Return the image files below `folder`, told by their suffix, sorted by path.
 
     Hidden files and folders are skipped, and linked folders are not followed.
@@ -51,7 +55,11 @@ def read_photograph(source: Path | EncodedImage) -> Photograph:
     if samples.dtype != np.float32:
         scaled = samples.astype(np.float32)
         scaled /= np.float32(np.iinfo(samples.dtype).max)
-    colour = np.repeat(scaled[..., :1], 3, axis=2) if channels <= 2 else np.ascontiguousarray(scaled[..., :3])
+    colour = (
+        np.repeat(scaled[..., :1], 3, axis=2)
+        if channels <= 2
+        else np.ascontiguousarray(scaled[..., :3])
+    )
     alpha = None if channels in (1, 3) else np.ascontiguousarray(scaled[..., -1])
     return Photograph(colour, alpha, bits, channels <= 2, icc, exif, xmp, dpi)
 
@@ -68,4 +76,8 @@ def read_rgb8(source: Path | EncodedImage) -> np.ndarray:
         colour = ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif colour.dtype == np.float32:
         colour = np.rint(colour * 255).astype(np.uint8)
-    return np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else np.require(colour, requirements=["C", "W"])
+    return (
+        np.repeat(colour, 3, axis=2)
+        if colour.shape[2] == 1
+        else np.require(colour, requirements=["C", "W"])
+    )

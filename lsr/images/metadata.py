@@ -44,7 +44,9 @@ def xmp_bytes(packet: Any) -> bytes | None:
         packet = packet.encode()
     if not isinstance(packet, bytes) or not packet:
         return None
-    return re.sub(rb'\s*tiff:Orientation="[^"]*"|<tiff:Orientation>[^<]*</tiff:Orientation>', b"", packet)
+    return re.sub(
+        rb'\s*tiff:Orientation="[^"]*"|<tiff:Orientation>[^<]*</tiff:Orientation>', b"", packet
+    )
 
 
 def dpi_of(dpi: Any) -> tuple[float, float] | None:
@@ -64,7 +66,9 @@ def has_trailing_orientation(file: BinaryIO) -> bool:
         length, kind = struct.unpack(">I4s", head)
         behind_pixels |= kind == b"IDAT"
         start = file.read(min(length, 24)) if kind in (b"tEXt", b"zTXt", b"iTXt") else b""
-        if behind_pixels and (kind == b"eXIf" or start.startswith((b"Raw profile type exif", b"XML:com.adobe.xmp"))):
+        if behind_pixels and (
+            kind == b"eXIf" or start.startswith((b"Raw profile type exif", b"XML:com.adobe.xmp"))
+        ):
             return True
         file.seek(length - len(start) + 4, os.SEEK_CUR)
     return False

@@ -36,7 +36,10 @@ def collect(
             found = [path for path in found if out.resolve() not in path.resolve().parents]
         if not found:
             raise ValueError(f"{source}: no images in this folder")
-        inputs += [(path, out / (path.relative_to(source) if source.is_dir() else path.name)) for path in found]
+        inputs += [
+            (path, out / (path.relative_to(source) if source.is_dir() else path.name))
+            for path in found
+        ]
     targets = [target.with_suffix(suffix_of(path)) for path, target in inputs]
     counts = Counter(targets)
     pairs = [
@@ -48,6 +51,8 @@ def collect(
         if target in by_target:
             raise ValueError(f"{by_target[target]} and {path} would both be written to {target}")
         if target.resolve().parent == path.resolve().parent:
-            raise ValueError(f"the result of {path} would lie among the originals: choose another --out")
+            raise ValueError(
+                f"the result of {path} would lie among the originals: choose another --out"
+            )
         by_target[target] = path
     return pairs

@@ -36,7 +36,10 @@ class Photograph:
         """Check the shapes."""
         assert self.pixels.dtype == np.float32, self.pixels.dtype
         assert self.pixels.ndim == 3 and self.pixels.shape[2] == 3, self.pixels.shape
-        assert self.alpha is None or self.alpha.shape == self.pixels.shape[:2], (self.alpha.shape, self.pixels.shape)
+        assert self.alpha is None or self.alpha.shape == self.pixels.shape[:2], (
+            self.alpha.shape,
+            self.pixels.shape,
+        )
         assert self.bits in (8, 16), self.bits
 
 
@@ -71,7 +74,9 @@ class PictureStream:
         """Yield (r, W, channels) uint8 or uint16, clipped to [0, 1] and rounded to the nearest level; grey is the mean of the three."""
         for block in self.blocks:
             if self.like.grey:
-                block = np.concatenate([block[..., :3].mean(axis=2, keepdims=True), block[..., 3:]], axis=2)
+                block = np.concatenate(
+                    [block[..., :3].mean(axis=2, keepdims=True), block[..., 3:]], axis=2
+                )
             assert not np.isnan(block).any(), "a photograph holds NaN"
             levels = np.rint(block.clip(0, 1) * np.float32(2**self.like.bits - 1))
             yield levels.astype(np.uint16 if self.like.bits == 16 else np.uint8)
@@ -81,4 +86,8 @@ def _blocks(photograph: Photograph) -> Iterator[np.ndarray]:
     for top in range(0, len(photograph.pixels), _ROWS_PER_BLOCK):
         rows = slice(top, top + _ROWS_PER_BLOCK)
         pixels = photograph.pixels[rows]
-        yield pixels if photograph.alpha is None else np.concatenate([pixels, photograph.alpha[rows, :, None]], axis=2)
+        yield (
+            pixels
+            if photograph.alpha is None
+            else np.concatenate([pixels, photograph.alpha[rows, :, None]], axis=2)
+        )

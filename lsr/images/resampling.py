@@ -34,14 +34,18 @@ class Resampling:
     mode: str
 
 
-def taps(steps: Sequence[Resampling], canvas: int, antialias: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+def taps(
+    steps: Sequence[Resampling], canvas: int, antialias: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Return the input pixels and weights of every output pixel: `(B, canvas, T)` int64 and float64.
 
     Closed forms of what `torch.nn.functional.interpolate` does with `align_corners=False`: means over whole pixels (area),
     linear and cubic convolution (Keys 1981).
     """
     count = max(_tap_count(step, antialias) for step in steps)
-    table = torch.tensor([(s.length, s.size, _MODES.index(s.mode), s.step) for s in steps], dtype=torch.float64)
+    table = torch.tensor(
+        [(s.length, s.size, _MODES.index(s.mode), s.step) for s in steps], dtype=torch.float64
+    )
     length, size, mode, step = table.to(device, non_blocking=True)[:, :, None, None].unbind(1)
     out = torch.arange(canvas, dtype=torch.float64, device=device)[:, None].minimum(size - 1)
     tap = torch.arange(count, dtype=torch.float64, device=device)

@@ -49,8 +49,12 @@ def upsample_rows(pixels: np.ndarray, scale: int) -> Rows:
     step = max(1, ROWS_PER_BLOCK // scale)
     for top in range(0, len(pixels), step):
         bottom, above = min(top + step, len(pixels)), min(top, BICUBIC_REACH)
-        around = torch.from_numpy(np.ascontiguousarray(pixels[top - above : bottom + BICUBIC_REACH])).permute(2, 0, 1)
-        yield upsample_bicubic(around[None], scale)[0, :, scale * above :][:, : scale * (bottom - top)]
+        around = torch.from_numpy(
+            np.ascontiguousarray(pixels[top - above : bottom + BICUBIC_REACH])
+        ).permute(2, 0, 1)
+        yield upsample_bicubic(around[None], scale)[0, :, scale * above :][
+            :, : scale * (bottom - top)
+        ]
 
 
 def resize_rows(rows: Rows, size: tuple[int, int], target: tuple[int, int]) -> Rows:
@@ -58,12 +62,21 @@ def resize_rows(rows: Rows, size: tuple[int, int], target: tuple[int, int]) -> R
     if size == target:
         yield from rows
         return
-    narrowed = (F.interpolate(block[None], (block.shape[1], target[1]), mode="bicubic", antialias=True)[0] for block in rows)
+    narrowed = (
+        F.interpolate(block[None], (block.shape[1], target[1]), mode="bicubic", antialias=True)[0]
+        for block in rows
+    )
     if size[0] == target[0]:
         yield from narrowed
         return
     index, weight = (
-        table[0] for table in taps([Resampling(size[0], target[0], size[0] / target[0], "bicubic")], target[0], True, torch.device("cpu"))
+        table[0]
+        for table in taps(
+            [Resampling(size[0], target[0], size[0] / target[0], "bicubic")],
+            target[0],
+            True,
+            torch.device("cpu"),
+        )
     )
     window = RowWindow(narrowed)
     for top in range(0, target[0], ROWS_PER_BLOCK):

@@ -95,11 +95,17 @@ def _moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for block in blocks:
         values = block.flatten(1).double()
-        count, total, squares = count + values.shape[1], total + values.sum(1), squares + values.square().sum(1)
+        count, total, squares = (
+            count + values.shape[1],
+            total + values.sum(1),
+            squares + values.square().sum(1),
+        )
     mean = total / count
     return mean[:, None, None], (squares / count - mean.square()).clamp(min=0).sqrt()[:, None, None]
 
 
-def _normalise(image: Tensor, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:
+def _normalise(
+    image: Tensor, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+) -> Tensor:
     gain = after[1] / before[1].clamp(min=1e-6)
     return image * gain.float() + (after[0] - before[0] * gain).float()

@@ -48,21 +48,41 @@ def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np
         pixels: The result, from `kept_pixels`.
     """
     height, width = pixels.shape[:2]
-    samples = photograph.pixels if photograph.alpha is None else np.dstack([photograph.pixels, photograph.alpha])
-    lr = (torch.from_numpy(block).permute(2, 0, 1) for block in np.split(samples, range(ROWS_PER_BLOCK, len(samples), ROWS_PER_BLOCK)))
+    samples = (
+        photograph.pixels
+        if photograph.alpha is None
+        else np.dstack([photograph.pixels, photograph.alpha])
+    )
+    lr = (
+        torch.from_numpy(block).permute(2, 0, 1)
+        for block in np.split(samples, range(ROWS_PER_BLOCK, len(samples), ROWS_PER_BLOCK))
+    )
     before = np.empty_like(pixels)
     top = 0
     for block in resize_rows(lr, photograph.pixels.shape[:2], (height, width)):
         before[top : top + block.shape[1]] = _on_white(block.permute(1, 2, 0).numpy())
         top += block.shape[1]
     both = (
-        np.concatenate([before[top : top + ROWS_PER_BLOCK], pixels[top : top + ROWS_PER_BLOCK]], axis=1).astype(np.float32) / 255
+        np.concatenate(
+            [before[top : top + ROWS_PER_BLOCK], pixels[top : top + ROWS_PER_BLOCK]], axis=1
+        ).astype(np.float32)
+        / 255
         for top in range(0, height, ROWS_PER_BLOCK)
     )
     # The pictures have three channels, for which a profile of grey is none.
     like = Photograph(photograph.pixels, icc=None if photograph.grey else photograph.icc)
-    write_stream(target.with_name(f"{target.name}.compare.png"), PictureStream(like, height, 2 * width, both), "png")
-    page = _PAGE.format(name=html.escape(name), width=width, height=height, before=_uri(before, like), after=_uri(pixels, like))
+    write_stream(
+        target.with_name(f"{target.name}.compare.png"),
+        PictureStream(like, height, 2 * width, both),
+        "png",
+    )
+    page = _PAGE.format(
+        name=html.escape(name),
+        width=width,
+        height=height,
+        before=_uri(before, like),
+        after=_uri(pixels, like),
+    )
     with atomic_path(target.with_name(f"{target.name}.compare.html")) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -75,7 +95,9 @@ def _on_white(block: np.ndarray) -> np.ndarray:
 
 def _uri(pixels: np.ndarray, like: Photograph) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=like.icc)
+    Image.fromarray(pixels).save(
+        buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=like.icc
+    )
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -41,14 +41,18 @@ class GraphReplay:
         key = (str(structure), *(x if x is None else (x.shape, x.dtype, x.device) for x in inputs))
         seen, replay = key in self._replays, self._replays.pop(key, None)
         if seen and replay is None:
-            replay = capture(lambda *leaves: self._function(*tree_unflatten(leaves, structure)), tuple(inputs))
+            replay = capture(
+                lambda *leaves: self._function(*tree_unflatten(leaves, structure)), tuple(inputs)
+            )
         self._replays[key] = replay
         if len(self._replays) > _MOST_GRAPHS:
             self._replays.popitem(last=False)
         return replay(*inputs) if replay else self._function(*arguments)
 
 
-def capture(function: Callable[..., Tensor], inputs: tuple[Tensor | None, ...]) -> Callable[..., Tensor]:
+def capture(
+    function: Callable[..., Tensor], inputs: tuple[Tensor | None, ...]
+) -> Callable[..., Tensor]:
     """Capture one call of `function` and return a function of inputs like these that replays it."""
     read = tuple(x if x is None else x.clone() for x in inputs)
     device = next(x.device for x in inputs if x is not None)

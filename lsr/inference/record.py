@@ -24,7 +24,9 @@ class UpscaleRecord:
         texts: What guides each input by itself.
     """
 
-    def __init__(self, out: Path, model: Path, recipe: dict[str, Any], texts: Mapping[Path, str]) -> None:
+    def __init__(
+        self, out: Path, model: Path, recipe: dict[str, Any], texts: Mapping[Path, str]
+    ) -> None:
         self._out, self._texts = out, texts
         self._recipe = {"model": _state(model)} | recipe
         self._digests: dict[str, str] = {}

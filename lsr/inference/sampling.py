@@ -85,13 +85,18 @@ def super_resolve_together(
     sizes = [start.noise.numel() for start in starts]
 
     def parts(x: Tensor) -> list[Tensor]:
-        return [part.view_as(start.noise) for part, start in zip(x[0].split(sizes), starts, strict=True)]
+        return [
+            part.view_as(start.noise) for part, start in zip(x[0].split(sizes), starts, strict=True)
+        ]
 
     def joined(several: Iterable[Tensor]) -> Tensor:
         return torch.cat([x.flatten() for x in several])[None]
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return joined(start.velocity(part, t.expand(len(part))) for start, part in zip(starts, parts(x), strict=True))
+        return joined(
+            start.velocity(part, t.expand(len(part)))
+            for start, part in zip(starts, parts(x), strict=True)
+        )
 
     grid = _grid(denoiser, num_inference_steps, shift, align_steps)
     x_0 = SAMPLERS[sampler](velocity, joined(start.noise for start in starts), grid)
@@ -116,7 +121,9 @@ def _begin(
 ) -> _Start:
     height, width = (denoiser.config.scale * side for side in lr.shape[-2:])
     if mask is not None and not mask.any():
-        context = mask = None  # nothing to look at: exactly what the masked context would give, for less
+        context = mask = (
+            None  # nothing to look at: exactly what the masked context would give, for less
+        )
     condition = denoiser.condition(pad_to_multiple(lr, denoiser.lr_multiple), context, mask)
     noise = draw_noise(tuple(condition.base.shape[1:]))
 

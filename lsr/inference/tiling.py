@@ -58,13 +58,23 @@ class Tiles:
         """Return the share of each tile in its positions, (tiles, side): Gaussian about its middle, one in all at every position."""
         inside = torch.arange(self.side) + torch.tensor(self.starts)[:, None]
         total = torch.zeros(self.starts[-1] + self.side, dtype=torch.float64)
-        gaussian = torch.exp(-0.5 * ((torch.arange(self.side, dtype=torch.float64) + 0.5) / self.side - 0.5).square() / _SIGMA**2)
+        gaussian = torch.exp(
+            -0.5
+            * ((torch.arange(self.side, dtype=torch.float64) + 0.5) / self.side - 0.5).square()
+            / _SIGMA**2
+        )
         for positions in inside:
             total[positions] += gaussian
         return (gaussian / total[inside]).float()
 
 
-def blend(rows: Rows, evaluate: Callable[[Tensor, int, int], Tensor], down: Tiles, across: Tiles, factor: int = 1) -> Rows:
+def blend(
+    rows: Rows,
+    evaluate: Callable[[Tensor, int, int], Tensor],
+    down: Tiles,
+    across: Tiles,
+    factor: int = 1,
+) -> Rows:
     """Apply a function to overlapping tiles of a stream and average what it gives.
 
     Args:
@@ -109,7 +119,9 @@ def noise_rows(seed: int, channels: int, height: int, width: int) -> Rows:
     for top in range(0, height, ROWS_PER_BLOCK // 8):
         block = np.empty((min(ROWS_PER_BLOCK // 8, height - top), channels, width), np.float32)
         for i in range(len(block)):
-            generator = np.random.Generator(np.random.Philox(key=[seed, _STREAM], counter=[0, 0, 0, top + i]))
+            generator = np.random.Generator(
+                np.random.Philox(key=[seed, _STREAM], counter=[0, 0, 0, top + i])
+            )
             generator.standard_normal(dtype=np.float32, out=block[i])
         yield torch.from_numpy(block).transpose(0, 1)
 
@@ -182,7 +194,10 @@ class TiledSampler:
             # The velocity asks the LR image for its features; the base is for decoding.
             lr = self._lr_of(x, top, left)
             if self._is_guided:
-                velocity = guided(partial(self.denoiser, condition=self._guide.with_image(torch.cat([lr, lr]))), self.guidance_scale)
+                velocity = guided(
+                    partial(self.denoiser, condition=self._guide.with_image(torch.cat([lr, lr]))),
+                    self.guidance_scale,
+                )
             else:
                 velocity = partial(self.denoiser, condition=self._guide.with_image(lr))
             return (x + (t_next - t) * velocity(x, x.new_full((1,), t)))[0].cpu()
@@ -196,13 +211,17 @@ class TiledSampler:
         above, before = min(top, margin), min(left, margin)
         with torch.no_grad():
             condition = self.denoiser.condition(self._lr_of(x_0, top, left, margin))
-            base = condition.base[..., above : above + x_0.shape[-2], before : before + x_0.shape[-1]]
+            base = condition.base[
+                ..., above : above + x_0.shape[-2], before : before + x_0.shape[-1]
+            ]
             return self.denoiser.decode(x_0, replace(condition, base=base))[0].cpu()
 
     def _lr_of(self, x: Tensor, top: int, left: int, margin: int = 0) -> Tensor:
         """Return the LR pixels (1, 3, h, w) in [-1, 1] of a latent tile, with a margin inside the canvas, extended by the image's edge."""
         axes = []
-        for first, size, length, pixels in zip((top, left), x.shape[-2:], self.grid, self.lr.shape[:2], strict=True):
+        for first, size, length, pixels in zip(
+            (top, left), x.shape[-2:], self.grid, self.lr.shape[:2], strict=True
+        ):
             begin, end = max(0, first - margin), min(length, first + size + margin)
             multiple = self.denoiser.lr_multiple
             axes.append(np.arange(begin * multiple, end * multiple).clip(max=pixels - 1))

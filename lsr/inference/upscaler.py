@@ -110,7 +110,17 @@ class Upscaler:
             ValueError: If there is no such model or it is none of LinearSR.
         """
         denoiser, shift = load_denoiser(find_model(path))
-        return cls(denoiser, shift, num_inference_steps, seed, device, tile, color_fix, cuda_graph, guidance_scale)
+        return cls(
+            denoiser,
+            shift,
+            num_inference_steps,
+            seed,
+            device,
+            tile,
+            color_fix,
+            cuda_graph,
+            guidance_scale,
+        )
 
     @property
     def scale(self) -> int:
@@ -133,7 +143,13 @@ class Upscaler:
             ValueError: If the image is none of these, or the scale is not above 0.
             MemoryError: If there is too little memory even for the smallest tiles.
         """
-        return same_kind(image, [self.process(photograph, scale, _collect, tags=tags) for photograph in photograph_of(image)])
+        return same_kind(
+            image,
+            [
+                self.process(photograph, scale, _collect, tags=tags)
+                for photograph in photograph_of(image)
+            ],
+        )
 
     def process(
         self,
@@ -164,7 +180,11 @@ class Upscaler:
         context = self._context(photograph.pixels, tags)
         while True:
             try:
-                return consume(self._stream(photograph, self.scale if scale is None else scale, tile, watch, context))
+                return consume(
+                    self._stream(
+                        photograph, self.scale if scale is None else scale, tile, watch, context
+                    )
+                )
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile != "auto" or tile <= _TILES[-1]:
                     raise
@@ -173,7 +193,12 @@ class Upscaler:
                 torch.cuda.empty_cache()
 
     def _stream(
-        self, photograph: Photograph, scale: float, tile: int, watch: Callable[[float], None], context: Context | None
+        self,
+        photograph: Photograph,
+        scale: float,
+        tile: int,
+        watch: Callable[[float], None],
+        context: Context | None,
     ) -> PictureStream:
         height, width = photograph.pixels.shape[:2]
         size, target = (height * self.scale, width * self.scale), target_size(height, width, scale)
@@ -191,7 +216,10 @@ class Upscaler:
         sr = _watched(sampler.rows(), size[0], watch)
         rows = fix_rows(self.color_fix, sr, upsample_rows(photograph.pixels, self.scale), size[0])
         if photograph.grey:
-            rows = ((_LUMA @ block.flatten(1)).view(1, *block.shape[1:]).expand(3, -1, -1) for block in rows)
+            rows = (
+                (_LUMA @ block.flatten(1)).view(1, *block.shape[1:]).expand(3, -1, -1)
+                for block in rows
+            )
         if photograph.alpha is not None:
             rows = _with_alpha(rows, upsample_rows(photograph.alpha[..., None], self.scale))
         blocks = (block.permute(1, 2, 0).numpy() for block in resize_rows(rows, size, target))
@@ -209,7 +237,11 @@ class Upscaler:
         if self.context_encoder is None:
             return None
         self.expect([text])
-        lr = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self.device) * 2 - 1
+        lr = (
+            torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self.device)
+            * 2
+            - 1
+        )
         context = encode(self.context_encoder, [text], lr)
         return context if context.mask.any() else None
 
@@ -218,7 +250,10 @@ class Upscaler:
         have = free_bytes(self.device)
 
         def fits(side: int) -> bool:
-            return self._need(height, width, side) <= have / 2 and self._bands(height, width, side) <= _BANDS_BUDGET
+            return (
+                self._need(height, width, side) <= have / 2
+                and self._bands(height, width, side) <= _BANDS_BUDGET
+            )
 
         if self.tile != "auto":
             tile = self.tile or max(height, width)
@@ -226,35 +261,67 @@ class Upscaler:
             tile = next(filter(fits, _TILES), _TILES[-1])
         need = self._need(height, width, tile)
         if need > have:
-            raise MemoryError(f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free")
+            raise MemoryError(
+                f"{width}x{height} pixels need about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} GiB are free"
+            )
         return tile
 
     def _need(self, height: int, width: int, tile: int) -> int:
         """Return roughly how many bytes of the device it takes beside the photograph itself."""
-        config, space, reduction = self.denoiser.config, self.denoiser.space, self.denoiser.lr_multiple
-        tokens = -(-min(height, tile) // reduction) * -(-min(width, tile) // reduction) * (1 if self.guidance_scale == 1 else 2)
+        config, space, reduction = (
+            self.denoiser.config,
+            self.denoiser.space,
+            self.denoiser.lr_multiple,
+        )
+        tokens = (
+            -(-min(height, tile) // reduction)
+            * -(-min(width, tile) // reduction)
+            * (1 if self.guidance_scale == 1 else 2)
+        )
         stem = _LIVE_TENSORS * config.stem_width * reduction**2
         decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
-        network = 4 * tokens * (decoder + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) + 4 * space.channels + stem)
+        network = (
+            4
+            * tokens
+            * (
+                decoder
+                + _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio)
+                + 4 * space.channels
+                + stem
+            )
+        )
         return network + (self._bands(height, width, tile) if self.device.type == "cpu" else 0)
 
     def _bands(self, height: int, width: int, tile: int) -> int:
         """Return roughly how many bytes of host memory rows of tiles take: one for every step, and that of the decoded image."""
         space, reduction = self.denoiser.space, self.denoiser.lr_multiple
         tokens = -(-min(height, tile) // reduction) * -(-width // reduction)
-        return 4 * _LIVE_BANDS * tokens * (self.num_inference_steps * space.channels + 3 * space.factor**2)
+        return (
+            4
+            * _LIVE_BANDS
+            * tokens
+            * (self.num_inference_steps * space.channels + 3 * space.factor**2)
+        )
 
 
-def check_options(num_inference_steps: int, seed: int, tile: int | Literal["auto"], color_fix: str) -> None:
+def check_options(
+    num_inference_steps: int, seed: int, tile: int | Literal["auto"], color_fix: str
+) -> None:
     """Raise ValueError if no `Upscaler` can be made with these."""
     if num_inference_steps < 1:
-        raise ValueError(f"the number of sampling steps must be at least 1, not {num_inference_steps}")
+        raise ValueError(
+            f"the number of sampling steps must be at least 1, not {num_inference_steps}"
+        )
     if not 0 <= seed < 2**31:
         raise ValueError(f"the seed must be in [0, 2^31), not {seed}")
     if color_fix not in COLOR_FIXES:
-        raise ValueError(f"the colour fix must be one of {', '.join(COLOR_FIXES)}, not {color_fix!r}")
+        raise ValueError(
+            f"the colour fix must be one of {', '.join(COLOR_FIXES)}, not {color_fix!r}"
+        )
     if tile != "auto" and (tile < 0 or 0 < tile < _TILES[-1]):
-        raise ValueError(f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}")
+        raise ValueError(
+            f"a tile must have at least {_TILES[-1]} pixels, or be 0 or auto, not {tile}"
+        )
 
 
 def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -272,7 +339,9 @@ def _watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
     done = 0
     for block in rows:
         if block.isnan().any():
-            raise ValueError("the model gives pixels that are not numbers")  # a colour fix in integers would make black of them
+            raise ValueError(
+                "the model gives pixels that are not numbers"
+            )  # a colour fix in integers would make black of them
         done += block.shape[1]
         watch(done / height)
         yield block

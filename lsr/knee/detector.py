@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from lsr.knee.posterior import fit_shapes
-from lsr.knee.signal import SMOOTHING, Array, MetricRise, draw_up, fill_gaps, plateau_arrival, running_median
+from lsr.knee.signal import (
+    SMOOTHING,
+    Array,
+    MetricRise,
+    draw_up,
+    fill_gaps,
+    plateau_arrival,
+    running_median,
+)
 
 MIN_VALIDATIONS = 7
 MIN_AFTER = 3
@@ -85,7 +93,13 @@ class KneeDetector:
     """
 
     def __init__(
-        self, metrics: Mapping[str, str], *, min_step: int = 0, confidence: float = 0.9, wait: float = 0.35, max_candidates: int = 6
+        self,
+        metrics: Mapping[str, str],
+        *,
+        min_step: int = 0,
+        confidence: float = 0.9,
+        wait: float = 0.35,
+        max_candidates: int = 6,
     ) -> None:
         """Start a detector.
 
@@ -103,8 +117,15 @@ class KneeDetector:
             raise ValueError("the knee detector needs at least one metric")
         for name, direction in metrics.items():
             if direction not in ("max", "min"):
-                raise ValueError(f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}")
-        if min_step < 0 or not LATE_CONFIDENCE < confidence < 1 or not 0 < wait < LATE_WAIT or max_candidates < 3:
+                raise ValueError(
+                    f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}"
+                )
+        if (
+            min_step < 0
+            or not LATE_CONFIDENCE < confidence < 1
+            or not 0 < wait < LATE_WAIT
+            or max_candidates < 3
+        ):
             raise ValueError(
                 f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} and max_candidates >= 3, "
                 f"got {min_step}, {confidence}, {wait}, {max_candidates}"
@@ -126,9 +147,13 @@ class KneeDetector:
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""
         names = ("metrics", "min_step", "confidence", "wait", "max_candidates")
-        return {name: dict(self.metrics) if name == "metrics" else getattr(self, name) for name in names}
+        return {
+            name: dict(self.metrics) if name == "metrics" else getattr(self, name) for name in names
+        }
 
-    def update(self, step: int, values: Mapping[str, float], loss: float | None = None) -> KneeVerdict:
+    def update(
+        self, step: int, values: Mapping[str, float], loss: float | None = None
+    ) -> KneeVerdict:
         """Add one validation.
 
         Args:
@@ -143,11 +168,16 @@ class KneeDetector:
             ValueError: the step is negative or not greater than the last one.
         """
         if step < 0 or (self._last_step is not None and step <= self._last_step):
-            raise ValueError(f"validation steps must be >= 0 and increase: {step} after {self._last_step}")
+            raise ValueError(
+                f"validation steps must be >= 0 and increase: {step} after {self._last_step}"
+            )
         self._last_step = step
         if self._confirmed is not None:
             return self._confirmed
-        row = [float(values.get(name, math.nan)) * (1 if way == "max" else -1) for name, way in self.metrics.items()]
+        row = [
+            float(values.get(name, math.nan)) * (1 if way == "max" else -1)
+            for name, way in self.metrics.items()
+        ]
         row = [value if math.isfinite(value) else math.nan for value in row]
         known = not all(map(math.isnan, row))
         reported = any(name in values for name in self.metrics)
@@ -155,7 +185,9 @@ class KneeDetector:
             self._silent = 0
         elif reported:
             self._silent += 1
-        self._diverged |= (loss is not None and not math.isfinite(loss)) or self._silent >= SILENT_LIMIT
+        self._diverged |= (
+            loss is not None and not math.isfinite(loss)
+        ) or self._silent >= SILENT_LIMIT
         if self._diverged:
             return self._verdict(step, "diverged: the loss or every metric is not finite")
         if not known:
@@ -170,7 +202,9 @@ class KneeDetector:
         return {
             "metrics": dict(self.metrics),
             "steps": list(self._steps),
-            "values": [[None if math.isnan(value) else value for value in row] for row in self._rows],
+            "values": [
+                [None if math.isnan(value) else value for value in row] for row in self._rows
+            ],
             "last_step": self._last_step,
             "candidates": list(self._candidates),
             "silent": self._silent,
@@ -185,9 +219,13 @@ class KneeDetector:
             ValueError: the state belongs to other metrics or directions.
         """
         if list(state["metrics"].items()) != list(self.metrics.items()):
-            raise ValueError(f"the knee state is of metrics {dict(state['metrics'])}, this detector's are {self.metrics}")
+            raise ValueError(
+                f"the knee state is of metrics {dict(state['metrics'])}, this detector's are {self.metrics}"
+            )
         self._steps = list(state["steps"])
-        self._rows = [[math.nan if value is None else value for value in row] for row in state["values"]]
+        self._rows = [
+            [math.nan if value is None else value for value in row] for row in state["values"]
+        ]
         self._last_step = state["last_step"]
         self._candidates = list(state["candidates"])
         self._silent = state["silent"]
@@ -202,12 +240,21 @@ class KneeDetector:
             "candidate_step": None,
             "confidence": 0.0,
             "consensus": None,
-            "per_metric": {name: {"informative": False, "reason": "not judged"} | unknown for name in self.metrics},
+            "per_metric": {
+                name: {"informative": False, "reason": "not judged"} | unknown
+                for name in self.metrics
+            },
             "knee_step": None,
             "confirmed_at_step": None,
         }
         kept = tuple(self._candidates)
-        return KneeVerdict(**(fields | known), step=int(step), candidates=kept, diverged=self._diverged, reason=reason)
+        return KneeVerdict(
+            **(fields | known),
+            step=int(step),
+            candidates=kept,
+            diverged=self._diverged,
+            reason=reason,
+        )
 
     def _judge(self, step: int) -> KneeVerdict:
         """Judge all validations so far and thin the kept steps."""
@@ -220,14 +267,18 @@ class KneeDetector:
         smooth = running_median(rows, half)
 
         per_metric, normalised = {}, []
-        for name, way, raw, curve in zip(self.metrics, self.metrics.values(), rows, smooth, strict=True):
+        for name, way, raw, curve in zip(
+            self.metrics, self.metrics.values(), rows, smooth, strict=True
+        ):
             rise = MetricRise.of(time, raw, curve, 2 * half + 1)
             per_metric[name] = self._report(rise, 1 if way == "max" else -1)
             if rise.informative:
                 normalised.append((raw - curve[rise.base]) / rise.gain)
         if not normalised:
             self._thin(time, len(time) - 1)
-            return self._verdict(step, "no metric has risen above its noise yet", per_metric=per_metric)
+            return self._verdict(
+                step, "no metric has risen above its noise yet", per_metric=per_metric
+            )
 
         consensus = np.median(np.array(normalised), axis=0)
         smoothed = running_median(consensus, half)
@@ -247,12 +298,16 @@ class KneeDetector:
             if len(time) - 1 - arrival >= MIN_AFTER:
                 rise_time = time[arrival] - (time[base] if base else 0.0)
                 drop = (top - float(np.median(consensus[-3:]))) / gain
-                obstacle = self._obstacle((time[-1] - time[arrival]) / rise_time, drop, posterior.significance, confidence)
+                obstacle = self._obstacle(
+                    (time[-1] - time[arrival]) / rise_time, drop, posterior.significance, confidence
+                )
         found["confidence"] = confidence
         if not obstacle and step >= self.min_step:
             self._candidates = [candidate]
             reason = f"confirmed: 85 % of the gain in consensus is made at step {candidate} with a probability of {confidence:.0%}"
-            self._confirmed = self._verdict(step, reason, knee_step=candidate, confirmed_at_step=int(step), **found)
+            self._confirmed = self._verdict(
+                step, reason, knee_step=candidate, confirmed_at_step=int(step), **found
+            )
             return self._confirmed
         self._thin(time, arrival)
         return self._verdict(step, obstacle or f"min_step {self.min_step} not reached", **found)
@@ -272,8 +327,16 @@ class KneeDetector:
 
     def _obstacle(self, waited: float, drop: float, significance: float, confidence: float) -> str:
         """What still stands against a confirmation, in words; empty when nothing does. `waited` is in rise times, `drop` in gains."""
-        needed_wait = next((max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait)
-        needed = float(np.interp(math.log1p(waited), np.log1p([self.wait, LATE_WAIT]), [self.confidence, LATE_CONFIDENCE]))
+        needed_wait = next(
+            (max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait
+        )
+        needed = float(
+            np.interp(
+                math.log1p(waited),
+                np.log1p([self.wait, LATE_WAIT]),
+                [self.confidence, LATE_CONFIDENCE],
+            )
+        )
         if waited < needed_wait:
             return f"the plateau was watched for {waited:.2f} of the time that the rise took, {needed_wait} needed"
         if significance < MIN_SIGNIFICANCE:

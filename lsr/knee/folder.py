@@ -31,11 +31,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder}: not a knee folder ({type(error).__name__})") from error
     if found != published:
-        raise ValueError(f"{folder / SEED}: is not the seed that was published (sha256 {found[:12]}, not {published[:12]})")
+        raise ValueError(
+            f"{folder / SEED}: is not the seed that was published (sha256 {found[:12]}, not {published[:12]})"
+        )
     return manifest
 
 
-def publish(folder: Path, weights: Path, manifest: dict[str, Any], draw: Callable[[Path], None]) -> bool:
+def publish(
+    folder: Path, weights: Path, manifest: dict[str, Any], draw: Callable[[Path], None]
+) -> bool:
     """Publish a knee: build the folder under another name, make it durable, rename it.
 
     A kill at any point leaves either no `folder` or all of it. A knee that is there already is frozen: it is left as it is.
@@ -57,13 +61,17 @@ def publish(folder: Path, weights: Path, manifest: dict[str, Any], draw: Callabl
     if folder.exists():
         there = read_manifest(folder)["step"]
         if there != manifest["step"]:
-            raise ValueError(f"{folder} holds the knee of step {there} already: move it away to publish that of step {manifest['step']}")
+            raise ValueError(
+                f"{folder} holds the knee of step {there} already: move it away to publish that of step {manifest['step']}"
+            )
         return False
     building = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
     building.mkdir(parents=True)
     shutil.copyfile(weights, building / SEED)
     draw(building / PICTURE)
-    (building / MANIFEST).write_text(json.dumps(manifest | {"sha256": sha256_of(building / SEED)}, indent=2) + "\n")
+    (building / MANIFEST).write_text(
+        json.dumps(manifest | {"sha256": sha256_of(building / SEED)}, indent=2) + "\n"
+    )
     for path in building.iterdir():
         path.chmod(0o444)
         _sync(path)

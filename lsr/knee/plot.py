@@ -36,7 +36,9 @@ class _Curve:
     noise: Array
 
 
-def draw_knee(history: Sequence[Validation], verdict: KneeVerdict, directions: Mapping[str, str]) -> Figure:
+def draw_knee(
+    history: Sequence[Validation], verdict: KneeVerdict, directions: Mapping[str, str]
+) -> Figure:
     """Draw the validation curves of a run with its knee, or its candidate.
 
     Safe in any thread: a figure of its own, no pyplot.
@@ -51,22 +53,35 @@ def draw_knee(history: Sequence[Validation], verdict: KneeVerdict, directions: M
     """
     figure = new_figure(7.5, 4.5, dpi=150)
     axes = figure.add_subplot()
-    drawn = [_draw_metric(axes, history, verdict, name, 1 if way == "max" else -1, i) for i, (name, way) in enumerate(directions.items())]
+    drawn = [
+        _draw_metric(axes, history, verdict, name, 1 if way == "max" else -1, i)
+        for i, (name, way) in enumerate(directions.items())
+    ]
     metrics = [line for line in drawn if line is not None]
     _label(axes, metrics)
     lines = metrics + _draw_loss(axes, history) + _draw_verdict(axes, verdict)
-    figure.text(0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=INK)
+    figure.text(
+        0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=INK
+    )
     # By hand: a layout engine takes longer than all the drawing.
     columns = 3 if max((len(str(line.get_label())) for line in lines), default=0) < 36 else 2
-    figure.subplots_adjust(left=0.085, right=0.915, bottom=0.13 + 0.04 * -(-len(lines) // columns), top=0.875)
+    figure.subplots_adjust(
+        left=0.085, right=0.915, bottom=0.13 + 0.04 * -(-len(lines) // columns), top=0.875
+    )
     if lines:
         figure.legend(handles=lines, loc="lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
-def _normalise(history: Sequence[Validation], name: str, sign: int, verdict: KneeVerdict, abstains: bool) -> _Curve | None:
+def _normalise(
+    history: Sequence[Validation], name: str, sign: int, verdict: KneeVerdict, abstains: bool
+) -> _Curve | None:
     """Bring a metric to the scale of the gain that was judged, or of its whole range when it has none; None without two values."""
-    found = [(v.step, sign * v.values[name]) for v in history if math.isfinite(v.values.get(name, math.nan))]
+    found = [
+        (v.step, sign * v.values[name])
+        for v in history
+        if math.isfinite(v.values.get(name, math.nan))
+    ]
     if len(found) < 2:
         return None
     steps, values = np.array(found, dtype=np.float64).T
@@ -78,7 +93,9 @@ def _normalise(history: Sequence[Validation], name: str, sign: int, verdict: Kne
     if gain <= 0 or abstains:
         start, gain = values.min(), np.ptp(values) or 1.0
     noise = local_noise(steps, values) if len(values) > 2 else np.zeros(len(values))
-    return _Curve(steps, (values - start) / gain, (_running_mean(smooth, half) - start) / gain, noise / gain)
+    return _Curve(
+        steps, (values - start) / gain, (_running_mean(smooth, half) - start) / gain, noise / gain
+    )
 
 
 def _running_mean(values: Array, half: int) -> Array:
@@ -90,7 +107,14 @@ def _running_mean(values: Array, half: int) -> Array:
     return (total[index + right + 1] - total[index - left]) / (left + right + 1)
 
 
-def _draw_metric(axes: Axes, history: Sequence[Validation], verdict: KneeVerdict, name: str, sign: int, index: int) -> Line2D | None:
+def _draw_metric(
+    axes: Axes,
+    history: Sequence[Validation],
+    verdict: KneeVerdict,
+    name: str,
+    sign: int,
+    index: int,
+) -> Line2D | None:
     """Draw points, smoothed line and noise band of one metric; returns its line."""
     record = verdict.per_metric[name]
     abstains = record["gain"] is not None and not record["informative"]
@@ -99,13 +123,32 @@ def _draw_metric(axes: Axes, history: Sequence[Validation], verdict: KneeVerdict
         return None
     colour = COLOURS[index % len(COLOURS)]
     label = name + (" (lower is better)" if sign < 0 else "") + (" (abstains)" if abstains else "")
-    axes.plot(curve.steps, curve.points, ".", color=colour, alpha=0.5, markersize=4.5, markeredgewidth=0, zorder=3)
+    axes.plot(
+        curve.steps,
+        curve.points,
+        ".",
+        color=colour,
+        alpha=0.5,
+        markersize=4.5,
+        markeredgewidth=0,
+        zorder=3,
+    )
     if abstains:
-        return axes.plot(curve.steps, curve.smooth, color=colour, linewidth=0.9, linestyle=(0, (6, 2)), zorder=3, label=label)[0]
+        return axes.plot(
+            curve.steps,
+            curve.smooth,
+            color=colour,
+            linewidth=0.9,
+            linestyle=(0, (6, 2)),
+            zorder=3,
+            label=label,
+        )[0]
     low, high = curve.smooth - curve.noise, curve.smooth + curve.noise
     axes.fill_between(curve.steps, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
     style = "-" if index < len(COLOURS) else "-."
-    return axes.plot(curve.steps, curve.smooth, style, color=colour, linewidth=1.8, zorder=4, label=label)[0]
+    return axes.plot(
+        curve.steps, curve.smooth, style, color=colour, linewidth=1.8, zorder=4, label=label
+    )[0]
 
 
 def _draw_loss(axes: Axes, history: Sequence[Validation]) -> list[Line2D]:
@@ -134,13 +177,19 @@ def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
     lines: list[Line2D] = []
 
     def mark(step: int, words: str, style: str, colour: str = INK) -> None:
-        lines.append(axes.axvline(step, color=colour, linestyle=style, linewidth=1.3, zorder=5, label=words))
+        lines.append(
+            axes.axvline(step, color=colour, linestyle=style, linewidth=1.3, zorder=5, label=words)
+        )
 
     if verdict.knee_step is not None:
         mark(verdict.knee_step, f"knee: step {verdict.knee_step:,}", "-")
         mark(verdict.step, f"confirmed at step {verdict.step:,}", ":")
     elif verdict.candidate_step is not None:
-        mark(verdict.candidate_step, f"candidate: step {verdict.candidate_step:,} ({verdict.confidence:.0%} sure)", "--")
+        mark(
+            verdict.candidate_step,
+            f"candidate: step {verdict.candidate_step:,} ({verdict.confidence:.0%} sure)",
+            "--",
+        )
     if verdict.diverged:
         mark(verdict.step, f"diverged at step {verdict.step:,}", "-", RED)
     return lines

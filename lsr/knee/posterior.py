@@ -23,15 +23,24 @@ TAIL_INDICES = (-1.0, -0.6, -0.3, 0.0, 0.4, 0.8, 1.5, 4.0)
 TAIL_SPREAD = 1.0  # prior standard deviation of a heavy tail's index
 DRIFT_RATES = np.array([-0.4, -0.25, -0.15, -0.08, -0.04, 0.0, 0.02, 0.04, 0.06, 0.09, 0.12])
 DRIFT_SPREAD = 0.04  # prior standard deviation of an upward drift, in gains per knee time: "slow"
-TOTAL_DRIFT_SPREAD = 0.3  # the same for all of the drift seen so far: the fast component must dominate
+TOTAL_DRIFT_SPREAD = (
+    0.3  # the same for all of the drift seen so far: the fast component must dominate
+)
 MAX_BLOCKS = 64
 ONSET_LEVEL = 0.05
 MISFIT = 0.01  # no shape is exact: part of the gain, added to the noise
 OUTLIER = 2.5
 SEEN = 0.05  # part of its rise that a template must make within the data to be judged by them
 
-Z_KNEE = np.array([-np.log1p(-KNEE) if xi == 0 else ((1 - KNEE) ** -xi - 1) / xi for xi in TAIL_INDICES])
-SHAPE_LOG_PRIOR = np.array([-0.5 * (max(xi, 0.0) / TAIL_SPREAD) ** 2 for _, xi in itertools.product(START_EXPONENTS, TAIL_INDICES)])
+Z_KNEE = np.array(
+    [-np.log1p(-KNEE) if xi == 0 else ((1 - KNEE) ** -xi - 1) / xi for xi in TAIL_INDICES]
+)
+SHAPE_LOG_PRIOR = np.array(
+    [
+        -0.5 * (max(xi, 0.0) / TAIL_SPREAD) ** 2
+        for _, xi in itertools.product(START_EXPONENTS, TAIL_INDICES)
+    ]
+)
 
 
 def rise(time: Array) -> Array:
@@ -59,9 +68,13 @@ class KneePosterior:
         last: the newest step.
     """
 
-    def __init__(self, steps: Array, values: Array, noise: Array, onset: float, last: float) -> None:
+    def __init__(
+        self, steps: Array, values: Array, noise: Array, onset: float, last: float
+    ) -> None:
         """Fit all templates."""
-        self.knees = last * np.concatenate([np.geomspace(1 / 12, 1, 30), np.geomspace(1, 50, 14)[1:]])
+        self.knees = last * np.concatenate(
+            [np.geomspace(1 / 12, 1, 30), np.geomspace(1, 50, 14)[1:]]
+        )
         self.onsets = (0.0, onset) if onset > 0 else (0.0,)
         weight = 1 / noise**2
         total = weight.sum()
@@ -69,7 +82,10 @@ class KneePosterior:
         fast = self._rises(steps)
         fast_mean, drift_mean = fast @ weight / total, drift @ weight / total
         centred = values - values @ weight / total
-        ff = np.einsum("sgn,sgn,n->sg", fast, fast, weight, optimize=["einsum_path", (0, 2), (0, 1)]) - total * fast_mean**2
+        ff = (
+            np.einsum("sgn,sgn,n->sg", fast, fast, weight, optimize=["einsum_path", (0, 2), (0, 1)])
+            - total * fast_mean**2
+        )
         fd = np.einsum("sgn,gn->sg", fast, drift * weight) - total * fast_mean * drift_mean
         dd = (drift * drift) @ weight - total * drift_mean**2
         fy, dy, yy = fast @ (weight * centred), drift @ (weight * centred), weight @ centred**2
@@ -99,13 +115,23 @@ class KneePosterior:
 
     def _rises(self, steps: Array) -> Array:
         """`(onsets * shapes, knees, n)` fast components; a template is flat whose rise would be shorter than the grid's first knee."""
-        since = [(np.maximum(steps - onset, 0), np.maximum(self.knees - onset, self.knees[0])) for onset in self.onsets]
+        since = [
+            (np.maximum(steps - onset, 0), np.maximum(self.knees - onset, self.knees[0]))
+            for onset in self.onsets
+        ]
         allowed = [self.knees - onset >= self.knees[0] * (1 - 1e-9) for onset in self.onsets]
-        return np.concatenate([np.where(ok[:, None], rise(t / span[:, None]), 0.0) for (t, span), ok in zip(since, allowed, strict=True)])
+        return np.concatenate(
+            [
+                np.where(ok[:, None], rise(t / span[:, None]), 0.0)
+                for (t, span), ok in zip(since, allowed, strict=True)
+            ]
+        )
 
     def has_gained(self, step: float) -> float:
         """Probability that at `step` 85 % of the fast gain is made, or 85 % of the time to the knee gone (a corner has no tail)."""
-        enough = (self._rises(np.array([step]))[..., 0] >= TOLERATED_GAIN) | (step / self.knees >= TOLERATED_GAIN)
+        enough = (self._rises(np.array([step]))[..., 0] >= TOLERATED_GAIN) | (
+            step / self.knees >= TOLERATED_GAIN
+        )
         return float(self.posterior[enough].sum())
 
 

@@ -26,8 +26,14 @@ def guess_metrics(names: Iterable[str]) -> dict[str, str]:
     Baselines (`val/psnr_y_bicubic`), training metrics and the detector's own smoothed curves do not count.
     """
     words = {name: set(re.findall(r"[a-z]+", name.lower())) for name in names}
-    found = {name: way for name in words if (way := _known_direction(name)) and not words[name] & _NOT_A_QUALITY}
-    validation = {name: way for name, way in found.items() if words[name] & {"val", "valid", "validation"}}
+    found = {
+        name: way
+        for name in words
+        if (way := _known_direction(name)) and not words[name] & _NOT_A_QUALITY
+    }
+    validation = {
+        name: way for name, way in found.items() if words[name] & {"val", "valid", "validation"}
+    }
     return validation or found
 
 
@@ -47,7 +53,9 @@ def parse_metrics(text: str) -> dict[str, str]:
         name, colon, way = part.rpartition(":")
         name, direction = (name, way) if colon else (part, _known_direction(part))
         if not name or direction not in ("max", "min"):
-            raise ValueError(f"--metrics: {part} is not a metric with its direction, as in val/musiq:max or val/niqe:min")
+            raise ValueError(
+                f"--metrics: {part} is not a metric with its direction, as in val/musiq:max or val/niqe:min"
+            )
         metrics[name] = direction
     if not metrics:
         raise ValueError("--metrics: no metric given")
@@ -80,7 +88,9 @@ def replay(history: Sequence[Validation], metrics: Mapping[str, str], min_step: 
     return Replay(verdict, known)
 
 
-def early_stopping(curve: Sequence[tuple[int, float]], direction: str, patience: int | None) -> tuple[int | None, int | None]:
+def early_stopping(
+    curve: Sequence[tuple[int, float]], direction: str, patience: int | None
+) -> tuple[int | None, int | None]:
     """Return the best checkpoint under Lightning's `EarlyStopping(patience, min_delta=0)` and the step it stops at.
 
     Args:
@@ -113,15 +123,27 @@ def other_rules(history: Sequence[Validation], metrics: Mapping[str, str]) -> li
         curve = [(v.step, v.values[name]) for v in history if name in v.values]
         for patience in (*_PATIENCES, None):
             picked, stopped = early_stopping(curve, direction, patience)
-            rule = "best checkpoint at the end" if patience is None else f"EarlyStopping(patience={patience})"
-            rows.append({"rule": rule, "metric": name, "picked_step": picked, "stopped_at_step": stopped})
+            rule = (
+                "best checkpoint at the end"
+                if patience is None
+                else f"EarlyStopping(patience={patience})"
+            )
+            rows.append(
+                {"rule": rule, "metric": name, "picked_step": picked, "stopped_at_step": stopped}
+            )
     return rows
 
 
-def advice_for(verdict: KneeVerdict, per_metric: Mapping[str, Mapping[str, Any]], history: Sequence[Validation]) -> list[str]:
+def advice_for(
+    verdict: KneeVerdict, per_metric: Mapping[str, Mapping[str, Any]], history: Sequence[Validation]
+) -> list[str]:
     """Return sentences on what would make this run's knee more precise."""
     advice = []
-    noisy = {name: record["noise_to_gain"] for name, record in per_metric.items() if (record["noise_to_gain"] or 0) > _NOISE_LIMIT}
+    noisy = {
+        name: record["noise_to_gain"]
+        for name, record in per_metric.items()
+        if (record["noise_to_gain"] or 0) > _NOISE_LIMIT
+    }
     if noisy:
         # The noise of a mean falls with the root of the number of images.
         times = math.ceil((max(noisy.values()) / _NOISE_LIMIT) ** 2)
@@ -131,5 +153,7 @@ def advice_for(verdict: KneeVerdict, per_metric: Mapping[str, Mapping[str, Any]]
         )
     before = sum(v.step <= (verdict.knee_step or 0) for v in history)
     if verdict.knee_step is not None and before < _VALIDATIONS_BEFORE:
-        advice.append(f"only {before} validations up to the knee: with {_VALIDATIONS_BEFORE} or more it is found more precisely")
+        advice.append(
+            f"only {before} validations up to the knee: with {_VALIDATIONS_BEFORE} or more it is found more precisely"
+        )
     return advice

@@ -33,7 +33,9 @@ def masked_median(values: Array) -> Array:
     ordered = np.sort(values, axis=-1)
     finite = np.isfinite(ordered).sum(axis=-1)
     low = np.take_along_axis(ordered, np.maximum(finite - 1, 0)[..., None] // 2, axis=-1)[..., 0]
-    high = np.take_along_axis(ordered, np.minimum(finite // 2, values.shape[-1] - 1)[..., None], axis=-1)[..., 0]
+    high = np.take_along_axis(
+        ordered, np.minimum(finite // 2, values.shape[-1] - 1)[..., None], axis=-1
+    )[..., 0]
     return np.where(finite > 0, (low + high) / 2, np.nan)
 
 
@@ -85,7 +87,9 @@ def local_noise(steps: Array, values: Array) -> Array:
     return np.sqrt((standard_deviation(residual) ** 2 + nearby**2) / 2)
 
 
-def plateau_arrival(steps: Array, values: Array, smooth: Array, half: int) -> tuple[int, float, float]:
+def plateau_arrival(
+    steps: Array, values: Array, smooth: Array, half: int
+) -> tuple[int, float, float]:
     """Where a rise has arrived on its plateau.
 
     Args:
@@ -102,7 +106,9 @@ def plateau_arrival(steps: Array, values: Array, smooth: Array, half: int) -> tu
     window = 2 * half + 1
     error = 1.25 * standard_deviation(neighbour_residual(steps, values)) / np.sqrt(window)
     padded = np.concatenate([np.full(window - 1, np.nan), values])
-    top = float(masked_median(np.lib.stride_tricks.sliding_window_view(padded, window)).max() - 0.7 * error)
+    top = float(
+        masked_median(np.lib.stride_tricks.sliding_window_view(padded, window)).max() - 0.7 * error
+    )
     gain = top - float(smooth[0])
     arrived = smooth >= top - ARRIVED * gain
     if gain <= 0 or not arrived.any():
@@ -152,4 +158,12 @@ class MetricRise:
             reason = f"abstains: its gain is {gain / noise:.1f} times its noise, more than {INFORMATIVE_GAIN:.0f} needed"
         else:
             reason = "informative"
-        return cls(reason == "informative", reason, base, noise, gain, arrival, float(np.median(raw[-window:])))
+        return cls(
+            reason == "informative",
+            reason,
+            base,
+            noise,
+            gain,
+            arrival,
+            float(np.median(raw[-window:])),
+        )

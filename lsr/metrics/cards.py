@@ -107,7 +107,14 @@ CARDS: dict[str, MetricCard] = {
         range="0 to 1",
         looks_at="RGB, the whole image, against five pairs of prompts",
         min_side=32,
-        weights=(WeightsFile("RN50.pt", "clip", f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/RN50.pt", _CLIP_SHA256),),
+        weights=(
+            WeightsFile(
+                "RN50.pt",
+                "clip",
+                f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/RN50.pt",
+                _CLIP_SHA256,
+            ),
+        ),
     ),
     "niqe": MetricCard(
         "niqe",
@@ -146,7 +153,10 @@ CARDS: dict[str, MetricCard] = {
         looks_at="RGB, the whole image, features of AlexNet, LPIPS version 0.1",
         min_side=32,
         arguments={"net": "alex", "version": "0.1"},
-        weights=(_torchvision("alexnet-owt-7be5be79.pth"), WeightsFile("LPIPS_v0.1_alex-df73285e.pth")),
+        weights=(
+            _torchvision("alexnet-owt-7be5be79.pth"),
+            WeightsFile("LPIPS_v0.1_alex-df73285e.pth"),
+        ),
     ),
     "dists": MetricCard(
         "dists",
@@ -180,5 +190,7 @@ def without_reference(names: Sequence[str]) -> list[str]:
     """
     found = [name for name in names if not CARDS[name].full_reference]
     if not found:
-        raise ValueError(f"photographs without ground truth need a metric without reference, such as niqe, beside {', '.join(names)}")
+        raise ValueError(
+            f"photographs without ground truth need a metric without reference, such as niqe, beside {', '.join(names)}"
+        )
     return found

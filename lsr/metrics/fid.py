@@ -32,7 +32,9 @@ class FrechetInceptionDistance:
         """Return the distance between the features of two sets of image files, of at least two images each."""
         assert min(len(sr), len(hr)) > 1, "a covariance needs two images"
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            sides = [_linked(Path(folder) / side, paths) for side, paths in (("sr", sr), ("hr", hr))]
+            sides = [
+                _linked(Path(folder) / side, paths) for side, paths in (("sr", sr), ("hr", hr))
+            ]
             metric = self._metric.to(device)
             return float(metric(*map(str, sides), num_workers=0, verbose=False))
 

@@ -31,7 +31,9 @@ def fitted_in_run(trainer: Any, stage: str) -> Path:
     path = Path(trainer.default_root_dir) / "niqe.mat"
     if not path.is_file():
         if stage != "fit":
-            raise ValueError(f"{path} is missing: it is made by training, or name another file in model.niqe_parameters")
+            raise ValueError(
+                f"{path} is missing: it is made by training, or name another file in model.niqe_parameters"
+            )
         on_rank_zero(trainer.strategy, lambda: fit_niqe(trainer.datamodule.photographs(), path))
     return path
 
@@ -61,7 +63,9 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
     covariance = np.cov(features, rowvar=False)
     rank = np.linalg.matrix_rank(covariance)
     if rank < _FEATURES:
-        raise ValueError(f"the sharp blocks of {count} photographs span {rank} of NIQE's {_FEATURES} features: {advice}")
+        raise ValueError(
+            f"the sharp blocks of {count} photographs span {rank} of NIQE's {_FEATURES} features: {advice}"
+        )
     with atomic_path(path) as temporary:
         parameters = {"mu_prisparam": features.mean(0, keepdims=True), "cov_prisparam": covariance}
         scipy.io.savemat(temporary, parameters, appendmat=False)
@@ -71,7 +75,10 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
 @torch.no_grad()
 def _sharp_block_features(image: np.ndarray) -> np.ndarray:
     """Return the features (K, 36) float64 of the K sharp blocks of a photograph (H, W, 3) uint8."""
-    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, (image.dtype, image.shape)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, (
+        image.dtype,
+        image.shape,
+    )
     if min(image.shape[:2]) < _BLOCK:
         return np.empty((0, _FEATURES))
     with torch.random.fork_rng(devices=[]):  # the import draws random numbers

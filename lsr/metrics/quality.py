@@ -29,18 +29,24 @@ class Quality:
         ValueError: If a name is unknown, or weights are damaged.
     """
 
-    def __init__(self, names: Sequence[str], niqe_parameters: Path | None = None, weights: Path | None = None) -> None:
+    def __init__(
+        self, names: Sequence[str], niqe_parameters: Path | None = None, weights: Path | None = None
+    ) -> None:
         known = [name for name, card in CARDS.items() if not card.of_sets]
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise ValueError(f"unknown metric {', '.join(unknown)}; known are {', '.join(known)}")
         own = {} if niqe_parameters is None else {CARDS["niqe"].weights[0]: niqe_parameters}
         files = provide([name for name in names if name != "niqe" or not own], weights) | own
-        self.files: dict[str, list[Path]] = {name: [files[file] for file in CARDS[name].weights] for name in names}
+        self.files: dict[str, list[Path]] = {
+            name: [files[file] for file in CARDS[name].weights] for name in names
+        }
         """The files of weights that each metric uses."""
         self._metrics = {name: create(name, files) for name in names}
 
-    def __call__(self, sr: Tensor, hr: Tensor | None = None, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, sr: Tensor, hr: Tensor | None = None, names: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
         """Judge the images as files would be judged: clipped and rounded to 8 bits.
 
         A value is a function of its image (and HR image) alone: one image is looked at at a time, in float32 as pyiqa reads files
@@ -62,12 +68,19 @@ class Quality:
         for name in names:
             if min(sr.shape[2:]) < CARDS[name].min_side:
                 height, width = sr.shape[2:]
-                raise ValueError(f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, not {width} x {height}")
+                raise ValueError(
+                    f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, not {width} x {height}"
+                )
             if hr is None and CARDS[name].full_reference:
                 raise ValueError(f"metric {name} compares with the HR image, and there is none")
         with torch.no_grad(), torch.autocast(sr.device.type, enabled=False), _full_float32():
-            pairs = [tuple(map(_round_to_8_bits, pair)) for pair in zip(sr, sr if hr is None else hr, strict=True)]
-            return {name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in names}
+            pairs = [
+                tuple(map(_round_to_8_bits, pair))
+                for pair in zip(sr, sr if hr is None else hr, strict=True)
+            ]
+            return {
+                name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in names
+            }
 
     def _value(self, name: str, sr: Tensor, hr: Tensor) -> Tensor:
         images = (sr, hr) if CARDS[name].full_reference else (sr,)
@@ -98,8 +111,13 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
 
         try:
             # pyiqa picks a GPU by itself; the images decide instead.
-            metric = pyiqa.create_metric(card.pyiqa_name, device=torch.device("cpu"), **card.arguments)
-            if name == "niqe" and (metric.net.mu_pris_param.shape, metric.net.cov_pris_param.shape) != ((36,), (36, 36)):
+            metric = pyiqa.create_metric(
+                card.pyiqa_name, device=torch.device("cpu"), **card.arguments
+            )
+            if name == "niqe" and (
+                metric.net.mu_pris_param.shape,
+                metric.net.cov_pris_param.shape,
+            ) != ((36,), (36, 36)):
                 raise ValueError("not a model of 36 features")
         except Exception as error:  # a damaged file can fail in any way
             if not own:

@@ -60,13 +60,20 @@ def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
         ValueError: If a file is not the one that its author published.
     """
     needed = {name: CARDS[name].weights for name in names}
-    missing = [weights for files in needed.values() for weights in files if not _path(weights, folder).is_file()]
+    missing = [
+        weights
+        for files in needed.values()
+        for weights in files
+        if not _path(weights, folder).is_file()
+    ]
     if missing:
         _download(missing, needed, folder)
     paths = {weights: _path(weights, folder) for files in needed.values() for weights in files}
     for weights, path in paths.items():
         if weights.sha256 is not None and sha256_of(path) != weights.sha256:
-            raise ValueError(f"{path} is damaged or another file: its SHA-256 is not {weights.sha256}")
+            raise ValueError(
+                f"{path} is damaged or another file: its SHA-256 is not {weights.sha256}"
+            )
     return paths
 
 
@@ -76,7 +83,9 @@ def _path(weights: WeightsFile, folder: Path | None) -> Path:
     return next((path for path in own if path.is_file()), cached)
 
 
-def _download(missing: list[WeightsFile], needed: Mapping[str, tuple[WeightsFile, ...]], folder: Path | None) -> None:
+def _download(
+    missing: list[WeightsFile], needed: Mapping[str, tuple[WeightsFile, ...]], folder: Path | None
+) -> None:
     from huggingface_hub import constants
 
     timeout = socket.getdefaulttimeout()
@@ -91,13 +100,20 @@ def _download(missing: list[WeightsFile], needed: Mapping[str, tuple[WeightsFile
             torch.hub.download_url_to_file(url(weights), str(target), weights.sha256)
     except (OSError, HTTPException, RuntimeError) as error:
         lacking = {
-            name: absent for name, files in needed.items() if (absent := [file for file in files if not _path(file, folder).is_file()])
+            name: absent
+            for name, files in needed.items()
+            if (absent := [file for file in files if not _path(file, folder).is_file()])
         }
-        recipe = ", ".join(f"{url(file)} to {_path(file, folder) if folder is None else folder / file.name}" for file in _flat(lacking))
+        recipe = ", ".join(
+            f"{url(file)} to {_path(file, folder) if folder is None else folder / file.name}"
+            for file in _flat(lacking)
+        )
         free = ", ".join(name for name, card in CARDS.items() if not card.weights)
         hint = ", and niqe with parameters of your own" if "niqe" in lacking else ""
         message = f"weights of {', '.join(lacking)} are missing ({error}): copy {recipe}"
-        raise MissingWeights(f"{message}; or choose other metrics ({free} need no weights{hint})", recipe) from error
+        raise MissingWeights(
+            f"{message}; or choose other metrics ({free} need no weights{hint})", recipe
+        ) from error
     finally:
         socket.setdefaulttimeout(timeout)
 
@@ -110,7 +126,12 @@ def _flat(files: Mapping[str, list[WeightsFile]]) -> list[WeightsFile]:
 def construction(files: Mapping[WeightsFile, Path]) -> Iterator[None]:
     """Let pyiqa import and build from these files, without side effects on its caller."""
     # The import and random initial weights draw from the global generator; loading prints, and torchvision warns of pyiqa's habits.
-    with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()), warnings.catch_warnings(), tempfile.TemporaryDirectory() as hub:
+    with (
+        torch.random.fork_rng(devices=[]),
+        redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        tempfile.TemporaryDirectory() as hub,
+    ):
         warnings.simplefilter("ignore")
         for weights, path in files.items():
             link = Path(hub) / weights.folder / weights.name

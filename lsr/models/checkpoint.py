@@ -40,7 +40,11 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
         config: Fields of `DenoiserConfig`, `shift`, and of a mixture its `boundaries`, and `depths` where they differ.
     """
     with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, {MODEL_CONFIG: json.dumps(config)})
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in weights.items()},
+            temporary,
+            {MODEL_CONFIG: json.dumps(config)},
+        )
 
 
 def read_weights(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,7 +61,11 @@ def read_weights(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], 
 def denoiser_weights(checkpoint: dict[str, Any], averaged: bool = True) -> dict[str, Tensor]:
     """Return the state of the denoiser in a Lightning checkpoint: raw weights, or averages where there are."""
     state = checkpoint["state_dict"] | (checkpoint.get(EMA_STATE, {}) if averaged else {})
-    return {key.removeprefix(DENOISER_PREFIX): value for key, value in state.items() if key.startswith(DENOISER_PREFIX)}
+    return {
+        key.removeprefix(DENOISER_PREFIX): value
+        for key, value in state.items()
+        if key.startswith(DENOISER_PREFIX)
+    }
 
 
 class ModelFile(NamedTuple):
@@ -89,17 +97,27 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
         ValueError: If there is no such file or it holds no LinearSR model.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a model file, such as {path / 'checkpoints' / 'last.ckpt'}")
+        raise ValueError(
+            f"{path} is a folder: name a model file, such as {path / 'checkpoints' / 'last.ckpt'}"
+        )
     if not path.is_file():
         raise ValueError(f"{path}: no such model file")
     try:
         weights, config = read_weights(path, averaged)
-        shift, boundaries, depths = config.pop("shift"), config.pop("boundaries", None), config.pop("depths", None)
+        shift, boundaries, depths = (
+            config.pop("shift"),
+            config.pop("boundaries", None),
+            config.pop("depths", None),
+        )
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
-        raise ValueError(f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})"
+        ) from error
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
-        raise ValueError(f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})")
+        raise ValueError(
+            f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})"
+        )
     return ModelFile(weights, DenoiserConfig(**config), shift, boundaries, depths)
 
 
@@ -133,7 +151,9 @@ def load_denoiser(path: Path) -> tuple[Model, float]:
     return denoiser.eval().requires_grad_(False), shift
 
 
-def load_weights(denoiser: Model, weights: dict[str, Tensor], path: Path, assign: bool = False) -> None:
+def load_weights(
+    denoiser: Model, weights: dict[str, Tensor], path: Path, assign: bool = False
+) -> None:
     """Put the weights that were read from `path` in place.
 
     Args:
@@ -160,12 +180,28 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     """
     weights, found, _ = read_denoiser(path)
     wanted = asdict(denoiser.config)
-    differing = [f"{name} {value!r}, not {wanted[name]!r}" for name, value in asdict(found).items() if value != wanted[name]]
-    differing = [text for text in differing if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])]
-    if not (found.vocabulary or wanted["vocabulary"]):  # a frozen encoder has no weights in the file
-        differing = [text for text in differing if not text.startswith(("guidance ", "guidance_encoder "))]
-    if found.vocabulary and (differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)):
-        differing = [text for text in differing if not text.startswith("vocabulary ")] + [differing_tags]
+    differing = [
+        f"{name} {value!r}, not {wanted[name]!r}"
+        for name, value in asdict(found).items()
+        if value != wanted[name]
+    ]
+    differing = [
+        text
+        for text in differing
+        if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])
+    ]
+    if not (
+        found.vocabulary or wanted["vocabulary"]
+    ):  # a frozen encoder has no weights in the file
+        differing = [
+            text for text in differing if not text.startswith(("guidance ", "guidance_encoder "))
+        ]
+    if found.vocabulary and (
+        differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)
+    ):
+        differing = [text for text in differing if not text.startswith("vocabulary ")] + [
+            differing_tags
+        ]
     if differing:
         raise ValueError(f"{path} is of another model: {', '.join(differing)}")
     load_weights(denoiser, weights, path)

@@ -68,7 +68,9 @@ class DenoiserConfig:
         if self.guidance != "none" and not self.context_dim:
             raise ValueError(f"guidance by {self.guidance} needs a context_dim above 0")
         if (self.guidance in ("text", "visual")) != (self.guidance_encoder is not None):
-            raise ValueError(f"guidance by {self.guidance} and guidance_encoder {self.guidance_encoder} do not go together")
+            raise ValueError(
+                f"guidance by {self.guidance} and guidance_encoder {self.guidance_encoder} do not go together"
+            )
         if self.vocabulary and self.guidance not in ("tags", "words"):
             raise ValueError(f"guidance by {self.guidance} has no use for a vocabulary")
 
@@ -105,7 +107,9 @@ class Condition:
 
     def with_image(self, lr: Tensor) -> "Condition":
         """Return the same guidance, keys and values included, beside another LR image, for the velocity alone: without a base."""
-        return Condition(lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories)
+        return Condition(
+            lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories
+        )
 
     def and_without_context(self) -> "Condition":
         """Return this condition for twice the batch: the second half has no context, what classifier-free guidance compares with."""
@@ -136,7 +140,11 @@ class Denoiser(nn.Module):
         )
         # LR images have a standard deviation of about 1/2. The features are to enter with the power of the noise beside them:
         # with less they are drowned, and learning to look at them takes most of a short training.
-        self.stem = LRStem(self.lr_multiple, config.stem_width, gain=2 * (self.space.channels / config.stem_width) ** 0.5)
+        self.stem = LRStem(
+            self.lr_multiple,
+            config.stem_width,
+            gain=2 * (self.space.channels / config.stem_width) ** 0.5,
+        )
         self.net = LinearDiT(
             self.space.channels + config.stem_width,
             self.space.channels,
@@ -148,7 +156,11 @@ class Denoiser(nn.Module):
             config.context_dim,
             config.qk_norm,
         )
-        self.tag_table = nn.Embedding(len(config.vocabulary), config.context_dim) if config.guidance in ("tags", "words") else None
+        self.tag_table = (
+            nn.Embedding(len(config.vocabulary), config.context_dim)
+            if config.guidance in ("tags", "words")
+            else None
+        )
 
     @property
     def denoisers(self) -> "list[Denoiser]":
@@ -168,10 +180,14 @@ class Denoiser(nn.Module):
             ValueError: If the latent grid is finer than the LR image.
         """
         if self.space.factor % self.config.scale:
-            raise ValueError(f"{self.space.factor} pixels per latent position are not a multiple of scale {self.config.scale}")
+            raise ValueError(
+                f"{self.space.factor} pixels per latent position are not a multiple of scale {self.config.scale}"
+            )
         return self.space.factor // self.config.scale
 
-    def condition(self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Condition:
+    def condition(
+        self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Condition:
         """Look at the LR image.
 
         Args:
@@ -230,14 +246,18 @@ class Denoiser(nn.Module):
         else:
             # In training the keys and values are made inside the blocks, where gradient checkpointing keeps none of them.
             context = self.embed(condition) if torch.is_grad_enabled() else condition.memory(self)
-        return self.net(torch.cat([x, condition.features(self.stem)], dim=1), t, context, condition.mask).float()
+        return self.net(
+            torch.cat([x, condition.features(self.stem)], dim=1), t, context, condition.mask
+        ).float()
 
     def embed(self, condition: Condition) -> Tensor:
         """Return the context of a condition as (B, L, context_dim), by this denoiser's own table where it has one."""
         assert condition.context is not None
         return condition.context if self.tag_table is None else self.tag_table(condition.context)
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
+    def loss(
+        self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0
+    ) -> Tensor:
         """Return the training loss per sample, (B,): `mean (v_hat - v)^2 + l1_weight mean |x_0_hat - x_0|`.
 
         The first term is conditional flow matching. The second is on the data that the velocity points to,

@@ -23,14 +23,21 @@ class ExpertMixture(nn.Module):
         depths: Blocks of each expert, in place of those of `config`.
     """
 
-    def __init__(self, config: DenoiserConfig, boundaries: Sequence[float], depths: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        config: DenoiserConfig,
+        boundaries: Sequence[float],
+        depths: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.boundaries = tuple(boundaries)
         self._edges = torch.tensor(self.boundaries, dtype=torch.float32, device="cpu")
         self.depths = None if depths is None else tuple(depths)
         n = len(self.boundaries) + 1
-        self.experts = nn.ModuleList(Denoiser(replace(config, depth=depth)) for depth in self.depths or n * (config.depth,))
+        self.experts = nn.ModuleList(
+            Denoiser(replace(config, depth=depth)) for depth in self.depths or n * (config.depth,)
+        )
         assert len(self.experts) == n
         for i in range(1, n):
             self.expert(i).space = self.space  # an autoencoder is loaded once
@@ -49,7 +56,9 @@ class ExpertMixture(nn.Module):
     @property
     def shares(self) -> dict[str, Any]:
         """What a model file says of the experts: their boundaries, and their depths where these are not those of `config`."""
-        return {"boundaries": list(self.boundaries)} | ({} if self.depths is None else {"depths": list(self.depths)})
+        return {"boundaries": list(self.boundaries)} | (
+            {} if self.depths is None else {"depths": list(self.depths)}
+        )
 
     def interval(self, index: int) -> tuple[float, float]:
         """Return the times at which an expert's share begins and ends."""
@@ -75,7 +84,9 @@ class ExpertMixture(nn.Module):
         """See `Denoiser.lr_multiple`."""
         return self.expert(0).lr_multiple
 
-    def condition(self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Condition:
+    def condition(
+        self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Condition:
         """See `Denoiser.condition`: an expert looks at the LR image when it is first called, once."""
         return self.expert(0).condition(lr, context, mask)
 
@@ -91,7 +102,9 @@ class ExpertMixture(nn.Module):
         """See `Denoiser.forward`; all times must be of one expert."""
         return self._expert_of(t)(x_t, t, condition)
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0) -> Tensor:
+    def loss(
+        self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0
+    ) -> Tensor:
         """See `Denoiser.loss`; all times must be of one expert."""
         return self._expert_of(t).loss(x_0, noise, t, condition, l1_weight)
 

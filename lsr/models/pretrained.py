@@ -30,7 +30,9 @@ def find_model(name: str | Path) -> Path:
         if not weights and (path / "checkpoints" / "last.ckpt").is_file():
             return path / "checkpoints" / "last.ckpt"
         reason = f"several ({', '.join(found.name for found in weights)})" if weights else "none"
-        raise ValueError(f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or checkpoints/last.ckpt, not {reason}")
+        raise ValueError(
+            f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or checkpoints/last.ckpt, not {reason}"
+        )
     is_local = path.exists() or path.parent.is_dir() or path.suffix in (".safetensors", ".ckpt")
     if is_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return path
@@ -38,7 +40,9 @@ def find_model(name: str | Path) -> Path:
 
     try:
         return Path(hf_hub_download(str(name), MODEL_FILE))
-    except Exception as error:  # no network, no such repository, no such file, no access: each has its own kinds
+    except (
+        Exception
+    ) as error:  # no network, no such repository, no such file, no access: each has its own kinds
         raise ValueError(
             f"{name}: neither a file or folder nor to be had from the hub ({type(error).__name__}): fetch it with "
             f"`hf download {name} {MODEL_FILE}`, or name a local file"

@@ -16,22 +16,40 @@ Layout = Literal["diffusers", "nvlabs"]
 
 _OUTER: dict[str, dict[Layout, tuple[str, ...]]] = {
     "embed": {"diffusers": ("patch_embed.proj",), "nvlabs": ("x_embedder.proj",)},
-    "time_embedding.mlp.0": {"diffusers": ("time_embed.emb.timestep_embedder.linear_1",), "nvlabs": ("t_embedder.mlp.0",)},
-    "time_embedding.mlp.2": {"diffusers": ("time_embed.emb.timestep_embedder.linear_2",), "nvlabs": ("t_embedder.mlp.2",)},
+    "time_embedding.mlp.0": {
+        "diffusers": ("time_embed.emb.timestep_embedder.linear_1",),
+        "nvlabs": ("t_embedder.mlp.0",),
+    },
+    "time_embedding.mlp.2": {
+        "diffusers": ("time_embed.emb.timestep_embedder.linear_2",),
+        "nvlabs": ("t_embedder.mlp.2",),
+    },
     "time_modulation": {"diffusers": ("time_embed.linear",), "nvlabs": ("t_block.1",)},
-    "context_embedding.mlp.0": {"diffusers": ("caption_projection.linear_1",), "nvlabs": ("y_embedder.y_proj.fc1",)},
-    "context_embedding.mlp.2": {"diffusers": ("caption_projection.linear_2",), "nvlabs": ("y_embedder.y_proj.fc2",)},
+    "context_embedding.mlp.0": {
+        "diffusers": ("caption_projection.linear_1",),
+        "nvlabs": ("y_embedder.y_proj.fc1",),
+    },
+    "context_embedding.mlp.2": {
+        "diffusers": ("caption_projection.linear_2",),
+        "nvlabs": ("y_embedder.y_proj.fc2",),
+    },
     "context_embedding.norm": {"diffusers": ("caption_norm",), "nvlabs": ("attention_y_norm",)},
     "out": {"diffusers": ("proj_out",), "nvlabs": ("final_layer.linear",)},
     "": {"diffusers": ("",), "nvlabs": ("final_layer",)},
 }
 _BLOCK: dict[str, dict[Layout, tuple[str, ...]]] = {
-    "attention.qkv": {"diffusers": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "nvlabs": ("attn.qkv",)},
+    "attention.qkv": {
+        "diffusers": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
+        "nvlabs": ("attn.qkv",),
+    },
     "attention.out": {"diffusers": ("attn1.to_out.0",), "nvlabs": ("attn.proj",)},
     "attention.norm_q": {"diffusers": ("attn1.norm_q",), "nvlabs": ("attn.q_norm",)},
     "attention.norm_k": {"diffusers": ("attn1.norm_k",), "nvlabs": ("attn.k_norm",)},
     "cross_attention.q": {"diffusers": ("attn2.to_q",), "nvlabs": ("cross_attn.q_linear",)},
-    "cross_attention.kv": {"diffusers": ("attn2.to_k", "attn2.to_v"), "nvlabs": ("cross_attn.kv_linear",)},
+    "cross_attention.kv": {
+        "diffusers": ("attn2.to_k", "attn2.to_v"),
+        "nvlabs": ("cross_attn.kv_linear",),
+    },
     "cross_attention.out": {"diffusers": ("attn2.to_out.0",), "nvlabs": ("cross_attn.proj",)},
     "cross_attention.norm_q": {"diffusers": ("attn2.norm_q",), "nvlabs": ("cross_attn.q_norm",)},
     "cross_attention.norm_k": {"diffusers": ("attn2.norm_k",), "nvlabs": ("cross_attn.k_norm",)},
@@ -42,7 +60,11 @@ _BLOCK: dict[str, dict[Layout, tuple[str, ...]]] = {
 }
 _BLOCKS: dict[Layout, str] = {"diffusers": "transformer_blocks", "nvlabs": "blocks"}
 _CONVOLUTIONS = ("embed.weight", "ffn.inverted.weight", "ffn.point.weight")
-_UNUSED = ("y_embedder.y_embedding", "pos_embed", "logvar_linear.")  # of NVlabs: the empty prompt, a constant, and a training aid
+_UNUSED = (
+    "y_embedder.y_embedding",
+    "pos_embed",
+    "logvar_linear.",
+)  # of NVlabs: the empty prompt, a constant, and a training aid
 
 
 def sources(name: str, layout: Layout) -> tuple[str, ...]:
@@ -53,7 +75,10 @@ def sources(name: str, layout: Layout) -> tuple[str, ...]:
     if module.startswith("blocks."):
         _, index, *rest = module.split(".")
         module, prefix, table = ".".join(rest), f"{_BLOCKS[layout]}.{index}.", _BLOCK
-    return tuple(f"{prefix}{theirs}.{leaf}" if theirs else f"{prefix}{leaf}" for theirs in table[module][layout])
+    return tuple(
+        f"{prefix}{theirs}.{leaf}" if theirs else f"{prefix}{leaf}"
+        for theirs in table[module][layout]
+    )
 
 
 def layout_of(names: Mapping[str, Any]) -> Layout:
@@ -62,10 +87,15 @@ def layout_of(names: Mapping[str, Any]) -> Layout:
     Raises:
         ValueError: If they are nobody's.
     """
-    for layout, first in (("diffusers", "patch_embed.proj.weight"), ("nvlabs", "x_embedder.proj.weight")):
+    for layout, first in (
+        ("diffusers", "patch_embed.proj.weight"),
+        ("nvlabs", "x_embedder.proj.weight"),
+    ):
         if first in names:
             return layout  # pyright: ignore[reportReturnType]
-    raise ValueError("not a SANA transformer: neither patch_embed.proj.weight (diffusers) nor x_embedder.proj.weight (NVlabs) is there")
+    raise ValueError(
+        "not a SANA transformer: neither patch_embed.proj.weight (diffusers) nor x_embedder.proj.weight (NVlabs) is there"
+    )
 
 
 def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,11 +125,15 @@ def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dic
         if name == "embed.weight" and weight.shape[1] < like.shape[1]:
             weight = torch.nn.functional.pad(weight, (0, like.shape[1] - weight.shape[1]))
         if weight.shape != like.shape:
-            raise ValueError(f"{' + '.join(parts)} of the SANA checkpoint is {tuple(weight.shape)}, not {tuple(like.shape)}")
+            raise ValueError(
+                f"{' + '.join(parts)} of the SANA checkpoint is {tuple(weight.shape)}, not {tuple(like.shape)}"
+            )
         ours[name] = weight.contiguous()
     left = sorted(name for name in theirs.keys() - used if not name.startswith(_UNUSED))
     if left:
-        raise ValueError(f"the SANA checkpoint has {left[0]} and {len(left) - 1} more that LinearDiT has no place for")
+        raise ValueError(
+            f"the SANA checkpoint has {left[0]} and {len(left) - 1} more that LinearDiT has no place for"
+        )
     return ours
 
 
@@ -110,7 +144,9 @@ def to_diffusers(ours: Mapping[str, Tensor], in_channels: int) -> dict[str, Tens
         parts = sources(name, "diffusers")
         weight = weight[:, :in_channels] if name == "embed.weight" else weight
         weight = weight[..., None, None] if name.endswith(_CONVOLUTIONS) else weight
-        theirs |= dict(zip(parts, (part.contiguous() for part in weight.chunk(len(parts))), strict=True))
+        theirs |= dict(
+            zip(parts, (part.contiguous() for part in weight.chunk(len(parts))), strict=True)
+        )
     return theirs
 
 
@@ -130,11 +166,18 @@ def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [source]
     index = folder / "diffusion_pytorch_model.safetensors.index.json"
     if index.is_file():
-        files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        files = [
+            folder / name
+            for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        ]
     elif len(files) > 1:
-        raise ValueError(f"{folder} holds several checkpoints: name one of {', '.join(file.name for file in files)}")
+        raise ValueError(
+            f"{folder} holds several checkpoints: name one of {', '.join(file.name for file in files)}"
+        )
     if not files or not all(file.is_file() for file in files):
-        raise ValueError(f"{source}: no SANA checkpoint there (a folder of diffusers, a .safetensors or a .pth file)")
+        raise ValueError(
+            f"{source}: no SANA checkpoint there (a folder of diffusers, a .safetensors or a .pth file)"
+        )
     config = files[0].parent / "config.json"
     try:
         weights: dict[str, Tensor] = {}
@@ -142,7 +185,9 @@ def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             weights |= _read_file(file)
         return weights, json.loads(config.read_text()) if config.is_file() else {}
     except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
-        raise ValueError(f"{source}: not a checkpoint, or a damaged one ({type(error).__name__})") from error
+        raise ValueError(
+            f"{source}: not a checkpoint, or a damaged one ({type(error).__name__})"
+        ) from error
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

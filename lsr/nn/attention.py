@@ -81,7 +81,9 @@ class CrossAttention(nn.Module):
         present = mask.any(dim=-1)
         # A row without any key would be 0/0: let it see everything, then drop the result.
         visible = (mask | ~present[:, None])[:, None, None, :]
-        attended = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=visible), "b a n e -> b n (a e)")
+        attended = rearrange(
+            F.scaled_dot_product_attention(q, k, v, attn_mask=visible), "b a n e -> b n (a e)"
+        )
         return torch.where(present[:, None, None], self.out(attended), 0.0)
 
     def _heads(self, x: Tensor) -> Tensor:

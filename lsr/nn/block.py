@@ -31,7 +31,9 @@ class MixFFN(nn.Module):
         """Map tokens (B, H * W, D), in rows of an image of `size` = (H, W), to the same shape."""
         assert self.depthwise.bias is not None
         hidden = F.silu(self.inverted(x)).unflatten(1, size)
-        return self.point(glu_conv(hidden, self.depthwise.weight, self.depthwise.bias).flatten(1, 2))
+        return self.point(
+            glu_conv(hidden, self.depthwise.weight, self.depthwise.bias).flatten(1, 2)
+        )
 
 
 class LinearDiTBlock(nn.Module):
@@ -51,7 +53,9 @@ class LinearDiTBlock(nn.Module):
         qk_norm: RMS-normalise queries and keys.
     """
 
-    def __init__(self, width: int, head_dim: int, cross_heads: int | None, mlp_ratio: float, qk_norm: bool) -> None:
+    def __init__(
+        self, width: int, head_dim: int, cross_heads: int | None, mlp_ratio: float, qk_norm: bool
+    ) -> None:
         super().__init__()
         self.scale_shift_table = nn.Parameter(torch.empty(6, width))
         self.attention = LinearSelfAttention(width, head_dim, qk_norm)
@@ -59,7 +63,12 @@ class LinearDiTBlock(nn.Module):
         self.ffn = MixFFN(width, mlp_ratio)
 
     def forward(
-        self, x: Tensor, size: tuple[int, int], modulation: Tensor, context: Tensor | KeysValues | None, mask: Tensor | None
+        self,
+        x: Tensor,
+        size: tuple[int, int],
+        modulation: Tensor,
+        context: Tensor | KeysValues | None,
+        mask: Tensor | None,
     ) -> Tensor:
         """Refine the tokens.
 
@@ -73,7 +82,9 @@ class LinearDiTBlock(nn.Module):
         Returns:
             Tokens (B, H * W, D).
         """
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (modulation + self.scale_shift_table).chunk(6, dim=1)
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
+            modulation + self.scale_shift_table
+        ).chunk(6, dim=1)
         x = x + gate_1 * self.attention(modulated_norm(x, shift_1, scale_1))
         if self.cross_attention is not None and context is not None:
             assert mask is not None

@@ -55,7 +55,9 @@ class LinearDiT(nn.Module):
         self.time_modulation = nn.Linear(width, 6 * width)
         self.context_embedding = ContextEmbedding(context_dim, width) if context_dim else None
         heads = cross_heads if context_dim else None
-        self.blocks = nn.ModuleList(LinearDiTBlock(width, head_dim, heads, mlp_ratio, qk_norm) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            LinearDiTBlock(width, head_dim, heads, mlp_ratio, qk_norm) for _ in range(depth)
+        )
         self.scale_shift_table = nn.Parameter(torch.empty(2, width))
         self.out = nn.Linear(width, out_channels)
         self._initialise()
@@ -67,7 +69,9 @@ class LinearDiT(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, (LinearDiT, LinearDiTBlock)):
-                nn.init.normal_(module.scale_shift_table, std=1 / math.sqrt(module.scale_shift_table.shape[-1]))
+                nn.init.normal_(
+                    module.scale_shift_table, std=1 / math.sqrt(module.scale_shift_table.shape[-1])
+                )
         for mlp in (self.time_embedding, self.context_embedding):
             for module in mlp.modules() if mlp is not None else ():
                 if isinstance(module, nn.Linear):
@@ -83,7 +87,13 @@ class LinearDiT(nn.Module):
         embedded = self.context_embedding(context)
         return tuple(block.cross_attention.keys_values(embedded) for block in self.blocks)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor | tuple[KeysValues, ...] | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor | tuple[KeysValues, ...] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Predict from the noisy input.
 
         Args:
@@ -100,17 +110,27 @@ class LinearDiT(nn.Module):
         time = self.time_embedding(t)
         modulation = self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
         seen: Sequence[Tensor | KeysValues | None]
-        if self.context_embedding is None or context is None or (isinstance(context, Tensor) and context.shape[1] == 0):
+        if (
+            self.context_embedding is None
+            or context is None
+            or (isinstance(context, Tensor) and context.shape[1] == 0)
+        ):
             seen = [None] * len(self.blocks)
         elif isinstance(context, Tensor):
-            mask = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device) if mask is None else mask
+            mask = (
+                torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
+                if mask is None
+                else mask
+            )
             seen = [self.context_embedding(context)] * len(self.blocks)
         else:
             assert mask is not None
             seen = context
         for block, context_of_block in zip(self.blocks, seen, strict=True):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, size, modulation, context_of_block, mask, use_reentrant=False)
+                tokens = checkpoint(
+                    block, tokens, size, modulation, context_of_block, mask, use_reentrant=False
+                )
             else:
                 tokens = block(tokens, size, modulation, context_of_block, mask)
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)

@@ -22,9 +22,13 @@ class TimestepEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """Embed flow times (B,) in [0, 1] as (B, D)."""
         half = self.frequencies // 2
-        omega = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10_000.0) / half))
+        omega = torch.exp(
+            torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10_000.0) / half)
+        )
         angle = 1000.0 * t.float()[:, None] * omega
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(next(self.mlp.parameters()).dtype))
+        return self.mlp(
+            torch.cat([angle.cos(), angle.sin()], dim=-1).to(next(self.mlp.parameters()).dtype)
+        )
 
 
 class ContextEmbedding(nn.Module):
@@ -37,7 +41,9 @@ class ContextEmbedding(nn.Module):
 
     def __init__(self, context_dim: int, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(context_dim, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(context_dim, width), nn.GELU(approximate="tanh"), nn.Linear(width, width)
+        )
         self.norm = nn.RMSNorm(width, eps=1e-5)
 
     def forward(self, context: Tensor) -> Tensor:
@@ -60,14 +66,24 @@ class LRStem(nn.Module):
     def __init__(self, reduction: int, width: int, gain: float = 1.0) -> None:
         super().__init__()
         if reduction < 1 or reduction & (reduction - 1):
-            raise ValueError(f"the latent grid must be coarser than the LR image by a power of two, not {reduction}")
+            raise ValueError(
+                f"the latent grid must be coarser than the LR image by a power of two, not {reduction}"
+            )
         strides = reduction.bit_length() - 1
         layers = max(3, strides)
         channels = [3] + [width] * layers
         convolutions: list[nn.Module] = []
         for i in range(layers):
             convolutions += [nn.SiLU()] if i else []
-            convolutions += [nn.Conv2d(channels[i], channels[i + 1], 3, stride=2 if i >= layers - strides else 1, padding=1)]
+            convolutions += [
+                nn.Conv2d(
+                    channels[i],
+                    channels[i + 1],
+                    3,
+                    stride=2 if i >= layers - strides else 1,
+                    padding=1,
+                )
+            ]
         self.convolutions = nn.Sequential(*convolutions)
         for module in convolutions:
             if isinstance(module, nn.Conv2d):

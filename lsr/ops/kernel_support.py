@@ -21,4 +21,6 @@ def kernels_take(*tensors: Tensor) -> bool:
 def refuse_interpreted_bfloat16(*tensors: Tensor) -> None:
     """Raise ValueError where Triton's interpreter would be given bfloat16."""
     if INTERPRETED and any(x.dtype == torch.bfloat16 for x in tensors):
-        raise ValueError("Triton's interpreter computes bfloat16 wrongly: use float16 or float32 with TRITON_INTERPRET=1")
+        raise ValueError(
+            "Triton's interpreter computes bfloat16 wrongly: use float16 or float32 with TRITON_INTERPRET=1"
+        )

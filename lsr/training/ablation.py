@@ -50,7 +50,12 @@ class Variant:
 
     def arguments(self, settings: Mapping[str, object]) -> list[str]:
         """Return the command line of this variant with some more settings."""
-        return ["--config", str(self.config), *self.settings, *(f"--{key}={value}" for key, value in settings.items())]
+        return [
+            "--config",
+            str(self.config),
+            *self.settings,
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ]
 
 
 def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> list[Variant]:
@@ -76,7 +81,10 @@ def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> l
             chosen = dict(zip((key for key, _ in axes), values, strict=True))
             words = [config.stem] if len(configs) > 1 or not axes else []
             words += [f"{key.rpartition('.')[2]}={_word(value)}" for key, value in chosen.items()]
-            settings = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in chosen.items()]
+            settings = [
+                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+                for key, value in chosen.items()
+            ]
             found.append(Variant(" ".join(words), config, (*common, *settings)))
     if len({variant.folder for variant in found}) < len(found):
         raise ValueError("--vary: two variants have the same name")
@@ -84,7 +92,13 @@ def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> l
 
 
 def _word(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) else Path(value).stem if "/" in value else value
+    return (
+        json.dumps(value)
+        if not isinstance(value, str)
+        else Path(value).stem
+        if "/" in value
+        else value
+    )
 
 
 def _axis(text: str) -> tuple[str, list[Any]]:
@@ -94,11 +108,15 @@ def _axis(text: str) -> tuple[str, list[Any]]:
     except yaml.YAMLError:
         listed = None
     if not isinstance(listed, list) or not listed:
-        raise ValueError(f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]")
+        raise ValueError(
+            f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]"
+        )
     return key, listed
 
 
-def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]) -> dict[str, str | float]:
+def judge(
+    variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]
+) -> dict[str, str | float]:
     """Return a row about a trained model: sizes, validation loss by range of time, metrics by sampling steps, time for an image.
 
     Args:
@@ -110,18 +128,33 @@ def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int]
     """
     denoiser, shift = load_denoiser(checkpoint)
     sizes = [sum(p.numel() for p in each.parameters()) / 1e6 for each in denoiser.denoisers]
-    row: dict[str, str | float] = {"model": variant.name, "parameters, M": sum(sizes), "active, M": max(sizes)}
+    row: dict[str, str | float] = {
+        "model": variant.name,
+        "parameters, M": sum(sizes),
+        "active, M": max(sizes),
+    }
     scores: dict[str, str | float] = {}
     for n in steps:
         cli = _prepared(variant, folder, n)
-        of_loaders = cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)
+        of_loaders = cli.trainer.validate(
+            cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True
+        )
         found = {name: value for scalars in of_loaders for name, value in scalars.items()}
         scores |= {f"{metric}, {n} steps": found.get(_logged(metric), "–") for metric in metrics}
     denoiser.to(cli.model.device)
-    pairs, *_ = tree_leaves(cli.datamodule.val_dataloader())  # photographs without ground truth have no loss
+    pairs, *_ = tree_leaves(
+        cli.datamodule.val_dataloader()
+    )  # photographs without ground truth have no loss
     batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in pairs]
     model, times = cli.model, list(_times(shift))
-    losses = torch.cat([loss_at_times(denoiser, batch, model.path_noise(batch), times, shift, model.guidance(batch)) for batch in batches])
+    losses = torch.cat(
+        [
+            loss_at_times(
+                denoiser, batch, model.path_noise(batch), times, shift, model.guidance(batch)
+            )
+            for batch in batches
+        ]
+    )
     edges = (0.0, *PUBLISHED, 1.0)
     for i, loss in enumerate(losses.mean(0).view(-1, _TIMES_PER_RANGE).mean(1).tolist()):
         row[f"loss, t {edges[i]:g}-{edges[i + 1]:g}"] = loss
@@ -130,7 +163,12 @@ def judge(variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int]
 
 
 def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
-    settings = {"trainer.default_root_dir": folder, "model.num_inference_steps": steps, "trainer.logger": "false", "trainer.devices": 1}
+    settings = {
+        "trainer.default_root_dir": folder,
+        "model.num_inference_steps": steps,
+        "trainer.logger": "false",
+        "trainer.devices": 1,
+    }
     cli = LinearSRCLI(variant.arguments(settings), run=False)
     cli.leave_cores_to_workers()
     return cli
@@ -138,9 +176,15 @@ def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
 
 def _times(shift: float) -> Iterator[float]:
     """Yield times before the shift, evenly spread in each range of the published boundaries, the same for every model."""
-    ends = [0.0, *unshift_timesteps(torch.tensor(PUBLISHED, dtype=torch.float64), shift).tolist(), 1.0]
+    ends = [
+        0.0,
+        *unshift_timesteps(torch.tensor(PUBLISHED, dtype=torch.float64), shift).tolist(),
+        1.0,
+    ]
     for low, high in zip(ends, ends[1:], strict=False):
-        yield from (low + (high - low) * (k + 0.5) / _TIMES_PER_RANGE for k in range(_TIMES_PER_RANGE))
+        yield from (
+            low + (high - low) * (k + 0.5) / _TIMES_PER_RANGE for k in range(_TIMES_PER_RANGE)
+        )
 
 
 def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float:
@@ -159,14 +203,23 @@ def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
     Raises:
         ValueError: If training fails, or the folder has a run of other settings.
     """
-    trained_as = {"experiment": yaml.safe_load(variant.config.read_text()), "settings": list(variant.settings)}
+    trained_as = {
+        "experiment": yaml.safe_load(variant.config.read_text()),
+        "settings": list(variant.settings),
+    }
     record = folder / "variant.json"
     if not record.exists():
         write_json(record, trained_as)
     if json.loads(record.read_text()) != trained_as:
-        raise ValueError(f"{record} is about another experiment or other settings: choose another --out")
+        raise ValueError(
+            f"{record} is about another experiment or other settings: choose another --out"
+        )
     if _diverged_at(folder) is None:
-        settings = {"trainer.default_root_dir": folder, "data.init_args.seed": seed, "ckpt_path": "last"}
+        settings = {
+            "trainer.default_root_dir": folder,
+            "data.init_args.seed": seed,
+            "ckpt_path": "last",
+        }
         code = train(["fit", *variant.arguments(settings)])
         if code not in (DONE, DIVERGED):
             raise ValueError(f"exit code {code}")
@@ -182,7 +235,9 @@ def folder_of(out: Path, variant: Variant, seed: int) -> Path:
     return out / variant.folder / f"seed{seed}"
 
 
-def draw_curves(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]) -> None:
+def draw_curves(
+    out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]
+) -> None:
     """Draw how validation went in the runs that logged it."""
     logs: dict[str, list[Scalars]] = {}
     diverged: dict[str, list[int]] = {}
@@ -194,7 +249,9 @@ def draw_curves(out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metr
             if (step := _diverged_at(folder)) is not None:
                 diverged.setdefault(variant.name, []).append(step)
     if logs:
-        save_png(draw_runs(logs, [_logged(metric) for metric in metrics], diverged), out / "curves.png")
+        save_png(
+            draw_runs(logs, [_logged(metric) for metric in metrics], diverged), out / "curves.png"
+        )
 
 
 def _logged(metric: str) -> str:

@@ -56,7 +56,9 @@ class LinearSRCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_callback=SaveConfigPerLaunch,
             save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={"use_distributed_sampler": False},  # the DataModules shard by themselves
+            trainer_defaults={
+                "use_distributed_sampler": False
+            },  # the DataModules shard by themselves
             seed_everything_default=0,
             parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
             args=list(arguments),
@@ -82,10 +84,14 @@ class LinearSRCLI(LightningCLI):
     def _needs_checkpoint(self) -> None:
         """Refuse to score weights that were never trained; "best" is the published knee, known before any callback is asked."""
         if isinstance(self.trainer.strategy, ShardedStrategy):
-            raise ValueError(f"{self.subcommand} does not shard: leave out --trainer.strategy sharded")
+            raise ValueError(
+                f"{self.subcommand} does not shard: leave out --trainer.strategy sharded"
+            )
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
-            raise ValueError(f"{self.subcommand} needs a checkpoint: --ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE")
+            raise ValueError(
+                f"{self.subcommand} needs a checkpoint: --ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
+            )
         folder = Path(self.trainer.default_root_dir)
         named = {"last": folder / "checkpoints" / "last.ckpt", "best": folder / "knee" / SEED}
         path = named.get(chosen["ckpt_path"], Path(chosen["ckpt_path"]))
@@ -105,14 +111,18 @@ class LinearSRCLI(LightningCLI):
                 f"{folder} already holds a run: continue it with --ckpt_path last, or choose another folder with --trainer.default_root_dir"
             )
         if checkpoint == "best" or Path(checkpoint or "").suffix == ".safetensors":
-            raise ValueError(f"--ckpt_path {checkpoint}: holds weights alone; training continues from --ckpt_path last")
+            raise ValueError(
+                f"--ckpt_path {checkpoint}: holds weights alone; training continues from --ckpt_path last"
+            )
         self.leave_cores_to_workers()
 
     def leave_cores_to_workers(self) -> None:
         """On a CPU lower the number of threads: those that wait for a core which a data worker has are slower than no such threads."""
         if isinstance(self.trainer.accelerator, CPUAccelerator):
             workers = getattr(self.datamodule, "num_workers", 0)
-            torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers)))
+            torch.set_num_threads(
+                min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers))
+            )
 
 
 class _Data(LinearSRCLI):
@@ -120,7 +130,9 @@ class _Data(LinearSRCLI):
 
     def instantiate_classes(self) -> None:
         """Build the data."""
-        self.datamodule = self._get(self.parser.instantiate(Namespace(data=self.config.data)), "data")
+        self.datamodule = self._get(
+            self.parser.instantiate(Namespace(data=self.config.data)), "data"
+        )
 
 
 def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
@@ -146,7 +158,16 @@ def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
     """
     changes = {"default_root_dir": folder} | settings
     cli = LinearSRCLI(
-        ["--config", config, *(part for name, value in changes.items() for part in (f"--trainer.{name}", str(value)))], run=False
+        [
+            "--config",
+            config,
+            *(
+                part
+                for name, value in changes.items()
+                for part in (f"--trainer.{name}", str(value))
+            ),
+        ],
+        run=False,
     )
     cli.leave_cores_to_workers()
     return cli
@@ -154,7 +175,9 @@ def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
 
 def _quieten() -> None:
     """Leave out what Lightning says that is an advertisement, about its own code, or not so here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "litlogger" not in record.getMessage())
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()
+    )
     for message in (
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
@@ -170,9 +193,15 @@ def _quieten() -> None:
 
 
 def _mistake(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
-    hint = "" if any(argument.startswith("--config") for argument in arguments) else "; name an experiment with --config FILE"
+    hint = (
+        ""
+        if any(argument.startswith("--config") for argument in arguments)
+        else "; name an experiment with --config FILE"
+    )
     # Of jsonargparse's account of every type it tried the one that names the class is what the user did.
-    problem = re.search(r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split()))
+    problem = re.search(
+        r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split())
+    )
     return ValueError(f"{problem[1]}: {problem[2]}" if problem else f"{error}{hint}")
 
 

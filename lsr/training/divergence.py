@@ -71,8 +71,12 @@ def non_finite(named: Iterable[tuple[str, Tensor | None]], limit: int = 10) -> l
     known = [(name, tensor) for name, tensor in named if tensor is not None]
     if not known:
         return []
-    finite = on_all_ranks(torch.stack([torch.isfinite(own_part(tensor)).all() for _, tensor in known]), known[0][1])
-    return [name for (name, _), good in zip(known, finite.tolist(), strict=True) if not good][:limit]
+    finite = on_all_ranks(
+        torch.stack([torch.isfinite(own_part(tensor)).all() for _, tensor in known]), known[0][1]
+    )
+    return [name for (name, _), good in zip(known, finite.tolist(), strict=True) if not good][
+        :limit
+    ]
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

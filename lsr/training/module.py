@@ -111,7 +111,12 @@ class LinearSRModule(L.LightningModule):
         else:
             mixture = experts.build(denoiser)
             self.denoiser, self.expert_run = mixture, ExpertRun(experts, mixture)
-        self.optimizer_config, self.shift, self._l1_weight, self._align_steps = optimizer, shift, l1_weight, align_steps
+        self.optimizer_config, self.shift, self._l1_weight, self._align_steps = (
+            optimizer,
+            shift,
+            l1_weight,
+            align_steps,
+        )
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
         self._validation_loss = ValidationLoss(self.denoiser, shift)
         self.num_inference_steps, self.sampler = num_inference_steps, sampler
@@ -120,7 +125,11 @@ class LinearSRModule(L.LightningModule):
             raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
         for each in self.denoiser.denoisers:
             each.net.gradient_checkpointing = gradient_checkpointing
-        self._compile, self._compile_autoencoder, self._init_from = compile, compile_autoencoder, init_from
+        self._compile, self._compile_autoencoder, self._init_from = (
+            compile,
+            compile_autoencoder,
+            init_from,
+        )
         self._quality: Quality | None = None
         # Metric objects average over images, not over batches or ranks, whatever their sizes.
         self._means = torch.nn.ModuleDict(
@@ -149,7 +158,9 @@ class LinearSRModule(L.LightningModule):
         self.guidance.prepare(self.trainer)
         if stage == "fit":
             refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
-        if self.expert_run is not None or (self.denoiser.config.context_dim and self.guidance.encoder is None):
+        if self.expert_run is not None or (
+            self.denoiser.config.context_dim and self.guidance.encoder is None
+        ):
             allow_unused_weights(self.trainer.strategy)
         if stage == "predict":
             return
@@ -180,14 +191,19 @@ class LinearSRModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by the total norm and log the norm before clipping: one pass over the gradients for both.
 
         In between, while the gradients are still as they came, tells the norm to every callback with a hook
         `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
         """
-        total = torch.nn.utils.get_total_norm([p.grad for p in self.denoiser.parameters() if p.grad is not None])
+        total = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        )
         norm = whole(total)
         self._log_step(self.global_step + 1)
         if self.expert_run is not None:
@@ -195,7 +211,11 @@ class LinearSRModule(L.LightningModule):
         if self.is_logging_step:
             self.log("train/grad_norm", norm)
             # Each expert has a warm-up of its own.
-            trained = (group["lr"] for group in optimizer.param_groups if any(p.grad is not None for p in group["params"]))
+            trained = (
+                group["lr"]
+                for group in optimizer.param_groups
+                if any(p.grad is not None for p in group["params"])
+            )
             self.log("train/lr", max(trained))
             if self.expert_run is not None:
                 self.log_dict(dict(self.expert_run.latest))
@@ -203,7 +223,9 @@ class LinearSRModule(L.LightningModule):
             if hook := getattr(callback, "on_gradient_norm", None):
                 hook(self.trainer, self, norm)
         if gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(self.denoiser.parameters(), gradient_clip_val, total)
+            torch.nn.utils.clip_grads_with_norm_(
+                self.denoiser.parameters(), gradient_clip_val, total
+            )
 
     @property
     def is_logging_step(self) -> bool:
@@ -237,7 +259,11 @@ class LinearSRModule(L.LightningModule):
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         cached = batch.get("latent")
-        x_0 = self.denoiser.encode(batch["hr"], condition) if cached is None else flow_data(cached, condition, self.denoiser.config)
+        x_0 = (
+            self.denoiser.encode(batch["hr"], condition)
+            if cached is None
+            else flow_data(cached, condition, self.denoiser.config)
+        )
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
@@ -249,9 +275,19 @@ class LinearSRModule(L.LightningModule):
 
     def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        return self._times.draw(z, choice, *((0.0, 1.0) if self.expert_run is None else self.expert_run.interval(self.global_step)))
+        return self._times.draw(
+            z,
+            choice,
+            *(
+                (0.0, 1.0)
+                if self.expert_run is None
+                else self.expert_run.interval(self.global_step)
+            ),
+        )
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+    def validation_step(
+        self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]; those of a second loader are `val_real`."""
         return self._evaluate(batch, "val_real" if dataloader_idx else "val")
 
@@ -287,15 +323,25 @@ class LinearSRModule(L.LightningModule):
             self._log_step(self.global_step)
         batch["context"] = self.guidance(batch)  # for the picture, the losses, and callbacks
         sr, hr = self.super_resolve(batch), batch.get("hr")
-        scores = self._quality(sr, hr, without_reference(self.val_metrics) if stage == "val_real" else None)
+        scores = self._quality(
+            sr, hr, without_reference(self.val_metrics) if stage == "val_real" else None
+        )
         if hr is not None:
-            scores[_BICUBIC] = self._psnr_y(upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr)["psnr_y"]
+            scores[_BICUBIC] = self._psnr_y(
+                upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr
+            )["psnr_y"]
             scores |= self._validation_loss(batch, self.path_noise(batch), batch["context"])
         for name, values in scores.items():
             mean = self._means[f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)
             mean.update(values)
-            self.log(f"{stage}/{name}", mean, prog_bar=name == "psnr_y", batch_size=len(values), add_dataloader_idx=False)
+            self.log(
+                f"{stage}/{name}",
+                mean,
+                prog_bar=name == "psnr_y",
+                batch_size=len(values),
+                add_dataloader_idx=False,
+            )
         return sr
 
     def _log_step(self, step: int) -> None:

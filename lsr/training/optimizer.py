@@ -45,7 +45,9 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not _NO_DECAY.search(name)
 
 
-def build_optimizer(networks: Sequence[nn.Module], config: OptimizerConfig) -> tuple[torch.optim.AdamW, LambdaLR]:
+def build_optimizer(
+    networks: Sequence[nn.Module], config: OptimizerConfig
+) -> tuple[torch.optim.AdamW, LambdaLR]:
     """Return AdamW over the trainable parameters of the networks, and its per-step warm-up.
 
     Each network that is trained has two parameter groups, with and without weight decay, and a warm-up of its own.
@@ -59,7 +61,10 @@ def build_optimizer(networks: Sequence[nn.Module], config: OptimizerConfig) -> t
     for i, part in enumerate(parts):
         named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
         groups += [
-            {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": config.weight_decay},
+            {
+                "params": [p for name, p in named if is_decayed(name, p)],
+                "weight_decay": config.weight_decay,
+            },
             {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
         ]
         factors += [_warm_up(i, len(parts), max(config.warmup_steps, 1))] * 2

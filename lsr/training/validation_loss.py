@@ -33,7 +33,9 @@ class ValidationLoss:
         self.denoiser, self.shift = denoiser, shift
         self.times: dict[str, tuple[float, ...]] = {"loss": _TIMES}
         if denoiser.shares:
-            edges = unshift_timesteps(torch.tensor([0.0, *denoiser.shares["boundaries"], 1.0], dtype=torch.float64), shift)
+            edges = unshift_timesteps(
+                torch.tensor([0.0, *denoiser.shares["boundaries"], 1.0], dtype=torch.float64), shift
+            )
             middles = ((edges[:-1] + edges[1:]) / 2).tolist()
             self.times |= {f"loss_expert_{i}": (middle,) for i, middle in enumerate(middles)}
 
@@ -43,7 +45,10 @@ class ValidationLoss:
         return (*self.times, OTHER_CONTEXT)
 
     def __call__(
-        self, batch: dict[str, Any], draw_noise: Callable[[tuple[int, ...]], Tensor], context: Context | None = None
+        self,
+        batch: dict[str, Any],
+        draw_noise: Callable[[tuple[int, ...]], Tensor],
+        context: Context | None = None,
     ) -> dict[str, Tensor]:
         """Return the losses (B,) of a batch by name; of an image without a neighbour none, (0,), of others' guidance.
 
@@ -61,7 +66,9 @@ class ValidationLoss:
             # Of all batches alike: ranks that log different names would wait for each other.
             found[OTHER_CONTEXT] = losses.new_empty(0)
             if len(context.mask) > 1:
-                found[OTHER_CONTEXT] = loss_at_times(self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context)).mean(1)
+                found[OTHER_CONTEXT] = loss_at_times(
+                    self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context)
+                ).mean(1)
         return found
 
 
@@ -89,4 +96,6 @@ def loss_at_times(
     x_0 = denoiser.encode(pad_to_multiple(batch["hr"], multiple * denoiser.config.scale), condition)
     noise = draw_noise(tuple(x_0.shape[1:]))
     flow_times = shift_timesteps(torch.tensor(times, device=x_0.device), shift)
-    return torch.stack([denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in flow_times], dim=1)
+    return torch.stack(
+        [denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in flow_times], dim=1
+    )

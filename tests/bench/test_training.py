@@ -15,7 +15,17 @@ from lsr.cli import main
 from lsr.nn.dit import LinearDiT
 
 CPU = torch.device("cpu")
-SMALL = Workload("small", width=64, depth=3, channels=6, side=6, batch=2, context=5, cross_heads=2, context_dim=12)
+SMALL = Workload(
+    "small",
+    width=64,
+    depth=3,
+    channels=6,
+    side=6,
+    batch=2,
+    context=5,
+    cross_heads=2,
+    context_dim=12,
+)
 
 
 @pytest.mark.parametrize("context", [0, 5])
@@ -55,7 +65,9 @@ def test_two_blocks_tell_the_memory_of_three(checkpointing, dtype):
 
 
 def test_checkpointing_keeps_a_fraction():
-    plain, checkpointed = (bytes_per_token(replace(SMALL, checkpointing=c), CPU, torch.float32) for c in (False, True))
+    plain, checkpointed = (
+        bytes_per_token(replace(SMALL, checkpointing=c), CPU, torch.float32) for c in (False, True)
+    )
     assert 4 * 64 * SMALL.depth < checkpointed < plain / 8
 
 
@@ -66,13 +78,27 @@ def test_a_step_is_its_parts_and_trains(monkeypatch):
 
 
 def test_the_table_times_what_fits_and_counts_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_training, "workloads", lambda large: [(SMALL, True), (replace(SMALL, name="large"), False)])
-    assert main(["bench", "training", "--out", str(tmp_path), "--seconds", "0", "--device", "cpu"]) == 0
+    monkeypatch.setattr(
+        bench_training,
+        "workloads",
+        lambda large: [(SMALL, True), (replace(SMALL, name="large"), False)],
+    )
+    assert (
+        main(["bench", "training", "--out", str(tmp_path), "--seconds", "0", "--device", "cpu"])
+        == 0
+    )
     rows = list(csv.DictReader((tmp_path / "training.csv").open()))
-    assert [(row["transformer"], row["checkpointing"]) for row in rows] == [(n, c) for n in ("small", "large") for c in ("no", "yes")]
+    assert [(row["transformer"], row["checkpointing"]) for row in rows] == [
+        (n, c) for n in ("small", "large") for c in ("no", "yes")
+    ]
     timed, counted = rows[0], rows[2]
-    assert float(timed["images/s"]) > 0 and timed["peak MiB"] == "" == counted["images/s"] == counted["MFU %"]
-    assert timed["KiB/token kept"] == counted["KiB/token kept"] and float(rows[1]["KiB/token kept"]) < float(timed["KiB/token kept"])
+    assert (
+        float(timed["images/s"]) > 0
+        and timed["peak MiB"] == "" == counted["images/s"] == counted["MFU %"]
+    )
+    assert timed["KiB/token kept"] == counted["KiB/token kept"] and float(
+        rows[1]["KiB/token kept"]
+    ) < float(timed["KiB/token kept"])
 
 
 def test_the_named_sizes_are_those_of_sana():
@@ -80,4 +106,6 @@ def test_the_named_sizes_are_those_of_sana():
         with torch.device("meta"):
             net = work.build(torch.device("meta"))
         millions = sum(p.numel() for p in net.parameters()) / 1e6
-        assert millions == pytest.approx({"sana-0.6b": 591.7, "sana-1.6b": 1604.5}[work.name], abs=0.1)
+        assert millions == pytest.approx(
+            {"sana-0.6b": 591.7, "sana-1.6b": 1604.5}[work.name], abs=0.1
+        )

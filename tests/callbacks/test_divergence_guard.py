@@ -34,7 +34,12 @@ def fit(folder, module, loader, guard, steps=8, **options):
     trainer = L.Trainer(
         default_root_dir=folder,
         max_steps=steps,
-        callbacks=[guard, ModelCheckpoint(folder, filename="last", every_n_train_steps=1, enable_version_counter=False)],
+        callbacks=[
+            guard,
+            ModelCheckpoint(
+                folder, filename="last", every_n_train_steps=1, enable_version_counter=False
+            ),
+        ],
         accelerator="cpu",
         logger=False,
         gradient_clip_val=1.0,
@@ -116,14 +121,18 @@ def test_the_report_names_the_gradients_that_were_bad_and_no_others(tmp_path, lo
 
     with pytest.raises(DivergenceError, match="diverged at step 2"):
         fit(tmp_path, OneBadGradient(), loader, DivergenceGuard())
-    assert json.loads((tmp_path / "divergence.json").read_text())["non_finite_gradients"] == ["denoiser.net.out.bias"]
+    assert json.loads((tmp_path / "divergence.json").read_text())["non_finite_gradients"] == [
+        "denoiser.net.out.bias"
+    ]
 
 
 def test_warn_only_warns_and_stop_ends_the_run(tmp_path, loader, caplog):
     module = Module({2: 1e9})
     fit(tmp_path, module, loader, guard_after(100, threshold=30))
     assert "gradient norm" in caplog.text and "above the recent ones" in caplog.text
-    assert not any(torch.equal(a, b) for a, b in zip(module.weights, module.weights[1:], strict=False))
+    assert not any(
+        torch.equal(a, b) for a, b in zip(module.weights, module.weights[1:], strict=False)
+    )
     with pytest.raises(DivergenceError, match="robust standard deviations"):
         fit(tmp_path, Module({2: 1e9}), loader, guard_after(100, action="stop", threshold=30))
 
@@ -145,14 +154,22 @@ class Experts(LinearSRModule):
     def training_step(self, batch, batch_idx):
         expert = self.expert_run.turns.expert(self.global_step)
         level = 1000 if expert == 3 or self.global_step == self.spike else 1
-        return level * (1 + self.global_step * 7 % 11 / 50) * sum(p.sum() for p in self.denoiser.expert(expert).parameters())
+        return (
+            level
+            * (1 + self.global_step * 7 % 11 / 50)
+            * sum(p.sum() for p in self.denoiser.expert(expert).parameters())
+        )
 
 
 @pytest.mark.parametrize("spike", [None, 235])
 def test_what_is_usual_for_one_expert_is_a_spike_of_another(tmp_path, loader, caplog, spike):
     assert expert_of_step(235, 4) != 3
     fit(tmp_path, Experts(publish_knee(tmp_path), spike), loader, DivergenceGuard(), steps=236)
-    warned = [record.args[0].split(":")[0] for record in caplog.records if "robust standard deviations" in record.getMessage()]
+    warned = [
+        record.args[0].split(":")[0]
+        for record in caplog.records
+        if "robust standard deviations" in record.getMessage()
+    ]
     assert warned == ([] if spike is None else [f"step {spike}"])
 
 

@@ -58,7 +58,13 @@ class SeeInCallback(L.Callback):
 
 def fit(folder, module, steps, ckpt_path=None, decay=0.5, **options):
     ema = EMA(decay)
-    checkpoint = ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=False, enable_version_counter=False)
+    checkpoint = ModelCheckpoint(
+        folder,
+        filename="last",
+        every_n_epochs=1,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
     trainer = L.Trainer(
         **{"max_steps": steps, "val_check_interval": 2, "num_sanity_val_steps": 1} | options,
         callbacks=[ema, SeeInCallback(), checkpoint],
@@ -86,7 +92,9 @@ def test_validation_judges_the_average_and_everything_else_sees_raw_weights(tmp_
     fit(tmp_path, module, 4)
     expected = averages(4)
     # The sanity check comes first and judges the initial weights; then validations after steps 2 and 4.
-    assert module.seen["validation_step"][1:] == pytest.approx([expected[1]] * 4 + [expected[3]] * 4)
+    assert module.seen["validation_step"][1:] == pytest.approx(
+        [expected[1]] * 4 + [expected[3]] * 4
+    )
     assert module.seen["validation_step"][0] == 0
     assert module.seen["callback batch end"] == module.seen["validation_step"]
     assert module.seen["callback validation end"] == [0, 2, 4]
@@ -153,9 +161,9 @@ def test_a_weight_without_a_gradient_is_left_alone_and_each_counts_its_own_updat
     ema, _ = fit(tmp_path, module, 4)
     assert module.weight.item() == 3 and module.other.item() == 1
     assert ema.state_dict() == {"updates": {"weight": 3, "other": 1}}
-    assert ema._average["weight"].item() == pytest.approx(averages(3)[-1]) and ema._average["other"].item() == pytest.approx(
-        averages(1)[-1]
-    )
+    assert ema._average["weight"].item() == pytest.approx(averages(3)[-1]) and ema._average[
+        "other"
+    ].item() == pytest.approx(averages(1)[-1])
 
 
 def test_unequal_counts_are_resumed(tmp_path):
@@ -163,4 +171,6 @@ def test_unequal_counts_are_resumed(tmp_path):
     fit(tmp_path / "b", Turns(), 2)
     resumed = fit(tmp_path / "b", Turns(), 4, ckpt_path=tmp_path / "b" / "last.ckpt")[0]
     assert resumed.state_dict() == whole.state_dict()
-    assert all(torch.equal(average, whole._average[name]) for name, average in resumed._average.items())
+    assert all(
+        torch.equal(average, whole._average[name]) for name, average in resumed._average.items()
+    )

@@ -21,12 +21,20 @@ class Remembers(ExpertQuality):
     drawn = None
 
     def on_validation_epoch_end(self, trainer, pl_module):
-        self.drawn = {name: self._mean(trainer, found) for name, found in self._sums.items()} or self.drawn
+        self.drawn = {
+            name: self._mean(trainer, found) for name, found in self._sums.items()
+        } or self.drawn
         super().on_validation_epoch_end(trainer, pl_module)
 
 
 def fit(folder, knee, steps, lr, ckpt_path=None):
-    module = LinearSRModule(SMALL, OptimizerConfig(lr=lr, warmup_steps=1), 6.0, experts=ExpertsConfig(str(knee)), val_metrics=("psnr_y",))
+    module = LinearSRModule(
+        SMALL,
+        OptimizerConfig(lr=lr, warmup_steps=1),
+        6.0,
+        experts=ExpertsConfig(str(knee)),
+        val_metrics=("psnr_y",),
+    )
     quality = Remembers(bins=6)
     trainer = L.Trainer(
         default_root_dir=folder,
@@ -68,8 +76,14 @@ def test_experts_that_have_learnt_nothing_have_the_losses_of_the_knee(tmp_path):
 def test_the_knee_is_remembered_and_the_experts_change(tmp_path):
     knee = publish_knee(tmp_path)
     first = fit(tmp_path, knee, 4, lr=1e-2)
-    again = fit(tmp_path, tmp_path / "not looked at again", 8, lr=1e-2, ckpt_path=tmp_path / "last.ckpt")
-    assert again.state_dict() == first.state_dict() == {"knee_losses": pytest.approx(knee_losses(), rel=1e-5)}
+    again = fit(
+        tmp_path, tmp_path / "not looked at again", 8, lr=1e-2, ckpt_path=tmp_path / "last.ckpt"
+    )
+    assert (
+        again.state_dict()
+        == first.state_dict()
+        == {"knee_losses": pytest.approx(knee_losses(), rel=1e-5)}
+    )
     assert set(again.drawn) == {"experts"}
     assert all(a != b for a, b in zip(again.drawn["experts"], first.drawn["knee"], strict=True))
 

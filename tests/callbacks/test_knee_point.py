@@ -33,9 +33,14 @@ def test_training_stops_at_the_knee_and_the_seed_is_what_validation_judged(finis
     assert knee.verdict.knee_step is not None and 8 <= knee.verdict.knee_step <= 18
     assert trainer.global_step == knee.verdict.confirmed_at_step < 60
     manifest = read_manifest(folder / "knee")
-    assert manifest["step"] == knee.verdict.knee_step and manifest["confirmed_at_step"] == trainer.global_step
+    assert (
+        manifest["step"] == knee.verdict.knee_step
+        and manifest["confirmed_at_step"] == trainer.global_step
+    )
     assert manifest["metrics"] == pytest.approx(curve(manifest["step"]))
-    assert set(manifest["per_metric"]) == set(METRICS) and manifest["detector"]["metrics"] == METRICS
+    assert (
+        set(manifest["per_metric"]) == set(METRICS) and manifest["detector"]["metrics"] == METRICS
+    )
     seed, shift = load_denoiser(folder / "knee" / "seed.safetensors")
     assert shift == module.shift
     assert torch.equal(seed.net.out.weight, module.judged[manifest["step"]])
@@ -54,11 +59,17 @@ def test_only_candidates_stay_on_disk(tmp_path):
         def on_validation_end(self, trainer, pl_module):
             super().on_validation_end(trainer, pl_module)
             if self.verdict is not None:
-                files = {int(path.stem.split("-")[1]) for path in (tmp_path / "checkpoints" / "candidates").iterdir()}
+                files = {
+                    int(path.stem.split("-")[1])
+                    for path in (tmp_path / "checkpoints" / "candidates").iterdir()
+                }
                 kept.append((files, set(self.verdict.candidates)))
 
     fit(tmp_path, Scripted(), knee=Watched(METRICS, stop=False), steps=45)
-    assert all(files == candidates and len(files) <= 6 for files, candidates in kept) and len(kept) == 45
+    assert (
+        all(files == candidates and len(files) <= 6 for files, candidates in kept)
+        and len(kept) == 45
+    )
 
 
 @pytest.mark.parametrize("order", ["knee first", "knee last"])
@@ -66,12 +77,16 @@ def test_a_resumed_run_has_the_same_verdicts_and_the_same_knee(finished, tmp_pat
     folder, _, whole, _ = finished
 
     def callbacks(knee, checkpoint):
-        return [EMA(0.5), knee, checkpoint] if order == "knee first" else [EMA(0.5), checkpoint, knee]
+        return (
+            [EMA(0.5), knee, checkpoint] if order == "knee first" else [EMA(0.5), checkpoint, knee]
+        )
 
     for step in (1, 7, whole.verdict.knee_step, whole.verdict.confirmed_at_step - 1):
         part = tmp_path / str(step)
         fit(part, Scripted(), steps=step, callbacks=callbacks)
-        knee, _ = fit(part, Scripted(), ckpt_path=part / "checkpoints" / f"{step}.ckpt", callbacks=callbacks)
+        knee, _ = fit(
+            part, Scripted(), ckpt_path=part / "checkpoints" / f"{step}.ckpt", callbacks=callbacks
+        )
         assert [v.step for v in knee.history] == [v.step for v in whole.history]
         assert verdicts(knee) == verdicts(whole)
         assert knee.verdict == whole.verdict
@@ -105,7 +120,10 @@ def test_best_is_the_published_seed(finished):
 
 def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path):
     module = Scripted()
-    with pytest.raises(ValueError, match="the knee watches val/magic, which is not logged; logged are .*val/a, val/b"):
+    with pytest.raises(
+        ValueError,
+        match="the knee watches val/magic, which is not logged; logged are .*val/a, val/b",
+    ):
         fit(tmp_path, module, knee=KneePointCallback({"val/a": "max", "val/magic": "max"}))
     assert module.global_step == 1
 
@@ -131,13 +149,23 @@ def test_metrics_that_turn_nan_end_the_run_as_diverged(tmp_path):
 
     with pytest.raises(DivergenceError, match="diverged at step [67]"):
         fit(tmp_path, LossIsNan(dies), knee=KneePointCallback(METRICS, loss="shown"))
-    assert json.loads((tmp_path / "divergence.json").read_text())["reason"].startswith("validation:")
+    assert json.loads((tmp_path / "divergence.json").read_text())["reason"].startswith(
+        "validation:"
+    )
     assert not (tmp_path / "knee").exists()
 
 
 def test_still_rising_publishes_nothing(tmp_path):
-    knee, trainer = fit(tmp_path, Scripted(lambda step, rank: {"val/a": float(step), "val/b": -float(step)}), steps=30)
-    assert trainer.global_step == 30 and knee.verdict.knee_step is None and not (tmp_path / "knee").exists()
+    knee, trainer = fit(
+        tmp_path,
+        Scripted(lambda step, rank: {"val/a": float(step), "val/b": -float(step)}),
+        steps=30,
+    )
+    assert (
+        trainer.global_step == 30
+        and knee.verdict.knee_step is None
+        and not (tmp_path / "knee").exists()
+    )
 
 
 def test_tensorboard_shows_the_knee(tmp_path):
@@ -146,7 +174,13 @@ def test_tensorboard_shows_the_knee(tmp_path):
     knee, _ = fit(tmp_path, Scripted(), logger=TensorBoardLogger(tmp_path, name="", version=""))
     board = EventAccumulator(str(tmp_path), size_guidance={"images": 0, "scalars": 0})
     board.Reload()
-    assert {"knee/a/smoothed", "knee/b/smoothed", "knee/consensus", "knee/candidate_step", "knee/confirmed"} <= set(board.Tags()["scalars"])
+    assert {
+        "knee/a/smoothed",
+        "knee/b/smoothed",
+        "knee/consensus",
+        "knee/candidate_step",
+        "knee/confirmed",
+    } <= set(board.Tags()["scalars"])
     assert [event.value for event in board.Scalars("knee/confirmed")][-2:] == [0, 1]
     assert board.Images("knee/figure")[-1].step == knee.verdict.confirmed_at_step
     assert any("custom_scalars" in tag for tag in board.Tags()["tensors"])

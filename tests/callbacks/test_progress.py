@@ -37,7 +37,9 @@ class Pace(L.Callback):
         (0.1, 1, 0),  # a matter of seconds
     ],
 )
-def test_validation_that_takes_more_than_its_share_is_told_once(monkeypatch, tmp_path, capsys, loader, training, validation, said):
+def test_validation_that_takes_more_than_its_share_is_told_once(
+    monkeypatch, tmp_path, capsys, loader, training, validation, said
+):
     clock = Clock(monkeypatch, training, validation)
     trainer = L.Trainer(
         default_root_dir=tmp_path,
@@ -50,4 +52,6 @@ def test_validation_that_takes_more_than_its_share_is_told_once(monkeypatch, tmp
         callbacks=[Pace(clock), TrainingProgress(validation_share=0.49)],
     )
     trainer.fit(Scripted(), loader, loader)
-    assert capsys.readouterr().err.count("of the time so far: fewer images (data.max_images)") == said
+    assert (
+        capsys.readouterr().err.count("of the time so far: fewer images (data.max_images)") == said
+    )

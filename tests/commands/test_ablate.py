@@ -13,12 +13,23 @@ def experiment(path, width, logged=False):
     config = yaml.safe_load(TINY_STAGE1.read_text())
     config["model"]["denoiser"] |= {"width": width, "depth": 1, "stem_width": 8}
     config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
-    config["data"]["init_args"] |= {"crop_size": 16, "val_crop_size": 32, "batch_size": 2, "num_workers": 0}
+    config["data"]["init_args"] |= {
+        "crop_size": 16,
+        "val_crop_size": 32,
+        "batch_size": 2,
+        "num_workers": 0,
+    }
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "num_sanity_val_steps": 0}
     config["trainer"]["logger"] = logged and config["trainer"]["logger"]
     kept = ("EMA", "LastCheckpoint", "KneePointCallback")
-    config["trainer"]["callbacks"] = [each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)]
-    knee = next(each for each in config["trainer"]["callbacks"] if each["class_path"].endswith("KneePointCallback"))
+    config["trainer"]["callbacks"] = [
+        each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)
+    ]
+    knee = next(
+        each
+        for each in config["trainer"]["callbacks"]
+        if each["class_path"].endswith("KneePointCallback")
+    )
     knee["init_args"]["metrics"] = {"val/psnr_y": "max"}
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(config))
@@ -27,13 +38,30 @@ def experiment(path, width, logged=False):
 def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, capsys):
     experiment(tmp_path / "files" / "narrow.yaml", 32)
     experiment(tmp_path / "files" / "wide.yaml", 64)
-    arguments = [tmp_path / "files", "--out", tmp_path / "out", "--seeds", "1", "2", "--steps", "1", "3", "--metrics", "psnr_y"]
+    arguments = [
+        tmp_path / "files",
+        "--out",
+        tmp_path / "out",
+        "--seeds",
+        "1",
+        "2",
+        "--steps",
+        "1",
+        "3",
+        "--metrics",
+        "psnr_y",
+    ]
     assert main(["ablate", *map(str, arguments)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| narrow", "| wide"] and "psnr_y, 3 steps" in lines[0]
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| narrow",
+        "| wide",
+    ] and "psnr_y, 3 steps" in lines[0]
     runs = list(csv.DictReader((tmp_path / "out" / "runs.csv").open()))
     assert [run["model"] for run in runs] == ["narrow", "wide", "narrow", "wide"]
-    assert len({run["loss, t 0.223-0.875"] for run in runs}) == 4 and float(runs[1]["active, M"]) > float(runs[0]["active, M"])
+    assert len({run["loss, t 0.223-0.875"] for run in runs}) == 4 and float(
+        runs[1]["active, M"]
+    ) > float(runs[0]["active, M"])
     checkpoint = tmp_path / "out" / "wide" / "seed2" / "checkpoints" / "last.ckpt"
     before = checkpoint.read_bytes()
     reference = ["--reference", tmp_path / "files" / "wide.yaml", checkpoint]
@@ -49,25 +77,65 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
 
 def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
     experiment(tmp_path / "one.yaml", 32, logged=True)
-    vary = ["--vary", "model.optimizer.lr=[1e-3, 1e6]", "--vary", "model.denoiser.depth=[1, 2]", "--seeds", "1"]
-    arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out"), *vary, "--steps", "1", "--metrics", "psnr_y"]
-    settings = ["--trainer.max_steps", "40", "--trainer.val_check_interval", "40", "--model.optimizer.warmup_steps", "1"]
+    vary = [
+        "--vary",
+        "model.optimizer.lr=[1e-3, 1e6]",
+        "--vary",
+        "model.denoiser.depth=[1, 2]",
+        "--seeds",
+        "1",
+    ]
+    arguments = [
+        str(tmp_path / "one.yaml"),
+        "--out",
+        str(tmp_path / "out"),
+        *vary,
+        "--steps",
+        "1",
+        "--metrics",
+        "psnr_y",
+    ]
+    settings = [
+        "--trainer.max_steps",
+        "40",
+        "--trainer.val_check_interval",
+        "40",
+        "--model.optimizer.warmup_steps",
+        "1",
+    ]
     for _ in range(2):  # the second time all runs are there
         assert main(["ablate", *arguments, *settings]) == 0
         runs = {run["model"]: run for run in csv.DictReader((tmp_path / "out" / "runs.csv").open())}
-        assert list(runs) == ["lr=1e-3 depth=1", "lr=1e-3 depth=2", "lr=1e6 depth=1", "lr=1e6 depth=2"]
-        assert float(runs["lr=1e-3 depth=2"]["active, M"]) > float(runs["lr=1e-3 depth=1"]["active, M"]), "depth was varied"
-        assert float(runs["lr=1e-3 depth=1"]["psnr_y, 1 steps"]) > 0 and not runs["lr=1e-3 depth=1"]["diverged at step"]
-        assert 0 <= int(runs["lr=1e6 depth=1"]["diverged at step"]) < 40 and not runs["lr=1e6 depth=1"]["psnr_y, 1 steps"]
+        assert list(runs) == [
+            "lr=1e-3 depth=1",
+            "lr=1e-3 depth=2",
+            "lr=1e6 depth=1",
+            "lr=1e6 depth=2",
+        ]
+        assert float(runs["lr=1e-3 depth=2"]["active, M"]) > float(
+            runs["lr=1e-3 depth=1"]["active, M"]
+        ), "depth was varied"
+        assert (
+            float(runs["lr=1e-3 depth=1"]["psnr_y, 1 steps"]) > 0
+            and not runs["lr=1e-3 depth=1"]["diverged at step"]
+        )
+        assert (
+            0 <= int(runs["lr=1e6 depth=1"]["diverged at step"]) < 40
+            and not runs["lr=1e6 depth=1"]["psnr_y, 1 steps"]
+        )
 
     with Image.open(tmp_path / "out" / "curves.png") as curves:
-        assert (0, 0x72, 0xB2) in {colour[:3] for _, colour in curves.getcolors(1 << 20)}, "the first variant is drawn"
+        assert (0, 0x72, 0xB2) in {colour[:3] for _, colour in curves.getcolors(1 << 20)}, (
+            "the first variant is drawn"
+        )
 
 
 def test_what_is_varied_names_the_row():
     starts = ["runs/photos/stage1/knee", "runs/photos/stage1/last.safetensors"]
     found = variants(
-        TINY_STAGE1, [f"model.experts.seed={starts}", "model.experts.boundaries=[published, [0.875], []]"], ["--trainer.max_steps", "9"]
+        TINY_STAGE1,
+        [f"model.experts.seed={starts}", "model.experts.boundaries=[published, [0.875], []]"],
+        ["--trainer.max_steps", "9"],
     )
     assert [variant.name for variant in found][:4] == [
         "seed=knee boundaries=published", "seed=knee boundaries=[0.875]", "seed=knee boundaries=[]", "seed=last boundaries=published"
@@ -80,18 +148,39 @@ def test_several_experiments_can_be_varied_alike(tmp_path):
     for name in ("narrow", "wide"):
         experiment(tmp_path / "files" / f"{name}.yaml", 32)
     found = variants(tmp_path / "files", ["model.optimizer.lr=[1e-3, -1e-3]"], [])
-    assert [variant.name for variant in found] == ["narrow lr=1e-3", "narrow lr=-1e-3", "wide lr=1e-3", "wide lr=-1e-3"]
+    assert [variant.name for variant in found] == [
+        "narrow lr=1e-3",
+        "narrow lr=-1e-3",
+        "wide lr=1e-3",
+        "wide lr=-1e-3",
+    ]
 
 
 def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     experiment(tmp_path / "files" / "narrow.yaml", 32)
-    arguments = [str(tmp_path / "files"), "--out", str(tmp_path / "out"), "--steps", "1", "--metrics", "psnr_y"]
+    arguments = [
+        str(tmp_path / "files"),
+        "--out",
+        str(tmp_path / "out"),
+        "--steps",
+        "1",
+        "--metrics",
+        "psnr_y",
+    ]
     assert main(["ablate", *arguments]) == 0
     assert main(["ablate", *arguments, "--model.optimizer.lr", "1e-5"]) == 1
     assert "another experiment or other settings: choose another --out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["model.optimizer.lr", "model.optimizer.lr=1e-3", "model.optimizer.lr=[]", "model.optimizer.lr=[1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.optimizer.lr",
+        "model.optimizer.lr=1e-3",
+        "model.optimizer.lr=[]",
+        "model.optimizer.lr=[1",
+    ],
+)
 def test_a_setting_without_a_list_of_values_is_refused(text):
     with pytest.raises(ValueError, match="should be a setting and a YAML list of its values"):
         variants(TINY_STAGE1, [text], [])
@@ -111,7 +200,14 @@ def test_a_folder_without_experiments_is_refused(tmp_path):
 
 def test_a_missing_reference_is_told_before_anything_is_trained(tmp_path):
     experiment(tmp_path / "files" / "narrow.yaml", 32)
-    arguments = [tmp_path / "files", "--out", tmp_path / "out", "--reference", tmp_path / "files" / "narrow.yaml", tmp_path / "knee"]
+    arguments = [
+        tmp_path / "files",
+        "--out",
+        tmp_path / "out",
+        "--reference",
+        tmp_path / "files" / "narrow.yaml",
+        tmp_path / "knee",
+    ]
     with pytest.raises(ValueError, match="knee: no such reference"):
         main(["ablate", *map(str, arguments)])
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,10 @@ def few_cases(what, device, dtype):
     if what == "attention":
         return bench_cases.attention_cases(device, dtype, 1, 64, 2, 16)
     if what == "ops":
-        return [*bench_ops.glu_conv_cases(device, dtype, 1, 4, 3), *bench_ops.modulated_norm_cases(device, dtype, 1, 4, 8)]
+        return [
+            *bench_ops.glu_conv_cases(device, dtype, 1, 4, 3),
+            *bench_ops.modulated_norm_cases(device, dtype, 1, 4, 8),
+        ]
     return bench_cases.model_cases(device, dtype, 4, 64, 1, context=3)
 
 
@@ -36,15 +39,40 @@ def small(monkeypatch):
 def rows(path, both_ways=False):
     """By implementation, of the forward calls or of those with a backward call."""
     with path.open() as file:
-        return {row["implementation"]: row for row in csv.DictReader(file) if row["shape"].endswith("backward") == both_ways}
+        return {
+            row["implementation"]: row
+            for row in csv.DictReader(file)
+            if row["shape"].endswith("backward") == both_ways
+        }
 
 
 def test_every_implementation_is_right_and_has_a_time(small, tmp_path, capsys):
-    assert main(["bench", "attention", "model", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "attention",
+                "model",
+                "--out",
+                str(tmp_path),
+                "--seconds",
+                "0.01",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     attention, model = rows(tmp_path / "attention.csv"), rows(tmp_path / "model.csv")
-    assert set(attention) == {"plain", "plain, torch.compile", "lsr", "softmax (SDPA)"} and set(model) == {"diffusers", "lsr"}
+    assert set(attention) == {"plain", "plain, torch.compile", "lsr", "softmax (SDPA)"} and set(
+        model
+    ) == {"diffusers", "lsr"}
     for row in (attention["lsr"], model["lsr"]):
-        assert float(row["ms"]) > 0 and 0 < float(row["error"]) < 1e-3 and float(row["times faster"]) > 0
+        assert (
+            float(row["ms"]) > 0
+            and 0 < float(row["error"]) < 1e-3
+            and float(row["times faster"]) > 0
+        )
     assert attention["softmax (SDPA)"]["error"] == "another function"
     assert attention["plain"]["times faster"] == model["diffusers"]["times faster"] == "1.00"
     out = capsys.readouterr().out
@@ -53,12 +81,38 @@ def test_every_implementation_is_right_and_has_a_time(small, tmp_path, capsys):
 
 
 def test_every_operator_has_a_time_forward_and_with_its_gradients(small, tmp_path):
-    assert main(["bench", "attention", "ops", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "attention",
+                "ops",
+                "--out",
+                str(tmp_path),
+                "--seconds",
+                "0.01",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     for both_ways in (False, True):
-        attention, ops = rows(tmp_path / "attention.csv", both_ways), rows(tmp_path / "ops.csv", both_ways)
-        assert {"plain", "lsr", "softmax (SDPA)"} < set(attention) and set(ops) == {"plain", "plain, torch.compile", "lsr"}
+        attention, ops = (
+            rows(tmp_path / "attention.csv", both_ways),
+            rows(tmp_path / "ops.csv", both_ways),
+        )
+        assert {"plain", "lsr", "softmax (SDPA)"} < set(attention) and set(ops) == {
+            "plain",
+            "plain, torch.compile",
+            "lsr",
+        }
         for row in (attention["lsr"], ops["lsr"]):
-            assert float(row["ms"]) > 0 and float(row["error"]) < 1e-3 and float(row["times faster"]) > 0
+            assert (
+                float(row["ms"]) > 0
+                and float(row["error"]) < 1e-3
+                and float(row["times faster"]) > 0
+            )
     shapes = [row["shape"] for row in csv.DictReader((tmp_path / "ops.csv").open())]
     assert sorted({shape.split()[0] for shape in shapes}) == ["glu_conv", "modulated_norm"]
 
@@ -70,8 +124,14 @@ def test_a_wrong_gradient_has_no_time(small, tmp_path, monkeypatch):
         return bench_ops.modulated_norm_reference(x, shift, scale / 2 + scale.detach() / 2)
 
     monkeypatch.setattr(bench_ops, "modulated_norm", half_the_scale)
-    assert main(["bench", "ops", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 1
-    wrong = [(row["implementation"], row["shape"]) for row in csv.DictReader((tmp_path / "ops.csv").open()) if "WRONG" in row["ms"]]
+    assert (
+        main(["bench", "ops", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 1
+    )
+    wrong = [
+        (row["implementation"], row["shape"])
+        for row in csv.DictReader((tmp_path / "ops.csv").open())
+        if "WRONG" in row["ms"]
+    ]
     assert wrong == [("lsr", "modulated_norm B1 N4 D8, forward+backward")]
 
 
@@ -80,20 +140,32 @@ def test_what_cannot_run_is_named_and_the_others_are_measured(small, tmp_path, m
         raise RuntimeError("no such kernel\nlong story")
 
     monkeypatch.setattr(bench_cases, "linear_attention", broken)
-    assert main(["bench", "attention", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 1
+    assert (
+        main(["bench", "attention", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"])
+        == 1
+    )
     found = rows(tmp_path / "attention.csv")
-    assert found["lsr"]["ms"] == "FAILED: RuntimeError: no such kernel" and float(found["softmax (SDPA)"]["ms"]) > 0
+    assert (
+        found["lsr"]["ms"] == "FAILED: RuntimeError: no such kernel"
+        and float(found["softmax (SDPA)"]["ms"]) > 0
+    )
 
 
-def test_kernels_of_others_are_rows_where_they_are_installed_and_named_where_not(small, tmp_path, monkeypatch, capsys):
+def test_kernels_of_others_are_rows_where_they_are_installed_and_named_where_not(
+    small, tmp_path, monkeypatch, capsys
+):
     command = ["bench", "attention", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]
     main(command)
     for told in (capsys.readouterr().out, (tmp_path / "attention.md").read_text()):
         assert "without flash_bla: " in told and "without SANA's TritonLiteMLA: " in told
     package = types.ModuleType("flash_bla.ops.linear_attn.fused")
-    package.linear_attention = lambda q, k, v, eps: q @ (k.mT @ v) / (q @ k.sum(-2)[..., None] + eps * q.shape[-2])
+    package.linear_attention = lambda q, k, v, eps: (
+        q @ (k.mT @ v) / (q @ k.sum(-2)[..., None] + eps * q.shape[-2])
+    )
     monkeypatch.setitem(sys.modules, "flash_bla.ops.linear_attn.fused", package)
-    monkeypatch.setattr(bench_peers, "absent_peers", lambda device: {bench_peers.SANA: "not importable"})
+    monkeypatch.setattr(
+        bench_peers, "absent_peers", lambda device: {bench_peers.SANA: "not importable"}
+    )
     main(command)
     assert float(rows(tmp_path / "attention.csv", both_ways=True)["flash_bla"]["ms"]) > 0
     out = capsys.readouterr().out
@@ -106,22 +178,35 @@ def test_a_layer_of_others_is_compared_with_ours(monkeypatch):
 
     monkeypatch.setattr(bench_cases, "layer_peers", same_layer)
     monkeypatch.setattr(torch, "compile", lambda function: function)
-    layers = [case for case in bench_cases.attention_cases(CPU, torch.float32, 1, 8, 2, 16) if case.shape.startswith("layer")]
+    layers = [
+        case
+        for case in bench_cases.attention_cases(CPU, torch.float32, 1, 8, 2, 16)
+        if case.shape.startswith("layer")
+    ]
     assert [case.name for case in layers] == ["lsr", "theirs"] * 2
     assert all(error is not None and error < 1e-3 for error in (case.error() for case in layers))
 
 
 def test_a_wrong_result_has_no_time(small, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_cases, "linear_attention", lambda qkv, eps: 1.01 * qkv[:, :, 2])
-    assert main(["bench", "attention", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"]) == 1
+    assert (
+        main(["bench", "attention", "--out", str(tmp_path), "--seconds", "0.01", "--device", "cpu"])
+        == 1
+    )
     wrong = rows(tmp_path / "attention.csv")["lsr"]
     assert wrong["ms"].startswith("WRONG") and not wrong["times faster"]
 
 
 def test_curves_are_drawn_and_told(small, tmp_path, capsys):
-    assert main(["bench", "scaling", "--out", str(tmp_path), "--seconds", "0.005", "--device", "cpu"]) == 0
+    assert (
+        main(["bench", "scaling", "--out", str(tmp_path), "--seconds", "0.005", "--device", "cpu"])
+        == 0
+    )
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
-    assert "time grows as N^" in capsys.readouterr().out and "softmax ms" in (tmp_path / "scaling.csv").read_text()
+    assert (
+        "time grows as N^" in capsys.readouterr().out
+        and "softmax ms" in (tmp_path / "scaling.csv").read_text()
+    )
 
 
 def test_the_exponent_is_that_of_the_largest_sizes():
@@ -131,7 +216,8 @@ def test_the_exponent_is_that_of_the_largest_sizes():
 
 
 @pytest.mark.parametrize(
-    ("linear", "softmax", "first"), [((3, 3, 3, 3), (1, 2, 4, 8), 1024), ((1, 1, 1), (2, 2, 2), 256), ((5, 5, 5), (1, 6, 2), None)]
+    ("linear", "softmax", "first"),
+    [((3, 3, 3, 3), (1, 2, 4, 8), 1024), ((1, 1, 1), (2, 2, 2), 256), ((5, 5, 5), (1, 6, 2), None)],
 )
 def test_the_crossing_is_where_linear_begins_to_stay_faster(linear, softmax, first):
     tokens = tuple(256 * 2**i for i in range(len(linear)))
@@ -159,4 +245,7 @@ def test_curves_end_where_a_call_would_take_too_long():
 
 def test_an_unknown_suite_is_refused_with_those_that_are_known(tmp_path, capsys):
     assert main(["bench", "attention", "magic", "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"lsr bench: unknown 'magic'; known are {', '.join(bench.SUITES)}\n"
+    assert (
+        capsys.readouterr().err
+        == f"lsr bench: unknown 'magic'; known are {', '.join(bench.SUITES)}\n"
+    )

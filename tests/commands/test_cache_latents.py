@@ -34,17 +34,35 @@ def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workplace")
     photographs = write_photographs(folder / "photographs", N)
     autoencoder = save_autoencoder(folder / "autoencoder")
-    config = small_experiment("stage1", autoencoder, photographs, crop_size=32, val_crop_size=32, batch_size=3)
+    config = small_experiment(
+        "stage1", autoencoder, photographs, crop_size=32, val_crop_size=32, batch_size=3
+    )
     config["model"]["init_from"] = None
     config["model"]["denoiser"] |= {"guidance": "none", "guidance_encoder": None}
-    config["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "num_sanity_val_steps": 0, "enable_progress_bar": False}
+    config["trainer"] |= {
+        "max_steps": 3,
+        "val_check_interval": 3,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+    }
     config["trainer"] |= {"precision": "32-true", "callbacks": []}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
 def command(workplace, out, *more):
-    return ["cache-latents", "--config", str(workplace / "config.yaml"), "--out", str(out), "--draws", str(DRAWS), "--device", "cpu", *more]
+    return [
+        "cache-latents",
+        "--config",
+        str(workplace / "config.yaml"),
+        "--out",
+        str(out),
+        "--draws",
+        str(DRAWS),
+        "--device",
+        "cpu",
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +78,21 @@ def contents(folder):
 def run(workplace, folder, *more):
     """Train; returns the losses in order."""
     seed_everything(0)
-    arguments = ["--config", str(workplace / "config.yaml"), "--trainer.default_root_dir", str(folder), *more]
+    arguments = [
+        "--config",
+        str(workplace / "config.yaml"),
+        "--trainer.default_root_dir",
+        str(folder),
+        *more,
+    ]
     cli = LinearSRCLI(arguments, run=False)
     losses = []
     step = cli.model.training_step
 
     def record(batch, batch_idx):
-        losses.append((step(batch, batch_idx), {key: value for key, value in batch.items() if key != "tags"}))
+        losses.append(
+            (step(batch, batch_idx), {key: value for key, value in batch.items() if key != "tags"})
+        )
         return losses[-1][0]
 
     cli.model.training_step = record
@@ -77,16 +103,24 @@ def run(workplace, folder, *more):
 def test_training_on_cached_latents_is_training_without_them(workplace, cache, tmp_path):
     plain = run(workplace, tmp_path / "plain")
     cached = run(workplace, tmp_path / "cached", "--data.latents", str(cache))
-    assert len(plain) == len(cached) == 3, "more samples than photographs, fewer than there are draws of them"
+    assert len(plain) == len(cached) == 3, (
+        "more samples than photographs, fewer than there are draws of them"
+    )
     for (loss, batch), (other, with_latent) in zip(plain, cached, strict=True):
         assert with_latent.pop("latent").shape == (3, 4, 4, 4)
-        assert batch.keys() == with_latent.keys() and all(torch.equal(value, with_latent[key]) for key, value in batch.items())
-        torch.testing.assert_close(loss, other, rtol=1e-5, atol=0)  # batches of another composition were encoded
+        assert batch.keys() == with_latent.keys() and all(
+            torch.equal(value, with_latent[key]) for key, value in batch.items()
+        )
+        torch.testing.assert_close(
+            loss, other, rtol=1e-5, atol=0
+        )  # batches of another composition were encoded
     assert len({loss.item() for loss, _ in plain}) == 3
 
 
 def test_the_latent_is_used_in_place_of_the_encoder(workplace, cache, tmp_path, monkeypatch):
-    data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
+    data = LinearSRCLI(
+        ["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False
+    )
     data.trainer.strategy.connect(data.model)
     data.model.trainer = data.trainer
     data.datamodule.trainer = data.trainer
@@ -100,18 +134,24 @@ def test_the_latent_is_used_in_place_of_the_encoder(workplace, cache, tmp_path, 
 
 
 def test_later_draws_repeat_the_crops_and_not_the_degradations(workplace, cache):
-    data = LinearSRCLI(["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False)
+    data = LinearSRCLI(
+        ["--config", str(workplace / "config.yaml"), "--data.latents", str(cache)], run=False
+    )
     data.datamodule.trainer = data.trainer
     data.datamodule.setup("fit")
     samples = data.datamodule._training
     first, second, later = samples[0, 3], samples[1, 3], samples[DRAWS, 3]
     assert torch.equal(first["latent"], later["latent"]) and torch.equal(first["hr"], later["hr"])
-    assert not torch.equal(first["latent"], second["latent"]) and not torch.equal(first["lr"], later["lr"])
+    assert not torch.equal(first["latent"], second["latent"]) and not torch.equal(
+        first["lr"], later["lr"]
+    )
     assert first["seed"] != later["seed"]
 
 
 @pytest.mark.parametrize("killed_at", [1, 4])
-def test_a_killed_run_continues_to_the_bytes_of_an_unbroken_one(workplace, cache, tmp_path, monkeypatch, killed_at):
+def test_a_killed_run_continues_to_the_bytes_of_an_unbroken_one(
+    workplace, cache, tmp_path, monkeypatch, killed_at
+):
     encode, calls = DeepCompression.encode, []
 
     def die(self, image):
@@ -164,7 +204,9 @@ def test_a_whole_cache_is_left_alone(workplace, cache, monkeypatch):
         (["--data.crop_sise", "40"], "crop_sise"),
     ],
 )
-def test_what_does_not_fit_is_refused(workplace, cache, tmp_path, monkeypatch, capsys, changes, message):
+def test_what_does_not_fit_is_refused(
+    workplace, cache, tmp_path, monkeypatch, capsys, changes, message
+):
     monkeypatch.chdir(tmp_path)
     save_autoencoder(tmp_path / "other", seed=1)
     before = contents(cache)
@@ -183,12 +225,17 @@ def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):
     ("changes", "message"),
     [
         (["--data.seed", "1"], "latents of other crops: seed 0, not 1"),
-        (["--model.denoiser.autoencoder", "other"], "made by another autoencoder than other: other weights, scaling_factor"),
+        (
+            ["--model.denoiser.autoencoder", "other"],
+            "made by another autoencoder than other: other weights, scaling_factor",
+        ),
         (["--data.latents", "nowhere"], "nowhere: no latents there"),
         (["--data.train", "['fewer']"], "other crops: photographs"),
     ],
 )
-def test_training_refuses_latents_of_something_else(workplace, cache, tmp_path, monkeypatch, changes, message):
+def test_training_refuses_latents_of_something_else(
+    workplace, cache, tmp_path, monkeypatch, changes, message
+):
     monkeypatch.chdir(tmp_path)
     save_autoencoder(tmp_path / "other", 1, scaling_factor=0.5)
     shutil.copytree(workplace / "photographs", tmp_path / "fewer")
@@ -199,7 +246,9 @@ def test_training_refuses_latents_of_something_else(workplace, cache, tmp_path, 
 
 def test_a_photograph_that_has_changed_since_is_noticed(workplace, cache, tmp_path, photo):
     shutil.copytree(workplace / "photographs", tmp_path / "photographs")
-    write_png(tmp_path / "photographs" / "2.png", Photograph(np.full((72, 96, 3), 0.25, np.float32)))
+    write_png(
+        tmp_path / "photographs" / "2.png", Photograph(np.full((72, 96, 3), 0.25, np.float32))
+    )
     changed = ["--data.train", f"['{tmp_path / 'photographs'}']"]
     with pytest.raises(ValueError, match=r"2\.png: not the pixels that its latent was made of"):
         run(workplace, tmp_path / "run", "--data.latents", str(cache), *changed)
@@ -208,7 +257,11 @@ def test_a_photograph_that_has_changed_since_is_noticed(workplace, cache, tmp_pa
 def test_the_identity_is_that_of_the_weights_and_not_of_their_place(workplace, tmp_path):
     moved = shutil.copytree(workplace / "autoencoder", tmp_path / "moved")
     one = DeepCompression(str(workplace / "autoencoder"), 4, 8).identity()
-    assert DeepCompression(str(moved), 4, 8).identity() == one and json.loads(json.dumps(one)) == one
-    assert one["config"]["scaling_factor"] == 0.41407 and not any(name.startswith("_") for name in one["config"])
+    assert (
+        DeepCompression(str(moved), 4, 8).identity() == one and json.loads(json.dumps(one)) == one
+    )
+    assert one["config"]["scaling_factor"] == 0.41407 and not any(
+        name.startswith("_") for name in one["config"]
+    )
     other = DeepCompression(str(save_autoencoder(tmp_path / "other", seed=1)), 4, 8).identity()
     assert other["sha256"] != one["sha256"] and other["config"] == one["config"]

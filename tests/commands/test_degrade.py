@@ -39,13 +39,33 @@ def lines(out):
 
 
 def content(out):
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("preset", ["realesrgan", "stablesr", "bicubic"])
 def test_every_lr_can_be_made_again_from_its_line(photos, tmp_path, preset):
     out = tmp_path / "out"
-    assert export(photos, out, "--preset", preset, "--seed", 5, "--per-image", 2, "--set", "sigma_1=[0.5, 2]", "--scale", 3) == 0
+    assert (
+        export(
+            photos,
+            out,
+            "--preset",
+            preset,
+            "--seed",
+            5,
+            "--per-image",
+            2,
+            "--set",
+            "sigma_1=[0.5, 2]",
+            "--scale",
+            3,
+        )
+        == 0
+    )
     law = json.loads((out / LAW_FILE).read_text())
     cfg = DegradationConfig(**law["config"])
     assert (cfg.scale, cfg.sigma_1, law["seed"]) == (3, (0.5, 2.0), 5)
@@ -56,14 +76,26 @@ def test_every_lr_can_be_made_again_from_its_line(photos, tmp_path, preset):
         assert parameters == draw(cfg, line["seed"], line["epoch"], line["index"])
         hr = read_rgb8(photos / line["source"])
         write_rgb8(tmp_path / "again.png", degrade(hr, parameters, cfg))
-        assert (tmp_path / "again.png").read_bytes() == (out / line["file"]).read_bytes(), line["file"]
-        exact = apply(torch.from_numpy(hr).permute(2, 0, 1)[None] / 255, [parameters], cfg)[0].permute(1, 2, 0).numpy() * 255
-        assert np.abs(read_rgb8(out / line["file"]) - exact).max() < 0.501, "rounded to the nearest level"
+        assert (tmp_path / "again.png").read_bytes() == (out / line["file"]).read_bytes(), line[
+            "file"
+        ]
+        exact = (
+            apply(torch.from_numpy(hr).permute(2, 0, 1)[None] / 255, [parameters], cfg)[0]
+            .permute(1, 2, 0)
+            .numpy()
+            * 255
+        )
+        assert np.abs(read_rgb8(out / line["file"]) - exact).max() < 0.501, (
+            "rounded to the nearest level"
+        )
 
 
 def test_the_lr_have_the_names_of_their_photographs_and_a_quarter_of_their_sides(photos, tmp_path):
     assert export(photos, tmp_path / "out") == 0
-    sizes = {line["file"]: (line["source"], Image.open(tmp_path / "out" / line["file"]).size) for line in lines(tmp_path / "out")}
+    sizes = {
+        line["file"]: (line["source"], Image.open(tmp_path / "out" / line["file"]).size)
+        for line in lines(tmp_path / "out")
+    }
     assert sizes == {
         "a.png": ("a.png", (14, 10)),
         "b.jpg.png": ("b.jpg", (12, 10)),
@@ -75,7 +107,11 @@ def test_the_lr_have_the_names_of_their_photographs_and_a_quarter_of_their_sides
 def test_bicubic_is_the_reduction_that_it_says(photos, tmp_path):
     assert export(photos / "a.png", tmp_path / "out", "--preset", "bicubic") == 0
     hr = torch.from_numpy(read_rgb8(photos / "a.png")).permute(2, 0, 1)[None].float()
-    expected = torch.nn.functional.interpolate(hr, scale_factor=0.25, mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
+    expected = (
+        torch.nn.functional.interpolate(hr, scale_factor=0.25, mode="bicubic", antialias=True)[0]
+        .permute(1, 2, 0)
+        .numpy()
+    )
     assert np.abs(read_rgb8(tmp_path / "out" / "a.png") - expected.clip(0, 255)).max() <= 0.51
 
 
@@ -83,7 +119,9 @@ def test_an_lr_does_not_depend_on_what_else_is_exported(photos, tmp_path):
     assert export(photos, tmp_path / "all") == 0
     assert export(photos / "a.png", tmp_path / "one") == 0
     assert (tmp_path / "one" / "a.png").read_bytes() == (tmp_path / "all" / "a.png").read_bytes()
-    assert [line for line in lines(tmp_path / "all") if line["file"] == "a.png"] == lines(tmp_path / "one")
+    assert [line for line in lines(tmp_path / "all") if line["file"] == "a.png"] == lines(
+        tmp_path / "one"
+    )
     assert len({line["index"] for line in lines(tmp_path / "all")}) == 4
 
 
@@ -98,7 +136,9 @@ def test_photographs_that_come_later_leave_what_is_there_alone(photos, photo, tm
     out = tmp_path / "out"
     assert export(photos, out) == 0
     before, times = content(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-    Image.fromarray(photo[:16, :16]).save(photos / "a.jpg")  # with it a.png would have been named a.png.png
+    Image.fromarray(photo[:16, :16]).save(
+        photos / "a.jpg"
+    )  # with it a.png would have been named a.png.png
     Image.fromarray(photo[:16, :16]).save(photos / "0.png")
     assert export(photos, out) == 0
     assert "2 LR images written" in capsys.readouterr().out
@@ -114,7 +154,11 @@ def test_a_second_draw_can_be_added(photos, tmp_path):
     assert export(photos, out, "--per-image", 3) == 0
     assert export(photos, tmp_path / "at_once", "--per-image", 3) == 0
     assert sorted(map(str, lines(out))) == sorted(map(str, lines(tmp_path / "at_once")))
-    assert {name for name in content(out) if name.startswith("a_")} == {"a__0.png", "a__1.png", "a__2.png"}
+    assert {name for name in content(out) if name.startswith("a_")} == {
+        "a__0.png",
+        "a__1.png",
+        "a__2.png",
+    }
     assert len({content(out)[f"a__{k}.png"] for k in range(3)}) == 3
 
 
@@ -122,11 +166,23 @@ def test_a_killed_export_continues_as_if_nothing_had_been(photos, tmp_path):
     options = ["--per-image", 12, "--seed", 9]
     assert export(photos, tmp_path / "unbroken", *options) == 0
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "lsr", "degrade", "export", str(photos), "--out", str(out), *map(str, options)]
+    command = [
+        sys.executable,
+        "-m",
+        "lsr",
+        "degrade",
+        "export",
+        str(photos),
+        "--out",
+        str(out),
+        *map(str, options),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        if (out / PARAMETERS_FILE).exists() and (out / PARAMETERS_FILE).read_bytes().count(b"\n") >= 3:
+        if (out / PARAMETERS_FILE).exists() and (out / PARAMETERS_FILE).read_bytes().count(
+            b"\n"
+        ) >= 3:
             break
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
@@ -190,11 +246,15 @@ def test_files_and_lines_are_one_to_one_again_after(damage, photos, tmp_path):
     assert content(out) != whole
     assert export(photos, out) == 0
     mended = content(out)
-    assert sorted(mended.pop(PARAMETERS_FILE).splitlines(keepends=True)) == sorted(whole.pop(PARAMETERS_FILE).splitlines(keepends=True))
+    assert sorted(mended.pop(PARAMETERS_FILE).splitlines(keepends=True)) == sorted(
+        whole.pop(PARAMETERS_FILE).splitlines(keepends=True)
+    )
     assert mended == whole
 
 
-@pytest.mark.parametrize("other", [["--seed", 1], ["--preset", "stablesr"], ["--scale", 2], ["--set", "usm_lr=false"]])
+@pytest.mark.parametrize(
+    "other", [["--seed", 1], ["--preset", "stablesr"], ["--scale", 2], ["--set", "usm_lr=false"]]
+)
 def test_another_law_in_the_same_folder_is_refused(photos, tmp_path, capsys, other):
     out = tmp_path / "out"
     assert export(photos, out) == 0
@@ -209,10 +269,15 @@ def test_a_folder_of_other_things_is_refused(photos, tmp_path, capsys):
     (tmp_path / "album" / "a.png").write_bytes((photos / "a.png").read_bytes())
     before = content(tmp_path / "album")
     assert export(photos, tmp_path / "album") == 2
-    assert "neither empty nor an export" in capsys.readouterr().err and content(tmp_path / "album") == before
+    assert (
+        "neither empty nor an export" in capsys.readouterr().err
+        and content(tmp_path / "album") == before
+    )
 
 
-def test_another_photograph_of_the_same_name_is_not_taken_for_the_first(photos, photo, tmp_path, capsys):
+def test_another_photograph_of_the_same_name_is_not_taken_for_the_first(
+    photos, photo, tmp_path, capsys
+):
     assert export(photos / "a.png", tmp_path / "out") == 0
     other = tmp_path / "others" / "a.png"
     other.parent.mkdir()
@@ -246,18 +311,32 @@ def test_bad_photographs_are_named_and_the_rest_is_done(photos, photo, tmp_path,
     assert export(photos, tmp_path / "out") == 1
     out = capsys.readouterr()
     failures = sorted(line for line in out.err.splitlines() if line.startswith("failed:"))
-    assert [re.sub(r".*/", "", line).split(":")[0] for line in failures] == ["empty.png", "flat.png", "torn.jpg"]
-    assert "90 x 3 pixels" in failures[1] and "4 LR images written" in out.out and "3 photographs failed" in out.out
-    assert {line["file"] for line in lines(tmp_path / "out")} == {name for name in content(tmp_path / "out") if name.endswith(".png")}
+    assert [re.sub(r".*/", "", line).split(":")[0] for line in failures] == [
+        "empty.png",
+        "flat.png",
+        "torn.jpg",
+    ]
+    assert (
+        "90 x 3 pixels" in failures[1]
+        and "4 LR images written" in out.out
+        and "3 photographs failed" in out.out
+    )
+    assert {line["file"] for line in lines(tmp_path / "out")} == {
+        name for name in content(tmp_path / "out") if name.endswith(".png")
+    }
 
 
-def test_what_cannot_be_written_ends_the_export_in_one_line_and_loses_nothing(photos, tmp_path, capsys):
+def test_what_cannot_be_written_ends_the_export_in_one_line_and_loses_nothing(
+    photos, tmp_path, capsys
+):
     assert export(photos / "a.png", tmp_path / "out") == 0
     (tmp_path / "out" / "deeper").write_text("a file where a folder must be made")
     assert export(photos, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "deeper: File exists" in error and error.count("\n") == 1
-    assert {line["file"] for line in lines(tmp_path / "out")} == {name for name in content(tmp_path / "out") if name.endswith(".png")}
+    assert {line["file"] for line in lines(tmp_path / "out")} == {
+        name for name in content(tmp_path / "out") if name.endswith(".png")
+    }
 
 
 @pytest.mark.parametrize(
@@ -276,7 +355,9 @@ def test_what_cannot_be_written_ends_the_export_in_one_line_and_loses_nothing(ph
         (["--seed", "-1"], "seed must lie"),
     ],
 )
-def test_bad_settings_are_one_line_and_leave_nothing_behind(photos, tmp_path, capsys, options, message):
+def test_bad_settings_are_one_line_and_leave_nothing_behind(
+    photos, tmp_path, capsys, options, message
+):
     assert export(photos, tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
@@ -288,20 +369,69 @@ def test_a_whole_number_is_as_good_as_a_fraction(photos, tmp_path):
 
 
 def test_a_preview_that_cannot_be_written_says_so(photos, capsys):
-    assert main(["degrade", "preview", str(photos / "a.png"), "--n", "1", "--out", str(photos / "b.jpg" / "x.png")]) == 2
+    assert (
+        main(
+            [
+                "degrade",
+                "preview",
+                str(photos / "a.png"),
+                "--n",
+                "1",
+                "--out",
+                str(photos / "b.jpg" / "x.png"),
+            ]
+        )
+        == 2
+    )
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_preview_names_its_file_after_photograph_and_preset(photos, tmp_path, capsys, monkeypatch):
+def test_the_preview_names_its_file_after_photograph_and_preset(
+    photos, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    assert main(["degrade", "preview", str(photos / "b.jpg"), "--preset", "stablesr", "--n", "3", "--crop", "32"]) == 0
+    assert (
+        main(
+            [
+                "degrade",
+                "preview",
+                str(photos / "b.jpg"),
+                "--preset",
+                "stablesr",
+                "--n",
+                "3",
+                "--crop",
+                "32",
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out == "b-stablesr.png\n"
     assert Image.open("b-stablesr.png").size[0] > 2 * 192
-    assert main(["degrade", "preview", str(photos / "b.jpg"), "--n", "1", "--crop", "0", "--scale", "3", "--out", "x/y.png"]) == 0
+    assert (
+        main(
+            [
+                "degrade",
+                "preview",
+                str(photos / "b.jpg"),
+                "--n",
+                "1",
+                "--crop",
+                "0",
+                "--scale",
+                "3",
+                "--out",
+                "x/y.png",
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "x" / "y.png").is_file()
 
 
-@pytest.mark.parametrize("options", [["--n", "0"], ["--crop", "3"], ["--crop", "-1"], ["--out", "a.jpg"]])
+@pytest.mark.parametrize(
+    "options", [["--n", "0"], ["--crop", "3"], ["--crop", "-1"], ["--out", "a.jpg"]]
+)
 def test_bad_previews_are_bad_usage(photos, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     assert main(["degrade", "preview", str(photos / "a.png"), *options]) == 2

@@ -18,7 +18,15 @@ from lsr.knee import KneeDetector
 from lsr.knee.replay import early_stopping, guess_metrics, parse_metrics
 
 STEPS = range(500, 30_001, 500)
-COLUMNS = ("step", "train/loss", "val/musiq", "val/niqe", "val/psnr_y", "val/psnr_y_bicubic", "val/loss")
+COLUMNS = (
+    "step",
+    "train/loss",
+    "val/musiq",
+    "val/niqe",
+    "val/psnr_y",
+    "val/psnr_y_bicubic",
+    "val/loss",
+)
 METRICS = {"val/musiq": "max", "val/niqe": "min", "val/psnr_y": "max"}
 
 
@@ -55,13 +63,25 @@ def replayed(capsys, *arguments):
 def test_it_says_what_the_detector_would_have_said(log, capsys):
     detector = KneeDetector(METRICS)
     for step, loss, musiq, niqe, psnr, *_ in rows():
-        verdict = detector.update(step, {"val/musiq": musiq, "val/niqe": niqe, "val/psnr_y": psnr}, loss)
+        verdict = detector.update(
+            step, {"val/musiq": musiq, "val/niqe": niqe, "val/psnr_y": psnr}, loss
+        )
     report = replayed(capsys, log)
     assert verdict.knee_step is not None
-    assert (report["knee_step"], report["confirmed_at_step"]) == (verdict.knee_step, verdict.confirmed_at_step)
-    assert report["per_metric"] == verdict.per_metric and report["metrics"] == METRICS and report["loss"] == "train/loss"
+    assert (report["knee_step"], report["confirmed_at_step"]) == (
+        verdict.knee_step,
+        verdict.confirmed_at_step,
+    )
+    assert (
+        report["per_metric"] == verdict.per_metric
+        and report["metrics"] == METRICS
+        and report["loss"] == "train/loss"
+    )
     text = run(capsys, log)
-    assert f"knee at step {verdict.knee_step:,}, confirmed at step {verdict.confirmed_at_step:,}" in text
+    assert (
+        f"knee at step {verdict.knee_step:,}, confirmed at step {verdict.confirmed_at_step:,}"
+        in text
+    )
     assert all(name in text for name in METRICS) and "bicubic" not in text
 
 
@@ -71,7 +91,9 @@ def test_a_run_folder_with_event_files_is_the_same_run(log, tmp_path, capsys):
             for name, value in zip(COLUMNS[1:], values, strict=True):
                 writer.add_scalar(name, value, step)
     from_events, from_csv = replayed(capsys, tmp_path / "run"), replayed(capsys, log)
-    assert [from_events[key] for key in ("knee_step", "confirmed_at_step")] == [from_csv[key] for key in ("knee_step", "confirmed_at_step")]
+    assert [from_events[key] for key in ("knee_step", "confirmed_at_step")] == [
+        from_csv[key] for key in ("knee_step", "confirmed_at_step")
+    ]
 
 
 def test_no_knee_is_told_with_the_reason(tmp_path, capsys):
@@ -99,7 +121,9 @@ def test_noisy_metrics_bring_advice(tmp_path, capsys, noise, advised):
 
 
 def test_leaving_one_out_is_a_replay_with_the_others(log, capsys):
-    left_out = {row["without"]: row for row in replayed(capsys, log, "--leave-one-out")["leave_one_out"]}
+    left_out = {
+        row["without"]: row for row in replayed(capsys, log, "--leave-one-out")["leave_one_out"]
+    }
     assert set(left_out) == set(METRICS)
     without_niqe = replayed(capsys, log, "--metrics", "val/musiq:max,val/psnr_y:max")
     assert left_out["val/niqe"]["knee_step"] == without_niqe["knee_step"]
@@ -109,9 +133,16 @@ def test_leaving_one_out_is_a_replay_with_the_others(log, capsys):
 
 def test_comparison_names_the_best_checkpoint_of_every_metric(log, capsys):
     compared = replayed(capsys, log, "--compare")["compare"]
-    best = {row["metric"]: row["picked_step"] for row in compared if row["stopped_at_step"] is None and "end" in row["rule"]}
+    best = {
+        row["metric"]: row["picked_step"]
+        for row in compared
+        if row["stopped_at_step"] is None and "end" in row["rule"]
+    }
     columns = dict(zip(COLUMNS, zip(*rows(), strict=True), strict=True))
-    assert best == {name: STEPS[int(np.argmax(np.array(columns[name]) * (1 if way == "max" else -1)))] for name, way in METRICS.items()}
+    assert best == {
+        name: STEPS[int(np.argmax(np.array(columns[name]) * (1 if way == "max" else -1)))]
+        for name, way in METRICS.items()
+    }
     assert "EarlyStopping(patience=5)" in run(capsys, log, "--compare")
 
 
@@ -124,7 +155,14 @@ def test_early_stopping_is_lightnings(direction, patience):
         if trial % 4 == 3:
             values[generator.integers(30)] = generator.choice([math.nan, math.inf, -math.inf])
         callback = EarlyStopping("m", patience=patience, mode=direction)
-        stopped = next((i for i, value in enumerate(values) if callback._evaluate_stopping_criteria(torch.tensor(value))[0]), None)
+        stopped = next(
+            (
+                i
+                for i, value in enumerate(values)
+                if callback._evaluate_stopping_criteria(torch.tensor(value))[0]
+            ),
+            None,
+        )
         picked, stop = early_stopping(list(enumerate(values)), direction, patience)
         assert stop == stopped
         nothing = -math.inf if direction == "max" else math.inf
@@ -135,23 +173,51 @@ def test_the_figure_is_written_only_when_asked_for(log, tmp_path, capsys):
     run(capsys, log)
     assert list(tmp_path.iterdir()) == [log]
     assert str(tmp_path / "knee.png") in run(capsys, log, "--png")
-    assert replayed(capsys, log, "--png", tmp_path / "other" / "figure.PNG")["png"] == str(tmp_path / "other" / "figure.PNG")
+    assert replayed(capsys, log, "--png", tmp_path / "other" / "figure.PNG")["png"] == str(
+        tmp_path / "other" / "figure.PNG"
+    )
     for path in (tmp_path / "knee.png", tmp_path / "other" / "figure.PNG"):
         with Image.open(path) as picture:
             picture.verify()
 
 
 def test_metrics_are_known_by_name():
-    quality = ["val/maniqa", "val/musiq-koniq", "val/clipiqa+", "val_psnr", "val/ssim_y", "val/niqe", "val/lpips_vgg", "val/DISTS"]
-    others = ["val/loss", "val/psnr_y_bicubic", "train/psnr", "knee/psnr_y/smoothed", "test/psnr_y", "val/assimilation", "psnr_y", "step"]
+    quality = [
+        "val/maniqa",
+        "val/musiq-koniq",
+        "val/clipiqa+",
+        "val_psnr",
+        "val/ssim_y",
+        "val/niqe",
+        "val/lpips_vgg",
+        "val/DISTS",
+    ]
+    others = [
+        "val/loss",
+        "val/psnr_y_bicubic",
+        "train/psnr",
+        "knee/psnr_y/smoothed",
+        "test/psnr_y",
+        "val/assimilation",
+        "psnr_y",
+        "step",
+    ]
     guessed = guess_metrics([*others, *quality])
     assert set(guessed) == set(quality)
-    assert {name for name, way in guessed.items() if way == "min"} == {"val/niqe", "val/lpips_vgg", "val/DISTS"}
+    assert {name for name, way in guessed.items() if way == "min"} == {
+        "val/niqe",
+        "val/lpips_vgg",
+        "val/DISTS",
+    }
     assert guess_metrics(["psnr", "brisque", "loss"]) == {"psnr": "max", "brisque": "min"}
 
 
 def test_metrics_are_parsed():
-    assert parse_metrics("val/a:max, b:c:min,val/niqe") == {"val/a": "max", "b:c": "min", "val/niqe": "min"}
+    assert parse_metrics("val/a:max, b:c:min,val/niqe") == {
+        "val/a": "max",
+        "b:c": "min",
+        "val/niqe": "min",
+    }
     for text in ("val/a", "val/a:up", "", ",", ":max"):
         with pytest.raises(ValueError, match="--metrics"):
             parse_metrics(text)

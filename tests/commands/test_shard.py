@@ -26,8 +26,12 @@ def test_every_byte_size_and_tag_comes_back(photographs, tmp_path, capsys):
     index = ShardIndex.open(tmp_path / "out")
     paths = find_images(photographs)
     count = len(list((tmp_path / "out").glob("*.tar")))
-    assert 3 <= count <= 7 and f"12 photographs, 0.1 MiB in {count} shards" in capsys.readouterr().out
-    assert sorted(contents(tmp_path / "out")) == sorted([INDEX, PLAN, *(f"shard-{n:06}.tar" for n in range(count))])
+    assert (
+        3 <= count <= 7 and f"12 photographs, 0.1 MiB in {count} shards" in capsys.readouterr().out
+    )
+    assert sorted(contents(tmp_path / "out")) == sorted(
+        [INDEX, PLAN, *(f"shard-{n:06}.tar" for n in range(count))]
+    )
     assert len(index) == len(paths)
     for i, path in enumerate(paths):
         assert index.read(i) == path.read_bytes()
@@ -66,19 +70,32 @@ def test_the_same_photographs_make_the_same_bytes_wherever_and_whenever(photogra
     shard(copy, tmp_path / "two", *SMALL)
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == [PLAN], "only the plan knows the times"
+    assert [name for name in one if one[name] != two[name]] == [PLAN], (
+        "only the plan knows the times"
+    )
 
 
 def test_a_photograph_larger_than_a_shard_has_one_of_its_own(photographs, tmp_path):
     assert shard(photographs, tmp_path / "out", "--max-mib", "0.001") == 0
-    assert len(list((tmp_path / "out").glob("*.tar"))) == len(ShardIndex.open(tmp_path / "out")) == 12
+    assert (
+        len(list((tmp_path / "out").glob("*.tar"))) == len(ShardIndex.open(tmp_path / "out")) == 12
+    )
 
 
 def test_a_killed_run_continues_and_ends_as_if_unbroken(tmp_path):
     source = put(tmp_path / "in", {f"{n:03}.png": encoded("PNG") for n in range(400)})
     options = ("--max-mib", "0.004")  # one photograph each
     shard(source, tmp_path / "unbroken", *options)
-    command = [sys.executable, "-m", "lsr", "shard", str(source), "--out", str(tmp_path / "out"), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "lsr",
+        "shard",
+        str(source),
+        "--out",
+        str(tmp_path / "out"),
+        *options,
+    ]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -91,14 +108,22 @@ def test_a_killed_run_continues_and_ends_as_if_unbroken(tmp_path):
     with pytest.raises(ValueError, match="has not finished"):
         ShardIndex.open(tmp_path / "out")
     (tmp_path / "out" / ".0123456789abcdef.tmp").write_bytes(b"half a shard")
-    before = {path.name: path.stat().st_ino for path in (tmp_path / "out").glob("*.tar") if path.with_suffix(".npz").exists()}
+    before = {
+        path.name: path.stat().st_ino
+        for path in (tmp_path / "out").glob("*.tar")
+        if path.with_suffix(".npz").exists()
+    }
     assert len(before) >= 2
     assert shard(source, tmp_path / "out", *options) == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "unbroken")
-    assert {name: (tmp_path / "out" / name).stat().st_ino for name in before} == before, "whole shards are not written again"
+    assert {name: (tmp_path / "out" / name).stat().st_ino for name in before} == before, (
+        "whole shards are not written again"
+    )
 
 
-def test_a_finished_run_again_mends_what_is_missing_and_touches_nothing_else(photographs, tmp_path, capsys):
+def test_a_finished_run_again_mends_what_is_missing_and_touches_nothing_else(
+    photographs, tmp_path, capsys
+):
     out = tmp_path / "out"
     shard(photographs, out, *SMALL)
     told, whole = capsys.readouterr().out, contents(out)
@@ -137,17 +162,30 @@ def test_a_folder_begun_for_something_else_is_refused(photographs, tmp_path, cap
 
 
 def test_unreadable_photographs_are_named_and_left_out(photographs, tmp_path, capsys):
-    put(photographs, {"a/text.jpg": "I am not a picture", "empty.png": b"", "cut.webp": encoded("WEBP")[:10]})
+    put(
+        photographs,
+        {"a/text.jpg": "I am not a picture", "empty.png": b"", "cut.webp": encoded("WEBP")[:10]},
+    )
     assert shard(photographs, tmp_path / "out") == 1
     told = capsys.readouterr()
     named = [line for line in told.err.splitlines() if line.startswith("failed: ")]
-    assert len(named) == 3 and all(sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp"))
+    assert len(named) == 3 and all(
+        sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp")
+    )
     assert "12 photographs" in told.out and "3 left out" in told.out
     assert len(ShardIndex.open(tmp_path / "out")) == 12
 
 
 def test_nothing_to_do_is_one_clear_line(tmp_path, capsys):
-    put(tmp_path, {"empty/notes.txt": "", "bad/a.png": "no picture", "good/a.png": encoded("PNG"), "file": ""})
+    put(
+        tmp_path,
+        {
+            "empty/notes.txt": "",
+            "bad/a.png": "no picture",
+            "good/a.png": encoded("PNG"),
+            "file": "",
+        },
+    )
     for source, out, words in [
         ("empty", "out", "no images"),
         ("bad", "out", "none of the 1 images"),
@@ -186,7 +224,10 @@ def test_names_with_dots_blanks_other_scripts_and_twins_in_other_folders(tmp_pat
         members = archive.getnames()
         told = [json.load(archive.extractfile(name))["file"] for name in members[1::2]]
     assert len(set(members)) == 2 * len(index) == 2 * (len(names) + 1)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,70}\.(png|jpe?g|webp|tif|bmp|json)", name) for name in members)
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9_-]{1,70}\.(png|jpe?g|webp|tif|bmp|json)", name)
+        for name in members
+    )
     for i, path in enumerate(find_images(source)):
         assert told[i] == path.relative_to(source).as_posix()
         assert index.read(i) == path.read_bytes()
@@ -200,17 +241,31 @@ def test_tags_come_from_the_list_else_from_the_text_beside(tmp_path, capsys):
         {"file": "sub/gone.png", "tags": ["x"]},
         {"file": "line break.png", "tags": ["ж"]},
     ]
-    files: dict[str, bytes | str] = {f"{name}.png": encoded("PNG") for name in ("bare", "both", "line break", "none", "sub/text")}
-    files |= {"both.txt": "ignored", "none.txt": "ignored", "sub/text.txt": "pier, ,  blue\nsky ,\n"}
+    files: dict[str, bytes | str] = {
+        f"{name}.png": encoded("PNG") for name in ("bare", "both", "line break", "none", "sub/text")
+    }
+    files |= {
+        "both.txt": "ignored",
+        "none.txt": "ignored",
+        "sub/text.txt": "pier, ,  blue\nsky ,\n",
+    }
     files["tags.jsonl"] = "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     assert shard(put(tmp_path / "in", files), tmp_path / "out") == 0
     index = ShardIndex.open(tmp_path / "out")
-    assert [index.tags(i) for i in range(len(index))] == [(), ("old town", "rain"), ("ж",), (), ("pier", "blue sky")]
+    assert [index.tags(i) for i in range(len(index))] == [
+        (),
+        ("old town", "rain"),
+        ("ж",),
+        (),
+        ("pier", "blue sky"),
+    ]
     assert "1 of 4 files in" in (told := capsys.readouterr().err) and "sub/gone.png" in told
 
 
 def test_a_bad_line_of_tags_is_named(tmp_path, capsys):
-    source = put(tmp_path / "in", {"a.png": encoded("PNG"), "tags.jsonl": '{"file": "b.png", "tags": []}\n{'})
+    source = put(
+        tmp_path / "in", {"a.png": encoded("PNG"), "tags.jsonl": '{"file": "b.png", "tags": []}\n{'}
+    )
     assert shard(source, tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "tags.jsonl, line 2: " in told

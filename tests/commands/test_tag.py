@@ -30,7 +30,9 @@ def lines(folder):
 def test_every_photograph_gets_a_line_that_training_reads(folder, ram, capsys):
     assert main(["tag", str(folder), "--weights", ram]) == 0
     assert [entry["file"] for entry in lines(folder)] == ["a.png", "deep/c.png", "ä.jpg"]
-    assert all(len(entry["tags"]) == 5 and entry["tag_source"] == "ram++" for entry in lines(folder))
+    assert all(
+        len(entry["tags"]) == 5 and entry["tag_source"] == "ram++" for entry in lines(folder)
+    )
     assert FolderTags(folder)(folder / "ä.jpg") == tuple(lines(folder)[2]["tags"])
     assert "3 photographs tagged" in capsys.readouterr().out
 
@@ -69,7 +71,10 @@ def test_bad_usage_is_one_line(tmp_path, folder, capsys):
     for arguments, message in (
         ([str(tmp_path / "none"), "--weights", "x"], "no such folder"),
         ([str(folder), "--weights", "x.pth"], "--weights"),
-        ([str(folder), "--tagger", "clip", "--weights", "openai/clip-vit-base-patch32"], "--tags-list"),
+        (
+            [str(folder), "--tagger", "clip", "--weights", "openai/clip-vit-base-patch32"],
+            "--tags-list",
+        ),
     ):
         assert main(["tag", *arguments]) == 2
         told = capsys.readouterr().err

@@ -32,8 +32,15 @@ def test_every_kind_of_photograph_comes_out_four_times_as_large(model, inbox, tm
     for source in sorted(inbox.rglob("*.*")):
         before = read_photograph(source)
         after = read_photograph((tmp_path / "out" / source.relative_to(inbox)).with_suffix(".png"))
-        assert after.pixels.shape == (4 * before.pixels.shape[0], 4 * before.pixels.shape[1], 3), source
-        assert (after.bits, after.grey, after.icc, after.alpha is None) == (before.bits, before.grey, before.icc, before.alpha is None)
+        assert after.pixels.shape == (4 * before.pixels.shape[0], 4 * before.pixels.shape[1], 3), (
+            source
+        )
+        assert (after.bits, after.grey, after.icc, after.alpha is None) == (
+            before.bits,
+            before.grey,
+            before.icc,
+            before.alpha is None,
+        )
     sixteen = read_photograph(tmp_path / "out" / "sixteen.png").pixels * 255
     assert np.abs(sixteen - np.rint(sixteen)).max() > 0.1, "16 bit output must not be 8 bit values"
     assert "7 of 7" in capsys.readouterr().out
@@ -48,13 +55,28 @@ def test_bad_files_are_named_and_the_rest_is_done(model, inbox, tmp_path, capsys
     out = capsys.readouterr()
     assert "7 of 10" in out.out
     failures = [line for line in out.err.splitlines() if line.startswith("failed:")]
-    assert sorted(line.split("/")[-1].split(":")[0] for line in failures) == ["empty.png", "text.png", "torn.jpg"]
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 7 and not list((tmp_path / "out").rglob(".*"))
+    assert sorted(line.split("/")[-1].split(":")[0] for line in failures) == [
+        "empty.png",
+        "text.png",
+        "torn.jpg",
+    ]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 7 and not list(
+        (tmp_path / "out").rglob(".*")
+    )
 
 
 def test_same_seed_same_picture(model, inbox, tmp_path):
     def upscaled(*options):
-        command = ["upscale", str(inbox / "colour.jpg"), "--out", str(tmp_path / "o"), "--model", str(model), "--steps", "2"]
+        command = [
+            "upscale",
+            str(inbox / "colour.jpg"),
+            "--out",
+            str(tmp_path / "o"),
+            "--model",
+            str(model),
+            "--steps",
+            "2",
+        ]
         assert main(command + list(options)) == 0
         return (tmp_path / "o" / "colour.png").read_bytes()
 
@@ -80,8 +102,13 @@ def test_a_name_that_two_inputs_share_stays_apart(model, inbox, tmp_path):
 
 def test_an_input_is_never_overwritten(model, inbox, capsys):
     before = (inbox / "rgba.png").read_bytes()
-    assert main(["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]) == 2
-    assert "would lie among the originals" in capsys.readouterr().err and (inbox / "rgba.png").read_bytes() == before
+    assert (
+        main(["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]) == 2
+    )
+    assert (
+        "would lie among the originals" in capsys.readouterr().err
+        and (inbox / "rgba.png").read_bytes() == before
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,11 +128,16 @@ def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, mess
     assert message in capsys.readouterr().err
 
 
-def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(model, inbox, tmp_path, capsys):
+def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(
+    model, inbox, tmp_path, capsys
+):
     assert main(["upscale", str(inbox), "--out", str(model), "--model", str(model)]) == 2
     assert "is not a folder" in capsys.readouterr().err
     assert main(["upscale", str(inbox), "--out", str(model / "out"), "--model", "nowhere"]) == 2
-    assert capsys.readouterr().err == f"lsr upscale: --out {model / 'out'} cannot be made: Not a directory\n", "before the model"
+    assert (
+        capsys.readouterr().err
+        == f"lsr upscale: --out {model / 'out'} cannot be made: Not a directory\n"
+    ), "before the model"
     assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(inbox)]) == 2
     assert "should hold one model file" in capsys.readouterr().err
 
@@ -118,7 +150,19 @@ def test_results_below_the_source_are_not_upscaled_again(model, inbox, capsys):
 
 def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert main(["upscale", str(tmp_path / "empty"), "--out", str(tmp_path / "out"), "--model", str(model)]) == 2
+    assert (
+        main(
+            [
+                "upscale",
+                str(tmp_path / "empty"),
+                "--out",
+                str(tmp_path / "out"),
+                "--model",
+                str(model),
+            ]
+        )
+        == 2
+    )
     assert "no images in this folder" in capsys.readouterr().err
 
 
@@ -127,8 +171,25 @@ def upscaled(model, inbox, tmp_path):
     """Upscales the inbox and returns when each file of the output was written."""
 
     def run(*options):
-        assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(model), *options]) == 0
-        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*") if path.name != "upscaled.jsonl"}
+        assert (
+            main(
+                [
+                    "upscale",
+                    str(inbox),
+                    "--out",
+                    str(tmp_path / "out"),
+                    "--model",
+                    str(model),
+                    *options,
+                ]
+            )
+            == 0
+        )
+        return {
+            path.name: path.stat().st_mtime_ns
+            for path in (tmp_path / "out").rglob("*.*")
+            if path.name != "upscaled.jsonl"
+        }
 
     return run
 
@@ -166,17 +227,35 @@ def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsy
     assert set(upscaled("--format", "same")) == {path.name for path in inbox.rglob("*.*")}
     with Image.open(tmp_path / "out" / "line.webp") as image:
         assert image.format == "WEBP"
-    assert {name.split(".")[1] for name in upscaled("--format", "tiff")} == {"jpg", "png", "webp", "tif"}
+    assert {name.split(".")[1] for name in upscaled("--format", "tiff")} == {
+        "jpg",
+        "png",
+        "webp",
+        "tif",
+    }
     sixteen = read_photograph(tmp_path / "out" / "sixteen.tif")
     assert sixteen.bits == 16
-    command = ["upscale", str(inbox), "--out", str(tmp_path / "jpeg"), "--model", str(model), "--format", "jpeg"]
+    command = [
+        "upscale",
+        str(inbox),
+        "--out",
+        str(tmp_path / "jpeg"),
+        "--model",
+        str(model),
+        "--format",
+        "jpeg",
+    ]
     assert main(command) == 1, "one of them is transparent"
     errors = capsys.readouterr().err.splitlines()
     assert [line.split("in/")[1] for line in errors if line.startswith("failed")] == [
         "rgba.png: JPEG holds no transparency: choose png, webp or tiff"
     ]
-    assert any("note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors)
-    assert (tmp_path / "jpeg" / "sixteen.jpg").exists() and not (tmp_path / "jpeg" / "rgba.jpg").exists()
+    assert any(
+        "note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors
+    )
+    assert (tmp_path / "jpeg" / "sixteen.jpg").exists() and not (
+        tmp_path / "jpeg" / "rgba.jpg"
+    ).exists()
 
 
 def test_folders_are_searched_no_deeper_than_asked(upscaled):

@@ -26,7 +26,9 @@ def probed(monkeypatch):
 
 
 def sides(index):
-    return {os.path.basename(index.name(i)): tuple(index.sides[i].tolist()) for i in range(len(index))}
+    return {
+        os.path.basename(index.name(i)): tuple(index.sides[i].tolist()) for i in range(len(index))
+    }
 
 
 def test_headers_are_read_once_and_again_where_a_file_has_changed(folder, tmp_path, photo, probed):
@@ -36,7 +38,11 @@ def test_headers_are_read_once_and_again_where_a_file_has_changed(folder, tmp_pa
     Image.fromarray(photo[:50]).save(folder / "a.png")
     Image.fromarray(photo[:40]).save(folder / "new.png")
     (folder / "b c.png").unlink()
-    assert sides(FileIndex(str(folder), tmp_path / "cache")) == {"a.png": (50, 128), "new.png": (40, 128), "ä.jpg": (94, 128)}
+    assert sides(FileIndex(str(folder), tmp_path / "cache")) == {
+        "a.png": (50, 128),
+        "new.png": (40, 128),
+        "ä.jpg": (94, 128),
+    }
     assert sorted(probed[3:]) == ["a.png", "new.png"]
 
 
@@ -70,7 +76,10 @@ def test_a_manifest_names_its_files(folder, tmp_path):
     manifest = folder / "list.txt"
     manifest.write_text(f"deep/ä.jpg\n# a remark\n\n{folder / 'a.png'}\n")
     index = FileIndex(str(manifest), tmp_path / "cache")
-    assert [index.name(i) for i in range(len(index))] == [str(folder / "deep" / "ä.jpg"), str(folder / "a.png")]
+    assert [index.name(i) for i in range(len(index))] == [
+        str(folder / "deep" / "ä.jpg"),
+        str(folder / "a.png"),
+    ]
     assert index.read(1) == (folder / "a.png").read_bytes()
     manifest.write_bytes("\ufeffa.png\r\nb c.png\r\n".encode())
     assert len(FileIndex(str(manifest), tmp_path / "cache")) == 2
@@ -95,7 +104,9 @@ def test_a_damaged_list_of_tags_is_an_error(folder, tmp_path):
 
 
 def test_files_that_are_listed_but_not_there_are_counted(folder, tmp_path, caplog):
-    (folder / "tags.jsonl").write_text('{"file": "a.png", "tags": ["sea"]}\n{"file": "gone.png", "tags": []}\n')
+    (folder / "tags.jsonl").write_text(
+        '{"file": "a.png", "tags": ["sea"]}\n{"file": "gone.png", "tags": []}\n'
+    )
     FileIndex(str(folder), tmp_path / "cache")
     assert "1 of 2 files in" in caplog.text and "gone.png for one" in caplog.text
     caplog.clear()
@@ -111,6 +122,11 @@ def test_another_list_holds_captions(folder, tmp_path):
 
 def test_bundled_photographs_have_tags_and_captions(tmp_path):
     for split in ("train", "val", "test"):
-        tags, captions = (FileIndex(f"bundled:{split}", tmp_path / "cache", name) for name in ("tags.jsonl", "captions.jsonl"))
+        tags, captions = (
+            FileIndex(f"bundled:{split}", tmp_path / "cache", name)
+            for name in ("tags.jsonl", "captions.jsonl")
+        )
         for i in range(len(tags)):
-            assert len(tags.tags(i)) >= 3 and len(captions.tags(i)) == 1 and " " in captions.tags(i)[0]
+            assert (
+                len(tags.tags(i)) >= 3 and len(captions.tags(i)) == 1 and " " in captions.tags(i)[0]
+            )

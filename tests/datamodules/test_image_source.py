@@ -32,12 +32,20 @@ def test_bad_files_are_named_once_and_the_good_ones_are_used(folder, photo, capl
     with caplog.at_level(logging.WARNING):
         source = ImageSource([str(folder)], 32, cache_gib)
         images = [source[i][0] for i in range(len(source)) for _ in range(2)]
-    assert [Path(source.name(i)).name for i in range(len(source))] == ["a.png", "c.webp", "b.JPG", "grey.png", "torn.jpg"]
+    assert [Path(source.name(i)).name for i in range(len(source))] == [
+        "a.png",
+        "c.webp",
+        "b.JPG",
+        "grey.png",
+        "torn.jpg",
+    ]
     for name in ("text.png", "small.png", "torn.jpg"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1, name
     assert all(image.shape == photo.shape and image.dtype == np.uint8 for image in images)
     assert np.array_equal(images[0], photo) and np.array_equal(images[2], photo)
-    assert np.array_equal(images[-1], images[0]), "the torn file is replaced by its next neighbour, around the end"
+    assert np.array_equal(images[-1], images[0]), (
+        "the torn file is replaced by its next neighbour, around the end"
+    )
 
 
 def test_nothing_left_is_an_error(tmp_path):
@@ -70,9 +78,15 @@ def test_the_bundled_photographs_are_there_and_their_splits_are_apart():
 def test_folders_manifests_and_shards_are_one_list(folder, tmp_path, photo):
     (tmp_path / "list.txt").write_text("# two of them\na.png\n\ndeep/er/b.JPG\n")
     assert main(["shard", str(folder / "deep"), "--out", str(tmp_path / "shards")]) == 0
-    source = ImageSource([str(folder / "c.webp"), str(tmp_path / "list.txt"), str(tmp_path / "shards")], 32)
+    source = ImageSource(
+        [str(folder / "c.webp"), str(tmp_path / "list.txt"), str(tmp_path / "shards")], 32
+    )
     assert source.lengths == [1, 2, 1] and len(source) == 4
-    assert [source.name(i).split("/")[-1] for i in range(3)] == ["c.webp", "a.png", "b.JPG"] and "shard-000000.tar" in source.name(3)
+    assert [source.name(i).split("/")[-1] for i in range(3)] == [
+        "c.webp",
+        "a.png",
+        "b.JPG",
+    ] and "shard-000000.tar" in source.name(3)
     assert np.array_equal(source[1][0], photo) and np.array_equal(source[3][0], source[2][0])
 
 
@@ -93,7 +107,10 @@ def test_a_folder_of_both_shards_and_photographs_is_refused(folder):
 
 
 def test_tags_come_along_from_either_place(folder):
-    lines = [{"file": "a.png", "tags": ["sea", " old  pier "]}, {"file": "deep/er/b.JPG", "tags": []}]
+    lines = [
+        {"file": "a.png", "tags": ["sea", " old  pier "]},
+        {"file": "deep/er/b.JPG", "tags": []},
+    ]
     (folder / "tags.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "a.txt").write_text("the list comes first")
     (folder / "c.txt").write_text("castle, , tower")
@@ -101,4 +118,6 @@ def test_tags_come_along_from_either_place(folder):
     tags = {Path(source.name(i)).name: source[i][1] for i in range(len(source))}
     assert tags["a.png"] == ("sea", "old pier") and tags["c.webp"] == ("castle", "tower")
     assert tags["b.JPG"] == tags["grey.png"] == ()
-    assert tags["torn.jpg"] == tags["a.png"], "the tags are those of the photograph that takes its place"
+    assert tags["torn.jpg"] == tags["a.png"], (
+        "the tags are those of the photograph that takes its place"
+    )

@@ -20,12 +20,21 @@ def dataset(tmp_path, photo):
         hr = photo[: 96 - 4 * i]
         Image.fromarray(hr).save(tmp_path / "HR" / f"{i}_HR.png")
         Image.fromarray(np.ascontiguousarray(hr[::4, ::4])).save(tmp_path / "LR" / f"{i}_LR4.png")
-    (tmp_path / "HR" / "tags.jsonl").write_text('{"file": "1_HR.png", "tags": ["waves", "checks"]}\n')
+    (tmp_path / "HR" / "tags.jsonl").write_text(
+        '{"file": "1_HR.png", "tags": ["waves", "checks"]}\n'
+    )
     return tmp_path
 
 
 def module(dataset, stage="fit", rank=0, world=1, **options):
-    defaults = {"train": str(dataset), "val": str(dataset), "test": str(dataset), "crop_size": 32, "batch_size": 4, "num_workers": 0}
+    defaults = {
+        "train": str(dataset),
+        "val": str(dataset),
+        "test": str(dataset),
+        "crop_size": 32,
+        "batch_size": 4,
+        "num_workers": 0,
+    }
     data = attach(PairedDataModule(**defaults | options), rank, world)
     data.setup(stage)
     return data
@@ -34,24 +43,37 @@ def module(dataset, stage="fit", rank=0, world=1, **options):
 def aligned(batch):
     """Whether every LR pixel is a corner of its HR block: the left one, or the right one where the crop is mirrored."""
     lr, hr = batch["lr"], batch["hr"]
-    return [torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x) for x, h in zip(lr, hr, strict=True)]
+    return [
+        torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x)
+        for x, h in zip(lr, hr, strict=True)
+    ]
 
 
 def test_crops_stay_aligned_and_are_mirrored_together(dataset):
     batches = list(itertools.islice(iter(module(dataset).train_dataloader()), 10))
     assert all(all(aligned(batch)) for batch in batches)
     assert batches[0]["hr"].shape == (4, 3, 32, 32) and batches[0]["lr"].shape == (4, 3, 8, 8)
-    mirrored = [torch.equal(h[:, ::4, 3::4], x) for batch in batches for x, h in zip(batch["lr"], batch["hr"], strict=True)]
+    mirrored = [
+        torch.equal(h[:, ::4, 3::4], x)
+        for batch in batches
+        for x, h in zip(batch["lr"], batch["hr"], strict=True)
+    ]
     assert 5 < sum(mirrored) < 35
     assert {"waves, checks", ""} == {tag for batch in batches for tag in batch["tags"]}
 
 
 def test_the_stream_is_the_same_on_any_number_of_ranks(dataset):
     def seeds(data, batches):
-        return [int(seed) for batch in itertools.islice(iter(data.train_dataloader()), batches) for seed in batch["seed"]]
+        return [
+            int(seed)
+            for batch in itertools.islice(iter(data.train_dataloader()), batches)
+            for seed in batch["seed"]
+        ]
 
     ranks = [seeds(module(dataset, rank=rank, world=2, batch_size=2), 5) for rank in range(2)]
-    assert [s for k in range(5) for rank in ranks for s in rank[2 * k : 2 * k + 2]] == seeds(module(dataset), 5)
+    assert [s for k in range(5) for rank in ranks for s in rank[2 * k : 2 * k + 2]] == seeds(
+        module(dataset), 5
+    )
 
 
 def test_validation_uses_whole_photographs_each_on_one_rank(dataset):
@@ -65,14 +87,19 @@ def test_validation_uses_whole_photographs_each_on_one_rank(dataset):
 
 
 def test_pairs_that_do_not_fit_are_named(dataset):
-    with pytest.raises(ValueError, match=r"0_HR.png has 128 x 96 pixels, which is not 2 times the 32 x 24 of .*0_LR4.png"):
+    with pytest.raises(
+        ValueError,
+        match=r"0_HR.png has 128 x 96 pixels, which is not 2 times the 32 x 24 of .*0_LR4.png",
+    ):
         module(dataset, scale=2)
     with pytest.raises(ValueError, match="1_HR.png: shorter side 92 is below crop_size 96"):
         module(dataset, crop_size=96)
     with pytest.raises(ValueError, match="has no val"):
         module(dataset, "validate", val=None)
     (dataset / "LR" / "3_LR4.png").unlink()
-    with pytest.raises(ValueError, match="3_HR.png has no partner in .*LR; 1 photographs have none"):
+    with pytest.raises(
+        ValueError, match="3_HR.png has no partner in .*LR; 1 photographs have none"
+    ):
         module(dataset)
 
 
@@ -93,7 +120,9 @@ def test_pairs_of_different_sizes_do_not_share_a_batch(dataset):
 
 
 def test_the_hr_photographs_are_there_to_fit_statistics_to(dataset):
-    assert [image.shape for image in module(dataset).photographs()] == [(96 - 4 * i, 128, 3) for i in range(5)]
+    assert [image.shape for image in module(dataset).photographs()] == [
+        (96 - 4 * i, 128, 3) for i in range(5)
+    ]
 
 
 def test_real_photographs_without_ground_truth(dataset):
@@ -101,7 +130,9 @@ def test_real_photographs_without_ground_truth(dataset):
     data.trainer = SimpleNamespace(global_rank=0, world_size=1)
     data.setup("test")
     batches = list(data.test_dataloader())
-    assert len(batches) == 5 and all("hr" not in batch and batch["lr"].shape[3] == 128 for batch in batches)
+    assert len(batches) == 5 and all(
+        "hr" not in batch and batch["lr"].shape[3] == 128 for batch in batches
+    )
     assert batches[1]["tags"] == ["waves, checks"]
     with pytest.raises(ValueError, match="no ground truth to train on"):
         data.setup("fit")
@@ -112,4 +143,6 @@ def test_real_photographs_without_ground_truth(dataset):
 def test_of_a_large_real_photograph_the_middle_is_taken(dataset):
     whole = LowQualityPhotographs(dataset / "HR", seed=0)[0]["lr"]
     assert whole.shape == (3, 96, 128)
-    assert torch.equal(LowQualityPhotographs(dataset / "HR", seed=0, max_side=100)[0]["lr"], whole[:, :, 14:114])
+    assert torch.equal(
+        LowQualityPhotographs(dataset / "HR", seed=0, max_side=100)[0]["lr"], whole[:, :, 14:114]
+    )

@@ -19,7 +19,14 @@ def folder(tmp_path, photo):
 
 
 def module(folder, rank=0, world=1, **options):
-    defaults = {"train": [str(folder)], "val": [str(folder)], "crop_size": 32, "val_crop_size": 64, "batch_size": 4, "num_workers": 0}
+    defaults = {
+        "train": [str(folder)],
+        "val": [str(folder)],
+        "crop_size": 32,
+        "val_crop_size": 64,
+        "batch_size": 4,
+        "num_workers": 0,
+    }
     data = attach(RealESRGANDataModule(**defaults | options), rank, world)
     data.setup("fit")
     return data
@@ -30,22 +37,37 @@ def hashes(loader, batches, transfer=lambda batch: batch):
     out = []
     for batch in map(transfer, itertools.islice(iter(loader), batches)):
         for hr, lr, seed in zip(batch["hr"], batch["lr"], batch["seed"], strict=True):
-            out.append(hashlib.sha256(hr.numpy().tobytes() + lr.numpy().tobytes() + str(int(seed)).encode()).hexdigest())
+            out.append(
+                hashlib.sha256(
+                    hr.numpy().tobytes() + lr.numpy().tobytes() + str(int(seed)).encode()
+                ).hexdigest()
+            )
     return out
 
 
 def test_shapes_and_ranges(folder):
     batch = next(iter(module(folder).train_dataloader()))
-    assert batch["hr"].shape == (4, 3, 32, 32) and batch["lr"].shape == (4, 3, 8, 8) and batch["seed"].shape == (4,)
+    assert (
+        batch["hr"].shape == (4, 3, 32, 32)
+        and batch["lr"].shape == (4, 3, 8, 8)
+        and batch["seed"].shape == (4,)
+    )
     for image in (batch["hr"], batch["lr"]):
-        assert image.dtype == torch.float32 and image.min() >= -1 and image.max() <= 1 and image.std() > 0.05
+        assert (
+            image.dtype == torch.float32
+            and image.min() >= -1
+            and image.max() <= 1
+            and image.std() > 0.05
+        )
 
 
 def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
     alone = hashes(module(folder, batch_size=8).train_dataloader(), 3)
     assert len(set(alone)) == 24
     assert hashes(module(folder, batch_size=8, num_workers=2).train_dataloader(), 3) == alone
-    ranks = [hashes(module(folder, rank, 2, num_workers=2).train_dataloader(), 3) for rank in range(2)]
+    ranks = [
+        hashes(module(folder, rank, 2, num_workers=2).train_dataloader(), 3) for rank in range(2)
+    ]
     assert [h for k in range(3) for rank in ranks for h in rank[4 * k : 4 * k + 4]] == alone
 
 
@@ -54,7 +76,9 @@ def test_degrading_on_the_device_gives_the_pairs_of_the_workers(folder):
     device = module(folder, degrade_on="device", **options)
     raw = next(iter(device.train_dataloader()))
     assert raw["hr"].dtype == torch.uint8 and "lr" not in raw
-    on_device = hashes(device.train_dataloader(), 2, lambda batch: device.on_after_batch_transfer(batch, 0))
+    on_device = hashes(
+        device.train_dataloader(), 2, lambda batch: device.on_after_batch_transfer(batch, 0)
+    )
     assert on_device == hashes(module(folder, **options).train_dataloader(), 2)
 
 
@@ -63,7 +87,9 @@ def test_a_pair_can_be_made_again_from_its_line(folder):
     batch = next(iter(data.train_dataloader()))
     line, hr = batch["degradation"][2], batch["hr"][2:3]
     lr = data.on_after_batch_transfer(batch, 0)["lr"][2:3]
-    assert torch.equal(apply(hr / 255, [DegradationParameters.from_json(line)], data.degradation) * 2 - 1, lr)
+    assert torch.equal(
+        apply(hr / 255, [DegradationParameters.from_json(line)], data.degradation) * 2 - 1, lr
+    )
 
 
 def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
@@ -72,7 +98,10 @@ def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
     data.trainer.strategy.root_device = torch.device("cuda")
     assert data._on_device()
     assert not attach_device(module(folder, degrade_on="workers"), "cuda")._on_device()
-    late = attach_device(attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})), "cuda")
+    late = attach_device(
+        attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})),
+        "cuda",
+    )
     with pytest.raises(ValueError, match="libjpeg runs on the CPU"):
         late.setup("fit")
 
@@ -95,11 +124,15 @@ def test_an_epoch_over_shards_has_every_photograph_once_also_after_a_resume(fold
     first, second = (module(folder, rank, 2, **options) for rank in range(2))
     epoch = [h for data in (first, second) for h in hashes(data.train_dataloader(), 10)]
     files = hashes(module(folder, batch_size=2).train_dataloader(), 10)
-    assert sorted(epoch) == sorted(files), "the photographs of the folder, each as often, in pairs of the same content"
+    assert sorted(epoch) == sorted(files), (
+        "the photographs of the folder, each as often, in pairs of the same content"
+    )
     attach(first, world=2, batches=4)
     resumed = module(folder, **options | {"batch_size": 2})
     resumed.load_state_dict(first.state_dict())
-    assert hashes(resumed.train_dataloader(), 6) == files[8:], "continued by one rank where two have stopped"
+    assert hashes(resumed.train_dataloader(), 6) == files[8:], (
+        "continued by one rank where two have stopped"
+    )
 
 
 def test_weighted_sources_with_tags(folder, tmp_path_factory, photo):
@@ -177,7 +210,9 @@ def test_settings_that_cannot_be_are_refused(folder, options, message):
 def test_the_tags_of_all_photographs_are_known_before_the_first_batch(folder):
     (folder / "3.txt").write_text("plasma, checks")
     texts = list(module(folder).texts())
-    assert len(texts) == 10 and texts.count("plasma, checks") == 2 and texts.count("") == 8, "of training and of validation"
+    assert len(texts) == 10 and texts.count("plasma, checks") == 2 and texts.count("") == 8, (
+        "of training and of validation"
+    )
 
 
 def test_real_photographs_are_validated_on_with_the_tags_that_the_pairs_have(folder, tmp_path):
@@ -197,5 +232,7 @@ def test_what_is_no_photograph_among_the_real_ones_is_told_at_the_start(folder, 
 
 
 def test_a_scale_that_divides_no_power_of_two(folder):
-    lr = next(iter(module(folder, scale=3, crop_size=48, val_crop_size=48).train_dataloader()))["lr"]
+    lr = next(iter(module(folder, scale=3, crop_size=48, val_crop_size=48).train_dataloader()))[
+        "lr"
+    ]
     assert lr.shape[2:] == (16, 16)

@@ -33,7 +33,10 @@ def test_ranks_share_the_stream_of_one():
 def test_the_stream_continues_where_it_was_left_also_on_other_ranks():
     whole = samples(12)
     assert samples(7, start=lambda: 20) == whole[20:]
-    assert samples(3, start=lambda: 24, batch_size=4, rank=1, world_size=2) == whole[28:32] + whole[36:40] + whole[44:48]
+    assert (
+        samples(3, start=lambda: 24, batch_size=4, rank=1, world_size=2)
+        == whole[28:32] + whole[36:40] + whole[44:48]
+    )
 
 
 def test_the_seed_decides_the_order():
@@ -51,8 +54,12 @@ def test_weights_decide_how_often_each_source_is_drawn_from_and_its_photographs_
     for start in range(0, 4000, 1000):
         assert sum(index < 10 for _, index in stream[start : start + 1000]) == 250
     counts = Counter(index for _, index in stream)
-    assert all(counts[index] == 100 for index in range(10)) and all(counts[index] == 1000 for index in range(10, 13))
-    assert [index < 10 for _, index in stream[:1000]] != [index < 10 for _, index in stream[1000:2000]]
+    assert all(counts[index] == 100 for index in range(10)) and all(
+        counts[index] == 1000 for index in range(10, 13)
+    )
+    assert [index < 10 for _, index in stream[:1000]] != [
+        index < 10 for _, index in stream[1000:2000]
+    ]
 
 
 def test_a_weighted_stream_is_shared_and_continued_like_any():
@@ -83,5 +90,7 @@ def test_batches_can_be_chosen_also_by_several_ranks_and_after_a_resume():
     chosen = {"batches": lambda k: 3 * k + 1}
     assert samples(4, batch_size=8, **chosen) == wanted
     ranks = [samples(4, rank=rank, world_size=2, **chosen) for rank in range(2)]
-    assert [sample for k in range(4) for rank in ranks for sample in rank[4 * k : 4 * k + 4]] == wanted
+    assert [
+        sample for k in range(4) for rank in ranks for sample in rank[4 * k : 4 * k + 4]
+    ] == wanted
     assert samples(2, batch_size=8, start=lambda: 16, **chosen) == wanted[16:]

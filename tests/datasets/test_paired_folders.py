@@ -24,7 +24,9 @@ def files(folder, *names):
 def test_partners_are_told_by_name(tmp_path, pairs):
     files(tmp_path / "l", *(lr for lr, _ in pairs))
     files(tmp_path / "h", *(hr for _, hr in reversed(pairs)))
-    assert find_pairs(tmp_path / "l", tmp_path / "h") == [(tmp_path / "l" / lr, tmp_path / "h" / hr) for lr, hr in pairs]
+    assert find_pairs(tmp_path / "l", tmp_path / "h") == [
+        (tmp_path / "l" / lr, tmp_path / "h" / hr) for lr, hr in pairs
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,13 @@ def test_tags_are_tidied(value, tags):
 
 
 def test_the_list_comes_before_the_file_beside(tmp_path):
-    lines = [{"file": "sea/a.png", "tags": ["line\u2028separator", "ä"]}, {"file": "b.png", "tags": []}]
-    (tmp_path / "tags.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    lines = [
+        {"file": "sea/a.png", "tags": ["line\u2028separator", "ä"]},
+        {"file": "b.png", "tags": []},
+    ]
+    (tmp_path / "tags.jsonl").write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8"
+    )
     (tmp_path / "sea").mkdir()
     for name in ("sea/a.txt", "b.txt", "c.txt"):
         (tmp_path / name).write_text("from the file")
@@ -34,7 +39,14 @@ def test_the_list_comes_before_the_file_beside(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"nonsense", b'{"file": "a.png"}', b'{"file": "a.png", "tags": 3}', b'{"file": "\xff", "tags": []}', b"[]"]
+    "line",
+    [
+        b"nonsense",
+        b'{"file": "a.png"}',
+        b'{"file": "a.png", "tags": 3}',
+        b'{"file": "\xff", "tags": []}',
+        b"[]",
+    ],
 )
 def test_a_damaged_list_is_named_with_its_line(tmp_path, line):
     (tmp_path / "tags.jsonl").write_bytes(b'{"file": "x.png", "tags": ["y"]}\n\n' + line + b"\n")

@@ -47,7 +47,10 @@ def test_stage_probabilities(drawn):
 
 
 def test_stage_ranges(drawn):
-    for name, low, high, gaussian, poisson in (("first", 0.15, 1.5, 30, 3), ("second", 0.3, 1.2, 25, 2.5)):
+    for name, low, high, gaussian, poisson in (
+        ("first", 0.15, 1.5, 30, 3),
+        ("second", 0.3, 1.2, 25, 2.5),
+    ):
         stages = [getattr(p, name) for p in drawn]
         assert_uniform([s.factor for s in stages if s.factor < 1], low, 1)
         assert_uniform([s.factor for s in stages if s.factor > 1], 1, high)
@@ -58,13 +61,20 @@ def test_stage_ranges(drawn):
 
 
 def test_kernels(drawn):
-    for kernels, sigma in (([p.first.kernel for p in drawn], 3), ([p.second.kernel for p in drawn if p.second.kernel], 1.5)):
+    for kernels, sigma in (
+        ([p.first.kernel for p in drawn], 3),
+        ([p.second.kernel for p in drawn if p.second.kernel], 1.5),
+    ):
         assert_frequency([k.family == "sinc" for k in kernels], 0.1)
         for size in range(7, 22, 2):
             assert_frequency([k.size == size for k in kernels], 1 / 8)
         sinc = [k for k in kernels if k.family == "sinc"]
         for size in range(7, 22, 2):
-            assert_uniform([k.cutoff for k in sinc if k.size == size], math.pi / 3 if size < 13 else math.pi / 5, math.pi)
+            assert_uniform(
+                [k.cutoff for k in sinc if k.size == size],
+                math.pi / 3 if size < 13 else math.pi / 5,
+                math.pi,
+            )
         rest = [k for k in kernels if k.family != "sinc"]
         shares = {
             "iso": 0.45,
@@ -82,7 +92,9 @@ def test_kernels(drawn):
         turned = [k for k in rest if k.family.endswith("aniso")]
         assert_uniform([k.sigma_y for k in turned], 0.2, sigma)
         assert_uniform([k.theta for k in turned], -math.pi, math.pi)
-        assert abs(stats.spearmanr([k.sigma_x for k in turned], [k.sigma_y for k in turned]).statistic) <= 4.5 / math.sqrt(len(turned))
+        assert abs(
+            stats.spearmanr([k.sigma_x for k in turned], [k.sigma_y for k in turned]).statistic
+        ) <= 4.5 / math.sqrt(len(turned))
         generalized = [k.beta for k in rest if k.family.startswith("generalized")]
         assert_frequency([b < 1 for b in generalized], 0.5)
         assert_uniform([b for b in generalized if b < 1], 0.5, 1)
@@ -133,14 +145,29 @@ def test_a_sample_can_be_made_again_from_its_line(name):
 
 
 def test_seed_epoch_and_index_each_matter():
-    assert len({draw(CFG, seed, epoch, index) for seed in (0, 1) for epoch in (0, 1) for index in (0, 1)}) == 8
+    assert (
+        len(
+            {
+                draw(CFG, seed, epoch, index)
+                for seed in (0, 1)
+                for epoch in (0, 1)
+                for index in (0, 1)
+            }
+        )
+        == 8
+    )
 
 
 def test_changing_one_setting_leaves_the_other_parameters():
     changed = DegradationConfig(jpeg_quality_1=(50, 60), blur_2_probability=0, sinc_probability=0.5)
     for index in range(100):
         a, b = draw(CFG, 0, 0, index), draw(changed, 0, 0, index)
-        assert (a.second.factor, a.second.noise, a.quality_2, a.noise_seed) == (b.second.factor, b.second.noise, b.quality_2, b.noise_seed)
+        assert (a.second.factor, a.second.noise, a.quality_2, a.noise_seed) == (
+            b.second.factor,
+            b.second.noise,
+            b.quality_2,
+            b.noise_seed,
+        )
 
 
 def test_second_stage_and_identity_can_be_rare():

@@ -21,7 +21,9 @@ SIZES = [(1, 1), (1, 5), (3, 2), (11, 64), (16, 16), (65, 63), (130, 33), (200, 
 
 def correlate(x, kernel):
     """`mode="mirror"` is the reflection about the centre of the border pixel."""
-    return np.stack([ndimage.correlate(plane, kernel, mode="mirror") for plane in x.double().numpy()])
+    return np.stack(
+        [ndimage.correlate(plane, kernel, mode="mirror") for plane in x.double().numpy()]
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -57,7 +59,19 @@ def test_a_ragged_batch_is_blurred_image_by_image(generator):
 
 
 def test_mirror_visits_every_pixel_back_and_forth():
-    assert mirror(torch.arange(-5, 6), torch.tensor(3)).tolist() == [1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1]
+    assert mirror(torch.arange(-5, 6), torch.tensor(3)).tolist() == [
+        1,
+        0,
+        1,
+        2,
+        1,
+        0,
+        1,
+        2,
+        1,
+        0,
+        1,
+    ]
     assert mirror(torch.arange(-3, 3), torch.tensor(1)).tolist() == [0] * 6
 
 
@@ -77,9 +91,13 @@ def full_unsharp_mask(x):
 
 @pytest.mark.parametrize("size", [(26, 40), (64, 64), (97, 130)])
 def test_unsharp_mask_is_the_published_one(size, generator):
-    x = F.interpolate(torch.rand((1, 3, 9, 9), generator=generator), size=size, mode="bicubic")[0].clamp(0, 1)
+    x = F.interpolate(torch.rand((1, 3, 9, 9), generator=generator), size=size, mode="bicubic")[
+        0
+    ].clamp(0, 1)
     difference = (unsharp_mask(x) - full_unsharp_mask(x)).abs()
-    assert (difference > 1e-5).double().mean() <= 1e-4  # where the residual sits on the threshold the mask may flip
+    assert (
+        difference > 1e-5
+    ).double().mean() <= 1e-4  # where the residual sits on the threshold the mask may flip
     assert (unsharp_mask(x) - x).abs().max() > 0.02
 
 

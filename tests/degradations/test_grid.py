@@ -19,7 +19,10 @@ def test_every_picture_of_the_grid_is_whole_and_enlarged_without_smoothing():
     for picture in [hr, *(lr.repeat(4, 0).repeat(4, 1) for lr in lrs)]:
         windows = np.lib.stride_tricks.sliding_window_view(grid[..., 0], 8, axis=1)
         tops, lefts = np.nonzero((windows == picture[0, :8, 0]).all(-1))
-        assert any(np.array_equal(grid[y : y + 200, x : x + 240], picture) for y, x in zip(tops, lefts, strict=True))
+        assert any(
+            np.array_equal(grid[y : y + 200, x : x + 240], picture)
+            for y, x in zip(tops, lefts, strict=True)
+        )
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (64, 64), (300, 40), (256, 256), (90, 700)])
@@ -33,13 +36,19 @@ def test_no_caption_leaves_its_cell(height, width):
     dark = (grid < 200).any(-1)
     title_end = np.flatnonzero(dark[:, 12:].all(1) | (dark[:, 12 : 12 + cell].all(1)))[0]
     below = dark[title_end:]
-    assert not below[:, :12].any() and not below[:, 12 + cell : 24 + cell].any() and not below[:, -12:].any()
+    assert (
+        not below[:, :12].any()
+        and not below[:, 12 + cell : 24 + cell].any()
+        and not below[:, -12:].any()
+    )
     assert not dark[:, :10].any() and not dark[:10].any() and not dark[-4:].any()
 
 
 def test_lines_break_between_words_and_lose_nothing():
     font = ImageFont.load_default(14)
-    text = "blur generalized aniso 21 px, sigma 1.23 x 0.45, -170°; resize x0.43 bilinear " + "w" * 60
+    text = (
+        "blur generalized aniso 21 px, sigma 1.23 x 0.45, -170°; resize x0.43 bilinear " + "w" * 60
+    )
     broken = wrap(text, font, 150)
     assert all(font.getlength(line) <= 150 for line in broken) and len(broken) > 4
     assert "".join(broken).replace(" ", "") == text.replace(" ", "")
@@ -48,7 +57,13 @@ def test_lines_break_between_words_and_lose_nothing():
 
 def test_a_grid_that_no_viewer_opens_is_refused():
     with pytest.raises(ValueError, match="smaller crop or fewer draws"):
-        draw_grid("", np.zeros((4000, 4000, 3), np.uint8), "", [np.zeros((1000, 1000, 3), np.uint8)] * 8, [[]] * 8)
+        draw_grid(
+            "",
+            np.zeros((4000, 4000, 3), np.uint8),
+            "",
+            [np.zeros((1000, 1000, 3), np.uint8)] * 8,
+            [[]] * 8,
+        )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -85,5 +100,8 @@ def test_the_noise_level_is_the_one_measured_on_mid_grey(noise):
     measured = float((noisy - image)[:, 2:].std()) * 255
     parameters = draw(DegradationConfig(), 0, 0, 0)
     stage = Stage(None, 1.0, "area", noise, amount, False)
-    told = re.search(rf"{noise} ([\d.]+) colour", describe(type(parameters)(**{**vars(parameters), "first": stage}))[0])
+    told = re.search(
+        rf"{noise} ([\d.]+) colour",
+        describe(type(parameters)(**{**vars(parameters), "first": stage}))[0],
+    )
     assert told and abs(float(told[1]) - measured) < 0.15

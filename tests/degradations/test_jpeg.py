@@ -20,14 +20,18 @@ CHROMA_CORNER = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 
 @pytest.fixture
 def image(generator):
     """Smooth colours with edges and a little grain, (3, 200, 232)."""
-    x = F.interpolate(torch.rand((1, 3, 12, 14), generator=generator), size=(200, 232), mode="bicubic")[0]
+    x = F.interpolate(
+        torch.rand((1, 3, 12, 14), generator=generator), size=(200, 232), mode="bicubic"
+    )[0]
     x[:, 60:120, 50:130] = torch.rand((3, 1, 1), generator=generator)
     return (x + 0.02 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
 def pillow(x, quality):
     stream = io.BytesIO()
-    Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=quality)
+    Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(
+        stream, "JPEG", quality=quality
+    )
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1) / 255
 
 
@@ -50,11 +54,19 @@ def diffjpeg(x, quality):
         for top in range(0, plane.shape[0], 8):
             for left in range(0, plane.shape[1], 8):
                 block = dctn(plane[top : top + 8, left : left + 8] - 128, norm="ortho")
-                out[top : top + 8, left : left + 8] = idctn(np.round(block / (table * factor)) * table * factor, norm="ortho") + 128
+                out[top : top + 8, left : left + 8] = (
+                    idctn(np.round(block / (table * factor)) * table * factor, norm="ortho") + 128
+                )
         return out
 
-    y, cb, cr = code(y, luma), code(cb, chroma).repeat(2, 0).repeat(2, 1) - 128, code(cr, chroma).repeat(2, 0).repeat(2, 1) - 128
-    out = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb])[:, :height, :width]
+    y, cb, cr = (
+        code(y, luma),
+        code(cb, chroma).repeat(2, 0).repeat(2, 1) - 128,
+        code(cr, chroma).repeat(2, 0).repeat(2, 1) - 128,
+    )
+    out = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb])[
+        :, :height, :width
+    ]
     return torch.from_numpy(out.clip(0, 255) / 255)
 
 
@@ -95,7 +107,9 @@ def test_only_compat_swaps_the_luma_frequencies():
     y, x = np.mgrid[:16, :16]
     wave = 128 + 5.75 * np.cos((2 * x + 1) * math.pi / 16) * np.cos((2 * y + 1) * 5 * math.pi / 16)
     image = torch.from_numpy(wave / 255).float().expand(1, 3, 16, 16)
-    survives = {mode: compress(image, [50], mode).std() > 0.005 for mode in ("true", "compat", "libjpeg")}
+    survives = {
+        mode: compress(image, [50], mode).std() > 0.005 for mode in ("true", "compat", "libjpeg")
+    }
     assert survives == {"true": True, "compat": False, "libjpeg": True}
 
 

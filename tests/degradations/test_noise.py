@@ -59,13 +59,26 @@ def test_dark_pixels_get_less_poisson_noise():
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.3, 1.4])
 def test_noise_stays_in_range(value):
     x = torch.full((3, 20, 20), value)
-    for noisy in (add_gaussian(x, 0.2, True, seeded(1)), add_poisson(x, 3, False, seeded(1)), add_poisson(x, 3, True, seeded(1))):
+    for noisy in (
+        add_gaussian(x, 0.2, True, seeded(1)),
+        add_poisson(x, 3, False, seeded(1)),
+        add_poisson(x, 3, True, seeded(1)),
+    ):
         assert noisy.min() >= 0 and noisy.max() <= 1 and noisy.isfinite().all()
 
 
 def test_a_ragged_batch_gets_each_image_its_own_noise(generator):
-    kinds = [("gaussian", False), ("poisson", True), ("poisson", False), ("gaussian", True), ("poisson", False)]
-    stages = [Stage(None, 1, "area", noise, 0.1 if noise == "gaussian" else 1.5, grey) for noise, grey in kinds]
+    kinds = [
+        ("gaussian", False),
+        ("poisson", True),
+        ("poisson", False),
+        ("gaussian", True),
+        ("poisson", False),
+    ]
+    stages = [
+        Stage(None, 1, "area", noise, 0.1 if noise == "gaussian" else 1.5, grey)
+        for noise, grey in kinds
+    ]
     sizes = [(40, 30), (13, 50), (40, 50), (1, 1), (20, 20)]
     x = torch.rand((5, 3, 40, 50), generator=generator) * 1.2 - 0.1
     x[4, :, :20, :20] = x[4, :, :20, :20].round()  # two levels, with more of them outside
@@ -81,5 +94,10 @@ def test_two_samples_share_no_field():
     """Grey noise too, which the published pipeline draws once for the whole batch."""
     x = torch.full((2, 3, 300, 300), 0.5)
     for noise, amount in (("gaussian", 0.05), ("poisson", 0.5)):
-        noisy = add_noise_ragged(x, [Stage(None, 1, "area", noise, amount, True)] * 2, [(300, 300)] * 2, [seeded(1), seeded(2)])
+        noisy = add_noise_ragged(
+            x,
+            [Stage(None, 1, "area", noise, amount, True)] * 2,
+            [(300, 300)] * 2,
+            [seeded(1), seeded(2)],
+        )
         assert abs(torch.corrcoef((noisy - x)[:, 0].flatten(1))[0, 1].item()) < 0.02

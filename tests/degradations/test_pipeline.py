@@ -13,7 +13,9 @@ from lsr.degradations.batched import degrade_batch
 
 
 def photograph(batch, height, width, seed=0):
-    coarse = torch.rand((batch, 3, height // 6 + 2, width // 6 + 2), generator=Generator().manual_seed(seed))
+    coarse = torch.rand(
+        (batch, 3, height // 6 + 2, width // 6 + 2), generator=Generator().manual_seed(seed)
+    )
     return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
@@ -32,7 +34,9 @@ def assert_lr(lr, hr, cfg):
 def cases(draw_value):
     height, width = draw_value(st.tuples(st.integers(8, 90), st.integers(8, 90)))
     batch = draw_value(st.integers(1, 4) | st.integers(1, 17))
-    content = draw_value(st.sampled_from(("photograph", "grey", "black", "white", "noise", "two levels")))
+    content = draw_value(
+        st.sampled_from(("photograph", "grey", "black", "white", "noise", "two levels"))
+    )
     hr = photograph(batch, height, width)
     hr = {
         "photograph": hr,
@@ -66,9 +70,15 @@ def test_any_image_degrades_to_the_right_size_and_range(case):
 @given(cases())
 def test_any_image_degrades_in_a_bucket(case):
     hr, cfg, epoch = case
-    cfg = dataclasses.replace(cfg, jpeg="true" if cfg.jpeg == "libjpeg" else cfg.jpeg, usm_lr=False, usm_target=False)
+    cfg = dataclasses.replace(
+        cfg, jpeg="true" if cfg.jpeg == "libjpeg" else cfg.jpeg, usm_lr=False, usm_target=False
+    )
     hr = hr[..., : hr.shape[2] // cfg.scale * cfg.scale, : hr.shape[3] // cfg.scale * cfg.scale]
-    assert_lr(degrade_batch(hr, drawn(cfg, len(hr), epoch), cfg), hr, dataclasses.replace(cfg, quantise=False))
+    assert_lr(
+        degrade_batch(hr, drawn(cfg, len(hr), epoch), cfg),
+        hr,
+        dataclasses.replace(cfg, quantise=False),
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 70), (7, 9)])
@@ -100,7 +110,12 @@ def test_a_sample_does_not_depend_on_its_bucket(jpeg):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"jpeg": "compat", "aligned": False}, {"antialias": True, "second_stage_probability": 0.5, "identity_probability": 0.2}]
+    "changes",
+    [
+        {},
+        {"jpeg": "compat", "aligned": False},
+        {"antialias": True, "second_stage_probability": 0.5, "identity_probability": 0.2},
+    ],
 )
 def test_buckets_compute_what_single_images_get(changes):
     """The same parameters and noise; only where a value lies on a rounding border may a block or a level differ."""
@@ -114,8 +129,14 @@ def test_buckets_compute_what_single_images_get(changes):
 def test_buckets_never_wait_for_the_device(monkeypatch):
     """Tensors without storage: whatever needs a value on the host fails. There are no generators for them, so no fields either."""
     monkeypatch.setattr(batched, "Generator", lambda device: Generator())
-    monkeypatch.setattr(noise, "_normal", lambda size, grey, generator: torch.zeros((3, *size), device="meta"))
-    monkeypatch.setattr(noise, "_bits", lambda size, grey, generator: torch.zeros((3, *size), dtype=torch.int32, device="meta"))
+    monkeypatch.setattr(
+        noise, "_normal", lambda size, grey, generator: torch.zeros((3, *size), device="meta")
+    )
+    monkeypatch.setattr(
+        noise,
+        "_bits",
+        lambda size, grey, generator: torch.zeros((3, *size), dtype=torch.int32, device="meta"),
+    )
     for jpeg in ("true", "compat"):
         cfg = DegradationConfig(jpeg=jpeg, second_stage_probability=0.8, identity_probability=0.1)
         lr = degrade_batch(torch.zeros((24, 3, 88, 64), device="meta"), drawn(cfg, 24), cfg)
@@ -124,12 +145,21 @@ def test_buckets_never_wait_for_the_device(monkeypatch):
 
 def test_the_chain_is_the_published_one():
     """Without noise, whose fields differ, both pipelines must give the same image."""
-    cfg = DegradationConfig(jpeg="compat", aligned=False, gaussian_1=(0, 0), gaussian_2=(0, 0), poisson_1=(0, 0), poisson_2=(0, 0))
+    cfg = DegradationConfig(
+        jpeg="compat",
+        aligned=False,
+        gaussian_1=(0, 0),
+        gaussian_2=(0, 0),
+        poisson_1=(0, 0),
+        poisson_2=(0, 0),
+    )
     hr = photograph(1, 128, 96)
     equal = []
     for index in range(24):
         parameters = [draw(cfg, 3, 0, index)]
-        difference = (apply(hr, parameters, cfg) - published.degrade(hr, parameters, cfg, Generator())).abs()
+        difference = (
+            apply(hr, parameters, cfg) - published.degrade(hr, parameters, cfg, Generator())
+        ).abs()
         equal.append((difference < 0.5 / 255).double().mean().item())
     assert sum(share > 0.99 for share in equal) >= 20 and min(equal) > 0.5, equal
 
@@ -168,9 +198,13 @@ def test_sharpening_of_source_and_target_are_separate_switches():
     both = DegradationConfig()
     target, lr = pair(hr, drawn(both, 1), both)
     plain = dataclasses.replace(both, usm_target=False)
-    assert torch.equal(pair(hr, drawn(plain, 1), plain)[0], hr) and torch.equal(pair(hr, drawn(plain, 1), plain)[1], lr)
+    assert torch.equal(pair(hr, drawn(plain, 1), plain)[0], hr) and torch.equal(
+        pair(hr, drawn(plain, 1), plain)[1], lr
+    )
     source = dataclasses.replace(both, usm_lr=False)
-    assert torch.equal(pair(hr, drawn(source, 1), source)[0], target) and not torch.equal(pair(hr, drawn(source, 1), source)[1], lr)
+    assert torch.equal(pair(hr, drawn(source, 1), source)[0], target) and not torch.equal(
+        pair(hr, drawn(source, 1), source)[1], lr
+    )
     assert not torch.equal(target, hr)
 
 

@@ -38,7 +38,9 @@ def test_one_image_and_a_ragged_batch_agree(mode, factor, generator):
     size = scaled_size(50, 61, factor) if factor else (33, 70)
     one = resize(x, size, mode, factor=factor)
     assert one.shape == (3, *size)
-    assert (resize_ragged(x[None], [plan(50, 61, size, mode, factor)], size, False)[0] - one).abs().max() < 1e-5
+    assert (
+        resize_ragged(x[None], [plan(50, 61, size, mode, factor)], size, False)[0] - one
+    ).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -53,14 +55,21 @@ def test_only_the_compatible_mapping_shifts_the_content(mode):
     ramp = torch.arange(400.0).expand(3, 20, 400)
     size = scaled_size(20, 400, 0.4567)
     centres = (torch.arange(size[1]) + 0.5) * 400 / size[1] - 0.5
-    shift = {factor: (resize(ramp, size, mode, factor=factor)[0, 2] - centres).abs()[3:-3].max() for factor in (None, 0.4567)}
+    shift = {
+        factor: (resize(ramp, size, mode, factor=factor)[0, 2] - centres).abs()[3:-3].max()
+        for factor in (None, 0.4567)
+    }
     assert shift[None] < 0.1 and shift[0.4567] > 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_number_of_threads_does_not_matter(mode, generator):
     x = torch.rand((3, 384, 392), generator=generator)
-    one = [resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)]
+    one = [
+        resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)
+    ]
     torch.set_num_threads(2)  # set back to one before every test
-    two = [resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)]
+    two = [
+        resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)
+    ]
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

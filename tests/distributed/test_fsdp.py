@@ -36,7 +36,9 @@ def runs(tmp_path_factory):
         folder,
         knee,
     ]
-    done = subprocess.run(list(map(str, command)), env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        list(map(str, command)), env=environment(), capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -52,7 +54,8 @@ def assert_alike(checkpoint, other, atol):
 
 def test_every_step_is_that_of_whole_weights_on_all_ranks(runs):
     sharded, other_rank, whole = (
-        torch.load(runs / name, weights_only=True) for name in ("sharded/rank0.pt", "sharded/rank1.pt", "ddp/rank0.pt")
+        torch.load(runs / name, weights_only=True)
+        for name in ("sharded/rank0.pt", "sharded/rank1.pt", "ddp/rank0.pt")
     )
     torch.testing.assert_close(sharded, other_rank, rtol=0, atol=0)
     torch.testing.assert_close(sharded, whole, rtol=0, atol=1e-6)
@@ -60,11 +63,15 @@ def test_every_step_is_that_of_whole_weights_on_all_ranks(runs):
 
 
 def test_losses_and_gradient_norms_are_those_of_whole_weights(runs):
-    sharded, whole = (list(csv.DictReader((runs / name / "metrics.csv").open())) for name in ("sharded", "ddp"))
+    sharded, whole = (
+        list(csv.DictReader((runs / name / "metrics.csv").open())) for name in ("sharded", "ddp")
+    )
     assert len(whole) >= 6 and len(sharded) == len(whole)
     for row, expected in zip(sharded, whole, strict=True):
         known = {name: float(value) for name, value in expected.items() if value}
-        assert {name: float(value) for name, value in row.items() if value} == pytest.approx(known, rel=1e-5, abs=1e-6)
+        assert {name: float(value) for name, value in row.items() if value} == pytest.approx(
+            known, rel=1e-5, abs=1e-6
+        )
 
 
 def test_a_resumed_run_is_the_unbroken_one(runs):
@@ -85,7 +92,9 @@ class BothShares(Stage2):
 
 def test_one_device_continues_what_two_began(runs, tmp_path):
     fit(tmp_path, BothShares(str(runs / "stage1" / "knee")), 6, runs / "sharded" / "step4.ckpt")
-    assert_alike(last(tmp_path), last(runs / "ddp"), 1e-5)  # a batch of four sums in another order than two of two
+    assert_alike(
+        last(tmp_path), last(runs / "ddp"), 1e-5
+    )  # a batch of four sums in another order than two of two
 
 
 def test_the_knee_is_published_whole(runs):
@@ -97,13 +106,15 @@ def test_the_knee_is_published_whole(runs):
 
 
 def test_all_ranks_see_what_one_has(runs):
-    outcomes, of_other_rank = (json.loads((runs / f"outcomes{rank}.json").read_text()) for rank in range(2))
+    outcomes, of_other_rank = (
+        json.loads((runs / f"outcomes{rank}.json").read_text()) for rank in range(2)
+    )
     assert outcomes == of_other_rank
     part, shares = outcomes
     assert "diverged at step 2: the weights are not finite" in part
-    assert json.loads((runs / "NanInOnePart" / "divergence.json").read_text())["non_finite_weights"] == [
-        "denoiser.experts.2.net.embed.weight"
-    ]
+    assert json.loads((runs / "NanInOnePart" / "divergence.json").read_text())[
+        "non_finite_weights"
+    ] == ["denoiser.experts.2.net.embed.weight"]
     assert "as many validation images" in shares
 
 
@@ -127,6 +138,14 @@ def test_these_are_not(strategy):
 
 def test_evaluation_does_not_shard(tmp_path):
     experiment = str(TINY_STAGE1)
-    command = ["validate", "--config", experiment, "--trainer.default_root_dir", str(tmp_path), "--trainer.strategy", "sharded"]
+    command = [
+        "validate",
+        "--config",
+        experiment,
+        "--trainer.default_root_dir",
+        str(tmp_path),
+        "--trainer.strategy",
+        "sharded",
+    ]
     with pytest.raises(ValueError, match="validate does not shard"):
         main([*command, "--ckpt_path", "last", "--trainer.accelerator", "cpu"])

@@ -27,7 +27,13 @@ def evaluate(data, tmp_path, capfd):
     """Run the verb on the pairs; returns the exit code, the folder, and what went to stderr."""
 
     def run(*options, out="out", source=("--predictions", data / "bicubic"), metrics="psnr,ssim"):
-        arguments = [*source, "--out", tmp_path / out, *(["--metrics", metrics] if metrics else []), *options]
+        arguments = [
+            *source,
+            "--out",
+            tmp_path / out,
+            *(["--metrics", metrics] if metrics else []),
+            *options,
+        ]
         if "--data" not in options:
             arguments += ["--data", data]
         code = main(["eval", *map(str, arguments), "--threads", "1"])

@@ -21,12 +21,17 @@ METRICS = ("psnr_y", "ssim_y")
 def rows(**values):
     """Rows of the images a, b, c... by the values of each metric."""
     per_image = zip(*values.values(), strict=True)
-    return [{"name": "abcdef"[i]} | dict(zip(values, these, strict=True)) for i, these in enumerate(per_image)]
+    return [
+        {"name": "abcdef"[i]} | dict(zip(values, these, strict=True))
+        for i, these in enumerate(per_image)
+    ]
 
 
 def ours_minus_theirs(out, method, metric):
     ours, theirs = table(out), table(out / "beside" / method)
-    return [float(ours[name][metric]) - float(theirs[name][metric]) for name in ours if name in theirs]
+    return [
+        float(ours[name][metric]) - float(theirs[name][metric]) for name in ours if name in theirs
+    ]
 
 
 def changed(folder, before):
@@ -52,14 +57,24 @@ def test_differences_are_paired_by_name():
         "better_in": 2,
     }
     niqe = by_metric["niqe"]
-    assert (niqe["mean"], niqe["difference"], niqe["ci95"], niqe["better_in"]) == (5.0, -1.0, [-2.0, 0.0], 2), "a tie is not better"
+    assert (niqe["mean"], niqe["difference"], niqe["ci95"], niqe["better_in"]) == (
+        5.0,
+        -1.0,
+        [-2.0, 0.0],
+        2,
+    ), "a tie is not better"
 
 
 def test_an_image_that_one_of_both_lacks_does_not_shift_the_others():
-    ours, theirs = rows(psnr_y=[20.0, 30.0, 40.0, float("nan")]), rows(psnr_y=[19.0, 28.0, 37.0, 90.0])
+    ours, theirs = (
+        rows(psnr_y=[20.0, 30.0, 40.0, float("nan")]),
+        rows(psnr_y=[19.0, 28.0, 37.0, 90.0]),
+    )
     compared = compare(ours, [theirs[0], *theirs[2:]], ["psnr_y"])["psnr_y"]
     assert (compared["difference"], compared["n"], compared["better_in"]) == (2.0, 2, 2)
-    assert (compared["mean"], compared["mean_n"]) == (pytest.approx((19 + 37 + 90) / 3), 3), "all of theirs"
+    assert (compared["mean"], compared["mean_n"]) == (pytest.approx((19 + 37 + 90) / 3), 3), (
+        "all of theirs"
+    )
     nothing = {"mean": None, "mean_n": 0, "difference": None, "ci95": None, "n": 0, "better_in": 0}
     assert compare(ours, [], ["psnr_y"])["psnr_y"] == nothing
 
@@ -67,26 +82,45 @@ def test_an_image_that_one_of_both_lacks_does_not_shift_the_others():
 def test_the_interval_is_the_paired_percentile_bootstrap():
     generator = np.random.Generator(np.random.Philox(key=3))
     hardness = generator.normal(0, 5, 60)  # what both methods suffer from
-    ours, theirs = (28 + hardness + generator.exponential(1, 60), 28 + hardness + generator.exponential(0.6, 60))
+    ours, theirs = (
+        28 + hardness + generator.exponential(1, 60),
+        28 + hardness + generator.exponential(0.6, 60),
+    )
     names = [f"{i}" for i in range(60)]
-    mine, other = ([{"name": n, "psnr_y": v} for n, v in zip(names, values, strict=True)] for values in (ours, theirs))
+    mine, other = (
+        [{"name": n, "psnr_y": v} for n, v in zip(names, values, strict=True)]
+        for values in (ours, theirs)
+    )
     low, high = compare(mine, other, ["psnr_y"])["psnr_y"]["ci95"]
     reference = scipy.stats.bootstrap(
-        (ours, theirs), lambda x, y: np.mean(x - y), paired=True, vectorized=False, method="percentile", n_resamples=9999, rng=generator
+        (ours, theirs),
+        lambda x, y: np.mean(x - y),
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=9999,
+        rng=generator,
     ).confidence_interval
-    assert (low, high) == pytest.approx(tuple(reference), abs=0.05 * (reference.high - reference.low))
+    assert (low, high) == pytest.approx(
+        tuple(reference), abs=0.05 * (reference.high - reference.low)
+    )
     assert high - low < 1, "of unpaired values it would be five times as wide"
 
 
 def test_a_comparison_in_words():
     compared = {"difference": 0.83, "ci95": [0.61, 1.05], "n": 24, "better_in": 22}
     assert in_words(compared) == "+0.8300 [0.6100, 1.0500], better in 22 of 24"
-    assert in_words(compared | {"ci95": None, "n": 1, "better_in": 0, "difference": -0.5}) == "-0.5000, better in 0 of 1"
+    assert (
+        in_words(compared | {"ci95": None, "n": 1, "better_in": 0, "difference": -0.5})
+        == "-0.5000, better in 0 of 1"
+    )
 
 
 def test_a_model_stands_beside_bicubic_lanczos_and_results_of_others(evaluate, model, data):
     (data / "bicubic").rename(data / "theirs")
-    code, out, _ = evaluate("--beside", f"bicubic, lanczos,{data / 'theirs'}/", source=("--model", model))
+    code, out, _ = evaluate(
+        "--beside", f"bicubic, lanczos,{data / 'theirs'}/", source=("--model", model)
+    )
     assert code == 0
     beside = summary(out)["beside"]
     assert list(beside) == ["bicubic", "lanczos", "theirs"]
@@ -94,14 +128,23 @@ def test_a_model_stands_beside_bicubic_lanczos_and_results_of_others(evaluate, m
         for metric in METRICS:
             differences = ours_minus_theirs(out, method, metric)
             assert by_metric[metric]["difference"] == pytest.approx(np.mean(differences), abs=1e-6)
-            assert by_metric[metric]["better_in"] == sum(difference > 0 for difference in differences)
+            assert by_metric[metric]["better_in"] == sum(
+                difference > 0 for difference in differences
+            )
     assert "## Beside other methods" in (out / "report.md").read_text()
     # PSNR on Y of BT.601, of the files
     luma = np.array([65.481, 128.553, 24.966]) / 255
-    sr, hr = (np.asarray(Image.open(folder / "2.png")) @ luma for folder in (out / "beside/bicubic/predictions", data / "HR"))
-    assert float(table(out / "beside/bicubic")["2"]["psnr_y"]) == pytest.approx(10 * np.log10(255**2 / ((sr - hr) ** 2).mean()), abs=1e-3)
+    sr, hr = (
+        np.asarray(Image.open(folder / "2.png")) @ luma
+        for folder in (out / "beside/bicubic/predictions", data / "HR")
+    )
+    assert float(table(out / "beside/bicubic")["2"]["psnr_y"]) == pytest.approx(
+        10 * np.log10(255**2 / ((sr - hr) ** 2).mean()), abs=1e-3
+    )
     _, alone, _ = evaluate(source=("--predictions", data / "theirs"), out="alone")
-    assert (alone / "per_image.csv").read_bytes() == (out / "beside" / "theirs" / "per_image.csv").read_bytes()
+    assert (alone / "per_image.csv").read_bytes() == (
+        out / "beside" / "theirs" / "per_image.csv"
+    ).read_bytes()
     _, without, _ = evaluate(source=("--model", model), out="without")
     assert (without / "per_image.csv").read_bytes() == (out / "per_image.csv").read_bytes()
 
@@ -112,11 +155,15 @@ def test_another_list_and_another_model_keep_what_is_there(evaluate, model, data
     figures = (out / "beside/bicubic/per_image.csv").read_bytes()
     code, _, _ = evaluate("--beside", "lanczos,bicubic", source=("--model", model))
     assert code == 0 and list(summary(out)["beside"]) == ["lanczos", "bicubic"]
-    code, _, _ = evaluate("--beside", "bicubic", "--steps", "2", "--overwrite", source=("--model", model))
+    code, _, _ = evaluate(
+        "--beside", "bicubic", "--steps", "2", "--overwrite", source=("--model", model)
+    )
     assert code == 0 and changed(out / "predictions", ours)
     assert not changed(out / "beside/bicubic/predictions", pictures)
     assert (out / "beside/bicubic/per_image.csv").read_bytes() == figures
-    Image.open(data / "LR" / "3.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(data / "LR" / "3.png")
+    Image.open(data / "LR" / "3.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+        data / "LR" / "3.png"
+    )
     code, _, _ = evaluate("--beside", "bicubic", "--steps", "2", source=("--model", model))
     assert code == 0 and changed(out / "beside/bicubic/predictions", pictures) == {"3.png"}
 
@@ -124,7 +171,10 @@ def test_another_list_and_another_model_keep_what_is_there(evaluate, model, data
 def test_rows_that_a_killed_run_has_left_are_kept(evaluate, data):
     _, out, _ = evaluate("--beside", "lanczos")
     folder = out / "beside" / "lanczos"
-    whole, lines = (folder / "per_image.csv").read_bytes(), (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    whole, lines = (
+        (folder / "per_image.csv").read_bytes(),
+        (folder / "rows.jsonl").read_text().splitlines(keepends=True),
+    )
     (folder / "rows.jsonl").unlink()
     (folder / "per_image.csv").unlink()
     (folder / "rows-0.jsonl").write_text("".join(lines[:3]) + lines[3][:30])
@@ -134,15 +184,38 @@ def test_rows_that_a_killed_run_has_left_are_kept(evaluate, data):
     assert changed(folder / "predictions", before) == {"3.png", "4.png", "5.png"}
 
 
-def test_two_processes_that_torchrun_has_started_give_the_same_tables(evaluate, model, data, tmp_path):
+def test_two_processes_that_torchrun_has_started_give_the_same_tables(
+    evaluate, model, data, tmp_path
+):
     _, one, _ = evaluate("--beside", "bicubic", source=("--model", model), out="one")
     two = tmp_path / "two"
-    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "lsr",
+        "eval",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--metrics",
+        "psnr,ssim",
+        "--threads",
+        "1",
+    ]
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        told = {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(free.getsockname()[1]),
+        }
     ranks = [
-        subprocess.Popen([*command, "--beside", "bicubic", "--out", two], env=os.environ | told | {"RANK": rank}, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*command, "--beside", "bicubic", "--out", two],
+            env=os.environ | told | {"RANK": rank},
+            stdout=subprocess.DEVNULL,
+        )
         for rank in "01"
     ]
     assert [process.wait(120) for process in ranks] == [0, 0]
@@ -155,7 +228,9 @@ def test_two_processes_that_torchrun_has_started_give_the_same_tables(evaluate, 
 def test_upsampling_beside_predictions_is_as_large_as_each_of_them(evaluate, data):
     for name, size in (("0", (32, 40)), ("1", (45, 41))):  # of LR photographs of 18 x 16 pixels
         for folder in ("bicubic", "HR"):
-            Image.open(data / folder / f"{name}.png").resize(size).save(data / folder / f"{name}.png")
+            Image.open(data / folder / f"{name}.png").resize(size).save(
+                data / folder / f"{name}.png"
+            )
     code, out, _ = evaluate("--beside", "bicubic,lanczos")
     assert code == 0
     for method in ("bicubic", "lanczos"):
@@ -170,39 +245,62 @@ def test_what_a_method_lacks_is_named_and_the_rest_is_compared(evaluate, data):
     (data / "bicubic" / "5.png").unlink()
     code, out, err = evaluate("--beside", f"{data / 'theirs'},bicubic")
     assert code == 1 and list(table(out)) == list("01234")
-    assert "failed: 1, beside theirs: no prediction of this name" in err and "theirs/4.png: the file is empty" in err
+    assert (
+        "failed: 1, beside theirs: no prediction of this name" in err
+        and "theirs/4.png: the file is empty" in err
+    )
     found = summary(out)
-    assert {method: set(these) for method, these in found["missing_beside"].items()} == {"theirs": {"1", "4"}}
-    assert (found["beside"]["theirs"]["psnr_y"]["n"], found["beside"]["bicubic"]["psnr_y"]["n"]) == (3, 5)
+    assert {method: set(these) for method, these in found["missing_beside"].items()} == {
+        "theirs": {"1", "4"}
+    }
+    assert (
+        found["beside"]["theirs"]["psnr_y"]["n"],
+        found["beside"]["bicubic"]["psnr_y"]["n"],
+    ) == (3, 5)
     differences = ours_minus_theirs(out, "theirs", "psnr_y")
     assert len(differences) == 3
-    assert found["beside"]["theirs"]["psnr_y"]["difference"] == pytest.approx(np.mean(differences), abs=1e-6)
+    assert found["beside"]["theirs"]["psnr_y"]["difference"] == pytest.approx(
+        np.mean(differences), abs=1e-6
+    )
     shutil.copy(data / "HR" / "5.png", data / "bicubic")
     code, out, _ = evaluate("--beside", str(data / "theirs"))
     assert code == 1 and not summary(out)["failed"], "ours is complete, theirs is not"
     for name in "14":
         shutil.copy(data / "HR" / f"{name}.png", data / "theirs")
     code, out, _ = evaluate("--beside", str(data / "theirs"))
-    assert code == 0 and not summary(out)["missing_beside"] and summary(out)["beside"]["theirs"]["psnr_y"]["n"] == 6
+    assert (
+        code == 0
+        and not summary(out)["missing_beside"]
+        and summary(out)["beside"]["theirs"]["psnr_y"]["n"] == 6
+    )
 
 
 def test_results_of_another_size_are_named_with_both_sizes_and_not_compared(evaluate, data):
     shutil.copytree(data / "bicubic", data / "theirs")
     width, height = Image.open(data / "bicubic" / "3.png").size
     for name in "03":
-        Image.open(data / "bicubic" / f"{name}.png").crop((0, 0, width - 1, height)).save(data / "theirs" / f"{name}.png")
+        Image.open(data / "bicubic" / f"{name}.png").crop((0, 0, width - 1, height)).save(
+            data / "theirs" / f"{name}.png"
+        )
     code, out, err = evaluate("--beside", str(data / "theirs"))
     reason = f"the result has {width - 1} x {height} pixels, ours {width} x {height}"
     found = summary(out)
     assert code == 1 and f"failed: 3, beside theirs: {reason}\n" in err
-    assert found["missing_beside"]["theirs"].keys() == {"0", "3"} and found["missing_beside"]["theirs"]["3"] == reason
+    assert (
+        found["missing_beside"]["theirs"].keys() == {"0", "3"}
+        and found["missing_beside"]["theirs"]["3"] == reason
+    )
     assert any(ours_minus_theirs(out, "theirs", "psnr_y")), "the method's own table has them"
     psnr = found["beside"]["theirs"]["psnr_y"]
-    assert (psnr["n"], psnr["mean_n"], psnr["difference"], psnr["better_in"]) == (4, 4, 0, 0), "the other four are the same pictures"
+    assert (psnr["n"], psnr["mean_n"], psnr["difference"], psnr["better_in"]) == (4, 4, 0, 0), (
+        "the other four are the same pictures"
+    )
     assert f"| {psnr['mean']:.4f} (n 4) |" in (out / "report.md").read_text()
 
 
-def test_a_distance_of_sets_stands_only_beside_that_of_the_same_images(evaluate, data, tmp_path, monkeypatch):
+def test_a_distance_of_sets_stands_only_beside_that_of_the_same_images(
+    evaluate, data, tmp_path, monkeypatch
+):
     class MeanBytes:
         """Takes FID's place, whose weights are not everywhere."""
 
@@ -222,7 +320,10 @@ def test_a_distance_of_sets_stands_only_beside_that_of_the_same_images(evaluate,
     code, out, _ = evaluate("--beside", f"{data / 'whole'},{data / 'part'}", metrics="psnr,fid")
     beside = summary(out)["beside"]
     expected = np.mean([path.stat().st_size for path in (data / "HR").iterdir()])
-    assert (beside["whole"]["fid"]["mean"], beside["whole"]["fid"]["mean_n"]) == (pytest.approx(expected), 6)
+    assert (beside["whole"]["fid"]["mean"], beside["whole"]["fid"]["mean_n"]) == (
+        pytest.approx(expected),
+        6,
+    )
     assert beside["part"]["fid"]["mean"] is None and beside["part"]["psnr_y"]["n"] == 5
     assert f"| {expected:.4f} | – |\n" in (out / "report.md").read_text()
 

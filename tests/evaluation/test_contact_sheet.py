@@ -39,8 +39,14 @@ def files(tmp_path):
 def places(sheet, picture):
     """Where a picture lies in the sheet, pixel for pixel: (top, left), from top to bottom."""
     height, width = picture.shape[:2]
-    corners = np.argwhere((sheet[: 1 - height or None, : 1 - width or None] == picture[0, 0]).all(-1))
-    return [(int(y), int(x)) for y, x in corners if np.array_equal(sheet[y : y + height, x : x + width], picture)]
+    corners = np.argwhere(
+        (sheet[: 1 - height or None, : 1 - width or None] == picture[0, 0]).all(-1)
+    )
+    return [
+        (int(y), int(x))
+        for y, x in corners
+        if np.array_equal(sheet[y : y + height, x : x + width], picture)
+    ]
 
 
 def drawn(tmp_path, *rows):
@@ -53,9 +59,14 @@ def read(path):
 
 
 def test_lr_sr_and_hr_stand_side_by_side_pixel_for_pixel(files, tmp_path):
-    sheet = drawn(tmp_path, *[("first", Item("a", files["lr"], files["hr"], files["sr"], ""), {})] * 2)
+    sheet = drawn(
+        tmp_path, *[("first", Item("a", files["lr"], files["hr"], files["sr"], ""), {})] * 2
+    )
     enlarged = read(files["lr"]).repeat(4, 0).repeat(4, 1)
-    columns = [places(sheet, picture) for picture in (enlarged, read(files["sr"]), read(files["hr"])[:64, :96])]
+    columns = [
+        places(sheet, picture)
+        for picture in (enlarged, read(files["sr"]), read(files["hr"])[:64, :96])
+    ]
     assert [len(column) for column in columns] == [2, 2, 2]
     for (lr_top, lr_left), (sr_top, sr_left), (hr_top, hr_left) in zip(*columns, strict=True):
         assert lr_top == sr_top == hr_top and lr_left < sr_left < hr_left
@@ -63,9 +74,14 @@ def test_lr_sr_and_hr_stand_side_by_side_pixel_for_pixel(files, tmp_path):
 
 def test_other_methods_stand_between_lr_and_ours_as_large_as_ours(files, tmp_path):
     item = Item("a", files["lr"], files["hr"], files["sr"], "")
-    others = {name: Item("a", files["lr"], files["hr"], files[name], "") for name in ("theirs", "half")}
+    others = {
+        name: Item("a", files["lr"], files["hr"], files[name], "") for name in ("theirs", "half")
+    }
     sheet = drawn(tmp_path, ("first", item, others))
-    enlarged = [read(files[name]).repeat(times, 0).repeat(times, 1) for name, times in (("lr", 4), ("theirs", 1), ("half", 2), ("sr", 1))]
+    enlarged = [
+        read(files[name]).repeat(times, 0).repeat(times, 1)
+        for name, times in (("lr", 4), ("theirs", 1), ("half", 2), ("sr", 1))
+    ]
     [lr], [theirs], [half], [ours] = (places(sheet, picture) for picture in enlarged)
     assert lr[0] == theirs[0] == half[0] == ours[0] and lr[1] < theirs[1] < half[1] < ours[1]
 

@@ -25,7 +25,9 @@ def test_every_value_is_what_pyiqa_says_of_the_files(evaluate, data):
     for name, key in (("psnr", "psnr_y"), ("ssim", "ssim_y")):
         direct = pyiqa.create_metric(name, device=torch.device("cpu"), **LUMA)
         for image, row in rows.items():
-            expected = float(direct(str(data / "bicubic" / f"{image}.png"), str(data / "HR" / f"{image}.png")))
+            expected = float(
+                direct(str(data / "bicubic" / f"{image}.png"), str(data / "HR" / f"{image}.png"))
+            )
             assert float(row[key]) == pytest.approx(expected, abs=1e-6)
         mean = np.mean([float(row[key]) for row in rows.values()])
         assert summary(out)["results"][key]["mean"] == pytest.approx(mean, abs=1e-6)
@@ -34,12 +36,20 @@ def test_every_value_is_what_pyiqa_says_of_the_files(evaluate, data):
 def test_a_model_is_judged_by_the_pictures_it_leaves(evaluate, model, data):
     code, out, _ = evaluate(source=("--model", model))
     assert code == 0
-    assert sorted(path.name for path in (out / "predictions").iterdir()) == [f"{i}.png" for i in range(6)]
+    assert sorted(path.name for path in (out / "predictions").iterdir()) == [
+        f"{i}.png" for i in range(6)
+    ]
     code, folder, _ = evaluate(source=("--model", model.parent), out="by-folder")
-    assert code == 0 and (folder / "per_image.csv").read_bytes() == (out / "per_image.csv").read_bytes()
+    assert (
+        code == 0
+        and (folder / "per_image.csv").read_bytes() == (out / "per_image.csv").read_bytes()
+    )
     again, other, _ = evaluate(source=("--predictions", out / "predictions"), out="again")
     assert again == 0
-    values = [[(row["psnr_y"], row["ssim_y"]) for row in table(folder).values()] for folder in (out, other)]
+    values = [
+        [(row["psnr_y"], row["ssim_y"]) for row in table(folder).values()]
+        for folder in (out, other)
+    ]
     assert values[0] == values[1]
     assert summary(out)["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert "model sha256" in (out / "report.md").read_text()
@@ -49,12 +59,18 @@ def test_weights_come_from_the_folder_that_was_named(evaluate, data, tmp_path):
     generator = torch.Generator().manual_seed(0)
     weights = tmp_path / "weights" / "brisque_svm_weights.pth"
     weights.parent.mkdir()
-    torch.save((torch.randn(5, generator=generator), torch.randn(5, 36, generator=generator)), weights)
+    torch.save(
+        (torch.randn(5, generator=generator), torch.randn(5, 36, generator=generator)), weights
+    )
     code, out, _ = evaluate("--weights", weights.parent, metrics="brisque")
-    direct = pyiqa.create_metric("brisque", device=torch.device("cpu"), pretrained_model_path=str(weights))
+    direct = pyiqa.create_metric(
+        "brisque", device=torch.device("cpu"), pretrained_model_path=str(weights)
+    )
     assert code == 0
     for name, row in table(out).items():
-        assert float(row["brisque"]) == pytest.approx(float(direct(str(data / "bicubic" / f"{name}.png"))), rel=1e-6)
+        assert float(row["brisque"]) == pytest.approx(
+            float(direct(str(data / "bicubic" / f"{name}.png"))), rel=1e-6
+        )
     card = summary(out)["metrics"]["brisque"]
     assert card["weights"][0]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
@@ -66,10 +82,16 @@ def test_what_cannot_be_computed_is_told_and_the_rest_is_done(evaluate, tmp_path
     place = tmp_path / "empty" / "hub" / "pyiqa" / "musiq_koniq_ckpt-e95806b9.pth"
     assert f"musiq_koniq_ckpt-e95806b9.pth to {place}" in err
     assert summary(out)["results"].keys() == {"psnr_y"}
-    assert "`musiq`: its weights are not on this machine: fetch http" in (out / "report.md").read_text()
+    assert (
+        "`musiq`: its weights are not on this machine: fetch http"
+        in (out / "report.md").read_text()
+    )
     code, out, _ = evaluate(metrics=None, out="default")
     assert code == 0, "nobody asked for them"
-    assert set(summary(out)["results"]) == {"psnr_y", "ssim_y"} and "musiq" in summary(out)["unavailable"]
+    assert (
+        set(summary(out)["results"]) == {"psnr_y", "ssim_y"}
+        and "musiq" in summary(out)["unavailable"]
+    )
 
 
 def test_without_hr_photographs_there_is_nothing_to_compare_with(evaluate, data):
@@ -87,7 +109,11 @@ def test_odd_files_are_named_and_the_rest_is_done(evaluate, data, model):
     assert code == 1
     assert list(table(out)) == list("124")
     assert set(summary(out)["failed"]) == set("035")
-    for text in ("LR/0.png: damaged or truncated", "LR/3.png: the file is empty", "HR/5.png: 8 x 8 pixels do not belong"):
+    for text in (
+        "LR/0.png: damaged or truncated",
+        "LR/3.png: the file is empty",
+        "HR/5.png: 8 x 8 pixels do not belong",
+    ):
         assert text in err
     (data / "LR" / "0.png").write_bytes(whole)
     code, out, _ = evaluate(source=("--model", model))
@@ -104,9 +130,15 @@ def test_missing_predictions_are_named_and_can_be_supplied(evaluate, data):
     assert code == 0 and list(table(out)) == list("012345")
 
 
-@pytest.mark.parametrize(("suffixes", "hr_names"), [(("", ""), False), (("_x4", "_x1"), False), (("_LR4", "_HR"), True)])
+@pytest.mark.parametrize(
+    ("suffixes", "hr_names"), [(("", ""), False), (("_x4", "_x1"), False), (("_LR4", "_HR"), True)]
+)
 def test_predictions_are_found_by_the_name_of_lr_or_hr(evaluate, data, suffixes, hr_names):
-    for folder, suffix in (("LR", suffixes[0]), ("HR", suffixes[1]), ("bicubic", suffixes[1] if hr_names else suffixes[0])):
+    for folder, suffix in (
+        ("LR", suffixes[0]),
+        ("HR", suffixes[1]),
+        ("bicubic", suffixes[1] if hr_names else suffixes[0]),
+    ):
         for path in (data / folder).iterdir():
             path.rename(path.with_stem(path.stem + suffix))
     code, out, _ = evaluate()
@@ -142,12 +174,16 @@ def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):
     assert summary(out)["results"]["ssim_y"]["n"] == 5
 
 
-def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(evaluate, model, data, photo, monkeypatch):
+def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(
+    evaluate, model, data, photo, monkeypatch
+):
     Image.fromarray(photo[:64, :72]).save(data / "LR" / "0.png")
     Image.fromarray(photo).resize((288, 256)).save(data / "HR" / "0.png")
     _, out, _ = evaluate(source=("--model", model))
     whole = table(out)["0"]["psnr_y"]
-    monkeypatch.setattr("lsr.inference.upscaler._BANDS_BUDGET", 0)  # "auto" would take its smallest tiles
+    monkeypatch.setattr(
+        "lsr.inference.upscaler._BANDS_BUDGET", 0
+    )  # "auto" would take its smallest tiles
     _, other, _ = evaluate(source=("--model", model), out="other")
     assert table(other)["0"]["psnr_y"] == whole
     for i, (option, value) in enumerate({"--tile": "32", "--color-fix": "none"}.items()):
@@ -204,13 +240,17 @@ def test_a_folder_where_writing_is_not_allowed_is_told_in_one_line(evaluate, mon
     assert code == 2 and err == f"lsr eval: --out {out} cannot be written to: Permission denied\n"
 
 
-def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(evaluate, model, monkeypatch):
+def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(
+    evaluate, model, monkeypatch
+):
     forward, calls = Denoiser.forward, []
 
     def limited(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+            raise RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"
+            )
         return forward(*arguments, **options)
 
     monkeypatch.setattr(Denoiser, "forward", limited)
@@ -218,9 +258,14 @@ def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_don
     assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")
 
 
-def test_a_model_that_tags_guide_is_given_those_beside_the_lr_photographs(evaluate, data, tmp_path, generator):
+def test_a_model_that_tags_guide_is_given_those_beside_the_lr_photographs(
+    evaluate, data, tmp_path, generator
+):
     config = replace(TINY, guidance="tags", vocabulary=("cat", "sea"))
-    weights = {k: 0.2 * torch.randn(v.shape, generator=generator) for k, v in Denoiser(config).state_dict().items()}
+    weights = {
+        k: 0.2 * torch.randn(v.shape, generator=generator)
+        for k, v in Denoiser(config).state_dict().items()
+    }
     model = tmp_path / "guided.safetensors"
     save_denoiser(model, weights, asdict(config) | {"shift": 3.0})
     _, out, _ = evaluate(source=("--model", model))

@@ -23,7 +23,11 @@ def test_a_changed_prediction_is_judged_again(evaluate, data):
 def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser):
     _, out, _ = evaluate(source=("--model", model))
     before = (out / "per_image.csv").read_bytes()
-    for options, culprit in ((("--seed", "1"), "model"), (("--protocol", "paired"), "protocol"), (("--steps", "2"), "model")):
+    for options, culprit in (
+        (("--seed", "1"), "model"),
+        (("--protocol", "paired"), "protocol"),
+        (("--steps", "2"), "model"),
+    ):
         code, _, err = evaluate(*options, source=("--model", model))
         assert code == 2 and f"another {culprit}:" in err
     assert (out / "per_image.csv").read_bytes() == before
@@ -40,7 +44,20 @@ def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
 
 def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
     _, whole, _ = evaluate(source=("--model", model), out="whole")
-    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data, "--metrics", "psnr,ssim", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "lsr",
+        "eval",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--metrics",
+        "psnr,ssim",
+        "--threads",
+        "1",
+    ]
     out = tmp_path / "killed"
     process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL)
     journal = out / "rows-0.jsonl"
@@ -56,7 +73,9 @@ def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_pat
     code, out, _ = evaluate(source=("--model", model), out="killed")
     assert code == 0
     assert (out / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
-    assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, "what was done is not done again"
+    assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, (
+        "what was done is not done again"
+    )
 
 
 def test_two_processes_give_the_same_table(evaluate, model, tmp_path):

@@ -28,7 +28,9 @@ def test_what_fits_passes(photograph):
     for count in (100, 93, 3000):
         check_protocol("crop128", items(count, photograph(128, 128), photograph(512, 512)), 4)
     check_protocol("paired", items(2, photograph(30, 20), photograph(60, 40)), 2)
-    check_protocol("paired", items(1, photograph(30, 20), photograph(90, 60), photograph(90, 60)), None)
+    check_protocol(
+        "paired", items(1, photograph(30, 20), photograph(90, 60), photograph(90, 60)), None
+    )
     check_protocol("custom", items(1, photograph(30, 20), photograph(61, 43)), 2)
 
 
@@ -36,13 +38,45 @@ def test_what_fits_passes(photograph):
     ("protocol", "count", "lr", "hr", "sr", "scale", "message"),
     [
         ("reallq250", 249, (256, 256), None, None, 4, r"is for 250 \(RealLQ250\) images, not 249"),
-        ("reallq250", 250, (256, 255), None, None, 4, "has 256 x 255 pixels; protocol reallq250 has 256 x 256"),
+        (
+            "reallq250",
+            250,
+            (256, 255),
+            None,
+            None,
+            4,
+            "has 256 x 255 pixels; protocol reallq250 has 256 x 256",
+        ),
         ("reallq250", 250, (256, 256), None, None, 2, "is for scale 4, the model's is 2"),
         ("reallq250", 250, (256, 256), (1024, 1024), None, 4, "has no HR photographs"),
-        ("reallq250", 250, (256, 256), None, (512, 512), None, "512 x 512 pixels, which is not 4 times the 256 x 256"),
-        ("crop128", 101, (128, 128), (512, 512), None, 4, r"100 \(RealSR\) or 93 \(DRealSR\) or 3000 \(DIV2K-Val\) images, not 101"),
+        (
+            "reallq250",
+            250,
+            (256, 256),
+            None,
+            (512, 512),
+            None,
+            "512 x 512 pixels, which is not 4 times the 256 x 256",
+        ),
+        (
+            "crop128",
+            101,
+            (128, 128),
+            (512, 512),
+            None,
+            4,
+            r"100 \(RealSR\) or 93 \(DRealSR\) or 3000 \(DIV2K-Val\) images, not 101",
+        ),
         ("crop128", 100, (128, 128), None, None, 4, "needs HR photographs"),
-        ("paired", 1, (30, 20), (120, 81), None, 4, "120 x 81 pixels, which is not 4 times the 30 x 20"),
+        (
+            "paired",
+            1,
+            (30, 20),
+            (120, 81),
+            None,
+            4,
+            "120 x 81 pixels, which is not 4 times the 30 x 20",
+        ),
         ("paired", 1, (30, 20), (60, 40), None, 4, "not 4 times"),
         ("paired", 1, (30, 20), (60, 40), (90, 60), None, "90 x 60 pixels, which is not 2 times"),
     ],
@@ -54,4 +88,6 @@ def test_what_does_not_fit_is_told(photograph, protocol, count, lr, hr, sr, scal
 
 
 def test_every_protocol_says_what_it_is():
-    assert all(protocol.description.lower().startswith(name) for name, protocol in PROTOCOLS.items())
+    assert all(
+        protocol.description.lower().startswith(name) for name, protocol in PROTOCOLS.items()
+    )

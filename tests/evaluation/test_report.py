@@ -37,7 +37,11 @@ def report(tmp_path):
 
 
 def row(text, name):
-    return next([cell.strip(" *") for cell in line.split("|")[2:-1]] for line in text.splitlines() if line.startswith(f"| {name}"))
+    return next(
+        [cell.strip(" *") for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith(f"| {name}")
+    )
 
 
 def test_ours_stands_beside_what_was_measured_by_the_same_name(report):
@@ -52,12 +56,35 @@ def test_ours_stands_beside_what_was_measured_by_the_same_name(report):
 
 def test_other_methods_stand_beside_with_means_and_paired_differences(report):
     theirs = {
-        "musiq": {"mean": 68.0, "mean_n": 249, "difference": 2.5, "ci95": [2.0, 3.0], "n": 249, "better_in": 200},
-        "niqe": {"mean": 3.0, "mean_n": 250, "difference": None, "ci95": None, "n": 0, "better_in": 0},
+        "musiq": {
+            "mean": 68.0,
+            "mean_n": 249,
+            "difference": 2.5,
+            "ci95": [2.0, 3.0],
+            "n": 249,
+            "better_in": 200,
+        },
+        "niqe": {
+            "mean": 3.0,
+            "mean_n": 250,
+            "difference": None,
+            "ci95": None,
+            "n": 0,
+            "better_in": 0,
+        },
     }
     results = {"musiq": result(70.5), "niqe": result(4.0)}
-    text = report(results=results, beside={"bicubic": theirs, "x": theirs}, missing_beside={"x": {"a": "damaged"}})
-    assert row(text, "mean") == ["ours", "bicubic", "x"] and row(text, "musiq ↑") == ["70.5000", "1.0000", "70.4000 to 70.6000", "250"]
+    text = report(
+        results=results,
+        beside={"bicubic": theirs, "x": theirs},
+        missing_beside={"x": {"a": "damaged"}},
+    )
+    assert row(text, "mean") == ["ours", "bicubic", "x"] and row(text, "musiq ↑") == [
+        "70.5000",
+        "1.0000",
+        "70.4000 to 70.6000",
+        "250",
+    ]
     section = text[text.index("## Beside other methods") :]
     assert row(section, "musiq ↑") == ["70.5000", "68.0000 (n 249)", "68.0000 (n 249)"]
     assert row(section, "niqe ↓") == ["4.0000", "3.0000", "3.0000"], "of as many images as ours"
@@ -68,7 +95,11 @@ def test_other_methods_stand_beside_with_means_and_paired_differences(report):
 
 
 def test_half_a_data_set_stands_beside_nothing(report):
-    assert row(report(results={"musiq": result(70.5, n=249)}), "**this evaluation**") == ["–", "–", "–"]
+    assert row(report(results={"musiq": result(70.5, n=249)}), "**this evaluation**") == [
+        "–",
+        "–",
+        "–",
+    ]
 
 
 @pytest.mark.parametrize("protocol", ["crop128", "paired", "custom"])

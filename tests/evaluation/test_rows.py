@@ -17,7 +17,9 @@ def out(tmp_path):
 def items(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.png").touch()
-    return [Item(name, tmp_path / f"{name}.png", None, tmp_path / f"{name}.png", "1") for name in "abc"]
+    return [
+        Item(name, tmp_path / f"{name}.png", None, tmp_path / f"{name}.png", "1") for name in "abc"
+    ]
 
 
 def append(out, rank, *rows):
@@ -41,7 +43,14 @@ def test_rows_of_all_processes_come_together_and_half_a_line_is_left_out(out, it
 
 def test_a_row_counts_only_for_the_files_it_was_made_from(out, items, tmp_path):
     with claimed(out, {}, False):
-        append(out, 0, ROW, ROW | {"name": "b"}, ROW | {"name": "c", "inputs": "2"}, ROW | {"name": "gone"})
+        append(
+            out,
+            0,
+            ROW,
+            ROW | {"name": "b"},
+            ROW | {"name": "c", "inputs": "2"},
+            ROW | {"name": "gone"},
+        )
         merge(out)
         (tmp_path / "b.png").unlink()
         assert list(read_rows(out, items)) == ["a"]
@@ -84,7 +93,11 @@ def test_overwriting_drops_what_was_there_and_only_that(out, items):
 
 
 def test_two_evaluations_do_not_write_into_one_folder(out):
-    with claimed(out, {}, False), pytest.raises(ValueError, match="another evaluation is writing there"), claimed(out, {}, True):
+    with (
+        claimed(out, {}, False),
+        pytest.raises(ValueError, match="another evaluation is writing there"),
+        claimed(out, {}, True),
+    ):
         pass
 
 
@@ -103,5 +116,11 @@ def test_an_error_of_the_files_that_are_evaluated_is_not_one_of_the_folder(out):
 
 def test_values_in_the_table_are_float32_to_the_last_digit(tmp_path):
     value = 25.876379013061523  # a float32
-    write_csv(tmp_path, [ROW | {"psnr_y": value}, ROW | {"name": 'b, "c"', "psnr_y": float("nan")}], ["psnr_y"])
-    assert (tmp_path / "per_image.csv").read_text() == ('name,width,height,psnr_y,inputs\na,8,4,25.876379,1\n"b, ""c""",8,4,nan,1\n')
+    write_csv(
+        tmp_path,
+        [ROW | {"psnr_y": value}, ROW | {"name": 'b, "c"', "psnr_y": float("nan")}],
+        ["psnr_y"],
+    )
+    assert (tmp_path / "per_image.csv").read_text() == (
+        'name,width,height,psnr_y,inputs\na,8,4,25.876379,1\n"b, ""c""",8,4,nan,1\n'
+    )

@@ -13,8 +13,12 @@ def test_the_interval_is_that_of_the_mean():
     result = statistics(values.tolist())
     error = values.std(ddof=1) / math.sqrt(len(values))
     assert result["n"] == 400
-    assert result["mean"] == pytest.approx(values.mean()) and result["std"] == pytest.approx(values.std(ddof=1))
-    assert result["ci95"] == pytest.approx([values.mean() - 1.96 * error, values.mean() + 1.96 * error], abs=0.1 * error)
+    assert result["mean"] == pytest.approx(values.mean()) and result["std"] == pytest.approx(
+        values.std(ddof=1)
+    )
+    assert result["ci95"] == pytest.approx(
+        [values.mean() - 1.96 * error, values.mean() + 1.96 * error], abs=0.1 * error
+    )
     assert statistics(values.tolist()) == result, "the same figures every time"
 
 
@@ -37,4 +41,8 @@ def test_a_card_tells_the_file_that_is_really_used(tmp_path):
     assert card["weights"][0]["file"] == "some.mat"
     assert card["weights"][0]["sha256"] == hashlib.sha256(b"parameters").hexdigest()
     assert card["weights"][0]["source"].endswith(CARDS["niqe"].weights[0].name)
-    assert (card["pyiqa_name"], card["reference"], card["direction"]) == ("niqe", "none", "lower is better")
+    assert (card["pyiqa_name"], card["reference"], card["direction"]) == (
+        "niqe",
+        "none",
+        "lower is better",
+    )

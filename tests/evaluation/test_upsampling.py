@@ -15,7 +15,9 @@ def enlarge(tmp_path, photo):
     Image.fromarray(lr).save(tmp_path / "lr.png")
 
     def run(method, width, height):
-        return lr / 255, upsampled(Item("lr", tmp_path / "lr.png", None, None, "", size=(width, height)), method).pixels
+        return lr / 255, upsampled(
+            Item("lr", tmp_path / "lr.png", None, None, "", size=(width, height)), method
+        ).pixels
 
     return run
 
@@ -28,7 +30,9 @@ def along_an_axis(kernel, reach, size, target):
 
 
 def keys(x, a=-0.5):
-    return np.where(x < 1, (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a)
+    return np.where(
+        x < 1, (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+    )
 
 
 def lanczos(x):
@@ -38,11 +42,16 @@ def lanczos(x):
 @pytest.mark.parametrize(("width", "height"), [(40, 36), (20, 18), (25, 31)])
 def test_the_kernels_are_those_of_the_formulas_at_any_size(enlarge, width, height):
     lr, bicubic = enlarge("bicubic", width, height)
-    expected = np.einsum("yi,xj,ijc->yxc", along_an_axis(keys, 2, 9, height), along_an_axis(keys, 2, 10, width), lr)
+    expected = np.einsum(
+        "yi,xj,ijc->yxc", along_an_axis(keys, 2, 9, height), along_an_axis(keys, 2, 10, width), lr
+    )
     np.testing.assert_allclose(bicubic, expected, atol=1e-5)
     _, large = enlarge("lanczos", width, height)
     # Pillow goes along the rows first, and clips and rounds in between.
-    rows = np.rint(np.einsum("xj,ijc->ixc", along_an_axis(lanczos, 3, 10, width), lr).clip(0, 1) * 255) / 255
+    rows = (
+        np.rint(np.einsum("xj,ijc->ixc", along_an_axis(lanczos, 3, 10, width), lr).clip(0, 1) * 255)
+        / 255
+    )
     expected = np.einsum("yi,ixc->yxc", along_an_axis(lanczos, 3, 9, height), rows).clip(0, 1)
     np.testing.assert_allclose(large, expected, atol=2.1 / 255)
 
@@ -51,4 +60,6 @@ def test_the_kernels_are_those_of_the_formulas_at_any_size(enlarge, width, heigh
 def test_bicubic_is_the_one_of_validation_to_the_last_digit(enlarge, scale):
     lr, large = enlarge("bicubic", 10 * scale, 9 * scale)
     expected = upsample_bicubic(torch.from_numpy(lr).float().permute(2, 0, 1)[None], scale)
-    torch.testing.assert_close(torch.from_numpy(large).permute(2, 0, 1)[None], expected, rtol=0, atol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(large).permute(2, 0, 1)[None], expected, rtol=0, atol=0
+    )

@@ -23,15 +23,21 @@ def mixture():
 def last_ckpt(tmp_path):
     model = random_denoiser()
     state = {f"denoiser.{name}": weight for name, weight in model.state_dict().items()}
-    torch.save({"state_dict": state, MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0}}, tmp_path / "last.ckpt")
+    torch.save(
+        {"state_dict": state, MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0}}, tmp_path / "last.ckpt"
+    )
     return tmp_path / "last.ckpt"
 
 
 def assert_equals_the_knee(mixture):
     knee, generator = random_denoiser(), torch.Generator().manual_seed(0)
-    lr, noise = (torch.randn(shape, generator=generator) for shape in ((2, 3, 6, 4), (2, 192, 3, 2)))
+    lr, noise = (
+        torch.randn(shape, generator=generator) for shape in ((2, 3, 6, 4), (2, 192, 3, 2))
+    )
     for steps in (1, 12):
-        one, other = (super_resolve(model, lr, lambda shape: noise, steps, 6.0) for model in (mixture, knee))
+        one, other = (
+            super_resolve(model, lr, lambda shape: noise, steps, 6.0) for model in (mixture, knee)
+        )
         assert torch.equal(one, other)
     assert one.std() > 0.1
 
@@ -51,7 +57,9 @@ def test_a_shallower_expert_takes_the_first_blocks_of_the_knee(tmp_path):
     for i, depth in enumerate((1, 3)):
         state = mixture.expert(i).state_dict()
         assert all(torch.equal(weight, knee[name]) for name, weight in state.items())
-        assert {name.split(".")[2] for name in state if name.startswith("net.blocks.")} == set(map(str, range(depth)))
+        assert {name.split(".")[2] for name in state if name.startswith("net.blocks.")} == set(
+            map(str, range(depth))
+        )
 
 
 def refusal(mixture, seed, **options):
@@ -74,7 +82,11 @@ def test_a_seed_of_another_architecture_is_refused_by_the_keys_that_differ(mixtu
     knee = publish_knee(tmp_path, replace(SMALL, depth=2, stem_width=16))
     for allow in (False, True):
         message = refusal(mixture, knee, allow_unverified_seed=allow)
-        assert "depth 2, not 1" in message and "stem_width 16, not 8" in message and "width 32" not in message
+        assert (
+            "depth 2, not 1" in message
+            and "stem_width 16, not 8" in message
+            and "width 32" not in message
+        )
 
 
 def test_a_missing_knee_is_told_with_what_makes_one(mixture, tmp_path):
@@ -84,10 +96,14 @@ def test_a_missing_knee_is_told_with_what_makes_one(mixture, tmp_path):
 
 def test_a_plain_checkpoint_is_refused(mixture, last_ckpt):
     message = refusal(mixture, last_ckpt)
-    assert "last.ckpt: is not the folder of a knee" in message and "allow_unverified_seed" in message
+    assert (
+        "last.ckpt: is not the folder of a knee" in message and "allow_unverified_seed" in message
+    )
 
 
-def test_a_plain_checkpoint_is_let_through_with_a_warning_where_that_is_allowed(mixture, last_ckpt, caplog):
+def test_a_plain_checkpoint_is_let_through_with_a_warning_where_that_is_allowed(
+    mixture, last_ckpt, caplog
+):
     with caplog.at_level(logging.WARNING):
         seed_experts(mixture, ExpertsConfig(str(last_ckpt), allow_unverified_seed=True))
     assert "unverified" in caplog.text and "last.ckpt" in caplog.text
@@ -96,5 +112,13 @@ def test_a_plain_checkpoint_is_let_through_with_a_warning_where_that_is_allowed(
 
 def test_experts_do_not_grow_from_experts(mixture, tmp_path):
     state = {f"denoiser.{name}": weight for name, weight in mixture.state_dict().items()}
-    torch.save({"state_dict": state, MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0, "boundaries": [0.2, 0.6, 0.9]}}, tmp_path / "mix.ckpt")
-    assert "4 experts, not a single denoiser" in refusal(mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True)
+    torch.save(
+        {
+            "state_dict": state,
+            MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0, "boundaries": [0.2, 0.6, 0.9]},
+        },
+        tmp_path / "mix.ckpt",
+    )
+    assert "4 experts, not a single denoiser" in refusal(
+        mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True
+    )

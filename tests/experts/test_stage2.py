@@ -61,7 +61,9 @@ def test_moments_and_averages_count_an_experts_own_steps(unbroken):
     state = trainer.optimizers[0].state
     for name, parameter in module.named_parameters():
         assert state[parameter]["step"] == turns(STEPS)[expert_in(name)]
-    assert ema.state_dict()["updates"] == {name: turns(STEPS)[expert_in(name)] for name in module.weights[0]}
+    assert ema.state_dict()["updates"] == {
+        name: turns(STEPS)[expert_in(name)] for name in module.weights[0]
+    }
     average = {name: weight.clone() for name, weight in module.weights[0].items()}
     for step, weights in enumerate(module.weights[1:]):
         n = turns(step)[expert_of_step(step, 4)]
@@ -77,7 +79,9 @@ def test_every_expert_warms_up_by_its_own_steps(unbroken):
     folder, _, _, _ = unbroken
     rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/lr"]]
     rates = [float(row["train/lr"]) for row in rows]
-    assert rates == pytest.approx([1e-2 * min(1, (turns(step)[expert_of_step(step, 4)] + 1) / 3) for step in range(STEPS)])
+    assert rates == pytest.approx(
+        [1e-2 * min(1, (turns(step)[expert_of_step(step, 4)] + 1) / 3) for step in range(STEPS)]
+    )
 
 
 def test_loss_and_gradient_norm_of_every_expert_are_logged(unbroken):
@@ -96,7 +100,13 @@ def test_loss_and_gradient_norm_of_every_expert_are_logged(unbroken):
 def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(unbroken, knee, tmp_path, broken_at):
     fit(tmp_path, Stage2(str(knee)), broken_at)
     resumed = Stage2(str(tmp_path / "the knee is not looked at again"))
-    ema, _ = fit(tmp_path, resumed, STEPS, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", val_check_interval=STEPS)
+    ema, _ = fit(
+        tmp_path,
+        resumed,
+        STEPS,
+        ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+        val_check_interval=STEPS,
+    )
     one, other = last(unbroken[0]), last(tmp_path)
     for key in ("state_dict", EMA_STATE):
         assert one[key].keys() == other[key].keys()
@@ -127,14 +137,20 @@ def test_the_checkpoint_is_a_model_file_and_needs_no_knee(unbroken, knee, tmp_pa
     model, shift = load_denoiser(tmp_path / "last.ckpt")
     assert isinstance(model, ExpertMixture) and shift == 6.0
     average = last(folder)[EMA_STATE]
-    assert all(torch.equal(weight, average[f"denoiser.{name}"]) for name, weight in model.named_parameters())
+    assert all(
+        torch.equal(weight, average[f"denoiser.{name}"])
+        for name, weight in model.named_parameters()
+    )
 
 
 def test_a_checkpoint_of_other_boundaries_is_refused(unbroken, knee, tmp_path):
     module = Stage2(str(knee))
     assert isinstance(module.denoiser, ExpertMixture)
     module.denoiser.boundaries = (0.25, 0.5, 0.75)
-    with pytest.raises(ValueError, match=r"experts that meet at \[0.223, 0.875, 0.939\], not of experts that meet at \[0.25"):
+    with pytest.raises(
+        ValueError,
+        match=r"experts that meet at \[0.223, 0.875, 0.939\], not of experts that meet at \[0.25",
+    ):
         fit(tmp_path, module, STEPS, ckpt_path=unbroken[0] / "checkpoints" / "last.ckpt")
 
 

@@ -12,7 +12,10 @@ def test_every_expert_has_one_turn_in_every_round(n):
 
 
 def test_the_order_changes_from_round_to_round():
-    orders = Counter(tuple(expert_of_step(step, 4) for step in range(start, start + 4)) for start in range(0, 4 * 480, 4))
+    orders = Counter(
+        tuple(expert_of_step(step, 4) for step in range(start, start + 4))
+        for start in range(0, 4 * 480, 4)
+    )
     assert len(orders) == 24 and max(orders.values()) < 45, "all orders, about 20 times each"
 
 

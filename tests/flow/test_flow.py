@@ -37,14 +37,20 @@ def test_shift_keeps_the_ends_and_the_order(shift):
     assert t[0] == 0 and t[-1] == 1 and (t.diff() > 0).all()
     # On the log-SNR axis a shift is a translation by 2 ln(shift).
     moved = torch.from_numpy(log_snr(u[1:-1].numpy()) - log_snr(t[1:-1].numpy()))
-    torch.testing.assert_close(moved, torch.full_like(moved, 2.0) * torch.tensor(shift, dtype=torch.float64).log())
+    torch.testing.assert_close(
+        moved, torch.full_like(moved, 2.0) * torch.tensor(shift, dtype=torch.float64).log()
+    )
 
 
 def test_training_times_have_the_density_of_the_shifted_logit_normal(generator):
     z = torch.randn(100_000, generator=generator)
     t = logit_normal_timesteps(z, mean=0.2, std=0.8, shift=3.0)
-    back = torch.logit(t.double()) - torch.tensor(3.0).log()  # the shift adds ln f on the logit axis
-    assert back.mean() == pytest.approx(0.2, abs=0.01) and back.std() == pytest.approx(0.8, abs=0.01)
+    back = (
+        torch.logit(t.double()) - torch.tensor(3.0).log()
+    )  # the shift adds ln f on the logit axis
+    assert back.mean() == pytest.approx(0.2, abs=0.01) and back.std() == pytest.approx(
+        0.8, abs=0.01
+    )
 
 
 def test_unshifting_undoes_the_shift():
@@ -55,25 +61,36 @@ def test_unshifting_undoes_the_shift():
 def test_the_distribution_function_is_that_of_the_times(generator):
     t = logit_normal_timesteps(torch.randn(100_000, generator=generator), 0.2, 0.8, 3.0)
     for at in (0.1, 0.5, 0.9):
-        assert logit_normal_cdf(at, 0.2, 0.8, 3.0) == pytest.approx((t < at).float().mean().item(), abs=0.005)
+        assert logit_normal_cdf(at, 0.2, 0.8, 3.0) == pytest.approx(
+            (t < at).float().mean().item(), abs=0.005
+        )
     assert logit_normal_cdf(0.0) == 0 and logit_normal_cdf(1.0) == 1
 
 
 def test_between_all_times_the_draws_are_left_alone(generator):
     z = torch.randn(1000, generator=generator)
-    torch.testing.assert_close(logit_normal_between(z, 0, 1, 0.2, 0.8, 3.0), logit_normal_timesteps(z, 0.2, 0.8, 3.0))
+    torch.testing.assert_close(
+        logit_normal_between(z, 0, 1, 0.2, 0.8, 3.0), logit_normal_timesteps(z, 0.2, 0.8, 3.0)
+    )
 
 
 @pytest.mark.parametrize("low, high", [(0.0, 1e-6), (0.223, 0.2231), (0.999999, 1.0)])
 def test_no_draw_leaves_even_a_small_interval(low, high):
     t = logit_normal_between(torch.tensor([-40.0, -6, 0, 6, 40]), low, high)
-    assert t.isfinite().all() and (t >= torch.tensor(low)).all() and (t < torch.tensor(high)).all() and (t.diff() >= 0).all()
+    assert (
+        t.isfinite().all()
+        and (t >= torch.tensor(low)).all()
+        and (t < torch.tensor(high)).all()
+        and (t.diff() >= 0).all()
+    )
 
 
 def test_sampler_visits_the_times_of_training():
     """The median of the training times is the middle of the sampler's grid, whatever the shift."""
     for shift in (1.0, 3.0, 6.0):
-        assert logit_normal_timesteps(torch.zeros(1), shift=shift).item() == pytest.approx(timestep_grid(2, shift)[1].item())
+        assert logit_normal_timesteps(torch.zeros(1), shift=shift).item() == pytest.approx(
+            timestep_grid(2, shift)[1].item()
+        )
 
 
 def test_grid_runs_from_noise_to_data():
@@ -111,7 +128,9 @@ def test_noise_belongs_to_its_seed_alone():
 
 
 def test_noise_fields_are_independent_standard_normals():
-    fields = torch.stack([seeded_normal(torch.arange(40), (5000,), stream, CPU) for stream in range(4)]).flatten(0, 1)
+    fields = torch.stack(
+        [seeded_normal(torch.arange(40), (5000,), stream, CPU) for stream in range(4)]
+    ).flatten(0, 1)
     correlation = torch.corrcoef(fields) - torch.eye(160)
     assert correlation.abs().max() < 0.08
     assert fields.mean().abs() < 0.01 and (fields.std() - 1).abs() < 0.01
@@ -125,7 +144,9 @@ def test_no_aligned_step_straddles_a_boundary(steps, shift):
     assert grid.shape == (steps + 1,) and grid[0] == 1 and grid[-1] == 0 and (grid.diff() < 0).all()
     for start, end in zip(grid.tolist(), grid.tolist()[1:], strict=False):
         holder = torch.bucketize(torch.tensor(start), edges, right=True)
-        inside = torch.nextafter(torch.tensor(end), torch.tensor(1.0))  # the step ends just below what its holder still holds
+        inside = torch.nextafter(
+            torch.tensor(end), torch.tensor(1.0)
+        )  # the step ends just below what its holder still holds
         assert torch.bucketize(inside, edges, right=True) == holder, (start, end)
 
 
@@ -138,11 +159,16 @@ def test_aligning_moves_what_is_nearest_and_spaces_the_rest_evenly():
     grid = timestep_grid(10, 1.0, (0.32, 0.68)).flip(0)
     torch.testing.assert_close(grid[[0, 3, 7, 10]].float(), torch.tensor([0, 0.32, 0.68, 1]))
     for part in (grid[:4], grid[3:8], grid[7:]):
-        torch.testing.assert_close(part.diff(), part.diff()[:1].expand(len(part) - 1), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            part.diff(), part.diff()[:1].expand(len(part) - 1), rtol=1e-5, atol=1e-6
+        )
     crowded = timestep_grid(4, 1.0, (0.97, 0.98, 0.99))
     torch.testing.assert_close(crowded.float(), torch.tensor([1, 0.99, 0.98, 0.97, 0]))
 
 
 def test_too_few_steps_to_align_are_refused():
-    with pytest.raises(ValueError, match="3 sampling steps cannot be aligned with the 3 boundaries of experts: at least 4 can"):
+    with pytest.raises(
+        ValueError,
+        match="3 sampling steps cannot be aligned with the 3 boundaries of experts: at least 4 can",
+    ):
         timestep_grid(3, 6.0, PUBLISHED)

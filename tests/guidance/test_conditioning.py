@@ -39,7 +39,9 @@ def noise_of(shape):
 
 
 def sampled(model, context=(), steps=2, **options):
-    return super_resolve(model, LR, noise_of, steps, 3.0, "euler", *(context or (None, None)), **options)
+    return super_resolve(
+        model, LR, noise_of, steps, 3.0, "euler", *(context or (None, None)), **options
+    )
 
 
 def evaluated(model, context=()):
@@ -48,24 +50,35 @@ def evaluated(model, context=()):
 
 
 def test_tags_matter_to_their_own_image(model):
-    one, other = evaluated(model, context_of("sea, boat", "cat")), evaluated(model, context_of("sea, boat", "castle"))
+    one, other = (
+        evaluated(model, context_of("sea, boat", "cat")),
+        evaluated(model, context_of("sea, boat", "castle")),
+    )
     torch.testing.assert_close(one[0], other[0])
     assert not torch.allclose(one[1], other[1], atol=1e-3)
 
 
 def test_no_context_and_empty_lists_of_tags_are_the_same_bit_for_bit(model):
-    empty, dropped = context_of("", "unknown, also unknown"), drop_some(context_of("sea", "cat"), torch.arange(2), 1.0)
+    empty, dropped = (
+        context_of("", "unknown, also unknown"),
+        drop_some(context_of("sea", "cat"), torch.arange(2), 1.0),
+    )
     for context in (empty, dropped):
         assert torch.equal(evaluated(model, context), evaluated(model))
         assert torch.equal(sampled(model, context), sampled(model))
     beside = evaluated(model, context_of("", "cat"))
-    assert torch.equal(beside[0], evaluated(model)[0]), "the neighbour's tags pad the list that is empty"
+    assert torch.equal(beside[0], evaluated(model)[0]), (
+        "the neighbour's tags pad the list that is empty"
+    )
     assert not torch.allclose(beside[1], evaluated(model)[1], atol=1e-3)
 
 
 def test_the_length_of_the_padding_does_not_matter(model):
     short = context_of("sea, boat", "cat")
-    long = Context(torch.nn.functional.pad(short.tokens, (0, 40), value=3), torch.nn.functional.pad(short.mask, (0, 40)))
+    long = Context(
+        torch.nn.functional.pad(short.tokens, (0, 40), value=3),
+        torch.nn.functional.pad(short.mask, (0, 40)),
+    )
     assert short.tokens.shape == (2, 2), "no longer than the longest"
     torch.testing.assert_close(evaluated(model, long), evaluated(model, short), rtol=0, atol=1e-5)
 
@@ -82,7 +95,8 @@ def test_keys_and_values_are_made_once_per_image_and_change_nothing(model, mixtu
     once = sampled(model, context, steps=5)
     assert len(made) == 1
     monkeypatch.setattr(
-        "lsr.models.denoiser.Condition.memory", lambda condition, denoiser: denoiser.net.memorise(denoiser.embed(condition))
+        "lsr.models.denoiser.Condition.memory",
+        lambda condition, denoiser: denoiser.net.memorise(denoiser.embed(condition)),
     )
     made.clear()
     assert torch.equal(sampled(model, context, steps=5), once)
@@ -95,7 +109,9 @@ def test_training_does_not_keep_keys_and_values(model):
     loss.backward()
     assert not condition._memories
     rows = model.tag_table.weight.grad.abs().sum(1)
-    assert (rows > 0).tolist() == [False, False, True, False, True], "the embeddings of cat and sea learn"
+    assert (rows > 0).tolist() == [False, False, True, False, True], (
+        "the embeddings of cat and sea learn"
+    )
 
 
 def test_every_expert_has_a_table_of_its_own():
@@ -113,13 +129,22 @@ def test_every_expert_has_a_table_of_its_own():
 @pytest.mark.parametrize("scale", [0.0, 3.0])
 def test_classifier_free_guidance_is_the_difference_of_two_runs(model, scale):
     """With one step the sample is the start less the velocity, so guidance of velocities is guidance of samples."""
-    model = random_weights(Denoiser(replace(TAGS, residual_std=0.001)))  # far from the limits of the range
+    model = random_weights(
+        Denoiser(replace(TAGS, residual_std=0.001))
+    )  # far from the limits of the range
     context = context_of("sea, boat", "cat")
-    with_tags, without, guided = (sampled(model, c, steps=1, guidance_scale=s) for c, s in ((context, 1), ((), 1), (context, scale)))
-    torch.testing.assert_close(guided, without + scale * (with_tags - without), rtol=1e-4, atol=1e-5)
+    with_tags, without, guided = (
+        sampled(model, c, steps=1, guidance_scale=s)
+        for c, s in ((context, 1), ((), 1), (context, scale))
+    )
+    torch.testing.assert_close(
+        guided, without + scale * (with_tags - without), rtol=1e-4, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("scale", "context", "rows"), [(1.0, True, 2), (1.5, True, 4), (1.5, False, 2)])
+@pytest.mark.parametrize(
+    ("scale", "context", "rows"), [(1.0, True, 2), (1.5, True, 4), (1.5, False, 2)]
+)
 def test_the_batch_is_doubled_only_where_guidance_needs_it(model, scale, context, rows):
     seen = []
     model.net.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
@@ -146,39 +171,60 @@ def batch(*tags):
 def test_the_module_guides_by_the_tags_of_the_batch():
     module = LinearSRModule(TAGS, null_ratio=1.0)
     random_weights(module.denoiser)
-    losses = [module.training_step(batch(*tags), 0) for tags in (("sea", "cat"), ("boat", "castle"))]
+    losses = [
+        module.training_step(batch(*tags), 0) for tags in (("sea", "cat"), ("boat", "castle"))
+    ]
     assert torch.equal(*losses), "all of them are dropped"
     module.guidance = Guidance(TAGS, 0.0)
-    losses = [module.training_step(batch(*tags), 0) for tags in (("sea", "cat"), ("boat", "castle"))]
+    losses = [
+        module.training_step(batch(*tags), 0) for tags in (("sea", "cat"), ("boat", "castle"))
+    ]
     assert not torch.isclose(*losses)
-    assert torch.equal(module.super_resolve(batch("", "")), module.super_resolve({k: v for k, v in batch().items() if k != "tags"}))
-    assert not torch.allclose(module.super_resolve(batch("sea", "cat")), module.super_resolve(batch("", "")), atol=1e-3)
+    assert torch.equal(
+        module.super_resolve(batch("", "")),
+        module.super_resolve({k: v for k, v in batch().items() if k != "tags"}),
+    )
+    assert not torch.allclose(
+        module.super_resolve(batch("sea", "cat")), module.super_resolve(batch("", "")), atol=1e-3
+    )
 
 
 def test_others_context_is_the_neighbours():
     context = context_of("sea, boat", "cat")
     swapped = of_others(context)
-    assert swapped.mask.tolist() == [[True, False], [True, True]] and swapped.tokens[1].tolist() == context.tokens[0].tolist()
+    assert (
+        swapped.mask.tolist() == [[True, False], [True, True]]
+        and swapped.tokens[1].tolist() == context.tokens[0].tolist()
+    )
 
 
 def test_the_loss_with_the_neighbours_tags_stands_beside_the_loss():
     module = LinearSRModule(TAGS)
     random_weights(module.denoiser)
     own, swapped = (
-        module._validation_loss(batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags)))
+        module._validation_loss(
+            batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags))
+        )
         for tags in (("sea", "cat"), ("cat", "sea"))
     )
-    assert torch.equal(own["loss_other_context"], swapped["loss"]) and not torch.allclose(own["loss"], swapped["loss"])
+    assert torch.equal(own["loss_other_context"], swapped["loss"]) and not torch.allclose(
+        own["loss"], swapped["loss"]
+    )
     alone = {key: value[:1] for key, value in batch("sea").items()}
     found = module._validation_loss(alone, module.path_noise(alone), module.guidance(alone))
-    assert len(found["loss"]) == 1 and len(found["loss_other_context"]) == 0, "every rank logs the name, whatever batches it has"
+    assert len(found["loss"]) == 1 and len(found["loss_other_context"]) == 0, (
+        "every rank logs the name, whatever batches it has"
+    )
 
 
 def test_a_vocabulary_comes_from_a_file_and_travels_with_the_weights(tmp_path):
     (tmp_path / "tags.txt").write_text("sea\nboat\n")
     module = LinearSRModule(replace(TAGS, vocabulary=()), vocabulary=str(tmp_path / "tags.txt"))
     weights, config = module.exported()
-    assert DenoiserConfig(**{k: v for k, v in config.items() if k != "shift"}).vocabulary == ("boat", "sea")
+    assert DenoiserConfig(**{k: v for k, v in config.items() if k != "shift"}).vocabulary == (
+        "boat",
+        "sea",
+    )
     assert weights["tag_table.weight"].shape == (2, 12)
     assert with_vocabulary(TAGS, None) is TAGS
 
@@ -189,7 +235,9 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
     module.on_save_checkpoint(checkpoint)
     module.on_load_checkpoint(checkpoint)
     other = LinearSRModule(replace(TAGS, vocabulary=(*TAGS.vocabulary[:-1], "lake")))
-    with pytest.raises(ValueError, match="a vocabulary of 5 tags, not of these 5: 'lake' is in one"):
+    with pytest.raises(
+        ValueError, match="a vocabulary of 5 tags, not of these 5: 'lake' is in one"
+    ):
         other.on_load_checkpoint(checkpoint)
 
 
@@ -199,7 +247,10 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
         ({"guidance": "tags", "context_dim": 0}, "needs a context_dim"),
         ({"guidance": "text"}, "do not go together"),
         ({"vocabulary": ("a",)}, "has no use for a vocabulary"),
-        ({"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"}, "do not go together"),
+        (
+            {"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"},
+            "do not go together",
+        ),
         ({"guidance": "words"}, "needs a vocabulary"),
     ],
 )

@@ -32,7 +32,11 @@ def test_what_was_added_is_there_for_others(tmp_path, generator):
     cache.add({"a": a, "b": b})
     cache.add({"ä": 2 * a})
     for reader in (cache, EmbeddingCache(tmp_path / "e")):
-        assert torch.equal(reader["a"], a) and torch.equal(reader["b"], b) and torch.equal(reader["ä"], 2 * a)
+        assert (
+            torch.equal(reader["a"], a)
+            and torch.equal(reader["b"], b)
+            and torch.equal(reader["ä"], 2 * a)
+        )
         assert "c" not in reader
 
 
@@ -59,7 +63,9 @@ def test_a_shard_whose_bytes_have_changed_is_refused(tmp_path, generator):
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.05])
 def test_killing_the_writer_leaves_a_cache_that_is_right(tmp_path, delay):
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "ready\n"
     time.sleep(delay)
@@ -82,7 +88,12 @@ def test_several_writers_do_not_disturb_each_other(tmp_path):
     def write(rank):
         cache = EmbeddingCache(tmp_path)
         for i in range(20):
-            cache.add({f"{i}": torch.full((2, 4), float(i)), f"{rank} {i}": torch.full((1, 4), float(rank))})
+            cache.add(
+                {
+                    f"{i}": torch.full((2, 4), float(i)),
+                    f"{rank} {i}": torch.full((1, 4), float(rank)),
+                }
+            )
 
     ranks = [threading.Thread(target=write, args=(rank,)) for rank in range(4)]
     for rank in ranks:
@@ -90,7 +101,11 @@ def test_several_writers_do_not_disturb_each_other(tmp_path):
     for rank in ranks:
         rank.join()
     cache = EmbeddingCache(tmp_path)
-    assert all(cache[f"{i}"][0, 0] == i and cache[f"{rank} {i}"][0, 0] == rank for i in range(20) for rank in range(4))
+    assert all(
+        cache[f"{i}"][0, 0] == i and cache[f"{rank} {i}"][0, 0] == rank
+        for i in range(20)
+        for rank in range(4)
+    )
 
 
 def test_another_encoder_has_another_fingerprint(tmp_path):

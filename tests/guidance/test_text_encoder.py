@@ -32,8 +32,12 @@ def embedded(folder, texts, max_tokens=20):
 def test_embeddings_are_the_last_states_of_the_real_tokens(saved):
     folder, model = saved
     rows = embedded(folder, TEXTS)
-    assert [len(row) for row in rows] == [4, 2, 0, 7], "words, commas and the end; an empty text has nothing"
-    reader = getattr(model, "text_model", None) or (model.get_encoder() if hasattr(model, "encoder") else model.model)
+    assert [len(row) for row in rows] == [4, 2, 0, 7], (
+        "words, commas and the end; an empty text has nothing"
+    )
+    reader = getattr(model, "text_model", None) or (
+        model.get_encoder() if hasattr(model, "encoder") else model.model
+    )
     with torch.no_grad():
         expected = reader(input_ids=torch.tensor([[3, 9, 4, 2]])).last_hidden_state[0]
     torch.testing.assert_close(rows[0], expected, rtol=2**-7, atol=2**-7)
@@ -60,7 +64,9 @@ def test_what_another_rank_has_embedded_meanwhile_is_only_read(saved):
     first = embedded(folder, TEXTS)
     waiting._embed = None
     waiting.remember(TEXTS)
-    assert all(torch.equal(row, there) for row, there in zip(waiting(TEXTS, LR), first, strict=True))
+    assert all(
+        torch.equal(row, there) for row, there in zip(waiting(TEXTS, LR), first, strict=True)
+    )
 
 
 def test_other_weights_have_embeddings_of_their_own(tmp_path):

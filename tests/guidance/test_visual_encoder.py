@@ -7,12 +7,23 @@ from lsr.guidance.visual_encoder import FrozenVisual
 
 @pytest.fixture
 def dino(tmp_path):
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Dinov2Model(Dinov2Config(**sizes)).eval()
     model.save_pretrained(tmp_path)
-    processor = CLIPImageProcessor(crop_size=28, size={"shortest_edge": 32}, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4])
+    processor = CLIPImageProcessor(
+        crop_size=28,
+        size={"shortest_edge": 32},
+        image_mean=[0.5, 0.4, 0.3],
+        image_std=[0.2, 0.3, 0.4],
+    )
     processor.save_pretrained(tmp_path)
     return tmp_path, model
 
@@ -23,7 +34,9 @@ def test_context_is_what_the_encoder_sees_in_the_lr_image(dino, generator):
     encoder.prepare()
     lr = torch.rand(2, 3, 28, 28, generator=generator) * 2 - 1
     rows = encoder(["", ""], lr)
-    pixels = ((lr + 1) / 2 - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.2, 0.3, 0.4])[:, None, None]
+    pixels = ((lr + 1) / 2 - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor(
+        [0.2, 0.3, 0.4]
+    )[:, None, None]
     with torch.no_grad():
         expected = model(pixel_values=pixels).last_hidden_state
     torch.testing.assert_close(torch.stack(rows), expected, rtol=1e-4, atol=1e-4)

@@ -16,7 +16,13 @@ def indices(encoder, *texts):
 
 def test_tags_are_split_at_commas_and_words_at_blanks():
     assert split_text(" Old  pier, SEA,, x", words=False) == ["old pier", "sea", "x"]
-    assert split_text("A half-timbered house, at sea.", words=True) == ["a", "half-timbered", "house", "at", "sea"]
+    assert split_text("A half-timbered house, at sea.", words=True) == [
+        "a",
+        "half-timbered",
+        "house",
+        "at",
+        "sea",
+    ]
 
 
 def test_a_vocabulary_has_every_tag_of_a_list_once_in_order(tmp_path):

@@ -21,7 +21,9 @@ CHANNELS = {"grey": [0], "grey_alpha": [0, 3], "rgb": [0, 1, 2], "rgba": [0, 1, 
 def photograph(samples, kind, **metadata):
     values = samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     grey = kind.startswith("grey")
-    pixels = np.repeat(values[..., :1], 3, axis=2) if grey else np.ascontiguousarray(values[..., :3])
+    pixels = (
+        np.repeat(values[..., :1], 3, axis=2) if grey else np.ascontiguousarray(values[..., :3])
+    )
     alpha = np.ascontiguousarray(values[..., 3]) if 3 in CHANNELS[kind] else None
     return Photograph(pixels, alpha, 8 * samples.itemsize, grey, **metadata)
 
@@ -38,7 +40,11 @@ def test_tiff_is_exact_for_this_and_for_other_readers(tmp_path, kind, samples, t
     if kind != "grey_alpha" or samples.itemsize == 1:
         again = read_photograph(path)
         np.testing.assert_array_equal(again.pixels, photograph(tall, kind).pixels)
-        assert (again.bits, again.grey, again.alpha is None) == (8 * samples.itemsize, kind.startswith("grey"), 3 not in CHANNELS[kind])
+        assert (again.bits, again.grey, again.alpha is None) == (
+            8 * samples.itemsize,
+            kind.startswith("grey"),
+            3 not in CHANNELS[kind],
+        )
     if kind in ("grey", "rgb"):
         other = np.atleast_3d(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
         np.testing.assert_array_equal(other[..., ::-1], wanted)
@@ -47,7 +53,9 @@ def test_tiff_is_exact_for_this_and_for_other_readers(tmp_path, kind, samples, t
 def test_a_tiff_too_large_for_32_bits_is_a_big_one(tmp_path, monkeypatch):
     monkeypatch.setattr(image_encoding, "_CLASSIC_LIMIT", 10)
     path = tmp_path / "a.tif"
-    write_stream(path, PictureStream.of(photograph(RGBA16, "rgb", exif=exif_block(), icc=ICC)), "tiff")
+    write_stream(
+        path, PictureStream.of(photograph(RGBA16, "rgb", exif=exif_block(), icc=ICC)), "tiff"
+    )
     assert path.read_bytes()[:4] == b"II+\0"
     np.testing.assert_array_equal(tifffile.imread(path), RGBA16[..., :3])
 
@@ -63,18 +71,29 @@ def test_metadata_is_kept_in_every_format(tmp_path, kind, samples):
     assert again.bits == (8 * samples.itemsize if kind in ("png", "tiff") else 8)
     exif = Image.Exif()
     exif.load(again.exif)
-    assert exif[0x010F] == "Maker" and exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05" and exif.get_ifd(0x8825)[1] == "N"
+    assert (
+        exif[0x010F] == "Maker"
+        and exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+        and exif.get_ifd(0x8825)[1] == "N"
+    )
     if kind != "webp":  # which has no field for it
         assert again.dpi == pytest.approx((300, 300), abs=0.1)
 
 
 def test_orientation_is_dropped_from_xmp_as_it_has_been_applied(tmp_path):
-    for text in (b'<a tiff:Orientation="6" b="1"/>', b"<a><tiff:Orientation>6</tiff:Orientation></a>"):
+    for text in (
+        b'<a tiff:Orientation="6" b="1"/>',
+        b"<a><tiff:Orientation>6</tiff:Orientation></a>",
+    ):
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.fromarray(RGBA8[..., :3]).save(tmp_path / "a.jpg", xmp=text, exif=exif)
         photograph = read_photograph(tmp_path / "a.jpg")
-        assert photograph.xmp in (b'<a b="1"/>', b"<a></a>") and photograph.pixels.shape == (23, 17, 3)
+        assert photograph.xmp in (b'<a b="1"/>', b"<a></a>") and photograph.pixels.shape == (
+            23,
+            17,
+            3,
+        )
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "webp"])
@@ -91,12 +110,16 @@ def test_lossless_formats_keep_alpha_and_hidden_colours(tmp_path, kind):
 def test_quality_decides_the_size_of_a_jpeg(tmp_path):
     sizes = []
     for quality in (30, 95):
-        write_stream(tmp_path / "a.jpg", PictureStream.of(photograph(RGBA8, "rgb")), "jpeg", quality)
+        write_stream(
+            tmp_path / "a.jpg", PictureStream.of(photograph(RGBA8, "rgb")), "jpeg", quality
+        )
         sizes.append(os.path.getsize(tmp_path / "a.jpg"))
     assert sizes[0] < 0.7 * sizes[1]
 
 
-@pytest.mark.parametrize(("kind", "width", "alpha"), [("jpeg", 65536, False), ("webp", 16384, False), ("jpeg", 8, True)])
+@pytest.mark.parametrize(
+    ("kind", "width", "alpha"), [("jpeg", 65536, False), ("webp", 16384, False), ("jpeg", 8, True)]
+)
 def test_what_a_format_cannot_hold_is_refused_before_it_is_made(tmp_path, kind, width, alpha):
     def blocks():
         raise AssertionError("nothing must be computed")

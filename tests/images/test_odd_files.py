@@ -40,15 +40,30 @@ def wide_gamut():
 def bomb(side=60_000):
     """A PNG of 10 kB that claims 3.6 Gpx."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**7))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10**7)))
+        + chunk(b"IEND", b"")
+    )
 
 
-GIF = encoded(COLOUR, "GIF", save_all=True, append_images=[COLOUR.rotate(90), COLOUR.rotate(180)], duration=100)
+GIF = encoded(
+    COLOUR,
+    "GIF",
+    save_all=True,
+    append_images=[COLOUR.rotate(90), COLOUR.rotate(180)],
+    duration=100,
+)
 
 GOOD = {
     "1x1.png": encoded(COLOUR.crop((0, 0, 1, 1)), "PNG"),
-    "1x5000.png": encoded(Image.fromarray(RNG.integers(0, 256, (5000, 1, 3), dtype=np.uint8)), "PNG"),
-    "5000x1.png": encoded(Image.fromarray(RNG.integers(0, 256, (1, 5000, 3), dtype=np.uint8)), "PNG"),
+    "1x5000.png": encoded(
+        Image.fromarray(RNG.integers(0, 256, (5000, 1, 3), dtype=np.uint8)), "PNG"
+    ),
+    "5000x1.png": encoded(
+        Image.fromarray(RNG.integers(0, 256, (1, 5000, 3), dtype=np.uint8)), "PNG"
+    ),
     "3x2.bmp": encoded(COLOUR.crop((0, 0, 3, 2)), "BMP"),
     "cmyk.jpg": encoded(COLOUR.convert("CMYK"), "JPEG"),
     "cmyk.tif": encoded(COLOUR.convert("CMYK"), "TIFF"),
@@ -74,7 +89,9 @@ GOOD = {
     "wide_gamut.png": encoded(COLOUR, "PNG", icc_profile=wide_gamut()),
     "broken_profile.png": encoded(COLOUR, "PNG", icc_profile=b"no profile"),
     "progressive.jpg": encoded(COLOUR, "JPEG", progressive=True),
-    "animated.webp": encoded(COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(90)], lossless=True),
+    "animated.webp": encoded(
+        COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(90)], lossless=True
+    ),
     "animated.png": encoded(COLOUR, "PNG", save_all=True, append_images=[COLOUR.rotate(90)]),
     "alpha.webp": encoded(Image.fromarray(RGBA8), "WEBP"),
     "jpeg named.png": encoded(COLOUR, "JPEG"),
@@ -113,14 +130,29 @@ def test_fifty_odd_files(tmp_path, denoiser, capfd):
         (tmp_path / "in" / name).write_bytes(data)
     (tmp_path / "in" / "notes.txt").write_text("no picture, and nobody expects one")
     (tmp_path / "in" / "Thumbs.db").write_bytes(b"-")
-    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    save_denoiser(
+        tmp_path / "model.safetensors",
+        denoiser.state_dict(),
+        asdict(denoiser.config) | {"shift": 3.0},
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    command = ["upscale", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", str(tmp_path), "--format", "same"]
+    command = [
+        "upscale",
+        str(tmp_path / "in"),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(tmp_path),
+        "--format",
+        "same",
+    ]
     assert main(command) == 1
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 500, "MiB"
     out = capfd.readouterr()
     failures = [line for line in out.err.splitlines() if line.startswith("failed: ")]
-    assert sorted(line.split(f"{tmp_path}/in/")[1].split(":")[0] for line in failures) == sorted(BAD)
+    assert sorted(line.split(f"{tmp_path}/in/")[1].split(":")[0] for line in failures) == sorted(
+        BAD
+    )
     assert all(len(line) > len(f"failed: {tmp_path}/in/") + 20 for line in failures)
     assert f"{len(GOOD)} of {len(GOOD) + len(BAD)} images" in out.out and "Traceback" not in out.err
     for name in GOOD:

@@ -11,10 +11,15 @@ from lsr.images.rows import RowWindow, resize_rows, upsample_rows
 def test_upsampling_by_blocks_is_upsampling_the_whole(generator, height):
     image = torch.rand(3, height, 9, generator=generator)
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    torch.testing.assert_close(torch.cat(list(upsample_rows(pixels, 4)), 1), upsample_bicubic(image[None], 4)[0])
+    torch.testing.assert_close(
+        torch.cat(list(upsample_rows(pixels, 4)), 1), upsample_bicubic(image[None], 4)[0]
+    )
 
 
-@pytest.mark.parametrize("target", [(300, 200), (150, 100), (301, 77), (77, 301), (1, 1), (450, 600), (300, 17), (17, 200)])
+@pytest.mark.parametrize(
+    "target",
+    [(300, 200), (150, 100), (301, 77), (77, 301), (1, 1), (450, 600), (300, 17), (17, 200)],
+)
 def test_resizing_by_blocks_is_resizing_the_whole(generator, target):
     image = torch.rand(3, 300, 200, generator=generator)
     resized = torch.cat(list(resize_rows(iter(image.split(37, dim=1)), (300, 200), target)), 1)

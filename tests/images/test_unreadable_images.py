@@ -52,25 +52,35 @@ BROKEN = {
     "out_of_range.tif": tiff(np.full((8, 8, 3), 255, np.float32)),
     "cut_float.tif": tiff(NOISE16 / np.float32(65535))[:-500],
     "planar_float.tif": tiff(np.full((3, 8, 8), 0.5, np.float32), planarconfig="separate"),
-    "rotated_float.tif": tiff(np.full((8, 8, 3), 0.5, np.float32), extratags=[(274, "H", 1, 6, True)]),
+    "rotated_float.tif": tiff(
+        np.full((8, 8, 3), 0.5, np.float32), extratags=[(274, "H", 1, 6, True)]
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_every_broken_file_is_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture, recwarn, name: str) -> None:
+def test_every_broken_file_is_one_clear_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture, recwarn, name: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(BROKEN[name])
     for read in (read_photograph, read_rgb8):
         with pytest.raises(UnreadableImage) as caught:
             read(path)
         message = str(caught.value)
-        assert message.startswith(f"{path}: ") and len(message) > len(f"{path}: ") + 5 and "\n" not in message
+        assert (
+            message.startswith(f"{path}: ")
+            and len(message) > len(f"{path}: ") + 5
+            and "\n" not in message
+        )
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("read", [read_photograph, read_rgb8, probe])
-def test_paths_that_are_no_readable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
+def test_paths_that_are_no_readable_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read
+) -> None:
     with pytest.raises(UnreadableImage, match="absent.png: No such file"):
         read(tmp_path / "absent.png")
     with pytest.raises(UnreadableImage, match=": Is a directory"):
@@ -83,14 +93,18 @@ def test_paths_that_are_no_readable_file(tmp_path: Path, monkeypatch: pytest.Mon
     def denied(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", denied)  # root may read everything, so no file's mode would do
+    monkeypatch.setattr(
+        "builtins.open", denied
+    )  # root may read everything, so no file's mode would do
     with pytest.raises(UnreadableImage, match="a.png: Permission denied$"):
         read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("factor", [2.5, 5])
 @pytest.mark.parametrize("read", [read_photograph, read_rgb8, probe])
-def test_too_many_pixels_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn, factor: float, read) -> None:
+def test_too_many_pixels_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn, factor: float, read
+) -> None:
     (tmp_path / "a.png").write_bytes(png(RGBA8, 6))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(17 * 23 / factor))
     with pytest.raises(UnreadableImage, match="a.png: more than [0-9]+ pixels$"):
@@ -103,14 +117,18 @@ def test_too_many_pixels_are_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("read", [read_photograph, read_rgb8, probe])
-def test_as_many_pixels_as_large_cameras_have_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn, read) -> None:
+def test_as_many_pixels_as_large_cameras_have_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn, read
+) -> None:
     (tmp_path / "a.png").write_bytes(png(RGBA8, 6))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(17 * 23 / 1.5))
     read(tmp_path / "a.png")
     assert not recwarn.list
 
 
-def test_truncation_is_an_error_whatever_other_libraries_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncation_is_an_error_whatever_other_libraries_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     (tmp_path / "a.jpg").write_bytes(BROKEN["cut.jpg"])
     with pytest.raises(UnreadableImage):
@@ -118,7 +136,9 @@ def test_truncation_is_an_error_whatever_other_libraries_allow(tmp_path: Path, m
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_damaged_exif_costs_neither_the_picture_nor_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture, recwarn) -> None:
+def test_damaged_exif_costs_neither_the_picture_nor_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture, recwarn
+) -> None:
     block = exif_block(6)
     for seed in range(200):
         damaged = np.frombuffer(block, np.uint8).copy()

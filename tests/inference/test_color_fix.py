@@ -9,7 +9,9 @@ def images(generator):
     """An SR image with a colour cast, and its base: the same without the cast and without detail."""
     base = low_pass(torch.rand(3, 300, 90, generator=generator)) * 2
     detail = 0.1 * torch.randn(base.shape, generator=generator)
-    return (0.6 * base + torch.tensor([0.2, 0.0, 0.1])[:, None, None] + detail).clamp(0, 1), base.clamp(0, 1)
+    return (0.6 * base + torch.tensor([0.2, 0.0, 0.1])[:, None, None] + detail).clamp(
+        0, 1
+    ), base.clamp(0, 1)
 
 
 def test_adain_gives_every_channel_the_mean_and_deviation_of_the_base(images):
@@ -24,7 +26,9 @@ def test_wavelet_takes_low_frequencies_from_the_base_and_keeps_the_high_ones(ima
     sr, base = images
     fixed = wavelet(sr, base)
     torch.testing.assert_close(fixed - low_pass(base), sr - low_pass(sr), rtol=1e-4, atol=1e-5)
-    assert (low_pass(fixed) - low_pass(base)).abs().mean() < 0.2 * (low_pass(sr) - low_pass(base)).abs().mean()
+    assert (low_pass(fixed) - low_pass(base)).abs().mean() < 0.2 * (
+        low_pass(sr) - low_pass(base)
+    ).abs().mean()
     assert torch.equal(wavelet(base, base), base)
 
 
@@ -36,15 +40,23 @@ def test_low_pass_keeps_constants_and_its_kernel_is_the_product_of_five(generato
     for level in range(5):
         holed = torch.zeros(2 ** (level + 1) + 1)
         holed[[0, 2**level, -1]] = torch.tensor([0.25, 0.5, 0.25])
-        row = torch.nn.functional.conv1d(row[None, None], holed[None, None], padding=len(holed) - 1)[0, 0]
-    torch.testing.assert_close(low_pass(impulse)[0, 32:95, 32:95], row[:, None] * row, rtol=1e-4, atol=1e-8)
+        row = torch.nn.functional.conv1d(
+            row[None, None], holed[None, None], padding=len(holed) - 1
+        )[0, 0]
+    torch.testing.assert_close(
+        low_pass(impulse)[0, 32:95, 32:95], row[:, None] * row, rtol=1e-4, atol=1e-8
+    )
 
 
-@pytest.mark.parametrize(("kind", "whole"), [("adain", adain), ("wavelet", wavelet), ("none", lambda sr, base: sr)])
+@pytest.mark.parametrize(
+    ("kind", "whole"), [("adain", adain), ("wavelet", wavelet), ("none", lambda sr, base: sr)]
+)
 @pytest.mark.parametrize("height", [1, 40, 300])
 def test_a_stream_is_fixed_like_the_whole_picture(images, kind, whole, height):
     sr, base = (image[:, :height] for image in images)
-    fixed = torch.cat(list(fix_rows(kind, iter(sr.split(37, dim=1)), iter(base.split(50, dim=1)), height)), dim=1)
+    fixed = torch.cat(
+        list(fix_rows(kind, iter(sr.split(37, dim=1)), iter(base.split(50, dim=1)), height)), dim=1
+    )
     torch.testing.assert_close(fixed, whole(sr, base), rtol=1e-4, atol=5e-5)
 
 

@@ -61,7 +61,10 @@ def test_keys_and_values_in_tuples_are_inputs_of_their_own(function, log):
     assert log == ["plain", "capture", "replay", "plain", "replay", "capture", "replay", "plain"]
 
 
-@pytest.mark.parametrize("other", [(on_gpu(2, 4), None), (on_gpu(2, 3, dtype=torch.float16), None), (on_gpu(2, 3), on_gpu(1))])
+@pytest.mark.parametrize(
+    "other",
+    [(on_gpu(2, 4), None), (on_gpu(2, 3, dtype=torch.float16), None), (on_gpu(2, 3), on_gpu(1))],
+)
 @torch.no_grad()
 def test_shapes_types_and_what_is_left_out_tell_graphs_apart(function, log, other):
     for inputs in ((on_gpu(2, 3), None), other) * 2:
@@ -103,21 +106,40 @@ SMALL = DenoiserConfig(width=32, depth=1, head_dim=16, stem_width=8)
 def test_an_upscaler_on_a_cpu_does_not_change_what_it_gives(photo):
     from lsr.images import Photograph
 
-    photograph = Photograph(pixels=(photo[:8, :8] / 255).astype("float32"), alpha=None, bits=8, grey=False, icc=None, exif=None)
+    photograph = Photograph(
+        pixels=(photo[:8, :8] / 255).astype("float32"),
+        alpha=None,
+        bits=8,
+        grey=False,
+        icc=None,
+        exif=None,
+    )
     denoiser = ExpertMixture(SMALL, (0.5,)).eval()
-    results = [Upscaler(denoiser, 3.0, 2, cuda_graph=graph, device=torch.device("cpu")).upscale(photograph) for graph in (False, True)]
+    results = [
+        Upscaler(denoiser, 3.0, 2, cuda_graph=graph, device=torch.device("cpu")).upscale(photograph)
+        for graph in (False, True)
+    ]
     assert (results[0].pixels == results[1].pixels).all()
     replayed = [denoiser.expert(i).net.forward for i in range(2)]
-    assert all(isinstance(forward, GraphReplay) for forward in replayed) and replayed[0] is not replayed[1]
+    assert (
+        all(isinstance(forward, GraphReplay) for forward in replayed)
+        and replayed[0] is not replayed[1]
+    )
     replay_transformers(denoiser)
-    assert [denoiser.expert(i).net.forward for i in range(2)] == replayed, "a graph would capture a graph"
+    assert [denoiser.expert(i).net.forward for i in range(2)] == replayed, (
+        "a graph would capture a graph"
+    )
 
 
 @pytest.mark.parametrize("context_dim", [0, 12])
 @torch.no_grad()
 def test_on_a_gpu_a_replay_gives_the_bits_of_a_plain_call(context_dim):
     require_gpu("CUDA graph replay")
-    denoiser = Denoiser(DenoiserConfig(width=64, depth=2, stem_width=8, context_dim=context_dim)).cuda().eval()
+    denoiser = (
+        Denoiser(DenoiserConfig(width=64, depth=2, stem_width=8, context_dim=context_dim))
+        .cuda()
+        .eval()
+    )
     generator = torch.Generator("cuda").manual_seed(0)
     for parameter in denoiser.parameters():
         parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator, device="cuda"))
@@ -125,12 +147,19 @@ def test_on_a_gpu_a_replay_gives_the_bits_of_a_plain_call(context_dim):
     replay_transformers(denoiser)
 
     def compare(side):
-        x = torch.randn(1, denoiser.net.embed.in_features, side, side, generator=generator, device="cuda")
+        x = torch.randn(
+            1, denoiser.net.embed.in_features, side, side, generator=generator, device="cuda"
+        )
         context = torch.randn(1, 3, 12, generator=generator, device="cuda") if context_dim else None
         t = torch.rand(1, generator=generator, device="cuda")
         inputs = x, t, context, None
         if context is not None:
-            remembered = x, t, denoiser.net.memorise(context), torch.ones(1, 3, dtype=torch.bool, device="cuda")
+            remembered = (
+                x,
+                t,
+                denoiser.net.memorise(context),
+                torch.ones(1, 3, dtype=torch.bool, device="cuda"),
+            )
             assert torch.equal(denoiser.net(*remembered), plain(*remembered))
         assert torch.equal(denoiser.net(*inputs), plain(*inputs))
         return denoiser.net(*inputs)

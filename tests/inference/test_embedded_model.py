@@ -40,10 +40,23 @@ def test_on_photographs_it_has_never_seen_it_beats_bicubic():
     gains = []
     for index, path in enumerate(bundled_photographs("val")):
         with Image.open(path) as image:
-            hr = torch.from_numpy(np.array(image.convert("RGB"))[:256, :256].copy()).permute(2, 0, 1)[None] / 255
+            hr = (
+                torch.from_numpy(np.array(image.convert("RGB"))[:256, :256].copy()).permute(
+                    2, 0, 1
+                )[None]
+                / 255
+            )
         for k in range(4):
             target, lr = (2 * each - 1 for each in pair(hr, [draw(config, 0, k, index)], config))
-            sr = torch.from_numpy(upscaler.upscale((lr[0].permute(1, 2, 0).numpy() + 1) / 2)).permute(2, 0, 1)[None] * 2 - 1
-            ours, bicubic = (quality(each, target)["psnr_y"].item() for each in (sr, upsample_bicubic(lr, 4)))
+            sr = (
+                torch.from_numpy(
+                    upscaler.upscale((lr[0].permute(1, 2, 0).numpy() + 1) / 2)
+                ).permute(2, 0, 1)[None]
+                * 2
+                - 1
+            )
+            ours, bicubic = (
+                quality(each, target)["psnr_y"].item() for each in (sr, upsample_bicubic(lr, 4))
+            )
             gains.append(ours - bicubic)
     assert min(gains) > 0 and np.mean(gains) > 0.7 and np.median(gains) > 0.4

@@ -24,4 +24,6 @@ def test_every_way_of_running_out_of_memory_is_known():
         torch.empty(2**60)
     assert is_out_of_memory(torch_on_a_cpu.value)
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.OutOfMemoryError())
-    assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(ValueError())
+    assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(
+        ValueError()
+    )

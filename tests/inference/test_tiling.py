@@ -35,11 +35,17 @@ def lr(photo):
 def test_one_tile_is_what_the_sampler_of_training_gives(denoiser, lr, size, steps):
     lr = lr[: size[0], : size[1]]
     batch = torch.from_numpy(lr).permute(2, 0, 1)[None] * 2 - 1
-    reference = super_resolve(denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], steps, 3.0)[0]
-    torch.testing.assert_close(sampled(denoiser, lr, 0, steps), (reference + 1) / 2, rtol=1e-4, atol=1e-4)
+    reference = super_resolve(
+        denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], steps, 3.0
+    )[0]
+    torch.testing.assert_close(
+        sampled(denoiser, lr, 0, steps), (reference + 1) / 2, rtol=1e-4, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize(("length", "side"), [(1, 8), (8, 8), (9, 8), (100, 8), (101, 7), (50, 1), (33, 32)])
+@pytest.mark.parametrize(
+    ("length", "side"), [(1, 8), (8, 8), (9, 8), (100, 8), (101, 7), (50, 1), (33, 32)]
+)
 def test_tiles_cover_an_axis_with_weights_that_sum_to_one(length, side):
     tiles = Tiles.cover(length, side)
     total = torch.zeros(length)
@@ -53,7 +59,14 @@ def test_tiles_cover_an_axis_with_weights_that_sum_to_one(length, side):
 def test_blending_what_does_not_look_around_changes_nothing(generator):
     image = torch.randn(3, 50, 41, generator=generator)
     blocks = iter(image.split([7, 30, 1, 12], dim=1))
-    blended = torch.cat(list(blend(blocks, lambda tile, top, left: 2 * tile, Tiles.cover(50, 16), Tiles.cover(41, 16))), dim=1)
+    blended = torch.cat(
+        list(
+            blend(
+                blocks, lambda tile, top, left: 2 * tile, Tiles.cover(50, 16), Tiles.cover(41, 16)
+            )
+        ),
+        dim=1,
+    )
     torch.testing.assert_close(blended, 2 * image)
 
 
@@ -97,8 +110,14 @@ def scene(generator):
 def seams(scene, side):
     down, across = Tiles.cover(384, side), Tiles.cover(512, side)
     assert len(down.starts) > 3
-    tiled, whole = torch.cat(list(blend(iter([scene]), contrast, down, across)), 1), contrast(scene, 0, 0)
-    return [seam(tiled, along, axis) / seam(whole, along, axis) for axis, along in ((1, down), (2, across))]
+    tiled, whole = (
+        torch.cat(list(blend(iter([scene]), contrast, down, across)), 1),
+        contrast(scene, 0, 0),
+    )
+    return [
+        seam(tiled, along, axis) / seam(whole, along, axis)
+        for axis, along in ((1, down), (2, across))
+    ]
 
 
 def test_tiles_that_disagree_leave_no_seams(scene):
@@ -113,5 +132,7 @@ def test_without_overlap_the_seams_would_be_seen(scene, monkeypatch):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_tiles_of_a_model_give_nearly_what_the_whole_gives(trained, lr, steps):
     whole, tiles = sampled(trained, lr, 0, steps), sampled(trained, lr, 32, steps)
-    assert (whole - sampled(trained, lr, 0, steps, seed=1)).abs().mean() > 0.005, "the model does something"
+    assert (whole - sampled(trained, lr, 0, steps, seed=1)).abs().mean() > 0.005, (
+        "the model does something"
+    )
     assert not torch.equal(whole, tiles) and -10 * torch.log10((whole - tiles).square().mean()) > 30

@@ -54,7 +54,11 @@ def test_a_picture_comes_back_in_the_kind_that_it_went_in(upscaler, photo, kind)
     reference = upscaler.upscale(Photograph(photo[:10, :12].astype(np.float32) / 255)).pixels
     if "rgb" in kind or kind in ("float32", "tensor", "PIL"):
         found = after.reshape(40, 48, -1)[..., :3] / top
-        assert np.abs(found - reference).max() <= 0.51 / min(top, 65535) if top > 1 else np.array_equal(found, reference)
+        assert (
+            np.abs(found - reference).max() <= 0.51 / min(top, 65535)
+            if top > 1
+            else np.array_equal(found, reference)
+        )
 
 
 def test_every_image_of_a_batch_is_upscaled_as_if_alone(upscaler, photo):
@@ -85,7 +89,11 @@ def test_three_lines_are_enough(denoiser, tmp_path, photo):
 
     from lsr.models.checkpoint import save_denoiser
 
-    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    save_denoiser(
+        tmp_path / "model.safetensors",
+        denoiser.state_dict(),
+        asdict(denoiser.config) | {"shift": 3.0},
+    )
     upscaler = lsr.Upscaler.from_pretrained(tmp_path, num_inference_steps=2)
     assert upscaler.upscale(Image.fromarray(photo[:10, :12]), scale=2.5).size == (30, 25)
 
@@ -112,8 +120,15 @@ def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
     forward = denoiser.net.forward
     denoiser.net.forward = lambda *arguments: (calls.append(1), forward(*arguments))[1]
     lr = Photograph(np.tile(photo, (2, 1, 1)).astype(np.float32) / 255)
-    upscaler.process(lr, None, lambda picture: list(picture.blocks), lambda share: heard.append((share, len(calls))))
-    assert heard[-1][0] == 1 and [share for share, _ in heard] == sorted(share for share, _ in heard)
+    upscaler.process(
+        lr,
+        None,
+        lambda picture: list(picture.blocks),
+        lambda share: heard.append((share, len(calls))),
+    )
+    assert heard[-1][0] == 1 and [share for share, _ in heard] == sorted(
+        share for share, _ in heard
+    )
     assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
 
 
@@ -139,15 +154,21 @@ def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     assert len(calls) == (3 if tile == "auto" else 1), "tiles that were asked for are not cut"
 
 
-def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(upscaler, photo, monkeypatch):
+def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(
+    upscaler, photo, monkeypatch
+):
     lr = np.tile(photo, (4, 4, 1))
 
     def tile_with(free):
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})())
+        monkeypatch.setattr(
+            psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})()
+        )
         return upscaler._tile_for(*lr.shape[:2])
 
     assert tile_with(10 * 2**30) == 256 > tile_with(300 * 2**20) > tile_with(60 * 2**20) >= 32
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})())
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})()
+    )
     with pytest.raises(MemoryError, match="512x384 pixels need about"):
         upscaler.upscale(lr)
 
@@ -163,5 +184,8 @@ def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_on
 
 
 def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
-    guided, bands = Upscaler(upscaler.denoiser, 3.0, guidance_scale=2.0), upscaler._bands(300, 500, 256)
+    guided, bands = (
+        Upscaler(upscaler.denoiser, 3.0, guidance_scale=2.0),
+        upscaler._bands(300, 500, 256),
+    )
     assert guided._need(300, 500, 256) - bands == 2 * (upscaler._need(300, 500, 256) - bands)

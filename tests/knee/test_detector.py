@@ -29,14 +29,21 @@ RISING: dict[str, Curve] = {
 }
 
 
-def draw(curve: Curve, time: np.ndarray, noise: float, seed: int, metrics: int = 3) -> dict[str, np.ndarray]:
+def draw(
+    curve: Curve, time: np.ndarray, noise: float, seed: int, metrics: int = 3
+) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return {f"m{i}": curve(time) + noise * generator.normal(size=len(time)) for i in range(metrics)}
 
 
-def replay(steps: np.ndarray, values: dict[str, np.ndarray], direction: str = "max", **settings) -> list[KneeVerdict]:
+def replay(
+    steps: np.ndarray, values: dict[str, np.ndarray], direction: str = "max", **settings
+) -> list[KneeVerdict]:
     detector = KneeDetector(metrics=dict.fromkeys(values, direction), **settings)
-    return [detector.update(int(step), {name: float(y[i]) for name, y in values.items()}) for i, step in enumerate(steps)]
+    return [
+        detector.update(int(step), {name: float(y[i]) for name, y in values.items()})
+        for i, step in enumerate(steps)
+    ]
 
 
 def decisions(history: list[KneeVerdict]) -> list[tuple]:
@@ -53,7 +60,9 @@ def test_finds_the_knee_in_most_runs(shape: str) -> None:
     hits = 0
     for seed in range(10):
         verdict = replay(STEPS, draw(KNEED[shape], TIME, 0.02, seed))[-1]
-        gained = float(KNEED[shape](np.array([(verdict.knee_step or 0) / 10_000]))[0]) / float(KNEED[shape](np.array([50.0]))[0])
+        gained = float(KNEED[shape](np.array([(verdict.knee_step or 0) / 10_000]))[0]) / float(
+            KNEED[shape](np.array([50.0]))[0]
+        )
         hits += 0.84 <= gained and (verdict.knee_step or math.inf) <= 16_000
     assert hits >= 8
 
@@ -61,7 +70,10 @@ def test_finds_the_knee_in_most_runs(shape: str) -> None:
 @pytest.mark.parametrize("shape", RISING)
 def test_a_curve_that_still_rises_is_never_confirmed(shape: str) -> None:
     for seed in range(3):
-        assert replay(STEPS, draw(RISING[shape], np.arange(1, 61) / 60, 0.01, seed))[-1].knee_step is None
+        assert (
+            replay(STEPS, draw(RISING[shape], np.arange(1, 61) / 60, 0.01, seed))[-1].knee_step
+            is None
+        )
 
 
 def test_pure_noise_and_constants_are_not_confirmed() -> None:
@@ -92,7 +104,10 @@ def test_direction_does_not_matter() -> None:
 
 def test_the_unit_of_steps_does_not_matter() -> None:
     base, scaled = replay(STEPS, EXAMPLE)[-1], replay(STEPS * 64, EXAMPLE)[-1]
-    assert (scaled.knee_step, scaled.confirmed_at_step) == (64 * base.knee_step, 64 * base.confirmed_at_step)
+    assert (scaled.knee_step, scaled.confirmed_at_step) == (
+        64 * base.knee_step,
+        64 * base.confirmed_at_step,
+    )
 
 
 def test_a_metric_with_another_unit_and_a_misleading_one_do_not_move_the_knee_far() -> None:
@@ -121,14 +136,26 @@ def test_missing_and_nan_values_are_tolerated() -> None:
 
 def test_uneven_steps() -> None:
     steps = np.unique(np.cumsum(np.random.default_rng(3).integers(50, 1200, size=60)))
-    assert 6_000 <= replay(steps, draw(KNEED["exponential"], steps / 10_000, 0.02, seed=5))[-1].knee_step <= 16_000
+    assert (
+        6_000
+        <= replay(steps, draw(KNEED["exponential"], steps / 10_000, 0.02, seed=5))[-1].knee_step
+        <= 16_000
+    )
 
 
-@pytest.mark.parametrize(("curve", "count", "max_candidates"), [("square root", 300, 6), ("power law", 100, 3)])
-def test_candidates_are_bounded_and_never_come_back(curve: str, count: int, max_candidates: int) -> None:
+@pytest.mark.parametrize(
+    ("curve", "count", "max_candidates"), [("square root", 300, 6), ("power law", 100, 3)]
+)
+def test_candidates_are_bounded_and_never_come_back(
+    curve: str, count: int, max_candidates: int
+) -> None:
     time = np.arange(1, count + 1) / 40
     previous: set[int] = set()
-    for verdict in replay(np.arange(1, count + 1) * 100, draw((KNEED | RISING)[curve], time, 0.05, seed=6), max_candidates=max_candidates):
+    for verdict in replay(
+        np.arange(1, count + 1) * 100,
+        draw((KNEED | RISING)[curve], time, 0.05, seed=6),
+        max_candidates=max_candidates,
+    ):
         kept = set(verdict.candidates)
         assert len(kept) == len(verdict.candidates) <= max_candidates
         assert kept <= previous | {verdict.step}
@@ -160,7 +187,11 @@ def test_a_verdict_is_plain_frozen_json() -> None:
 def test_a_non_finite_loss_ends_the_search(loss: float) -> None:
     detector = KneeDetector(metrics=dict.fromkeys(EXAMPLE, "max"))
     for i, step in enumerate(STEPS):
-        verdict = detector.update(int(step), {name: float(y[i]) for name, y in EXAMPLE.items()}, loss=loss if i == 20 else 0.1)
+        verdict = detector.update(
+            int(step),
+            {name: float(y[i]) for name, y in EXAMPLE.items()},
+            loss=loss if i == 20 else 0.1,
+        )
         assert verdict.diverged == (i >= 20)
     assert verdict.knee_step is None
 
@@ -168,7 +199,10 @@ def test_a_non_finite_loss_ends_the_search(loss: float) -> None:
 def test_two_validations_without_a_finite_metric_are_a_divergence() -> None:
     detector = KneeDetector(metrics={"m": "max"})
     nan = {"m": math.nan}
-    assert [detector.update(i, values).diverged for i, values in enumerate([{"m": 1.0}, nan, {"m": 2.0}, nan, nan])] == [False] * 4 + [True]
+    assert [
+        detector.update(i, values).diverged
+        for i, values in enumerate([{"m": 1.0}, nan, {"m": 2.0}, nan, nan])
+    ] == [False] * 4 + [True]
     detector = KneeDetector(metrics={"m": "max"})
     assert not any(detector.update(i, {}).diverged for i in range(5))
     assert not any(detector.update(i, nan, loss=0.1).diverged for i in range(5, 10))

@@ -48,7 +48,10 @@ def test_everything_is_there_read_only_and_verified(tmp_path, weights):
     assert publish(folder, weights, {"step": 300}, draw)
     assert {path.name for path in folder.iterdir()} == {SEED, PICTURE, MANIFEST}
     assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
-    assert read_manifest(folder)["step"] == 300 and (folder / SEED).read_bytes() == weights.read_bytes()
+    assert (
+        read_manifest(folder)["step"] == 300
+        and (folder / SEED).read_bytes() == weights.read_bytes()
+    )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["knee"]
 
 
@@ -89,6 +92,10 @@ def test_a_kill_at_any_point_leaves_all_or_nothing_and_the_next_run_publishes(tm
         if folder.exists():
             assert read_manifest(folder)["step"] == 300 and (folder / PICTURE).is_file()
         publish(folder, weights, {"step": 300}, draw)
-        assert json.loads((folder / MANIFEST).read_text())["step"] == 300 == read_manifest(folder)["step"]
+        assert (
+            json.loads((folder / MANIFEST).read_text())["step"]
+            == 300
+            == read_manifest(folder)["step"]
+        )
         assert not list(folder.parent.glob(f".{folder.name}-*")), "a killed attempt is cleaned away"
     assert kills >= 12

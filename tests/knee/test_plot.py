@@ -25,7 +25,13 @@ def rising(count=60, seed=0, noise=0.02):
     for step in range(500, 500 * count + 1, 500):
         rise = -math.expm1(-3 * step / 10_000)
         first, second = rise + noise * generator.normal(size=2)
-        history.append(Validation(step, {"val/maniqa": float(first), "val/niqe": 6 - 2 * float(second)}, 0.1 + 2 * math.exp(-step / 3_000)))
+        history.append(
+            Validation(
+                step,
+                {"val/maniqa": float(first), "val/niqe": 6 - 2 * float(second)},
+                0.1 + 2 * math.exp(-step / 3_000),
+            )
+        )
     return history
 
 
@@ -42,7 +48,9 @@ def pixels(figure):
 
 
 def line(figure, words):
-    (found,) = [line for axes in figure.axes for line in axes.get_lines() if words in str(line.get_label())]
+    (found,) = [
+        line for axes in figure.axes for line in axes.get_lines() if words in str(line.get_label())
+    ]
     return found
 
 
@@ -53,22 +61,34 @@ VERDICT = judge(HISTORY, METRICS)
 def test_the_knee_is_a_solid_line_and_the_confirmation_another():
     figure = draw_knee(HISTORY, VERDICT, METRICS)
     assert VERDICT.knee_step is not None
-    knee, confirmed = line(figure, f"knee: step {VERDICT.knee_step:,}"), line(figure, f"confirmed at step {VERDICT.confirmed_at_step:,}")
+    knee, confirmed = (
+        line(figure, f"knee: step {VERDICT.knee_step:,}"),
+        line(figure, f"confirmed at step {VERDICT.confirmed_at_step:,}"),
+    )
     assert (knee.get_xdata()[0], knee.get_linestyle()) == (VERDICT.knee_step, "-")
-    assert confirmed.get_xdata()[0] == VERDICT.confirmed_at_step and confirmed.get_linestyle() != "-"
+    assert (
+        confirmed.get_xdata()[0] == VERDICT.confirmed_at_step and confirmed.get_linestyle() != "-"
+    )
     assert VERDICT.reason in [text.get_text().replace("\n", " ") for text in figure.texts]
 
 
 def test_the_candidate_is_dashed():
     verdict = judge(HISTORY[:12], METRICS)
     assert verdict.knee_step is None
-    candidate = line(draw_knee(HISTORY[:12], verdict, METRICS), f"candidate: step {verdict.candidate_step:,}")
+    candidate = line(
+        draw_knee(HISTORY[:12], verdict, METRICS), f"candidate: step {verdict.candidate_step:,}"
+    )
     assert (candidate.get_xdata()[0], candidate.get_linestyle()) == (verdict.candidate_step, "--")
 
 
 def test_divergence_is_marked():
     history = [*HISTORY[:10], Validation(5_500, {}, math.nan)]
-    assert line(draw_knee(history, judge(history, METRICS), METRICS), "diverged at step 5,500").get_xdata()[0] == 5_500
+    assert (
+        line(
+            draw_knee(history, judge(history, METRICS), METRICS), "diverged at step 5,500"
+        ).get_xdata()[0]
+        == 5_500
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -76,19 +96,32 @@ def test_every_metric_rises_from_0_to_1_up_to_the_confirmation(name):
     curve = line(draw_knee(HISTORY, VERDICT, METRICS), name)
     steps, heights = np.asarray(curve.get_xdata()), np.asarray(curve.get_ydata())
     assert abs(heights[0]) < 0.1
-    assert 0.85 < heights[steps == VERDICT.knee_step] < 1.0 and abs(heights[steps == VERDICT.confirmed_at_step] - 1) < 0.1
+    assert (
+        0.85 < heights[steps == VERDICT.knee_step] < 1.0
+        and abs(heights[steps == VERDICT.confirmed_at_step] - 1) < 0.1
+    )
 
 
 def test_units_and_direction_do_not_change_the_curves():
-    scaled = [dataclasses.replace(v, values={"val/maniqa": -8 * v.values["val/maniqa"], "val/niqe": v.values["val/niqe"]}) for v in HISTORY]
+    scaled = [
+        dataclasses.replace(
+            v, values={"val/maniqa": -8 * v.values["val/maniqa"], "val/niqe": v.values["val/niqe"]}
+        )
+        for v in HISTORY
+    ]
     flipped = draw_knee(scaled, VERDICT, METRICS | {"val/maniqa": "min"})
     original = line(draw_knee(HISTORY, VERDICT, METRICS), "val/maniqa")
-    assert np.allclose(original.get_ydata(), line(flipped, "val/maniqa (lower is better)").get_ydata())
+    assert np.allclose(
+        original.get_ydata(), line(flipped, "val/maniqa (lower is better)").get_ydata()
+    )
 
 
 def test_a_metric_that_abstains_is_drawn_apart():
     generator = np.random.default_rng(1)
-    history = [dataclasses.replace(v, values=v.values | {"val/musiq": float(generator.normal())}) for v in HISTORY]
+    history = [
+        dataclasses.replace(v, values=v.values | {"val/musiq": float(generator.normal())})
+        for v in HISTORY
+    ]
     abstains = VERDICT.per_metric["val/niqe"] | {"informative": False}
     verdict = dataclasses.replace(VERDICT, per_metric=VERDICT.per_metric | {"val/musiq": abstains})
     figure = draw_knee(history, verdict, METRICS | {"val/musiq": "max"})
@@ -97,7 +130,9 @@ def test_a_metric_that_abstains_is_drawn_apart():
     assert 0 <= min(abstaining.get_ydata()) and max(abstaining.get_ydata()) <= 1
 
 
-@pytest.mark.parametrize(("losses", "scale"), [((2.0, 1.0), "linear"), ((20.0, 1.0), "log"), ((20.0, -1.0), "linear")])
+@pytest.mark.parametrize(
+    ("losses", "scale"), [((2.0, 1.0), "linear"), ((20.0, 1.0), "log"), ((20.0, -1.0), "linear")]
+)
 def test_the_loss_has_an_axis_of_its_own_logarithmic_over_decades(losses, scale):
     history = [dataclasses.replace(v, loss=losses[i > 5]) for i, v in enumerate(HISTORY)]
     curve = line(draw_knee(history, VERDICT, METRICS), "training loss")
@@ -111,10 +146,18 @@ def test_the_loss_has_an_axis_of_its_own_logarithmic_over_decades(losses, scale)
         HISTORY[:1],
         HISTORY[:3],
         [dataclasses.replace(v, values={}) for v in HISTORY],
-        [dataclasses.replace(v, values=dict.fromkeys(METRICS, math.nan), loss=None) for v in HISTORY],
+        [
+            dataclasses.replace(v, values=dict.fromkeys(METRICS, math.nan), loss=None)
+            for v in HISTORY
+        ],
         [dataclasses.replace(v, values=dict.fromkeys(METRICS, 7.0)) for v in HISTORY],
         [dataclasses.replace(v, values={"val/maniqa": -v.values["val/maniqa"]}) for v in HISTORY],
-        [dataclasses.replace(v, values={"val/maniqa": v.values["val/maniqa"], "val/niqe": math.inf}) for v in HISTORY],
+        [
+            dataclasses.replace(
+                v, values={"val/maniqa": v.values["val/maniqa"], "val/niqe": math.inf}
+            )
+            for v in HISTORY
+        ],
     ],
     ids=["nothing", "one", "three", "missing", "nan", "constant", "falling", "infinite"],
 )
@@ -128,7 +171,9 @@ def test_any_history_can_be_drawn(history, judged, recwarn):
 @pytest.mark.parametrize("count", [1, 8])
 def test_the_legend_is_inside_the_figure_and_outside_of_the_data(count):
     metrics = {f"val/metric-{i}-of-some-length": "min" for i in range(count)}
-    history = [dataclasses.replace(v, values=dict.fromkeys(metrics, v.values["val/niqe"])) for v in HISTORY]
+    history = [
+        dataclasses.replace(v, values=dict.fromkeys(metrics, v.values["val/niqe"])) for v in HISTORY
+    ]
     figure = draw_knee(history, judge(history, metrics), metrics)
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
@@ -139,7 +184,9 @@ def test_the_legend_is_inside_the_figure_and_outside_of_the_data(count):
 def test_threads_draw_the_same_and_pyplot_is_not_touched():
     expected = pixels(draw_knee(HISTORY, VERDICT, METRICS))
     with ThreadPoolExecutor(2) as threads:
-        for drawn in [threads.submit(lambda: pixels(draw_knee(HISTORY, VERDICT, METRICS))) for _ in range(2)]:
+        for drawn in [
+            threads.submit(lambda: pixels(draw_knee(HISTORY, VERDICT, METRICS))) for _ in range(2)
+        ]:
             assert np.array_equal(drawn.result(), expected)
     code = (
         "import sys; from lsr.knee.detector import KneeDetector; from lsr.knee.plot import draw_knee; assert 'matplotlib' not in sys.modules; "

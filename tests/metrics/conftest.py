@@ -32,4 +32,6 @@ def niqe_parameters(training_photographs, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def to_tensor():
     """Turn (H, W, 3) in [0, 255] into (1, 3, H, W) in [-1, 1]."""
-    return lambda image: torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    return lambda image: (
+        torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    )

@@ -22,7 +22,9 @@ def save(folder, name, state):
 def random_like(state, generator):
     """Random tensors of the same shapes; the largest, which no metric uses, take the room of one number."""
     return {
-        name: torch.zeros(1).expand(like.shape) if like.numel() > 2**21 else 0.05 * torch.randn(like.shape, generator=generator)
+        name: torch.zeros(1).expand(like.shape)
+        if like.numel() > 2**21
+        else 0.05 * torch.randn(like.shape, generator=generator)
         for name, like in state.items()
     }
 
@@ -35,7 +37,10 @@ def lpips_weights(tmp_path):
     with torch.device("meta"):
         alexnet = torchvision.models.alexnet().state_dict()
     backbone_state = random_like(alexnet, generator)
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for i, c in enumerate(LPIPS_CHANNELS)}
+    linear = {
+        f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator)
+        for i, c in enumerate(LPIPS_CHANNELS)
+    }
 
     def make(factor):
         folder = tmp_path / str(factor)
@@ -46,21 +51,29 @@ def lpips_weights(tmp_path):
     return make
 
 
-def test_lpips_uses_the_files_in_the_folder_and_names_them(lpips_weights, generator, monkeypatch, tmp_path):
+def test_lpips_uses_the_files_in_the_folder_and_names_them(
+    lpips_weights, generator, monkeypatch, tmp_path
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     sr, hr = (2 * torch.rand(1, 3, 48, 64, generator=generator) - 1 for _ in range(2))
     once, twice = (Quality(("lpips",), weights=lpips_weights(factor)) for factor in (1, 2))
     assert once(sr, hr)["lpips"] > 0 and once(hr, hr)["lpips"] == 0
-    assert twice(sr, hr)["lpips"].item() == pytest.approx(2 * once(sr, hr)["lpips"].item(), rel=1e-6)
+    assert twice(sr, hr)["lpips"].item() == pytest.approx(
+        2 * once(sr, hr)["lpips"].item(), rel=1e-6
+    )
     assert once.files["lpips"] == [tmp_path / "1" / file.name for file in CARDS["lpips"].weights]
 
 
-def test_a_part_that_is_missing_is_named_with_its_place_in_the_folder(lpips_weights, monkeypatch, tmp_path):
+def test_a_part_that_is_missing_is_named_with_its_place_in_the_folder(
+    lpips_weights, monkeypatch, tmp_path
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     folder = lpips_weights(1)
     backbone, layers = (file.name for file in CARDS["lpips"].weights)
     (folder / layers).unlink()
-    with pytest.raises(ValueError, match=f"weights of lpips are missing .*{layers} to {folder / layers};") as refusal:
+    with pytest.raises(
+        ValueError, match=f"weights of lpips are missing .*{layers} to {folder / layers};"
+    ) as refusal:
         Quality(("lpips",), weights=folder)
     assert backbone not in str(refusal.value)
 
@@ -69,16 +82,30 @@ def test_a_part_that_is_missing_is_named_with_its_place_in_the_folder(lpips_weig
 def inception_weights(tmp_path, monkeypatch):
     state = {}
     with monkeypatch.context() as patched:
-        patched.setattr(pyiqa.archs.inception, "load_pretrained_network", lambda net, _: state.update(net.state_dict()))
+        patched.setattr(
+            pyiqa.archs.inception,
+            "load_pretrained_network",
+            lambda net, _: state.update(net.state_dict()),
+        )
         pyiqa.archs.inception.fid_inception_v3()
     # torchvision's initial weights let the signal die out on the way.
-    save(tmp_path / "weights", CARDS["fid"].weights[0].name, {name: 2.2 * w if w.ndim == 4 else w for name, w in state.items()})
+    save(
+        tmp_path / "weights",
+        CARDS["fid"].weights[0].name,
+        {name: 2.2 * w if w.ndim == 4 else w for name, w in state.items()},
+    )
     return tmp_path / "weights"
 
 
-def test_fid_compares_the_two_sets_that_it_is_given(inception_weights, held_out_photographs, tmp_path, monkeypatch):
+def test_fid_compares_the_two_sets_that_it_is_given(
+    inception_weights, held_out_photographs, tmp_path, monkeypatch
+):
     # The root of a matrix of 2048 x 2048 takes a minute; the squared distance of the means tells sets apart as well.
-    monkeypatch.setattr(pyiqa.archs.fid_arch, "frechet_distance", lambda mu1, _, mu2, __: float(np.sum((mu1 - mu2) ** 2)))
+    monkeypatch.setattr(
+        pyiqa.archs.fid_arch,
+        "frechet_distance",
+        lambda mu1, _, mu2, __: float(np.sum((mu1 - mu2) ** 2)),
+    )
     from PIL import Image
 
     paths = [tmp_path / f"{i}.png" for i in range(3)]

@@ -30,22 +30,31 @@ def test_the_file_holds_a_gaussian(niqe_parameters):
 
 def test_the_normalisation_is_that_of_the_metric(squares):
     luma = torch.from_numpy(squares[0][..., 1].astype(float))[None, None]
-    assert torch.allclose(_normalize(luma)[0], normalize_img_with_gauss(luma, padding="replicate"), atol=1e-3)
+    assert torch.allclose(
+        _normalize(luma)[0], normalize_img_with_gauss(luma, padding="replicate"), atol=1e-3
+    )
 
 
-def test_blur_and_noise_are_worse_than_the_photograph(niqe_parameters, held_out_photographs, to_tensor):
+def test_blur_and_noise_are_worse_than_the_photograph(
+    niqe_parameters, held_out_photographs, to_tensor
+):
     quality = Quality(("niqe",), niqe_parameters)
     rng = np.random.default_rng(0)
     for photograph in held_out_photographs:
         noise = rng.normal(size=photograph.shape)
-        clean, *blurred = (quality(to_tensor(cv2.GaussianBlur(photograph, (0, 0), sigma)))["niqe"] for sigma in (0.01, 1, 2.5))
+        clean, *blurred = (
+            quality(to_tensor(cv2.GaussianBlur(photograph, (0, 0), sigma)))["niqe"]
+            for sigma in (0.01, 1, 2.5)
+        )
         noisy = [quality(to_tensor(photograph + sigma * noise))["niqe"] for sigma in (10, 25)]
         assert clean < blurred[0] < blurred[1]
         assert clean < noisy[0] < noisy[1]
 
 
 def test_blurred_parts_of_a_photograph_do_not_count(squares, tmp_path):
-    half_blurred = [np.concatenate([image, cv2.GaussianBlur(image, (0, 0), 4)], 1) for image in squares]
+    half_blurred = [
+        np.concatenate([image, cv2.GaussianBlur(image, (0, 0), 4)], 1) for image in squares
+    ]
     models = []
     for name, images in (("sharp", squares), ("half_blurred", half_blurred)):
         fit_niqe(images, tmp_path / name)
@@ -55,11 +64,18 @@ def test_blurred_parts_of_a_photograph_do_not_count(squares, tmp_path):
     assert np.abs(shift).max() < 0.1
 
 
-def test_the_model_does_not_depend_on_what_lies_outside_the_middle_of_a_large_photograph(squares, tmp_path):
-    large = cv2.copyMakeBorder(np.tile(middle(squares[0]), (2, 2, 1)), 96, 96, 96, 96, cv2.BORDER_CONSTANT)
+def test_the_model_does_not_depend_on_what_lies_outside_the_middle_of_a_large_photograph(
+    squares, tmp_path
+):
+    large = cv2.copyMakeBorder(
+        np.tile(middle(squares[0]), (2, 2, 1)), 96, 96, 96, 96, cv2.BORDER_CONSTANT
+    )
     for name, first in (("large", large), ("middle", middle(large, 960))):
         fit_niqe([first, *squares[1:]], tmp_path / name)
-    large_mean, middle_mean = (scipy.io.loadmat(tmp_path / name, appendmat=False)["mu_prisparam"] for name in ("large", "middle"))
+    large_mean, middle_mean = (
+        scipy.io.loadmat(tmp_path / name, appendmat=False)["mu_prisparam"]
+        for name in ("large", "middle")
+    )
     assert np.array_equal(large_mean, middle_mean)
 
 
@@ -70,12 +86,20 @@ def test_images_without_a_natural_sharp_block_are_passed_over(squares, tmp_path)
     useless = [squares[0][:95], flat, stripes]
     for name, images in (("with", useless + squares), ("without", squares)):
         fit_niqe(iter(images), tmp_path / name)
-    assert np.array_equal(*(scipy.io.loadmat(tmp_path / name, appendmat=False)["mu_prisparam"] for name in ("with", "without")))
+    assert np.array_equal(
+        *(
+            scipy.io.loadmat(tmp_path / name, appendmat=False)["mu_prisparam"]
+            for name in ("with", "without")
+        )
+    )
 
 
 @pytest.mark.parametrize("images", [0, 1])
 def test_too_few_photographs_are_refused(squares, tmp_path, images):
-    with pytest.raises(ValueError, match=rf"NIQE needs 72 sharp blocks .* and {images} photographs have \d+: give more"):
+    with pytest.raises(
+        ValueError,
+        match=rf"NIQE needs 72 sharp blocks .* and {images} photographs have \d+: give more",
+    ):
         fit_niqe(squares[:images], tmp_path / "parameters.mat")
     assert not list(tmp_path.iterdir())
 

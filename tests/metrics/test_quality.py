@@ -34,14 +34,22 @@ def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tens
     photograph = held_out_photographs[0].astype(float)
     noisy = np.clip(photograph + np.random.default_rng(0).normal(0, 12, photograph.shape), 0, 255)
     mse = np.mean((luma(np.rint(noisy)) - luma(photograph)) ** 2)
-    assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
+    assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(
+        10 * np.log10(255**2 / mse), abs=1e-3
+    )
 
 
-def test_niqe_is_what_pyiqa_says_of_the_file(niqe_parameters, quality, held_out_photographs, to_tensor, tmp_path):
+def test_niqe_is_what_pyiqa_says_of_the_file(
+    niqe_parameters, quality, held_out_photographs, to_tensor, tmp_path
+):
     Image.fromarray(held_out_photographs[2]).save(tmp_path / "photograph.png")
-    direct = pyiqa.create_metric("niqe", device=torch.device("cpu"), pretrained_model_path=str(niqe_parameters))
+    direct = pyiqa.create_metric(
+        "niqe", device=torch.device("cpu"), pretrained_model_path=str(niqe_parameters)
+    )
     image = to_tensor(held_out_photographs[2])
-    assert quality(image, image)["niqe"].item() == pytest.approx(float(direct(str(tmp_path / "photograph.png"))), abs=1e-6)
+    assert quality(image, image)["niqe"].item() == pytest.approx(
+        float(direct(str(tmp_path / "photograph.png"))), abs=1e-6
+    )
 
 
 def test_identical_images_are_perfect_and_noise_is_worse(quality, pair):
@@ -101,7 +109,10 @@ def test_the_smallest_image(niqe_parameters, pair, name, side):
     quality = Quality((name,), niqe_parameters)
     sr, hr = (x[..., :side, :200] for x in pair)
     assert quality(sr, hr)[name].isfinite().all()
-    with pytest.raises(ValueError, match=f"metric {name} needs images of at least {side} pixels a side, not 200 x {side - 1}"):
+    with pytest.raises(
+        ValueError,
+        match=f"metric {name} needs images of at least {side} pixels a side, not 200 x {side - 1}",
+    ):
         quality(sr[..., 1:, :], hr[..., 1:, :])
 
 
@@ -110,7 +121,10 @@ def test_an_unknown_metric_is_refused():
         Quality(("magic",))
 
 
-@pytest.mark.parametrize("content", [None, b"photograph", {"mu_prisparam": np.zeros((1, 18)), "cov_prisparam": np.eye(18)}])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"photograph", {"mu_prisparam": np.zeros((1, 18)), "cov_prisparam": np.eye(18)}],
+)
 def test_unusable_niqe_parameters_are_named(tmp_path, content):
     path = tmp_path / "parameters.mat"
     if isinstance(content, dict):

@@ -25,8 +25,14 @@ URLS = {
     "niqe": [pyiqa.archs.niqe_arch.default_model_urls["url"]],
     "ilniqe": [pyiqa.archs.niqe_arch.default_model_urls["ilniqe"]],
     "brisque": [pyiqa.archs.brisque_arch.default_model_urls["url"]],
-    "lpips": [torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url, pyiqa.archs.lpips_arch.default_model_urls["0.1_alex"]],
-    "dists": [torchvision.models.VGG16_Weights.IMAGENET1K_V1.url, pyiqa.archs.dists_arch.default_model_urls["url"]],
+    "lpips": [
+        torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url,
+        pyiqa.archs.lpips_arch.default_model_urls["0.1_alex"],
+    ],
+    "dists": [
+        torchvision.models.VGG16_Weights.IMAGENET1K_V1.url,
+        pyiqa.archs.dists_arch.default_model_urls["url"],
+    ],
     "fid": [pyiqa.archs.inception.FID_WEIGHTS_URL],
 }
 """What pyiqa would download."""
@@ -54,7 +60,9 @@ def test_missing_weights_are_named_with_their_source_and_place(empty_home, name)
         Quality(("psnr_y", name))
     message = str(refusal.value)
     assert message.startswith(f"weights of {name} are missing (HF_HUB_OFFLINE")
-    copies = ", ".join(f"{url(file)} to {empty_home / file.folder / file.name}" for file in CARDS[name].weights)
+    copies = ", ".join(
+        f"{url(file)} to {empty_home / file.folder / file.name}" for file in CARDS[name].weights
+    )
     assert f"copy {copies};" in message
     assert "psnr_y, ssim_y need no weights" in message
     assert "\n" not in message
@@ -64,7 +72,9 @@ def test_one_message_names_all_missing_weights_and_only_those(empty_home):
     present = empty_home / "pyiqa" / CARDS["musiq"].weights[0].name
     present.parent.mkdir(parents=True)
     present.touch()
-    with pytest.raises(ValueError, match="weights of maniqa, niqe are missing .*niqe with parameters of your own"):
+    with pytest.raises(
+        ValueError, match="weights of maniqa, niqe are missing .*niqe with parameters of your own"
+    ):
         Quality(("maniqa", "musiq", "niqe"))
 
 

@@ -29,7 +29,10 @@ def test_safetensors_describe_themselves(denoiser, tmp_path):
 def test_a_checkpoint_gives_its_denoiser_weights(denoiser, tmp_path):
     raw = {f"denoiser.{name}": torch.zeros_like(p) for name, p in denoiser.state_dict().items()}
     average = {f"denoiser.{name}": p for name, p in denoiser.state_dict().items()}
-    torch.save({"state_dict": raw, EMA_STATE: average, MODEL_CONFIG: config_of(denoiser)}, tmp_path / "last.ckpt")
+    torch.save(
+        {"state_dict": raw, EMA_STATE: average, MODEL_CONFIG: config_of(denoiser)},
+        tmp_path / "last.ckpt",
+    )
     assert_same(load_denoiser(tmp_path / "last.ckpt")[0], denoiser)
     torch.save({"state_dict": average, MODEL_CONFIG: config_of(denoiser)}, tmp_path / "last.ckpt")
     assert_same(load_denoiser(tmp_path / "last.ckpt")[0], denoiser)
@@ -52,7 +55,9 @@ def bad_files(denoiser, folder):
     torch.save({"state_dict": {}, "payload": Evil()}, folder / "evil.ckpt")
     torch.save({"state_dict": {}}, folder / "other.ckpt")
     save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
-    save_denoiser(folder / "future.safetensors", denoiser.state_dict(), config_of(denoiser) | {"warp": 9})
+    save_denoiser(
+        folder / "future.safetensors", denoiser.state_dict(), config_of(denoiser) | {"warp": 9}
+    )
     save_denoiser(folder / "partial.safetensors", {"x": torch.zeros(1)}, config_of(denoiser))
     return sorted(folder.iterdir()) + [folder / "missing.ckpt"]
 
@@ -68,7 +73,9 @@ def test_metadata_is_json_that_others_can_read(denoiser, tmp_path):
     save_denoiser(tmp_path / "m.safetensors", denoiser.state_dict(), config_of(denoiser))
     header = (tmp_path / "m.safetensors").read_bytes()
     length = int.from_bytes(header[:8], "little")
-    assert json.loads(json.loads(header[8 : 8 + length])["__metadata__"][MODEL_CONFIG]) == json.loads(json.dumps(config_of(denoiser)))
+    assert json.loads(
+        json.loads(header[8 : 8 + length])["__metadata__"][MODEL_CONFIG]
+    ) == json.loads(json.dumps(config_of(denoiser)))
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

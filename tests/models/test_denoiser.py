@@ -38,7 +38,9 @@ def test_the_l1_term_is_on_the_data_that_the_velocity_points_to(denoiser, genera
     x_t = interpolate(x_0, noise, t)
     found = x_t - t.view(-1, 1, 1, 1) * denoiser(x_t, t, condition)
     plain, both = (denoiser.loss(x_0, noise, t, condition, weight) for weight in (0.0, 0.3))
-    torch.testing.assert_close(both - plain, 0.3 * (found - x_0).abs().flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        both - plain, 0.3 * (found - x_0).abs().flatten(1).mean(1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser, generator):
@@ -49,7 +51,9 @@ def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser,
     s = ((1 - time) ** 2 + time**2).sqrt()
     output = denoiser.net(torch.cat([x_t / s, condition.features(denoiser.stem)], 1), t)
     x_0 = x_t - time * denoiser(x_t, t, condition)
-    torch.testing.assert_close(x_0, (1 - time) / s**2 * x_t + time / s * output, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        x_0, (1 - time) / s**2 * x_t + time / s * output, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_untrained_preconditioning_is_a_wiener_filter(generator):
@@ -93,7 +97,9 @@ def test_bicubic_has_the_kernel_of_the_field(generator):
     x = torch.arange(16, dtype=torch.float32)
     lr = (x**2 / 256).expand(1, 3, 16, 16)
     fine = (torch.arange(64) + 0.5) / 4 - 0.5
-    torch.testing.assert_close(upsample_bicubic(lr, 4)[0, 0, 30, 12:-12], (fine**2 / 256)[12:-12], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        upsample_bicubic(lr, 4)[0, 0, 30, 12:-12], (fine**2 / 256)[12:-12], rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (8, 8)])
@@ -110,7 +116,10 @@ def test_padding_is_not_stretching(generator):
     model = Denoiser(TINY)
     lr = torch.rand(1, 3, 5, 7, generator=generator) - 0.5
     torch.testing.assert_close(
-        super_resolve(model, lr, noise_of, 1, 3.0)[..., :10, :18], upsample_bicubic(lr, 4)[..., :10, :18], rtol=1e-4, atol=1e-4
+        super_resolve(model, lr, noise_of, 1, 3.0)[..., :10, :18],
+        upsample_bicubic(lr, 4)[..., :10, :18],
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 
@@ -134,5 +143,7 @@ def test_a_model_learns(generator, photo):
 
 
 def test_a_latent_finer_than_the_lr_image_is_refused():
-    with pytest.raises(ValueError, match="2 pixels per latent position are not a multiple of scale 4"):
+    with pytest.raises(
+        ValueError, match="2 pixels per latent position are not a multiple of scale 4"
+    ):
         Denoiser(DenoiserConfig(patch_size=2, scale=4))

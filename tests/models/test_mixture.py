@@ -33,7 +33,9 @@ def calls(mixture):
     """The experts that were called, and with what times, in order."""
     seen = []
     for i in range(4):
-        mixture.expert(i).register_forward_pre_hook(lambda _, inputs, i=i: seen.append((i, inputs[1].tolist())))
+        mixture.expert(i).register_forward_pre_hook(
+            lambda _, inputs, i=i: seen.append((i, inputs[1].tolist()))
+        )
     return seen
 
 
@@ -64,7 +66,14 @@ def test_every_time_goes_to_the_expert_whose_share_holds_it(mixture, calls, gene
 def test_every_step_of_a_sampler_is_one_experts(mixture, calls, generator, sampler):
     seen = []
     mixture.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].tolist()))
-    super_resolve(mixture, lr(generator), lambda shape: torch.randn(1, *shape, generator=generator), 40, 6.0, sampler)
+    super_resolve(
+        mixture,
+        lr(generator),
+        lambda shape: torch.randn(1, *shape, generator=generator),
+        40,
+        6.0,
+        sampler,
+    )
     assert calls == [(holder(t[0]), t) for t in seen] and {i for i, _ in calls} == {0, 1, 2, 3}
     assert {t for (t,) in seen} == set(timestep_grid(40, 6.0)[:-1].float().tolist())
 
@@ -95,8 +104,12 @@ def test_an_experts_loss_and_velocity_are_its_own(mixture, generator):
     x, noise = (torch.randn(condition.base.shape, generator=generator) for _ in range(2))
     for i, t in enumerate((0.1, 0.5, 0.9, 1.0)):
         time, expert = torch.full((2,), t), mixture.expert(i)
-        assert torch.equal(mixture(x, time, condition), expert(x, time, expert.condition(condition.lr)))
-        assert torch.equal(mixture.loss(x, noise, time, condition), expert.loss(x, noise, time, condition))
+        assert torch.equal(
+            mixture(x, time, condition), expert(x, time, expert.condition(condition.lr))
+        )
+        assert torch.equal(
+            mixture.loss(x, noise, time, condition), expert.loss(x, noise, time, condition)
+        )
 
 
 def described(mixture):
@@ -107,9 +120,16 @@ def test_a_model_file_of_a_mixture_makes_the_same_mixture(mixture, generator, tm
     path = tmp_path / "model.safetensors"
     save_denoiser(path, mixture.state_dict(), described(mixture))
     loaded, shift = load_denoiser(path)
-    assert isinstance(loaded, ExpertMixture) and loaded.boundaries == PUBLISHED and shift == 6 and not loaded.training
+    assert (
+        isinstance(loaded, ExpertMixture)
+        and loaded.boundaries == PUBLISHED
+        and shift == 6
+        and not loaded.training
+    )
     image, noise = lr(generator), torch.randn(1, 192, 2, 2, generator=generator)
-    one, other = (super_resolve(model, image, lambda shape: noise, 40, 6.0) for model in (mixture, loaded))
+    one, other = (
+        super_resolve(model, image, lambda shape: noise, 40, 6.0) for model in (mixture, loaded)
+    )
     assert torch.equal(one, other)
     with pytest.raises(ValueError, match="4 experts, not a single denoiser"):
         read_denoiser(path)
@@ -123,21 +143,48 @@ def test_photographs_are_upscaled_by_a_mixture(mixture, photo, tmp_path):
     save_denoiser(tmp_path / "model.safetensors", mixture.state_dict(), described(mixture))
     for model in ("last.ckpt", "model.safetensors"):
         out = tmp_path / model.replace(".", "-")
-        assert main(["upscale", str(tmp_path / "photo.png"), "--model", str(tmp_path / model), "--out", str(out), "--steps", "4"]) == 0
+        assert (
+            main(
+                [
+                    "upscale",
+                    str(tmp_path / "photo.png"),
+                    "--model",
+                    str(tmp_path / model),
+                    "--out",
+                    str(out),
+                    "--steps",
+                    "4",
+                ]
+            )
+            == 0
+        )
         pictures[model] = Image.open(out / "photo.png")
-    assert pictures["last.ckpt"].size == (64, 48) and pictures["last.ckpt"].tobytes() == pictures["model.safetensors"].tobytes()
+    assert (
+        pictures["last.ckpt"].size == (64, 48)
+        and pictures["last.ckpt"].tobytes() == pictures["model.safetensors"].tobytes()
+    )
 
 
 def test_experts_can_differ_in_depth(generator, tmp_path):
-    model = ExpertMixture(replace(SMALL, depth=2), PUBLISHED, depths=[2, 2, 1, 1]).requires_grad_(False).eval()
+    model = (
+        ExpertMixture(replace(SMALL, depth=2), PUBLISHED, depths=[2, 2, 1, 1])
+        .requires_grad_(False)
+        .eval()
+    )
     assert [len(model.expert(i).net.blocks) for i in range(4)] == [2, 2, 1, 1]
     for parameter in model.parameters():
         parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-    save_denoiser(tmp_path / "model.safetensors", model.state_dict(), described(model) | {"depths": [2, 2, 1, 1]})
+    save_denoiser(
+        tmp_path / "model.safetensors",
+        model.state_dict(),
+        described(model) | {"depths": [2, 2, 1, 1]},
+    )
     loaded, _ = load_denoiser(tmp_path / "model.safetensors")
     assert loaded.depths == (2, 2, 1, 1)
     image, noise = lr(generator), torch.randn(1, 192, 2, 2, generator=generator)
-    one, other = (super_resolve(each, image, lambda shape: noise, 40, 6.0) for each in (model, loaded))
+    one, other = (
+        super_resolve(each, image, lambda shape: noise, 40, 6.0) for each in (model, loaded)
+    )
     assert torch.equal(one, other)
 
 
@@ -153,15 +200,28 @@ def test_an_expert_that_is_not_there_cannot_be_trained_alone():
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_aligned_steps_are_taken_by_the_expert_that_holds_all_of_them(mixture, calls, generator, sampler):
-    super_resolve(mixture, lr(generator), lambda shape: torch.randn(1, *shape, generator=generator), 4, 6.0, sampler, align_steps=True)
+def test_aligned_steps_are_taken_by_the_expert_that_holds_all_of_them(
+    mixture, calls, generator, sampler
+):
+    super_resolve(
+        mixture,
+        lr(generator),
+        lambda shape: torch.randn(1, *shape, generator=generator),
+        4,
+        6.0,
+        sampler,
+        align_steps=True,
+    )
     first = [3, 2, 1, 0] if sampler == "euler" else [3, 2, 2, 1, 1, 0, 0]
     assert [i for i, _ in calls] == first
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_batches_sampled_together_are_those_sampled_alone(mixture, calls, generator, sampler):
-    images = [torch.rand(n, 3, height, 6, generator=generator) * 2 - 1 for n, height in ((1, 4), (2, 7), (1, 3))]
+    images = [
+        torch.rand(n, 3, height, 6, generator=generator) * 2 - 1
+        for n, height in ((1, 4), (2, 7), (1, 3))
+    ]
 
     def job(image):
         drawing = torch.Generator().manual_seed(len(image) + image.shape[2])
@@ -169,13 +229,17 @@ def test_batches_sampled_together_are_those_sampled_alone(mixture, calls, genera
 
     together = super_resolve_together(mixture, [job(image) for image in images], 12, 6.0, sampler)
     order = [i for i, _ in calls]
-    assert order == sorted(order, reverse=True), "an expert is asked for every image before the next expert"
+    assert order == sorted(order, reverse=True), (
+        "an expert is asked for every image before the next expert"
+    )
     alone = [super_resolve(mixture, *job(image), 12, 6.0, sampler) for image in images]
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
 def test_the_bisected_range_can_be_chosen():
-    assert ExpertsConfig("knee", "bisected", t_range=(0.001, 0.999)).times() == pytest.approx((0.077, 0.875, 0.988), abs=1e-3)
+    assert ExpertsConfig("knee", "bisected", t_range=(0.001, 0.999)).times() == pytest.approx(
+        (0.077, 0.875, 0.988), abs=1e-3
+    )
 
 
 def test_boundaries_have_names_and_can_be_listed():
@@ -188,7 +252,15 @@ def test_boundaries_have_names_and_can_be_listed():
 
 
 @pytest.mark.parametrize(
-    "boundaries, n", [([0.6, 0.3], None), ([0.3, 0.3], None), ([0.0, 0.5], None), ([0.3], 4), ("published", 2), ("uniform", 0)]
+    "boundaries, n",
+    [
+        ([0.6, 0.3], None),
+        ([0.3, 0.3], None),
+        ([0.0, 0.5], None),
+        ([0.3], 4),
+        ("published", 2),
+        ("uniform", 0),
+    ],
 )
 def test_boundaries_that_are_none_are_refused(boundaries, n):
     with pytest.raises(ValueError, match="boundaries"):

@@ -18,7 +18,10 @@ def run(denoiser, tmp_path):
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)
     state = {f"denoiser.{name}": weight for name, weight in denoiser.state_dict().items()}
-    checkpoint = {"state_dict": state, EMA_STATE: {name: 2 * weight for name, weight in state.items()}}
+    checkpoint = {
+        "state_dict": state,
+        EMA_STATE: {name: 2 * weight for name, weight in state.items()},
+    }
     torch.save(checkpoint | {MODEL_CONFIG: asdict(denoiser.config) | {"shift": 3.0}}, path)
     return tmp_path / "run"
 
@@ -35,7 +38,9 @@ def test_a_folder_stands_for_the_one_model_in_it(tmp_path, run):
 
 
 def test_a_name_that_cannot_be_had_says_what_to_fetch(tmp_path):
-    with pytest.raises(ValueError, match="`hf download someone/linearsr model.safetensors`") as caught:
+    with pytest.raises(
+        ValueError, match="`hf download someone/linearsr model.safetensors`"
+    ) as caught:
         Upscaler.from_pretrained("someone/linearsr")
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="no such model file"):
@@ -58,8 +63,23 @@ def test_a_name_is_fetched_from_the_hub(monkeypatch, run, tmp_path):
 
 
 def test_raw_weights_are_asked_of_a_checkpoint_alone(denoiser, tmp_path, capsys):
-    save_denoiser(tmp_path / "model.safetensors", denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
-    assert main(["export", str(tmp_path / "model.safetensors"), "--raw", "--out", str(tmp_path / "raw.safetensors")]) == 2
+    save_denoiser(
+        tmp_path / "model.safetensors",
+        denoiser.state_dict(),
+        asdict(denoiser.config) | {"shift": 3.0},
+    )
+    assert (
+        main(
+            [
+                "export",
+                str(tmp_path / "model.safetensors"),
+                "--raw",
+                "--out",
+                str(tmp_path / "raw.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "--raw is for checkpoints" in capsys.readouterr().err
 
 
@@ -69,12 +89,27 @@ def test_export_takes_the_average_unless_told_otherwise(run, denoiser, tmp_path,
     assert main(["export", str(run), "--out", str(out), *options]) == 0
     weights, config, shift, boundaries, _ = read_model(out)
     assert (config, shift, boundaries) == (denoiser.config, 3.0, None)
-    assert all(torch.equal(weights[name], factor * weight) for name, weight in denoiser.state_dict().items())
+    assert all(
+        torch.equal(weights[name], factor * weight)
+        for name, weight in denoiser.state_dict().items()
+    )
 
 
 def test_export_in_half_precision_halves_the_file_and_still_loads(run, denoiser, tmp_path):
     for dtype in ("float32", "float16"):
-        assert main(["export", str(run), "--out", str(tmp_path / f"{dtype}.safetensors"), "--dtype", dtype]) == 0
+        assert (
+            main(
+                [
+                    "export",
+                    str(run),
+                    "--out",
+                    str(tmp_path / f"{dtype}.safetensors"),
+                    "--dtype",
+                    dtype,
+                ]
+            )
+            == 0
+        )
     sizes = [(tmp_path / f"{dtype}.safetensors").stat().st_size for dtype in ("float32", "float16")]
     assert sizes[1] < 0.6 * sizes[0]
     loaded, _ = load_denoiser(tmp_path / "float16.safetensors")
@@ -86,7 +121,10 @@ def test_export_of_a_mixture_keeps_its_boundaries(denoiser, tmp_path):
     mixture = ExpertMixture(denoiser.config, (0.25, 0.5))
     config = asdict(denoiser.config) | {"shift": 3.0, "boundaries": [0.25, 0.5]}
     save_denoiser(tmp_path / "a.safetensors", mixture.state_dict(), config)
-    assert main(["export", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "b.safetensors")]) == 0
+    assert (
+        main(["export", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "b.safetensors")])
+        == 0
+    )
     assert read_model(tmp_path / "b.safetensors").boundaries == [0.25, 0.5]
 
 
@@ -95,10 +133,27 @@ def test_export_refuses_what_would_be_no_use(run, denoiser, tmp_path, capsys):
     assert "must end in .safetensors" in capsys.readouterr().err
     state = denoiser.state_dict() | {"net.embed.bias": torch.full((32,), 1e6)}
     save_denoiser(tmp_path / "huge.safetensors", state, asdict(denoiser.config) | {"shift": 3.0})
-    command = ["export", str(tmp_path / "huge.safetensors"), "--out", str(tmp_path / "half.safetensors"), "--dtype", "float16"]
+    command = [
+        "export",
+        str(tmp_path / "huge.safetensors"),
+        "--out",
+        str(tmp_path / "half.safetensors"),
+        "--dtype",
+        "float16",
+    ]
     assert main(command) == 2 and not (tmp_path / "half.safetensors").exists()
     assert "not finite in float16" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "huge.safetensors"), "--out", str(tmp_path / "huge.safetensors")]) == 2
+    assert (
+        main(
+            [
+                "export",
+                str(tmp_path / "huge.safetensors"),
+                "--out",
+                str(tmp_path / "huge.safetensors"),
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_name_in_a_folder_that_is_here_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ from lsr.nn.embeddings import LRStem, TimestepEmbedding
 
 
 def network(generator, **changes):
-    net = LinearDiT(5, 7, width=32, depth=2, head_dim=16, cross_heads=2, **{"context_dim": 12} | changes)
+    net = LinearDiT(
+        5, 7, width=32, depth=2, head_dim=16, cross_heads=2, **{"context_dim": 12} | changes
+    )
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
@@ -39,9 +41,14 @@ def test_the_untrained_network_predicts_zero(generator):
 def test_samples_of_a_batch_do_not_see_each_other(generator):
     net = network(generator)
     x, t = inputs(generator, batch=3)
-    context, mask = torch.randn(3, 4, 12, generator=generator), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    context, mask = (
+        torch.randn(3, 4, 12, generator=generator),
+        torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool(),
+    )
     together = net(x, t, context, mask)
-    alone = torch.cat([net(x[i : i + 1], t[i : i + 1], context[i : i + 1], mask[i : i + 1]) for i in range(3)])
+    alone = torch.cat(
+        [net(x[i : i + 1], t[i : i + 1], context[i : i + 1], mask[i : i + 1]) for i in range(3)]
+    )
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
@@ -60,7 +67,9 @@ def test_context_matters_and_an_empty_one_is_none(generator):
     without = net(x, t)
     assert not torch.allclose(net(x, t, torch.randn(2, 3, 12, generator=generator)), without)
     assert torch.equal(net(x, t, torch.empty(2, 0, 12)), without)
-    assert torch.equal(net(x, t, torch.randn(2, 3, 12, generator=generator), torch.zeros(2, 3).bool()), without)
+    assert torch.equal(
+        net(x, t, torch.randn(2, 3, 12, generator=generator), torch.zeros(2, 3).bool()), without
+    )
 
 
 def test_cross_attention_to_nothing_has_finite_gradients(generator):
@@ -84,7 +93,11 @@ def test_mix_ffn_equals_its_convolutional_form(generator):
     image = x.transpose(1, 2).unflatten(2, (3, 4))
     hidden = F.silu(F.conv2d(image, ffn.inverted.weight[:, :, None, None], ffn.inverted.bias))
     value, gate = ffn.depthwise(hidden).chunk(2, dim=1)
-    expected = F.conv2d(value * F.silu(gate), ffn.point.weight[:, :, None, None]).flatten(2).transpose(1, 2)
+    expected = (
+        F.conv2d(value * F.silu(gate), ffn.point.weight[:, :, None, None])
+        .flatten(2)
+        .transpose(1, 2)
+    )
     torch.testing.assert_close(ffn(x, (3, 4)), expected)
 
 
@@ -97,10 +110,18 @@ def test_timestep_embedding_tells_times_apart():
 
 @pytest.mark.parametrize("reduction", [1, 2, 8, 16])
 def test_stem_reaches_the_latent_grid(reduction):
-    assert LRStem(reduction, 6)(torch.zeros(1, 3, 32, 48)).shape == (1, 6, 32 // reduction, 48 // reduction)
+    assert LRStem(reduction, 6)(torch.zeros(1, 3, 32, 48)).shape == (
+        1,
+        6,
+        32 // reduction,
+        48 // reduction,
+    )
 
 
-@pytest.mark.parametrize("build", [lambda: LRStem(3, 6), lambda: LinearSelfAttention(30, 16), lambda: CrossAttention(30, 4)])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: LRStem(3, 6), lambda: LinearSelfAttention(30, 16), lambda: CrossAttention(30, 4)],
+)
 def test_sizes_that_do_not_fit_are_refused(build):
     with pytest.raises(ValueError, match="multiple|power"):
         build()

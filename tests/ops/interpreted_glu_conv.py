@@ -46,7 +46,10 @@ def exact(inputs, grad):
     return out.detach(), torch.autograd.grad(out, inputs, grad.double())
 
 
-@pytest.mark.parametrize(("shape", "tiling", "dtype"), [(*case, torch.float32) for case in CASES] + [(*CASES[1], torch.float16)])
+@pytest.mark.parametrize(
+    ("shape", "tiling", "dtype"),
+    [(*case, torch.float32) for case in CASES] + [(*CASES[1], torch.float16)],
+)
 def test_output_and_gradients(generator, shape, tiling, dtype):
     *inputs, grad = (x.to(dtype) for x in random_inputs(generator, shape))
     # Stored in float32 even where the inputs are float16, so that no rounding hides a sum that is less than exact.
@@ -56,7 +59,9 @@ def test_output_and_gradients(generator, shape, tiling, dtype):
     assert behind.isnan().all() and behind_hidden.isnan().all()
     expected, expected_gradients = exact(inputs, grad)
     assert_close(out, expected, TOLERANCE, name="output")
-    for name, actual, wanted in zip(("hidden", "weight", "bias"), gradients, expected_gradients, strict=True):
+    for name, actual, wanted in zip(
+        ("hidden", "weight", "bias"), gradients, expected_gradients, strict=True
+    ):
         assert_close(actual, wanted, TOLERANCE, name=name)
 
 
@@ -79,7 +84,12 @@ def test_types_may_differ(generator):
     inputs = [hidden.half().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
     out = glu_conv(*inputs)
     gradients = torch.autograd.grad(out, inputs, grad.half())
-    assert [x.dtype for x in (out, *gradients)] == [torch.float16, torch.float16, torch.float32, torch.float32]
+    assert [x.dtype for x in (out, *gradients)] == [
+        torch.float16,
+        torch.float16,
+        torch.float32,
+        torch.float32,
+    ]
     expected, expected_gradients = exact(inputs, grad.half())
     for actual, wanted in zip((out, *gradients), (expected, *expected_gradients), strict=True):
         assert_close(actual, wanted, 1e-3)
@@ -97,17 +107,28 @@ def test_a_graph_holds_one_operator_each_way_and_backward_keeps_the_arguments_al
         out = glu_conv(*tensors)
         return torch.autograd.grad(out, tensors, torch.ones_like(out))
 
-    targets = [str(node.target) for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes if node.op == "call_function"]
-    assert [target for target in targets if "lsr" in target] == ["lsr.glu_conv.default", "lsr.glu_conv_backward.default"]
+    targets = [
+        str(node.target)
+        for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes
+        if node.op == "call_function"
+    ]
+    assert [target for target in targets if "lsr" in target] == [
+        "lsr.glu_conv.default",
+        "lsr.glu_conv_backward.default",
+    ]
     assert not [target for target in targets if "conv" in target and "lsr" not in target]
 
 
 def test_the_operators_keep_the_rules_of_torch_library(generator):
     inputs = random_inputs(generator, (1, 1, 2, 1))
     torch.library.opcheck(operators.glu_conv, tuple(x.requires_grad_() for x in inputs[:3]))
-    torch.library.opcheck(operators.glu_conv_backward, (inputs[3], *(x.detach() for x in inputs[:3])))
+    torch.library.opcheck(
+        operators.glu_conv_backward, (inputs[3], *(x.detach() for x in inputs[:3]))
+    )
 
 
 def test_bfloat16_is_refused():
     with pytest.raises(ValueError, match="bfloat16"):
-        glu_conv(torch.zeros(1, 1, 1, 2, dtype=torch.bfloat16), torch.zeros(2, 1, 3, 3), torch.zeros(2))
+        glu_conv(
+            torch.zeros(1, 1, 1, 2, dtype=torch.bfloat16), torch.zeros(2, 1, 3, 3), torch.zeros(2)
+        )

@@ -15,8 +15,19 @@ from lsr.ops.linear_attention.reference import linear_attention_reference
 EPS = 1e-6
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-6}
 # Tokens, heads, heads of a program, tokens of a step, number of partial sums, both gradients at once.
-SMALL_HEADS = [(1, 1, 1, 16, 1, True), (7, 3, 2, 16, 1, True), (33, 2, 1, 16, 3, False), (100, 3, 2, 64, 2, True), (100, 3, 4, 32, 4, True)]
-LARGE_HEADS = [(1, 1, 1, 16, 1, True), (7, 2, 1, 16, 1, True), (33, 1, 1, 16, 3, False), (100, 1, 1, 32, 4, True)]
+SMALL_HEADS = [
+    (1, 1, 1, 16, 1, True),
+    (7, 3, 2, 16, 1, True),
+    (33, 2, 1, 16, 3, False),
+    (100, 3, 2, 64, 2, True),
+    (100, 3, 4, 32, 4, True),
+]
+LARGE_HEADS = [
+    (1, 1, 1, 16, 1, True),
+    (7, 2, 1, 16, 1, True),
+    (33, 1, 1, 16, 3, False),
+    (100, 1, 1, 32, 4, True),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +58,22 @@ def exact(inputs, grad):
 
 def scattered(q, k, v):
     """The same numbers, each in strides of its own: contiguous, in every other run of channels, heads before tokens."""
-    return q.contiguous(), torch.cat([k, k], dim=-1)[..., : k.shape[-1]], v.transpose(1, 2).contiguous().transpose(1, 2)
+    return (
+        q.contiguous(),
+        torch.cat([k, k], dim=-1)[..., : k.shape[-1]],
+        v.transpose(1, 2).contiguous().transpose(1, 2),
+    )
 
 
 def kernels(inputs, grad, tiling, stored, packed=True):
     """Output and gradients of the kernels under a given tiling, in the dtype `stored`."""
     grads = torch.full((*grad.shape[:2], 3, *grad.shape[2:]), torch.nan, dtype=stored).unbind(2)
     if not packed:
-        inputs, grads, grad = scattered(*inputs), scattered(*reversed(grads)), scattered(grad, grad, grad)[1]
+        inputs, grads, grad = (
+            scattered(*inputs),
+            scattered(*reversed(grads)),
+            scattered(grad, grad, grad)[1],
+        )
     o = torch.full_like(grad, torch.nan, dtype=stored)
     s, z = launch.forward(*inputs, EPS, o, tiling)
     launch.backward(grad, inputs, (o, s, z), EPS, grads, tiling)
@@ -65,7 +84,9 @@ def kernels(inputs, grad, tiling, stored, packed=True):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_output_and_gradients(generator, dim, dtype):
     cases = SMALL_HEADS if dim <= 32 else LARGE_HEADS
-    for index, (tokens, heads, heads_of_program, block, parts, together) in enumerate(cases if dtype == torch.float32 else cases[-1:]):
+    for index, (tokens, heads, heads_of_program, block, parts, together) in enumerate(
+        cases if dtype == torch.float32 else cases[-1:]
+    ):
         tiling = Tiling(heads_of_program, block, 1, 1, together, parts)
         packed = (index + dim // 16) % 2 == 0
         qkv = random_qkv(generator, tokens, heads, dim).to(dtype)
@@ -78,9 +99,18 @@ def test_output_and_gradients(generator, dim, dtype):
         # One token attends to itself whatever q and k are: their gradients are differences of equal terms of this size.
         terms = (grad.double() * expected).sum(-1)
         for x, actual, wanted in zip(inputs, grads, expected_grads, strict=True):
-            size = (terms / x.double().relu().norm(dim=-1).clamp_min(0.5)).norm().item() if tokens == 1 else 0.0
+            size = (
+                (terms / x.double().relu().norm(dim=-1).clamp_min(0.5)).norm().item()
+                if tokens == 1
+                else 0.0
+            )
             assert_close(actual, wanted, TOLERANCE[dtype], size)
-        for dead in (out[0, -1, 0], grads[0][0, -1, 0], out[1, :, -1], *(g[1, :, -1] for g in grads)):
+        for dead in (
+            out[0, -1, 0],
+            grads[0][0, -1, 0],
+            out[1, :, -1],
+            *(g[1, :, -1] for g in grads),
+        ):
             assert (dead == 0).all()
 
 
@@ -125,9 +155,14 @@ def test_the_operator_equals_the_reference(generator, packed, compiled):
     def loss(*tensors):
         return (linear_attention(tensors[0] if packed else tensors) * weight).sum()
 
-    expected = torch.autograd.grad((linear_attention_reference(*(inputs[0].unbind(2) if packed else inputs)) * weight).sum(), inputs)
+    expected = torch.autograd.grad(
+        (linear_attention_reference(*(inputs[0].unbind(2) if packed else inputs)) * weight).sum(),
+        inputs,
+    )
     function = torch.compile(loss, fullgraph=True, backend="aot_eager") if compiled else loss
-    for actual, wanted in zip(torch.autograd.grad(function(*inputs), inputs), expected, strict=True):
+    for actual, wanted in zip(
+        torch.autograd.grad(function(*inputs), inputs), expected, strict=True
+    ):
         assert actual.is_contiguous() and actual.dtype == wanted.dtype
         assert_close(actual, wanted.double(), 2e-6)
 
@@ -141,24 +176,39 @@ def test_a_graph_holds_one_operator_each_way(generator, packed):
         out = linear_attention(tensors[0] if packed else tensors)
         return torch.autograd.grad(out, tensors, torch.ones_like(out))
 
-    targets = [str(node.target) for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes if node.op == "call_function"]
+    targets = [
+        str(node.target)
+        for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes
+        if node.op == "call_function"
+    ]
     name = "lsr.linear_attention_packed" if packed else "lsr.linear_attention"
-    assert [target for target in targets if "lsr" in target] == [f"{name}.default", f"{name}_backward.default"]
-    assert not [target for target in targets if "mm" in target or "clone" in target or "stack" in target]
+    assert [target for target in targets if "lsr" in target] == [
+        f"{name}.default",
+        f"{name}_backward.default",
+    ]
+    assert not [
+        target for target in targets if "mm" in target or "clone" in target or "stack" in target
+    ]
 
 
 def test_the_operators_keep_the_rules_of_torch_library(generator):
     qkv = random_qkv(generator, 5, 2, 16).requires_grad_()
     torch.library.opcheck(operators.packed, (qkv, EPS))
-    torch.library.opcheck(operators.separate, (*(x.detach().clone().requires_grad_() for x in qkv.unbind(2)), EPS))
+    torch.library.opcheck(
+        operators.separate, (*(x.detach().clone().requires_grad_() for x in qkv.unbind(2)), EPS)
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_backward_keeps_inputs_output_and_state_alone(generator, packed):
     qkv = random_qkv(generator, 7, 3, 16).requires_grad_()
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(tuple(x.shape)), lambda x: x):
-        linear_attention(qkv if packed else tuple(x.detach().requires_grad_() for x in qkv.unbind(2)))
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: saved.append(tuple(x.shape)), lambda x: x
+    ):
+        linear_attention(
+            qkv if packed else tuple(x.detach().requires_grad_() for x in qkv.unbind(2))
+        )
     tokens, state = (2, 7, 3, 16), [(2, 3, 16, 16), (2, 3, 16)]
     assert saved == ([(2, 7, 3, 3, 16)] if packed else [tokens] * 3) + [tokens, *state]
 
@@ -179,7 +229,10 @@ def test_eps_may_be_zero(generator):
 
 def test_strides_are_free(generator):
     """Inputs whose channels are not neighbours, and a gradient that is one number seen many times."""
-    q, k, v = (torch.randn(2, 16, 3, 7, generator=generator).permute(0, 3, 2, 1).requires_grad_() for _ in range(3))
+    q, k, v = (
+        torch.randn(2, 16, 3, 7, generator=generator).permute(0, 3, 2, 1).requires_grad_()
+        for _ in range(3)
+    )
     grads = torch.autograd.grad(linear_attention((q, k, v)).sum(), (q, k, v))
     _, expected = exact((q, k, v), torch.ones(2, 7, 3, 16))
     for actual, wanted in zip(grads, expected, strict=True):
@@ -191,7 +244,12 @@ def test_normalised_queries_may_be_wider_than_the_values(generator):
     inputs = q.clone().requires_grad_(), k.clone().requires_grad_(), v.half().requires_grad_()
     out = linear_attention(inputs)
     grads = torch.autograd.grad(out.float().sum(), inputs)
-    assert [x.dtype for x in (out, *grads)] == [torch.float16, torch.float32, torch.float32, torch.float16]
+    assert [x.dtype for x in (out, *grads)] == [
+        torch.float16,
+        torch.float32,
+        torch.float32,
+        torch.float16,
+    ]
     expected, expected_grads = exact(inputs, torch.ones_like(out))
     assert_close(out, expected, 5e-4)
     assert_close(grads[2], expected_grads[2], 5e-4)

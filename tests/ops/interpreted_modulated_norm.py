@@ -51,7 +51,9 @@ def test_output_and_gradients(generator, shape, dtype):
     assert behind.isnan().all() and behind_dx.isnan().all()
     expected, expected_gradients = exact(inputs, grad)
     assert_close(out, expected, TOLERANCE, name="output")
-    for name, actual, wanted in zip(("x", "shift", "scale"), gradients, expected_gradients, strict=True):
+    for name, actual, wanted in zip(
+        ("x", "shift", "scale"), gradients, expected_gradients, strict=True
+    ):
         assert_close(actual, wanted, TOLERANCE, name=name)
 
 
@@ -71,7 +73,14 @@ def test_a_mean_that_is_large_beside_the_deviation(generator):
 
 def test_the_operator_equals_the_reference_when_compiled_and_on_any_strides(generator):
     x, shift, scale, grad = random_inputs(generator, (2, 3, 4))
-    inputs = [y.requires_grad_() for y in (x.transpose(1, 2).contiguous().transpose(1, 2), shift, torch.stack([scale, scale], -1)[..., 0])]
+    inputs = [
+        y.requires_grad_()
+        for y in (
+            x.transpose(1, 2).contiguous().transpose(1, 2),
+            shift,
+            torch.stack([scale, scale], -1)[..., 0],
+        )
+    ]
     compiled = torch.compile(modulated_norm, fullgraph=True, backend="aot_eager")
     # The gradient of a sum is one number seen many times.
     gradients = torch.autograd.grad(compiled(*inputs).sum(), inputs)
@@ -106,8 +115,15 @@ def test_a_graph_holds_one_operator_each_way_and_backward_keeps_x_and_scale_alon
         out = modulated_norm(*tensors)
         return torch.autograd.grad(out, tensors, torch.ones_like(out))
 
-    targets = [str(node.target) for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes if node.op == "call_function"]
-    assert [target for target in targets if "lsr" in target] == ["lsr.modulated_norm.default", "lsr.modulated_norm_backward.default"]
+    targets = [
+        str(node.target)
+        for node in make_fx(gradient, tracing_mode="fake")(*inputs).graph.nodes
+        if node.op == "call_function"
+    ]
+    assert [target for target in targets if "lsr" in target] == [
+        "lsr.modulated_norm.default",
+        "lsr.modulated_norm_backward.default",
+    ]
     assert not [target for target in targets if "norm" in target and "lsr" not in target]
 
 
@@ -120,4 +136,6 @@ def test_the_operators_keep_the_rules_of_torch_library(generator):
 
 def test_bfloat16_is_refused():
     with pytest.raises(ValueError, match="bfloat16"):
-        modulated_norm(torch.zeros(1, 1, 2, dtype=torch.bfloat16), torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
+        modulated_norm(
+            torch.zeros(1, 1, 2, dtype=torch.bfloat16), torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)
+        )

@@ -22,7 +22,10 @@ def test_a_single_tap_moves_the_image_by_a_pixel(generator):
 
 def test_gradients_are_those_of_finite_differences(generator):
     shapes = ((1, 2, 3, 4), (4, 1, 3, 3), (4,))
-    inputs = tuple(torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    inputs = tuple(
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in shapes
+    )
     assert torch.autograd.gradcheck(glu_conv, inputs)
 
 
@@ -37,7 +40,11 @@ def last_operation(dtype):
     """What autograd would differentiate, on a GPU, which tensors without storage do not need."""
     with FakeTensorMode():
         hidden = torch.empty(2, 3, 5, 12, dtype=dtype, device="cuda", requires_grad=True)
-        out = glu_conv(hidden, torch.empty(12, 1, 3, 3, device="cuda", dtype=dtype), torch.empty(12, device="cuda", dtype=dtype))
+        out = glu_conv(
+            hidden,
+            torch.empty(12, 1, 3, 3, device="cuda", dtype=dtype),
+            torch.empty(12, device="cuda", dtype=dtype),
+        )
     assert out.shape == (2, 3, 5, 6) and out.dtype == dtype and out.grad_fn is not None
     return out.grad_fn.name()
 
@@ -67,7 +74,12 @@ print(block(torch.ones(1, 6, 32), (2, 3), torch.ones(1, 6, 32), None, None).shap
 
 
 @pytest.mark.parametrize(
-    "shapes", [((1, 2, 2, 3), (3, 1, 3, 3), (3,)), ((1, 2, 2, 4), (2, 1, 3, 3), (4,)), ((2, 2, 4), (4, 1, 3, 3), (4,))]
+    "shapes",
+    [
+        ((1, 2, 2, 3), (3, 1, 3, 3), (3,)),
+        ((1, 2, 2, 4), (2, 1, 3, 3), (4,)),
+        ((2, 2, 4), (4, 1, 3, 3), (4,)),
+    ],
 )
 def test_shapes_that_do_not_belong_together_are_refused(shapes):
     with pytest.raises(AssertionError):

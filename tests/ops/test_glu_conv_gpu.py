@@ -26,7 +26,9 @@ def gpu_generator():
 def random_inputs(generator, shape, dtype):
     channels = 2 * shape[-1]
     sizes = ((*shape[:-1], channels), (channels, 1, 3, 3), (channels,), shape)
-    *inputs, grad = (torch.randn(size, generator=generator, device="cuda").to(dtype) for size in sizes)
+    *inputs, grad = (
+        torch.randn(size, generator=generator, device="cuda").to(dtype) for size in sizes
+    )
     return [x.requires_grad_() for x in inputs], grad
 
 
@@ -36,11 +38,17 @@ def run(function, inputs, grad):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", [(2, 32, 32, 5600), (1, 37, 51, 2880), (2, 1, 19, 100), (1, 19, 1, 100), (1, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(2, 32, 32, 5600), (1, 37, 51, 2880), (2, 1, 19, 100), (1, 19, 1, 100), (1, 1, 1, 1)]
+)
 def test_equals_float64(gpu_generator, shape, dtype):
     inputs, grad = random_inputs(gpu_generator, shape, dtype)
-    expected = run(glu_conv_reference, [x.detach().double().requires_grad_() for x in inputs], grad.double())
-    for name, actual, wanted in zip(("output", "hidden", "weight", "bias"), run(glu_conv, inputs, grad), expected, strict=True):
+    expected = run(
+        glu_conv_reference, [x.detach().double().requires_grad_() for x in inputs], grad.double()
+    )
+    for name, actual, wanted in zip(
+        ("output", "hidden", "weight", "bias"), run(glu_conv, inputs, grad), expected, strict=True
+    ):
         assert_close(actual, wanted, TOLERANCE[dtype], name=name)
 
 

@@ -10,7 +10,10 @@ from lsr.ops.linear_attention import linear_attention
 
 
 def random_qkv(generator, tokens, heads, dim, dtype=torch.float64):
-    return tuple(torch.randn(2, tokens, heads, dim, generator=generator, dtype=torch.float64).to(dtype) for _ in range(3))
+    return tuple(
+        torch.randn(2, tokens, heads, dim, generator=generator, dtype=torch.float64).to(dtype)
+        for _ in range(3)
+    )
 
 
 def quadratic(q, k, v):
@@ -22,7 +25,9 @@ def quadratic(q, k, v):
 @pytest.mark.parametrize(("tokens", "heads", "dim"), [(1, 1, 16), (63, 3, 32), (257, 2, 72)])
 def test_equals_its_quadratic_definition(generator, tokens, heads, dim):
     q, k, v = random_qkv(generator, tokens, heads, dim)
-    torch.testing.assert_close(linear_attention((q, k, v), eps=1e-15), quadratic(q, k, v), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        linear_attention((q, k, v), eps=1e-15), quadratic(q, k, v), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_gradients_equal_those_of_the_definition(generator):
@@ -37,7 +42,9 @@ def test_gradients_equal_those_of_the_definition(generator):
 def test_output_is_a_convex_combination_of_the_values(generator):
     q, k, v = random_qkv(generator, 50, 2, 16)
     out = linear_attention((q, k, v), eps=0.0)
-    assert (out <= v.amax(1, keepdim=True) + 1e-12).all() and (out >= v.amin(1, keepdim=True) - 1e-12).all()
+    assert (out <= v.amax(1, keepdim=True) + 1e-12).all() and (
+        out >= v.amin(1, keepdim=True) - 1e-12
+    ).all()
 
 
 def test_scaling_a_query_or_all_keys_changes_nothing(generator):
@@ -91,7 +98,9 @@ def test_float16_stays_finite_where_the_formula_written_in_float16_does_not(gene
     assert not plain.isfinite().all()
     inputs = tuple(x.requires_grad_() for x in (q, k, v))
     out = linear_attention(inputs)
-    assert out.isfinite().all() and all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), inputs))
+    assert out.isfinite().all() and all(
+        g.isfinite().all() for g in torch.autograd.grad(out.sum(), inputs)
+    )
 
 
 @pytest.mark.parametrize("qk_norm", [False, True])

@@ -40,7 +40,9 @@ def assert_equals_float64(qkv, grad, tolerance):
     expected = linear_attention_reference(*exact.unbind(2))
     (expected_grad,) = torch.autograd.grad(expected, exact, grad.double())
     assert (out[0, -1, 0] == 0).all() and (dqkv[0, -1, 0, 0] == 0).all()
-    pairs = {"o": (out, expected)} | {f"d{name}": (dqkv[:, :, i], expected_grad[:, :, i]) for i, name in enumerate("qkv")}
+    pairs = {"o": (out, expected)} | {
+        f"d{name}": (dqkv[:, :, i], expected_grad[:, :, i]) for i, name in enumerate("qkv")
+    }
     for name, (actual, wanted) in pairs.items():
         assert_close(actual, wanted, tolerance, name=name)
 

@@ -45,14 +45,26 @@ def types_of(kernel, dtype):
 
 @pytest.mark.parametrize(
     ("capability", "dim", "dtype"),
-    [(90, 32, "bfloat16"), (90, 64, "bfloat16"), (90, 128, "bfloat16"), (80, 32, "bfloat16"), (80, 64, "bfloat16"), (80, 128, "bfloat16")]
+    [
+        (90, 32, "bfloat16"),
+        (90, 64, "bfloat16"),
+        (90, 128, "bfloat16"),
+        (80, 32, "bfloat16"),
+        (80, 64, "bfloat16"),
+        (80, 128, "bfloat16"),
+    ]
     + [(90, 32, "float16"), (90, 128, "float32")],
 )
 def test_the_kernels_compile_and_fit(capability, dim, dtype, tmp_path):
     from lsr.ops.linear_attention import kernels
 
     tiling = tiling_for(dim, getattr(torch, dtype))
-    constants = {"heads": tiling.heads, "dim": dim, "padded": triton.next_power_of_2(dim), "block": tiling.block}
+    constants = {
+        "heads": tiling.heads,
+        "dim": dim,
+        "padded": triton.next_power_of_2(dim),
+        "block": tiling.block,
+    }
     constants["operand"] = getattr(triton.language, dtype)
     options = {"num_warps": tiling.warps, "num_stages": tiling.stages}
     launches = [("sum_keys_values", {}), ("attend", {}), ("grad_queries", {})]
@@ -62,6 +74,10 @@ def test_the_kernels_compile_and_fit(capability, dim, dtype, tmp_path):
         types, unaligned = types_of(kernel, dtype)
         compiled = compile_for(capability, kernel, types, constants | gradients, options, unaligned)
         assert compiled.metadata.shared <= SHARED_MEMORY[capability], name
-        assert registers_and_stack(compiled, tmp_path / "kernel.cubin")[1] <= STACK.get((capability, dim, dtype, name), 0), name
+        assert registers_and_stack(compiled, tmp_path / "kernel.cubin")[1] <= STACK.get(
+            (capability, dim, dtype, name), 0
+        ), name
         if capability == 90 and dtype != "float32":
-            assert "wgmma.mma_async" in compiled.asm["ptx"], f"{name} does not use Hopper's matrix instructions"
+            assert "wgmma.mma_async" in compiled.asm["ptx"], (
+                f"{name} does not use Hopper's matrix instructions"
+            )

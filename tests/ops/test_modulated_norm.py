@@ -19,11 +19,16 @@ def test_shift_and_scale_are_those_of_the_sample(generator):
     shift, scale = torch.randn(2, 2, 1, 8, generator=generator)
     none = torch.zeros(2, 1, 8)
     normal = modulated_norm(x, none, none)
-    torch.testing.assert_close(modulated_norm(x, shift, scale)[1], normal[1] * (1 + scale[1]) + shift[1])
+    torch.testing.assert_close(
+        modulated_norm(x, shift, scale)[1], normal[1] * (1 + scale[1]) + shift[1]
+    )
 
 
 def test_gradients_are_those_of_finite_differences(generator):
-    inputs = tuple(torch.randn(2, n, 5, generator=generator, dtype=torch.float64, requires_grad=True) for n in (3, 1, 1))
+    inputs = tuple(
+        torch.randn(2, n, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+        for n in (3, 1, 1)
+    )
     assert torch.autograd.gradcheck(modulated_norm, inputs)
 
 
@@ -31,7 +36,8 @@ def last_operation(width, dtypes):
     """What autograd would differentiate, on a GPU, which tensors without storage do not need."""
     with FakeTensorMode():
         x, shift, scale = (
-            torch.empty(2, n, width, dtype=dtype, device="cuda", requires_grad=True) for n, dtype in zip((3, 1, 1), dtypes, strict=True)
+            torch.empty(2, n, width, dtype=dtype, device="cuda", requires_grad=True)
+            for n, dtype in zip((3, 1, 1), dtypes, strict=True)
         )
         out = modulated_norm(x, shift, scale)
     assert out.shape == x.shape and out.grad_fn is not None
@@ -41,14 +47,19 @@ def last_operation(width, dtypes):
 HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
 
 
-@pytest.mark.parametrize(("dtypes", "out"), [((HALF, HALF, HALF), HALF), ((HALF, SINGLE, SINGLE), SINGLE), ((SINGLE, HALF, HALF), SINGLE)])
+@pytest.mark.parametrize(
+    ("dtypes", "out"),
+    [((HALF, HALF, HALF), HALF), ((HALF, SINGLE, SINGLE), SINGLE), ((SINGLE, HALF, HALF), SINGLE)],
+)
 def test_a_gpu_runs_the_kernels(dtypes, out):
     pytest.importorskip("triton")
     name, dtype = last_operation(2240, dtypes)
     assert "lsr_modulated_norm" in name and dtype == out
 
 
-@pytest.mark.parametrize(("width", "dtypes"), [(WIDEST + 1, (HALF, HALF, HALF)), (8, (DOUBLE, DOUBLE, DOUBLE))])
+@pytest.mark.parametrize(
+    ("width", "dtypes"), [(WIDEST + 1, (HALF, HALF, HALF)), (8, (DOUBLE, DOUBLE, DOUBLE))]
+)
 def test_what_the_kernels_cannot_take_is_left_to_pytorch(width, dtypes):
     assert "lsr" not in last_operation(width, dtypes)[0]
 

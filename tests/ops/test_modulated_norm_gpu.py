@@ -24,7 +24,11 @@ def gpu_generator():
 
 def random_inputs(generator, shape, dtype, modulation):
     x = torch.randn(shape, generator=generator, device="cuda").to(dtype)
-    shift, scale, _ = torch.randn(shape[0], 3, shape[2], generator=generator, device="cuda").to(modulation).chunk(3, dim=1)
+    shift, scale, _ = (
+        torch.randn(shape[0], 3, shape[2], generator=generator, device="cuda")
+        .to(modulation)
+        .chunk(3, dim=1)
+    )
     inputs = [y.detach().requires_grad_() for y in (x, shift, scale)]
     out_type = torch.promote_types(dtype, modulation)
     return inputs, torch.randn(shape, generator=generator, device="cuda").to(out_type)
@@ -36,20 +40,31 @@ def run(function, inputs, grad):
 
 
 def assert_equals_float64(inputs, grad, tolerance):
-    expected = run(modulated_norm_reference, [y.detach().double().requires_grad_() for y in inputs], grad.double())
-    for name, actual, wanted in zip(("output", "x", "shift", "scale"), run(modulated_norm, inputs, grad), expected, strict=True):
+    expected = run(
+        modulated_norm_reference,
+        [y.detach().double().requires_grad_() for y in inputs],
+        grad.double(),
+    )
+    for name, actual, wanted in zip(
+        ("output", "x", "shift", "scale"), run(modulated_norm, inputs, grad), expected, strict=True
+    ):
         assert_close(actual, wanted, tolerance, name=name)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", [(2, 4097, 2240), (8, 1024, 1152), (1, 16384, 128), (3, 7, 8192), (1, 1, 3)])
+@pytest.mark.parametrize(
+    "shape", [(2, 4097, 2240), (8, 1024, 1152), (1, 16384, 128), (3, 7, 8192), (1, 1, 3)]
+)
 def test_equals_float64(gpu_generator, shape, dtype):
     assert_equals_float64(*random_inputs(gpu_generator, shape, dtype, dtype), TOLERANCE[dtype])
 
 
 def test_single_precision_modulates_half(gpu_generator):
     """As under autocast."""
-    assert_equals_float64(*random_inputs(gpu_generator, (2, 100, 2240), torch.bfloat16, torch.float32), TOLERANCE[torch.bfloat16])
+    assert_equals_float64(
+        *random_inputs(gpu_generator, (2, 100, 2240), torch.bfloat16, torch.float32),
+        TOLERANCE[torch.bfloat16],
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -61,5 +76,8 @@ def test_two_runs_agree_in_every_bit(gpu_generator, dtype):
 
 def test_inductor_runs_it_in_one_graph(gpu_generator):
     inputs, grad = random_inputs(gpu_generator, (2, 100, 2240), torch.bfloat16, torch.bfloat16)
-    results = run(torch.compile(modulated_norm, fullgraph=True), inputs, grad), run(modulated_norm, inputs, grad)
+    results = (
+        run(torch.compile(modulated_norm, fullgraph=True), inputs, grad),
+        run(modulated_norm, inputs, grad),
+    )
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

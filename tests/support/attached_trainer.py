@@ -10,5 +10,7 @@ def attach(data, rank=0, world=1, batches=0):
     progress = SimpleNamespace(total=SimpleNamespace(processed=batches))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy)
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy
+    )
     return data

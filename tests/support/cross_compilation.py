@@ -14,12 +14,20 @@ def compile_for(capability, kernel, types, constants, options, unaligned=()):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
-    aligned = [i for i, (name, kind) in enumerate(signature.items()) if kind not in ("constexpr", "fp32") and name not in unaligned]
+    signature = {
+        name: "constexpr" if name in constants else types[name] for name in kernel.arg_names
+    }
+    aligned = [
+        i
+        for i, (name, kind) in enumerate(signature.items())
+        if kind not in ("constexpr", "fp32") and name not in unaligned
+    ]
     source = ASTSource(
         fn=kernel,
         signature=signature,
-        constexprs={(i,): constants[name] for i, name in enumerate(kernel.arg_names) if name in constants},
+        constexprs={
+            (i,): constants[name] for i, name in enumerate(kernel.arg_names) if name in constants
+        },
         attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

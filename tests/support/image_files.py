@@ -15,14 +15,42 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(samples: np.ndarray, colour_type: int, before: bytes = b"", behind: bytes = b"", interlaced: bool = False) -> bytes:
+def png(
+    samples: np.ndarray,
+    colour_type: int,
+    before: bytes = b"",
+    behind: bytes = b"",
+    interlaced: bool = False,
+) -> bytes:
     depth = samples.itemsize * 8
-    adam7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    adam7 = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
     passes = [samples[y::dy, x::dx] for x, y, dx, dy in (adam7 if interlaced else [(0, 0, 1, 1)])]
-    rows = b"".join(b"\0" + row.astype(f">u{samples.itemsize}").tobytes() for part in passes for row in part if row.size)
-    header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour_type, 0, 0, int(interlaced))
+    rows = b"".join(
+        b"\0" + row.astype(f">u{samples.itemsize}").tobytes()
+        for part in passes
+        for row in part
+        if row.size
+    )
+    header = struct.pack(
+        ">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour_type, 0, 0, int(interlaced)
+    )
     pixels = chunk(b"IDAT", zlib.compress(rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + pixels + behind + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + before
+        + pixels
+        + behind
+        + chunk(b"IEND", b"")
+    )
 
 
 def exif_block(orientation: int = 1) -> bytes:

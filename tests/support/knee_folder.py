@@ -26,5 +26,7 @@ def publish_knee(run: Path, config=SMALL) -> Path:
     """Publish one in `run`/knee and return that folder."""
     model = random_denoiser(config)
     save_denoiser(run / "weights.safetensors", model.state_dict(), asdict(config) | {"shift": 6.0})
-    publish(run / "knee", run / "weights.safetensors", {"step": 7}, lambda path: path.write_bytes(b""))
+    publish(
+        run / "knee", run / "weights.safetensors", {"step": 7}, lambda path: path.write_bytes(b"")
+    )
     return run / "knee"

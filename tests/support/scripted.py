@@ -41,7 +41,9 @@ class Scripted(LinearSRModule):
 
 def loader() -> torch.utils.data.DataLoader:
     # One batch, always the same: where a resumed run takes up the data plays no part here.
-    return torch.utils.data.DataLoader(torch.utils.data.Subset(SyntheticPairs(), range(2)), batch_size=2)
+    return torch.utils.data.DataLoader(
+        torch.utils.data.Subset(SyntheticPairs(), range(2)), batch_size=2
+    )
 
 
 def fit(folder, module, steps=60, ckpt_path=None, callbacks=None, knee=None, **options):

@@ -17,7 +17,9 @@ RNG = np.random.default_rng(7)
 
 def encoded(kind: str, height: int = 24, width: int = 32, **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(buffer, kind, **options)
+    Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
+        buffer, kind, **options
+    )
     return buffer.getvalue()
 
 
@@ -48,14 +50,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def samples(index: ShardIndex) -> list[tuple]:
-    return [(index.name(i), tuple(index.sides[i].tolist()), index.tags(i), index.read(i)) for i in range(len(index))]
+    return [
+        (index.name(i), tuple(index.sides[i].tolist()), index.tags(i), index.read(i))
+        for i in range(len(index))
+    ]
 
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     """Twelve photographs of some 2 KB in two folders, half of them with tags."""
-    files: dict[str, bytes | str] = {f"{'ab'[n % 2]}/{n // 2}.png": encoded("PNG", 20 + n, 30) for n in range(12)}
-    files["tags.jsonl"] = "".join(json.dumps({"file": f"a/{n}.png", "tags": ["sea", f"number {n}"]}) + "\n" for n in range(6))
+    files: dict[str, bytes | str] = {
+        f"{'ab'[n % 2]}/{n // 2}.png": encoded("PNG", 20 + n, 30) for n in range(12)
+    }
+    files["tags.jsonl"] = "".join(
+        json.dumps({"file": f"a/{n}.png", "tags": ["sea", f"number {n}"]}) + "\n" for n in range(6)
+    )
     return put(tmp_path / "photographs", files)
 
 

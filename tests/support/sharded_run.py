@@ -43,8 +43,15 @@ class Guided(LinearSRModule):
 
     def __init__(self) -> None:
         torch.manual_seed(RANK)
-        config = replace(TINY, depth=1, guidance="tags", vocabulary=("boat", "cat", "sea"), qk_norm=True)
-        super().__init__(config, OptimizerConfig(lr=1e-4, warmup_steps=3), val_metrics=("psnr_y",), gradient_checkpointing=True)
+        config = replace(
+            TINY, depth=1, guidance="tags", vocabulary=("boat", "cat", "sea"), qk_norm=True
+        )
+        super().__init__(
+            config,
+            OptimizerConfig(lr=1e-4, warmup_steps=3),
+            val_metrics=("psnr_y",),
+            gradient_checkpointing=True,
+        )
 
     def train_dataloader(self):
         return DataLoader(Subset(TaggedPairs(), range(4 * RANK, 4 * RANK + 4)), batch_size=2)
@@ -87,10 +94,30 @@ if __name__ == "__main__":
         fit(folder / strategy, module, 6, strategy=strategy, devices=2, val_check_interval=4)
         torch.save(module.weights, folder / strategy / f"rank{RANK}.pt")
     for first, then in (("sharded", "sharded"), ("sharded", "ddp"), ("ddp", "sharded")):
-        fit(folder / f"{first}-{then}", Stage2(knee), 6, folder / first / "step4.ckpt", strategy=then, devices=2)
+        fit(
+            folder / f"{first}-{then}",
+            Stage2(knee),
+            6,
+            folder / first / "step4.ckpt",
+            strategy=then,
+            devices=2,
+        )
     for strategy in ("ddp", "sharded"):
-        options = {"strategy": strategy, "devices": 2, "val_check_interval": 2, "accumulate_grad_batches": 2}
-        fit(folder / f"stage1-{strategy}", Guided(), 40, guard=KneePointCallback({"val/curve": "max"}), **options)
-    outcomes = [outcome(module(knee), folder / module.__name__) for module in (NanInOnePart, UnequalShares)]
+        options = {
+            "strategy": strategy,
+            "devices": 2,
+            "val_check_interval": 2,
+            "accumulate_grad_batches": 2,
+        }
+        fit(
+            folder / f"stage1-{strategy}",
+            Guided(),
+            40,
+            guard=KneePointCallback({"val/curve": "max"}),
+            **options,
+        )
+    outcomes = [
+        outcome(module(knee), folder / module.__name__) for module in (NanInOnePart, UnequalShares)
+    ]
     (folder / f"outcomes{RANK}.json").write_text(json.dumps(outcomes))
     torch.distributed.barrier()  # a rank that ends while another still works would be taken for one that failed

@@ -19,7 +19,12 @@ SMALL = {
 
 
 def run(command, **options):
-    return subprocess.Popen([sys.executable, "-m", "lsr", *command], cwd=ROOT, env=environment(HF_HUB_OFFLINE="1"), **options)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lsr", *command],
+        cwd=ROOT,
+        env=environment(HF_HUB_OFFLINE="1"),
+        **options,
+    )
 
 
 def finish(command, expected=0):

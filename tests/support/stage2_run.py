@@ -21,19 +21,29 @@ class Stage2(LinearSRModule):
     """Remembers the weights after every step."""
 
     def __init__(self, knee: str, batches: int = 1, **options) -> None:
-        super().__init__(SMALL, OptimizerConfig(lr=1e-2, warmup_steps=3), 6.0, experts=ExpertsConfig(knee), **options)
+        super().__init__(
+            SMALL,
+            OptimizerConfig(lr=1e-2, warmup_steps=3),
+            6.0,
+            experts=ExpertsConfig(knee),
+            **options,
+        )
         self.batches = batches
         self.weights: list[dict[str, torch.Tensor]] = []
 
     def train_dataloader(self):
         # One batch, another on each rank: where a resumed run takes up the data plays no part here.
-        pairs = torch.utils.data.Subset(SyntheticPairs(), range(2 * self.global_rank, 2 * (self.global_rank + self.batches)))
+        pairs = torch.utils.data.Subset(
+            SyntheticPairs(), range(2 * self.global_rank, 2 * (self.global_rank + self.batches))
+        )
         return torch.utils.data.DataLoader(pairs, batch_size=2)
 
     val_dataloader = train_dataloader
 
     def training_step(self, batch, batch_idx):
-        return super().training_step(batch | {"seed": batch["seed"] + 10 * self.global_step}, batch_idx)
+        return super().training_step(
+            batch | {"seed": batch["seed"] + 10 * self.global_step}, batch_idx
+        )
 
     def on_train_start(self):
         self.remember()
@@ -42,12 +52,23 @@ class Stage2(LinearSRModule):
         self.remember()
 
     def remember(self):
-        self.weights.append({name: whole(p).detach().clone() for name, p in self.named_parameters()})
+        self.weights.append(
+            {name: whole(p).detach().clone() for name, p in self.named_parameters()}
+        )
 
 
 def fit(folder, module, steps, ckpt_path=None, data=None, guard=None, **options):
-    settings = {"accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
-    settings |= {"val_check_interval": 1000, "check_val_every_n_epoch": None, "gradient_clip_val": 1.0}
+    settings = {
+        "accelerator": "cpu",
+        "max_epochs": -1,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    settings |= {
+        "val_check_interval": 1000,
+        "check_val_every_n_epoch": None,
+        "gradient_clip_val": 1.0,
+    }
     ema = EMA(0.9)
     trainer = L.Trainer(
         default_root_dir=folder,

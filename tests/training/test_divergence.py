@@ -38,10 +38,18 @@ def test_nothing_is_judged_in_warm_up_and_a_constant_is_no_division_by_zero():
 
 
 def test_names_of_non_finite_tensors():
-    tensors = [("a", torch.ones(2)), ("b", torch.tensor([1.0, math.nan])), ("none", None), ("c", torch.tensor(math.inf))]
+    tensors = [
+        ("a", torch.ones(2)),
+        ("b", torch.tensor([1.0, math.nan])),
+        ("none", None),
+        ("c", torch.tensor(math.inf)),
+    ]
     assert non_finite(tensors) == ["b", "c"] and non_finite(tensors, limit=1) == ["b"]
 
 
 def test_a_report_is_json_even_of_nan(tmp_path):
     write_report(tmp_path / "r.json", {"loss": [1.0, math.nan], "deep": {"norm": -math.inf}})
-    assert json.loads((tmp_path / "r.json").read_text()) == {"loss": [1.0, "nan"], "deep": {"norm": "-inf"}}
+    assert json.loads((tmp_path / "r.json").read_text()) == {
+        "loss": [1.0, "nan"],
+        "deep": {"norm": "-inf"},
+    }

@@ -43,7 +43,11 @@ def photos(tmp_path, photo):
     folder.mkdir()
     for i in range(3):
         Image.fromarray(photo[:, i * 20 :]).save(folder / f"{i}.png")
-    lines = [{"file": "0.png", "tags": ["sea", "boat"]}, {"file": "1.png", "tags": ["cat"]}, {"file": "gone.png", "tags": ["castle"]}]
+    lines = [
+        {"file": "0.png", "tags": ["sea", "boat"]},
+        {"file": "1.png", "tags": ["cat"]},
+        {"file": "gone.png", "tags": ["castle"]},
+    ]
     (folder / "tags.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -52,7 +56,9 @@ def photos(tmp_path, photo):
 def experiment(tmp_path, photos):
     def write(guidance, model="", name="run"):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(TINY.format(guidance=guidance, model=model, photos=photos, out=tmp_path / name))
+        path.write_text(
+            TINY.format(guidance=guidance, model=model, photos=photos, out=tmp_path / name)
+        )
         return path
 
     return write
@@ -68,12 +74,18 @@ def test_a_run_with_tags_trains_validates_and_upscales(tmp_path, photos, experim
     with caplog.at_level(logging.WARNING):
         assert main(["fit", "--config", str(config)]) == 0
     assert "1 of 3 files in" in caplog.text and "gone.png for one" in caplog.text
-    assert "tags of the photographs are not in the vocabulary and are dropped, 'cat' for one" in caplog.text
+    assert (
+        "tags of the photographs are not in the vocabulary and are dropped, 'cat' for one"
+        in caplog.text
+    )
     with (tmp_path / "run" / "metrics.csv").open() as file:
         row = [row for row in csv.DictReader(file) if row["val/loss"]][-1]
     assert 0 < float(row["val/loss"]) != float(row["val/loss_other_context"]) > 0
     assert main(["validate", "--config", str(config), "--ckpt_path", "last"]) == 0
-    assert main(["fit", "--config", str(config), "--ckpt_path", "last", "--trainer.max_steps", "4"]) == 0
+    assert (
+        main(["fit", "--config", str(config), "--ckpt_path", "last", "--trainer.max_steps", "4"])
+        == 0
+    )
     assert Upscaler.from_pretrained(last(tmp_path)).denoiser.config.vocabulary == ("boat", "sea")
 
 
@@ -83,9 +95,15 @@ def test_another_vocabulary_than_the_checkpoints_is_one_line(tmp_path, experimen
     (tmp_path / "photos" / "tags.jsonl").write_text('{"file": "0.png", "tags": ["sea", "dog"]}\n')
     capsys.readouterr()
     for arguments in (["fit", "--trainer.max_steps", "4"], ["validate"]):
-        assert main([arguments[0], "--config", str(config), "--ckpt_path", "last", *arguments[1:]]) == 2
+        assert (
+            main([arguments[0], "--config", str(config), "--ckpt_path", "last", *arguments[1:]])
+            == 2
+        )
         told = capsys.readouterr().err
-        assert "the checkpoint has a vocabulary of 4 tags, not of these 2: 'boat' is in one of them alone" in told
+        assert (
+            "the checkpoint has a vocabulary of 4 tags, not of these 2: 'boat' is in one of them alone"
+            in told
+        )
 
 
 def test_text_is_embedded_before_training_and_only_read_in_it(tmp_path, experiment, monkeypatch):
@@ -96,20 +114,26 @@ def test_text_is_embedded_before_training_and_only_read_in_it(tmp_path, experime
     from lsr.guidance.text_encoder import FrozenText
 
     embed = FrozenText._embed
-    monkeypatch.setattr(FrozenText, "_embed", lambda self, texts: embedded.append(list(texts)) or embed(self, texts))
+    monkeypatch.setattr(
+        FrozenText, "_embed", lambda self, texts: embedded.append(list(texts)) or embed(self, texts)
+    )
     assert main(["fit", "--config", str(config)]) == 0
     assert embedded == [["cat", "sea, boat"]], "once, every text once"
     assert main(["validate", "--config", str(config), "--ckpt_path", "last"]) == 0
     assert len(embedded) == 1
     state = torch.load(last(tmp_path), weights_only=True)["state_dict"]
-    assert all(name.startswith(("denoiser.stem.", "denoiser.net.")) for name in state), "the encoder does not travel"
+    assert all(name.startswith(("denoiser.stem.", "denoiser.net.")) for name in state), (
+        "the encoder does not travel"
+    )
 
 
 def test_captions_come_from_a_list_of_their_own(tmp_path, photos, experiment):
     lines = [{"file": f"{i}.png", "tags": f"A boat, on the sea {i}."} for i in range(3)]
     (photos / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = experiment("guidance: words", f"  vocabulary: {photos / 'captions.jsonl'}")
-    assert main(["fit", "--config", str(config), "--data.init_args.tags_file", "captions.jsonl"]) == 0
+    assert (
+        main(["fit", "--config", str(config), "--data.init_args.tags_file", "captions.jsonl"]) == 0
+    )
     vocabulary = Upscaler.from_pretrained(last(tmp_path)).denoiser.config.vocabulary
     assert vocabulary == ("0", "1", "2", "a", "boat", "on", "sea", "the")
 

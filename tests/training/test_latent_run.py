@@ -45,16 +45,35 @@ def test_large_latents_are_decoded_in_tiles(autoencoder, generator):
 
 
 @pytest.mark.parametrize("residual_std", [0.0, 0.5])
-def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tiles(autoencoder, generator, residual_std):
-    latents = {"autoencoder": str(autoencoder), "latent_channels": 4, "latent_factor": 8, "residual_std": residual_std}
-    denoiser = Denoiser(DenoiserConfig(**latents, width=32, depth=1, head_dim=16, stem_width=8)).eval()
+def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tiles(
+    autoencoder, generator, residual_std
+):
+    latents = {
+        "autoencoder": str(autoencoder),
+        "latent_channels": 4,
+        "latent_factor": 8,
+        "residual_std": residual_std,
+    }
+    denoiser = Denoiser(
+        DenoiserConfig(**latents, width=32, depth=1, head_dim=16, stem_width=8)
+    ).eval()
     torch.nn.init.normal_(denoiser.net.out.weight, std=0.1, generator=generator)
     lr = torch.rand(70, 90, 3, generator=generator)
     batch = lr.permute(2, 0, 1)[None] * 2 - 1
-    reference = super_resolve(denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], 2, 3.0)
-    whole, tiles = (torch.cat(list(TiledSampler(denoiser, lr.numpy(), tile, 2, 3.0, 0, torch.device("cpu")).rows()), 1) for tile in (0, 32))
+    reference = super_resolve(
+        denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], 2, 3.0
+    )
+    whole, tiles = (
+        torch.cat(
+            list(TiledSampler(denoiser, lr.numpy(), tile, 2, 3.0, 0, torch.device("cpu")).rows()), 1
+        )
+        for tile in (0, 32)
+    )
     torch.testing.assert_close(whole * 2 - 1, reference[0], rtol=1e-3, atol=1e-3)
-    assert tiles.shape == whole.shape == (3, 280, 360) and (tiles - whole).abs().mean() < 0.5 * whole.std()
+    assert (
+        tiles.shape == whole.shape == (3, 280, 360)
+        and (tiles - whole).abs().mean() < 0.5 * whole.std()
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +108,10 @@ def leave_a_weight_out(folder):
 
 
 def pickle_the_weights(folder):
-    torch.save(load_file(folder / "diffusion_pytorch_model.safetensors"), folder / "diffusion_pytorch_model.bin")
+    torch.save(
+        load_file(folder / "diffusion_pytorch_model.safetensors"),
+        folder / "diffusion_pytorch_model.bin",
+    )
     (folder / "diffusion_pytorch_model.safetensors").unlink()
 
 
@@ -122,13 +144,21 @@ def test_a_damaged_autoencoder_is_one_clear_error(autoencoder, tmp_path, damage,
 
 def test_compiled_halves_compute_the_same_under_the_same_names(autoencoder, generator):
     image = torch.rand(1, 3, 32, 48, generator=generator) * 2 - 1
-    plain, compiled = DeepCompression(str(autoencoder), 4, 8), DeepCompression(str(autoencoder), 4, 8)
+    plain, compiled = (
+        DeepCompression(str(autoencoder), 4, 8),
+        DeepCompression(str(autoencoder), 4, 8),
+    )
     compiled.prepare(compile=True)
     with torch.compiler.set_stance("force_eager"):
         latent = compiled.encode(image)
-        assert torch.equal(latent, plain.encode(image)) and torch.equal(compiled.decode(latent), plain.decode(latent))
+        assert torch.equal(latent, plain.encode(image)) and torch.equal(
+            compiled.decode(latent), plain.decode(latent)
+        )
     halves = compiled._autoencoder.encoder, compiled._autoencoder.decoder
-    assert all(half._compiled_call_impl is not None for half in halves) and compiled.identity() == plain.identity()
+    assert (
+        all(half._compiled_call_impl is not None for half in halves)
+        and compiled.identity() == plain.identity()
+    )
 
 
 def test_training_in_half_precision_leaves_the_autoencoder_its_own(autoencoder, generator):
@@ -137,13 +167,19 @@ def test_training_in_half_precision_leaves_the_autoencoder_its_own(autoencoder, 
     latent = space.encode(image)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(space.encode(image), latent)
-        assert torch.equal(space.decode(latent), DeepCompression(str(autoencoder), 4, 8).decode(latent))
+        assert torch.equal(
+            space.decode(latent), DeepCompression(str(autoencoder), 4, 8).decode(latent)
+        )
 
 
 def run_of(config, folder, steps):
     """The arguments that run an experiment with a validation at its end."""
     batches = steps * config["trainer"]["accumulate_grad_batches"]
-    config["trainer"] |= {"default_root_dir": str(folder / "run"), "max_steps": steps, "val_check_interval": batches}
+    config["trainer"] |= {
+        "default_root_dir": str(folder / "run"),
+        "max_steps": steps,
+        "val_check_interval": batches,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return ["fit", "--config", str(folder / "config.yaml")]
 
@@ -151,14 +187,20 @@ def run_of(config, folder, steps):
 @pytest.fixture
 def command(autoencoder, tmp_path):
     """`lsr fit` of stage 1 at the paper's size, with little of everything."""
-    config = small_experiment("stage1", autoencoder, write_photographs(tmp_path / "photographs", 2), batch_size=2)
+    config = small_experiment(
+        "stage1", autoencoder, write_photographs(tmp_path / "photographs", 2), batch_size=2
+    )
     config["model"]["init_from"] = None
-    knee = next(callback for callback in config["trainer"]["callbacks"] if "Knee" in callback["class_path"])
+    knee = next(
+        callback for callback in config["trainer"]["callbacks"] if "Knee" in callback["class_path"]
+    )
     knee["init_args"]["metrics"] = {"val/psnr_y": "max"}
     return run_of(config, tmp_path, steps=5)
 
 
-def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoencoder_in_its_checkpoint(command, tmp_path, autoencoder):
+def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoencoder_in_its_checkpoint(
+    command, tmp_path, autoencoder
+):
     assert main(command) == 0
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 5
@@ -168,13 +210,29 @@ def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoenc
     assert denoiser.config.autoencoder == str(autoencoder)
     fresh = Denoiser(denoiser.config)
     initialise(fresh, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert all(torch.equal(weight, denoiser.state_dict()[name]) for name, weight in fresh.state_dict().items())
+    assert all(
+        torch.equal(weight, denoiser.state_dict()[name])
+        for name, weight in fresh.state_dict().items()
+    )
     gone = ["--model.init_from", str(tmp_path / "gone.safetensors"), "--ckpt_path", "last"]
-    assert main([*command, *gone, "--trainer.max_steps", "6"]) == 0, "a run that is continued does not look at it"
+    assert main([*command, *gone, "--trainer.max_steps", "6"]) == 0, (
+        "a run that is continued does not look at it"
+    )
     assert main(["validate", *command[1:], *gone]) == 0
     command += ["--trainer.default_root_dir", str(tmp_path / "new")]
     assert main([*command, *gone]) == 2
-    assert main([*command, "--model.init_from", str(tmp_path / "run" / "checkpoints" / "last.ckpt"), "--model.denoiser.width", "32"]) == 2
+    assert (
+        main(
+            [
+                *command,
+                "--model.init_from",
+                str(tmp_path / "run" / "checkpoints" / "last.ckpt"),
+                "--model.denoiser.width",
+                "32",
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_run_without_its_autoencoder_ends_before_it_begins(command, tmp_path, capsys):
@@ -186,7 +244,9 @@ def test_a_run_without_its_autoencoder_ends_before_it_begins(command, tmp_path, 
 def test_stage_2_grows_its_experts_from_the_knee_and_trains_each(autoencoder, tmp_path):
     config = small_experiment("stage2", autoencoder, write_photographs(tmp_path / "photographs", 2))
     denoiser = DenoiserConfig(**config["model"]["denoiser"])
-    config["model"]["experts"]["seed"] = str(publish_knee(tmp_path / "stage1", replace(denoiser, autoencoder="elsewhere")))
+    config["model"]["experts"]["seed"] = str(
+        publish_knee(tmp_path / "stage1", replace(denoiser, autoencoder="elsewhere"))
+    )
     assert main(run_of(config, tmp_path, steps=5)) == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)

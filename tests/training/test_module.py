@@ -28,7 +28,9 @@ def test_without_a_terminal_fraction_no_time_is_exactly_one():
 
 def test_super_resolving_is_a_function_of_lr_and_seed(loader):
     module = LinearSRModule(TINY, num_inference_steps=2)
-    torch.nn.init.normal_(module.denoiser.net.out.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(
+        module.denoiser.net.out.weight, std=0.1, generator=torch.Generator().manual_seed(0)
+    )
     batch = next(iter(loader))
     with torch.no_grad():
         one = module.super_resolve(batch)
@@ -44,7 +46,13 @@ def test_a_fraction_outside_of_its_range_is_refused():
 @pytest.mark.parametrize("expert", range(4))
 def test_times_of_an_expert_have_the_density_they_would_have_had(expert):
     """On the logit axis, less the shift, the times of a single model are normal; those of an expert a piece of that."""
-    module = LinearSRModule(SINGLE, shift=6.0, logit_mean=-0.5, logit_std=1.2, experts=ExpertsConfig("knee", expert=expert))
+    module = LinearSRModule(
+        SINGLE,
+        shift=6.0,
+        logit_mean=-0.5,
+        logit_std=1.2,
+        experts=ExpertsConfig("knee", expert=expert),
+    )
     t = module._training_times(torch.arange(4000))
     assert (module.denoiser.route(t) == expert).all() and t.dtype == torch.float32
     low, high = module.denoiser.interval(expert)
@@ -56,9 +64,18 @@ def test_times_of_an_expert_have_the_density_they_would_have_had(expert):
 
 def test_the_terminal_fraction_is_the_last_experts():
     fraction = 0.3
-    single = LinearSRModule(SINGLE, shift=6.0, terminal_fraction=fraction)._training_times(torch.arange(40_000))
+    single = LinearSRModule(SINGLE, shift=6.0, terminal_fraction=fraction)._training_times(
+        torch.arange(40_000)
+    )
     expected = (single == 1).sum() / (single >= PUBLISHED[-1]).sum()
     for expert in range(4):
-        module = LinearSRModule(SINGLE, shift=6.0, terminal_fraction=fraction, experts=ExpertsConfig("knee", expert=expert))
+        module = LinearSRModule(
+            SINGLE,
+            shift=6.0,
+            terminal_fraction=fraction,
+            experts=ExpertsConfig("knee", expert=expert),
+        )
         t = module._training_times(torch.arange(50_000, 60_000))
-        assert (t == 1).float().mean().item() == pytest.approx(expected.item() if expert == 3 else 0, abs=0.02)
+        assert (t == 1).float().mean().item() == pytest.approx(
+            expected.item() if expert == 3 else 0, abs=0.02
+        )

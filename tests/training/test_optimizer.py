@@ -15,9 +15,16 @@ def test_what_is_decayed_and_what_is_not():
     module = Denoiser(TINY)
     optimizer, _ = build_optimizer([module], OptimizerConfig(weight_decay=0.1))
     decayed, kept = (names_of(group, module) for group in optimizer.param_groups)
-    assert optimizer.param_groups[0]["weight_decay"] == 0.1 and optimizer.param_groups[1]["weight_decay"] == 0
+    assert (
+        optimizer.param_groups[0]["weight_decay"] == 0.1
+        and optimizer.param_groups[1]["weight_decay"] == 0
+    )
     assert decayed | kept == {name for name, _ in module.named_parameters()} and not decayed & kept
-    assert {"net.blocks.0.ffn.inverted.weight", "net.blocks.0.attention.out.weight", "net.blocks.1.ffn.depthwise.weight"} <= decayed
+    assert {
+        "net.blocks.0.ffn.inverted.weight",
+        "net.blocks.0.attention.out.weight",
+        "net.blocks.1.ffn.depthwise.weight",
+    } <= decayed
     assert {
         "net.blocks.0.attention.qkv.weight",
         "net.blocks.0.cross_attention.q.weight",
@@ -33,11 +40,17 @@ def test_frozen_weights_are_left_out():
     module = Denoiser(TINY)
     module.stem.requires_grad_(False)
     optimizer, _ = build_optimizer([module], OptimizerConfig())
-    assert not any(name.startswith("stem") for group in optimizer.param_groups for name in names_of(group, module))
+    assert not any(
+        name.startswith("stem")
+        for group in optimizer.param_groups
+        for name in names_of(group, module)
+    )
 
 
 def test_warm_up_is_linear_then_constant():
-    optimizer, schedule = build_optimizer([torch.nn.Linear(2, 2)], OptimizerConfig(lr=1.0, warmup_steps=4))
+    optimizer, schedule = build_optimizer(
+        [torch.nn.Linear(2, 2)], OptimizerConfig(lr=1.0, warmup_steps=4)
+    )
     rates = []
     for _ in range(6):
         rates.append(optimizer.param_groups[0]["lr"])

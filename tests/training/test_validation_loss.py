@@ -11,13 +11,20 @@ from lsr.training.validation_loss import ValidationLoss
 
 
 def losses(denoiser, batch):
-    return ValidationLoss(denoiser, 3.0)(batch, lambda shape: seeded_normal(batch["seed"], shape, 1, torch.device("cpu")))
+    return ValidationLoss(denoiser, 3.0)(
+        batch, lambda shape: seeded_normal(batch["seed"], shape, 1, torch.device("cpu"))
+    )
 
 
 def test_loss_does_not_depend_on_what_shares_the_batch(loader):
     denoiser, batch = Denoiser(TINY), next(iter(loader))
     together = losses(denoiser, batch)["loss"]
-    alone = torch.cat([losses(denoiser, {key: value[i : i + 1] for key, value in batch.items()})["loss"] for i in range(2)])
+    alone = torch.cat(
+        [
+            losses(denoiser, {key: value[i : i + 1] for key, value in batch.items()})["loss"]
+            for i in range(2)
+        ]
+    )
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 

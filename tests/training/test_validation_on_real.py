@@ -27,12 +27,24 @@ def real(tmp_path_factory):
 
 def arguments(folder, real, knee=KNEE, **options):
     config = yaml.safe_load(TINY_STAGE1.read_text())
-    callback = next(each for each in config["trainer"]["callbacks"] if each["class_path"].endswith("KneePointCallback"))
+    callback = next(
+        each
+        for each in config["trainer"]["callbacks"]
+        if each["class_path"].endswith("KneePointCallback")
+    )
     callback["init_args"]["metrics"] = knee
     config["model"]["val_metrics"] = ["psnr_y", "niqe"]
     config["data"]["init_args"] |= {"val_real": str(real), "val_real_size": 192}
     (folder / "experiment.yaml").write_text(yaml.safe_dump(config))
-    settings = SMALL | {"data.init_args.val_crop_size": 96, "trainer.max_steps": 3, "trainer.default_root_dir": folder / "run"} | options
+    settings = (
+        SMALL
+        | {
+            "data.init_args.val_crop_size": 96,
+            "trainer.max_steps": 3,
+            "trainer.default_root_dir": folder / "run",
+        }
+        | options
+    )
     flat = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
     return ["fit", "--config", str(folder / "experiment.yaml"), *flat]
 
@@ -46,9 +58,15 @@ def test_real_photographs_have_curves_and_pictures_of_their_own(tmp_path, real):
     assert main(arguments(tmp_path, real)) == 0
     row = last_row(tmp_path)
     assert 0 < float(row["val_real/niqe"]) != float(row["val/niqe"])
-    assert row["step"] == "3" and float(row["knee/val_real/niqe/smoothed"]) == pytest.approx(float(row["val_real/niqe"]))
-    assert not {"val_real/psnr_y", "val_real/loss", "val_real/psnr_y_bicubic"} & row.keys(), "there is nothing to compare with"
-    with Image.open(tmp_path / "run" / "images" / "real-step-0000003.png") as grid:  # LR | bicubic | SR of the three, the largest cut
+    assert row["step"] == "3" and float(row["knee/val_real/niqe/smoothed"]) == pytest.approx(
+        float(row["val_real/niqe"])
+    )
+    assert not {"val_real/psnr_y", "val_real/loss", "val_real/psnr_y_bicubic"} & row.keys(), (
+        "there is nothing to compare with"
+    )
+    with Image.open(
+        tmp_path / "run" / "images" / "real-step-0000003.png"
+    ) as grid:  # LR | bicubic | SR of the three, the largest cut
         assert grid.size == (3 * 196 + 4, 3 * 196 + 4)
 
 
@@ -56,13 +74,20 @@ def test_real_photographs_are_shared_by_the_ranks(tmp_path, real):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     assert main(arguments(tmp_path / "one", real)) == 0
-    finish(arguments(tmp_path / "two", real, **{"trainer.devices": 2, "data.init_args.batch_size": 1}))
+    finish(
+        arguments(tmp_path / "two", real, **{"trainer.devices": 2, "data.init_args.batch_size": 1})
+    )
     one, two = last_row(tmp_path / "one"), last_row(tmp_path / "two")
     for name in ("val/psnr_y", "val_real/niqe"):
         assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4)
 
 
 def test_real_photographs_need_a_metric_without_reference(tmp_path, real, capsys):
-    command = arguments(tmp_path, real, {"val/psnr_y": "max"}, **{"model.val_metrics": "[psnr_y, ssim_y]"})
+    command = arguments(
+        tmp_path, real, {"val/psnr_y": "max"}, **{"model.val_metrics": "[psnr_y, ssim_y]"}
+    )
     assert main(command) == 2
-    assert "need a metric without reference, such as niqe, beside psnr_y, ssim_y" in capsys.readouterr().err
+    assert (
+        "need a metric without reference, such as niqe, beside psnr_y, ssim_y"
+        in capsys.readouterr().err
+    )

@@ -56,12 +56,20 @@ class ShardIndex:
                 has not finished; or a shard of its index is missing or has another size.
         """
         folder = Path(location) if Path(location).is_dir() else None
-        named = folder.iterdir() if folder else [Path(location)] if Path(location).exists() else map(Path, glob.glob(str(location)))
+        named = (
+            folder.iterdir()
+            if folder
+            else [Path(location)]
+            if Path(location).exists()
+            else map(Path, glob.glob(str(location)))
+        )
         paths = [path for path in named if path.suffix == ".tar" and not path.name.startswith(".")]
         if not paths:
             raise ValueError(f"{location}: no shards (.tar) there")
         shards: list[tuple[Path, ShardTable]] = []
-        for parent, members in groupby(sorted(paths, key=lambda path: (path.parent, path.name)), key=lambda path: path.parent):
+        for parent, members in groupby(
+            sorted(paths, key=lambda path: (path.parent, path.name)), key=lambda path: path.parent
+        ):
             shards += _tables(parent, list(members), all_of_folder=folder is not None)
         index = cls(shards)
         if not len(index):
@@ -107,12 +115,18 @@ class ShardIndex:
         start, size, crc = int(table.offset[row]), int(table.size[row]), int(table.crc[row])
         shard = _opened(path, table.bytes, table.mtime_ns)
         data = b""
-        while len(data) < size and (part := os.pread(shard.descriptor, size - len(data), start + len(data))):
+        while len(data) < size and (
+            part := os.pread(shard.descriptor, size - len(data), start + len(data))
+        ):
             data += part
         if len(data) < size:
-            raise ValueError(f"{path}: ends at byte {start + len(data)}, truncated since it was indexed")
+            raise ValueError(
+                f"{path}: ends at byte {start + len(data)}, truncated since it was indexed"
+            )
         if crc not in (UNKNOWN_CRC, zlib.crc32(data)):
-            raise UnreadableImage(f"{self.name(index)}: not the bytes that were written to the shard (their CRC-32 differs)")
+            raise UnreadableImage(
+                f"{self.name(index)}: not the bytes that were written to the shard (their CRC-32 differs)"
+            )
         return data
 
 
@@ -136,17 +150,27 @@ def _opened(path: Path, size: int, mtime_ns: int) -> _OpenShard:
 
 def _check_size(path: Path, found: int, expected: int) -> None:
     if found != expected:
-        raise ValueError(f"{path}: {found} bytes instead of the {expected} in the index: truncated or replaced")
+        raise ValueError(
+            f"{path}: {found} bytes instead of the {expected} in the index: truncated or replaced"
+        )
 
 
-def _tables(folder: Path, paths: Sequence[Path], all_of_folder: bool) -> Iterator[tuple[Path, ShardTable]]:
+def _tables(
+    folder: Path, paths: Sequence[Path], all_of_folder: bool
+) -> Iterator[tuple[Path, ShardTable]]:
     """Yield the samples of shards in one folder: from its index, its cache, or by scanning."""
-    own = {table.file: table for table in load_tables(folder / INDEX)} if (folder / INDEX).exists() else {}
+    own = (
+        {table.file: table for table in load_tables(folder / INDEX)}
+        if (folder / INDEX).exists()
+        else {}
+    )
     if not own and (folder / PLAN).exists():
         raise ValueError(f"{folder}: lsr shard has not finished; run the same command again")
     missing = own.keys() - {path.name for path in paths}
     if missing and all_of_folder:
-        raise ValueError(f"{folder / min(missing)}: missing, though {INDEX} names it ({len(missing)} of {len(own)} shards)")
+        raise ValueError(
+            f"{folder / min(missing)}: missing, though {INDEX} names it ({len(missing)} of {len(own)} shards)"
+        )
     states = {path: path.stat() for path in paths}
     for path in paths:
         if path.name in own:
@@ -154,10 +178,17 @@ def _tables(folder: Path, paths: Sequence[Path], all_of_folder: bool) -> Iterato
     foreign = [path for path in paths if path.name not in own]
     known = _scanned(folder, foreign, states) if foreign else {}
     for path in paths:
-        yield path, replace(own[path.name], mtime_ns=states[path].st_mtime_ns) if path.name in own else known[path.name]
+        yield (
+            path,
+            replace(own[path.name], mtime_ns=states[path].st_mtime_ns)
+            if path.name in own
+            else known[path.name],
+        )
 
 
-def _scanned(folder: Path, paths: Sequence[Path], states: dict[Path, os.stat_result]) -> dict[str, ShardTable]:
+def _scanned(
+    folder: Path, paths: Sequence[Path], states: dict[Path, os.stat_result]
+) -> dict[str, ShardTable]:
     """Return the tables of the shards of others by name, and keep them beside the shards."""
     cache = folder / CACHE
     known: dict[str, ShardTable] = {}
@@ -167,7 +198,11 @@ def _scanned(folder: Path, paths: Sequence[Path], states: dict[Path, os.stat_res
         except ValueError as error:
             log.warning("%s: scanning again", error)
     states_known = {name: (table.bytes, table.mtime_ns) for name, table in known.items()}
-    changed = [path for path in paths if states_known.get(path.name) != (states[path].st_size, states[path].st_mtime_ns)]
+    changed = [
+        path
+        for path in paths
+        if states_known.get(path.name) != (states[path].st_size, states[path].st_mtime_ns)
+    ]
     if not changed:
         return known
 
@@ -175,11 +210,19 @@ def _scanned(folder: Path, paths: Sequence[Path], states: dict[Path, os.stat_res
     from rich.progress import track
 
     console = Console(file=sys.stderr)
-    for path in track(changed, "scanning shards", console=console, transient=True, disable=not console.is_terminal):
+    for path in track(
+        changed, "scanning shards", console=console, transient=True, disable=not console.is_terminal
+    ):
         state = states[path]
-        known[path.name] = ShardTable.of(path.name, state.st_size, state.st_mtime_ns, list(scan(path)))
+        known[path.name] = ShardTable.of(
+            path.name, state.st_size, state.st_mtime_ns, list(scan(path))
+        )
     try:
         save_tables(cache, [known[name] for name in sorted(known) if (folder / name).exists()])
     except OSError as error:
-        log.warning("%s cannot be written (%s): the shards will be scanned again next time", cache, error.strerror)
+        log.warning(
+            "%s cannot be written (%s): the shards will be scanned again next time",
+            cache,
+            error.strerror,
+        )
     return known

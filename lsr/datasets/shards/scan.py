@@ -30,16 +30,24 @@ def scan(path: Path) -> Iterator[Sample]:
     """
     try:
         with tarfile.open(path, "r:") as tar:
-            members = (member for member in tar if member.isreg() and not member.issparse() and _split(member.name)[1])
+            members = (
+                member
+                for member in tar
+                if member.isreg() and not member.issparse() and _split(member.name)[1]
+            )
             for _, sample in groupby(members, key=lambda member: _split(member.name)[0]):
-                yield from _sample(path, tar, {_split(member.name)[1].lower(): member for member in sample})
+                yield from _sample(
+                    path, tar, {_split(member.name)[1].lower(): member for member in sample}
+                )
             # tarfile takes damage between two members, and an end between them, for the end of the archive.
             end = cast(BinaryIO, tar.fileobj)
             end.seek(tar.offset)
             if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"no header and no end of archive at byte {tar.offset}")
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{path}: not an uncompressed tar archive, or damaged or truncated ({error})") from None
+        raise ValueError(
+            f"{path}: not an uncompressed tar archive, or damaged or truncated ({error})"
+        ) from None
 
 
 def _split(member: str) -> tuple[str, str]:
@@ -49,7 +57,9 @@ def _split(member: str) -> tuple[str, str]:
     return f"{folder}/{stem}", dot + rest if stem else ""
 
 
-def _sample(path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> Iterator[Sample]:
+def _sample(
+    path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]
+) -> Iterator[Sample]:
     """Yield the sample that members by suffix make up, if there is an image among them that can be read."""
     image = next((member for suffix, member in members.items() if suffix in IMAGE_SUFFIXES), None)
     if image is None:

@@ -60,7 +60,10 @@ class ShardTable:
     def of(cls, file: str, size: int, mtime_ns: int, samples: Sequence[Sample]) -> "ShardTable":
         """Pack samples."""
         # A lone surrogate, from a name or a JSON that is not UTF-8, becomes a question mark.
-        lines = ["\n".join([" ".join(s.member.split("\n")), *s.tags]).encode("utf-8", "replace") for s in samples]
+        lines = [
+            "\n".join([" ".join(s.member.split("\n")), *s.tags]).encode("utf-8", "replace")
+            for s in samples
+        ]
         return cls(
             file,
             size,
@@ -105,14 +108,25 @@ def load_tables(path: Path) -> list[ShardTable]:
         with np.load(path, allow_pickle=False) as file:
             if file["version"] != _VERSION:
                 raise ValueError(f"version {file['version']} instead of {_VERSION}")
-            arrays = {name: file[name] for name in ("offset", "size", "shape", "crc", "text", "bounds")}
+            arrays = {
+                name: file[name] for name in ("offset", "size", "shape", "crc", "text", "bounds")
+            }
             files = json.loads(file["files"].tobytes())
             sizes, times, counts = (file[name].tolist() for name in ("bytes", "mtime_ns", "count"))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a usable index of shards ({' '.join(str(error).split())})") from None
+        raise ValueError(
+            f"{path}: not a usable index of shards ({' '.join(str(error).split())})"
+        ) from None
     text, bounds = arrays.pop("text"), arrays.pop("bounds")
     ends = list(accumulate(counts))
     return [
-        ShardTable(name, size, time, **{k: a[end - n : end] for k, a in arrays.items()}, text=text, bounds=bounds[end - n : end + 1])
+        ShardTable(
+            name,
+            size,
+            time,
+            **{k: a[end - n : end] for k, a in arrays.items()},
+            text=text,
+            bounds=bounds[end - n : end + 1],
+        )
         for name, size, time, n, end in zip(files, sizes, times, counts, ends, strict=True)
     ]

@@ -34,7 +34,10 @@ class _Photograph(NamedTuple):
 
     def room(self) -> int:
         """Return the bytes that image, JSON and their headers take in a shard."""
-        return sum(tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE)) for size in (self.size, len(self.description)))
+        return sum(
+            tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+            for size in (self.size, len(self.description))
+        )
 
 
 def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
@@ -45,13 +48,17 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     tags_of = FolderTags(folder)
     unknown = tags_of.listed.keys() - {path.relative_to(folder).as_posix() for path in paths}
     if unknown:
-        sys.stderr.write(f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} are not there, {min(unknown)} for one\n")
+        sys.stderr.write(
+            f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} are not there, {min(unknown)} for one\n"
+        )
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
 
     from rich.progress import MofNCompleteColumn, TextColumn
 
-    with _progress(MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f} photographs/s")) as progress:
+    with _progress(
+        MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f} photographs/s")
+    ) as progress:
         task = progress.add_task("reading headers", total=len(paths), rate=0.0)
         for path in paths:
             name = path.relative_to(folder).as_posix()
@@ -60,10 +67,16 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
                 state = path.stat()
                 tags = tags_of(path)
                 text = json.dumps({"file": name, "height": height, "width": width, "tags": tags})
-                found.append(_Photograph(path, state.st_size, state.st_mtime_ns, height, width, tags, text.encode()))
+                found.append(
+                    _Photograph(
+                        path, state.st_size, state.st_mtime_ns, height, width, tags, text.encode()
+                    )
+                )
             except UnreadableImage as error:
                 failed.append(error)
-                progress.console.print(f"failed: {error}", markup=False, highlight=False, soft_wrap=True)
+                progress.console.print(
+                    f"failed: {error}", markup=False, highlight=False, soft_wrap=True
+                )
             progress.update(task, advance=1, rate=progress.tasks[task].speed or 0.0)
     if not found:
         raise ValueError(f"{folder}: none of the {len(paths)} images can be read")
@@ -79,7 +92,9 @@ def _progress(*measures: "ProgressColumn") -> "Progress":
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _partition(photographs: Sequence[_Photograph], limit: float) -> Iterator[list[tuple[str, _Photograph]]]:
+def _partition(
+    photographs: Sequence[_Photograph], limit: float
+) -> Iterator[list[tuple[str, _Photograph]]]:
     """Yield the photographs of each shard with their keys; one that is larger than the limit has a shard of its own."""
     shard: list[tuple[str, _Photograph]] = []
     room = 0
@@ -88,12 +103,20 @@ def _partition(photographs: Sequence[_Photograph], limit: float) -> Iterator[lis
             yield shard
             shard, room = [], 0
         # The number tells equal names apart; nothing in a key may need an extended tar header or be taken for a suffix.
-        shard.append((f"{number:07d}_{re.sub('[^A-Za-z0-9-]+', '_', photograph.path.stem)[:60]}", photograph))
+        shard.append(
+            (f"{number:07d}_{re.sub('[^A-Za-z0-9-]+', '_', photograph.path.stem)[:60]}", photograph)
+        )
         room += photograph.room()
     yield shard
 
 
-def _claim(out: Path, source: Path, max_mib: float, photographs: Sequence[_Photograph], failed: Sequence[UnreadableImage]) -> None:
+def _claim(
+    out: Path,
+    source: Path,
+    max_mib: float,
+    photographs: Sequence[_Photograph],
+    failed: Sequence[UnreadableImage],
+) -> None:
     """Note in `out` what it is for, or check that it is for the same; remove what a killed run left.
 
     Raises:
@@ -101,8 +124,16 @@ def _claim(out: Path, source: Path, max_mib: float, photographs: Sequence[_Photo
     """
     digest = hashlib.sha256()
     for photograph in photographs:
-        digest.update(b"%d %d %s\n" % (photograph.size, photograph.mtime_ns, photograph.description))
-    plan = {"version": 1, "max_mib": max_mib, "photographs": len(photographs), "unreadable": len(failed), "sha256": digest.hexdigest()}
+        digest.update(
+            b"%d %d %s\n" % (photograph.size, photograph.mtime_ns, photograph.description)
+        )
+    plan = {
+        "version": 1,
+        "max_mib": max_mib,
+        "photographs": len(photographs),
+        "unreadable": len(failed),
+        "sha256": digest.hexdigest(),
+    }
     path = out / PLAN
     if path.exists():
         try:
@@ -110,9 +141,13 @@ def _claim(out: Path, source: Path, max_mib: float, photographs: Sequence[_Photo
         except ValueError:
             before = {}
         if before.get("max_mib", max_mib) != max_mib:
-            raise ValueError(f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or choose another --out")
+            raise ValueError(
+                f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or choose another --out"
+            )
         if before != plan:
-            raise ValueError(f"{out} was begun when {source} held other photographs or tags: choose another --out, or delete that folder")
+            raise ValueError(
+                f"{out} was begun when {source} held other photographs or tags: choose another --out, or delete that folder"
+            )
     elif any(out.glob("*.tar")):
         raise ValueError(f"{out} holds shards that lsr shard did not begin: choose another --out")
     else:
@@ -130,24 +165,48 @@ def _whole(out: Path) -> dict[str, ShardTable]:
             tables |= {table.file: table for table in load_tables(path)}
         except ValueError:  # what is known of a shard from nowhere is written again
             continue
-    return {name: table for name, table in tables.items() if (out / name).is_file() and (out / name).stat().st_size == table.bytes}
+    return {
+        name: table
+        for name, table in tables.items()
+        if (out / name).is_file() and (out / name).stat().st_size == table.bytes
+    }
 
 
-def _write(target: Path, photographs: Sequence[tuple[str, _Photograph]], advance: Callable[[int], None]) -> ShardTable:
+def _write(
+    target: Path, photographs: Sequence[tuple[str, _Photograph]], advance: Callable[[int], None]
+) -> ShardTable:
     """Write a shard under its name, complete or not at all.
 
     Raises:
         ValueError: A photograph has changed since the survey.
     """
     samples: list[Sample] = []
-    with atomic_path(target) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with (
+        atomic_path(target) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for key, photograph in photographs:
             data = photograph.path.read_bytes()
-            if (len(data), photograph.path.stat().st_mtime_ns) != (photograph.size, photograph.mtime_ns):
-                raise ValueError(f"{photograph.path} changed while the shards were written: choose another --out and run again")
+            if (len(data), photograph.path.stat().st_mtime_ns) != (
+                photograph.size,
+                photograph.mtime_ns,
+            ):
+                raise ValueError(
+                    f"{photograph.path} changed while the shards were written: choose another --out and run again"
+                )
             member = key + photograph.path.suffix.lower()
             place = tar.offset + tarfile.BLOCKSIZE
-            samples.append(Sample(place, len(data), photograph.height, photograph.width, zlib.crc32(data), member, photograph.tags))
+            samples.append(
+                Sample(
+                    place,
+                    len(data),
+                    photograph.height,
+                    photograph.width,
+                    zlib.crc32(data),
+                    member,
+                    photograph.tags,
+                )
+            )
             for name, content in ((member, data), (f"{key}.json", photograph.description)):
                 header = tarfile.TarInfo(name)  # owner, group and time are 0
                 header.size = len(content)
@@ -156,7 +215,9 @@ def _write(target: Path, photographs: Sequence[tuple[str, _Photograph]], advance
     return ShardTable.of(target.name, target.stat().st_size, 0, samples)
 
 
-def _write_missing(out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]]) -> list[ShardTable]:
+def _write_missing(
+    out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]]
+) -> list[ShardTable]:
     """Write the shards that are not whole yet, then the index; each shard's own part of it is kept until then."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
@@ -164,9 +225,14 @@ def _write_missing(out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]
     targets = {out / f"shard-{number:06d}.tar": shard for number, shard in enumerate(shards)}
     missing = [target for target in targets if target.name not in whole]
     with _progress(DownloadColumn(binary_units=True), TransferSpeedColumn()) as progress:
-        task = progress.add_task("writing shards", total=sum(photograph.size for target in missing for _, photograph in targets[target]))
+        task = progress.add_task(
+            "writing shards",
+            total=sum(photograph.size for target in missing for _, photograph in targets[target]),
+        )
         for target in missing:
-            whole[target.name] = _write(target, targets[target], lambda size: progress.advance(task, size))
+            whole[target.name] = _write(
+                target, targets[target], lambda size: progress.advance(task, size)
+            )
             save_tables(target.with_suffix(".npz"), [whole[target.name]])
     tables = [whole[target.name] for target in targets]
     save_tables(out / INDEX, tables)
@@ -175,7 +241,9 @@ def _write_missing(out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]
     return tables
 
 
-def write_shards(source: Path, out: Path, max_bytes: float) -> tuple[int, list[UnreadableImage], list[ShardTable]]:
+def write_shards(
+    source: Path, out: Path, max_bytes: float
+) -> tuple[int, list[UnreadableImage], list[ShardTable]]:
     """Copy the photographs of a folder, byte for byte, into shards; a run that was stopped continues.
 
     Args:

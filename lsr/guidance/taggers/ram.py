@@ -42,7 +42,9 @@ def published_name(ours: str) -> str:
         _, index, part, leaf = ours.split(".")
         return f"tagging_head.encoder.layer.{index}.{_DECODER[part]}.{leaf}"
     # timm has a stage's downsampling at its beginning, the published network at the end of the stage before.
-    return re.sub(r"layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) - 1}.downsample", ours)
+    return re.sub(
+        r"layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) - 1}.downsample", ours
+    )
 
 
 def build_ram(published: Mapping[str, Tensor], n_tags: int, plus: bool) -> RAM:
@@ -56,24 +58,33 @@ def build_ram(published: Mapping[str, Tensor], n_tags: int, plus: bool) -> RAM:
     Raises:
         ValueError: If a weight is missing, left over, or has another shape.
     """
-    theirs = {re.sub(r"^vision_multi\.", "tagging_head.", name): weight for name, weight in published.items()}
+    theirs = {
+        re.sub(r"^vision_multi\.", "tagging_head.", name): weight
+        for name, weight in published.items()
+    }
     theirs = {name: weight for name, weight in theirs.items() if not _UNUSED.search(name)}
     try:
         model = RAM(*_sizes(theirs, n_tags))
     except KeyError as error:
         raise ValueError(f"not the weights of a tagger: {error.args[0]} is missing") from None
     if (model.reweight_scale is not None) != plus:
-        raise ValueError(f"these are the weights of {'RAM' if plus else 'RAM++'}: choose --tagger {'ram' if plus else 'ram++'}")
+        raise ValueError(
+            f"these are the weights of {'RAM' if plus else 'RAM++'}: choose --tagger {'ram' if plus else 'ram++'}"
+        )
     ours = {name: theirs.pop(published_name(name), None) for name in model.state_dict()}
     missing = [published_name(name) for name, weight in ours.items() if weight is None]
     if missing or theirs:
         found = {"missing": missing, "left over": sorted(theirs)}
-        told = "; ".join(f"{len(names)} {what}, {names[0]} for one" for what, names in found.items() if names)
+        told = "; ".join(
+            f"{len(names)} {what}, {names[0]} for one" for what, names in found.items() if names
+        )
         raise ValueError(f"the weights are not those of the published tagger: {told}")
     try:
         model.load_state_dict(ours)  # pyright: ignore[reportArgumentType]
     except RuntimeError as error:
-        raise ValueError(f"the weights do not fit each other: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"the weights do not fit each other: {' '.join(str(error).split())[:200]}"
+        ) from error
     return model.eval().requires_grad_(False)
 
 
@@ -83,11 +94,23 @@ def _sizes(theirs: Mapping[str, Tensor], n_tags: int) -> tuple[Any, ...]:
     while f"visual_encoder.layers.{len(depths)}.blocks.0.norm1.weight" in theirs:
         stage = f"visual_encoder.layers.{len(depths)}.blocks"
         heads.append(theirs[f"{stage}.0.attn.relative_position_bias_table"].shape[1])
-        depths.append(sum(re.fullmatch(re.escape(stage) + r"\.\d+\.norm1\.weight", name) is not None for name in theirs))
-    positions = theirs["visual_encoder.layers.0.blocks.0.attn.relative_position_bias_table"].shape[0]
+        depths.append(
+            sum(
+                re.fullmatch(re.escape(stage) + r"\.\d+\.norm1\.weight", name) is not None
+                for name in theirs
+            )
+        )
+    positions = theirs["visual_encoder.layers.0.blocks.0.attn.relative_position_bias_table"].shape[
+        0
+    ]
     window = (round(positions**0.5) + 1) // 2
     embed_dim = theirs["visual_encoder.patch_embed.proj.weight"].shape[0]
-    swin = {"embed_dim": embed_dim, "depths": tuple(depths), "num_heads": tuple(heads), "window_size": window}
+    swin = {
+        "embed_dim": embed_dim,
+        "depths": tuple(depths),
+        "num_heads": tuple(heads),
+        "window_size": window,
+    }
     labels, embed = theirs["label_embed"].shape
     if labels % n_tags:
         raise ValueError(f"{labels} embeddings of tags do not belong to a list of {n_tags} tags")
@@ -111,21 +134,31 @@ class RAMTagger:
     """
 
     def __init__(self, weights: Path, plus: bool, device: torch.device) -> None:
-        absent = [str(path) for path in (weights, *(weights.parent / name for name in _LISTS)) if not path.is_file()]
+        absent = [
+            str(path)
+            for path in (weights, *(weights.parent / name for name in _LISTS))
+            if not path.is_file()
+        ]
         if absent:
             raise ValueError(
                 f"{' and '.join(absent)} not found: fetch {_FILES[plus]}, and {' and '.join(_LISTS)} from ram/data of "
                 "github.com/xinyu1205/recognize-anything, into one folder, and name the .pth with --weights; --tags none goes without"
             )
-        self.tags, thresholds = ((weights.parent / name).read_text("utf-8").splitlines() for name in _LISTS)
+        self.tags, thresholds = (
+            (weights.parent / name).read_text("utf-8").splitlines() for name in _LISTS
+        )
         if len(self.tags) != len(thresholds):
-            raise ValueError(f"{weights.parent}: {len(self.tags)} tags and {len(thresholds)} thresholds do not belong together")
+            raise ValueError(
+                f"{weights.parent}: {len(self.tags)} tags and {len(thresholds)} thresholds do not belong together"
+            )
         self.thresholds = torch.tensor([float(line) for line in thresholds])
         try:
             published = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
             published = published.get("model", published)
         except Exception as error:  # torch, pickle and zip each have their own kinds
-            raise ValueError(f"{weights}: not a checkpoint, or a damaged one ({type(error).__name__})") from error
+            raise ValueError(
+                f"{weights}: not a checkpoint, or a damaged one ({type(error).__name__})"
+            ) from error
         try:
             self.network = build_ram(published, len(self.tags), plus).to(device)
         except ValueError as error:

@@ -19,13 +19,24 @@ class TagDecoderLayer(nn.Module):
 
     def __init__(self, width: int, image_width: int, hidden: int) -> None:
         super().__init__()
-        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(image_width, width), nn.Linear(image_width, width)
+        self.query, self.key, self.value = (
+            nn.Linear(width, width),
+            nn.Linear(image_width, width),
+            nn.Linear(image_width, width),
+        )
         self.attended, self.attended_norm = nn.Linear(width, width), nn.LayerNorm(width, eps=1e-12)
-        self.inner, self.outer, self.norm = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.LayerNorm(width, eps=1e-12)
+        self.inner, self.outer, self.norm = (
+            nn.Linear(width, hidden),
+            nn.Linear(hidden, width),
+            nn.LayerNorm(width, eps=1e-12),
+        )
 
     def forward(self, tags: Tensor, image: Tensor) -> Tensor:
         """Map tags (B, C, D), after a look at image tokens (B, N, image_width), to (B, C, D)."""
-        q, k, v = (y.unflatten(-1, (HEADS, -1)).transpose(1, 2) for y in (self.query(tags), self.key(image), self.value(image)))
+        q, k, v = (
+            y.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for y in (self.query(tags), self.key(image), self.value(image))
+        )
         seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         tags = self.attended_norm(self.attended(seen) + tags)
         return self.norm(self.outer(F.gelu(self.inner(tags))) + tags)
@@ -47,7 +58,14 @@ class RAM(nn.Module):
     """
 
     def __init__(
-        self, swin: dict[str, int | tuple[int, ...]], n_tags: int, descriptions: int, embed: int, width: int, hidden: int, layers: int
+        self,
+        swin: dict[str, int | tuple[int, ...]],
+        n_tags: int,
+        descriptions: int,
+        embed: int,
+        width: int,
+        hidden: int,
+        layers: int,
     ) -> None:
         super().__init__()
         self.image_size = 32 * int(swin["window_size"])  # pyright: ignore[reportArgumentType]
@@ -69,7 +87,9 @@ class RAM(nn.Module):
             mixed = labels[:, 0].expand(len(image), -1, -1)
         else:
             whole = F.normalize(tokens[:, 0], dim=-1)
-            shares = (self.reweight_scale.exp() * torch.einsum("be,cde->bcd", whole, labels)).softmax(-1)
+            shares = (
+                self.reweight_scale.exp() * torch.einsum("be,cde->bcd", whole, labels)
+            ).softmax(-1)
             mixed = torch.einsum("bcd,cde->bce", shares, labels)
         tags = F.relu(self.wordvec_proj(mixed))
         for layer in self.decoder:

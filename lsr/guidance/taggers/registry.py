@@ -37,7 +37,9 @@ def load_tagger(name: str, weights: str, tags_list: Path | None) -> Tagger:
         from lsr.guidance.taggers.zero_shot import ZeroShotTagger
 
         if tags_list is None:
-            raise ValueError("the tagger clip needs --tags-list FILE: one tag a line, or a tags.jsonl")
+            raise ValueError(
+                "the tagger clip needs --tags-list FILE: one tag a line, or a tags.jsonl"
+            )
         return ZeroShotTagger(weights, read_vocabulary(tags_list, words=False), device)
     from lsr.guidance.taggers.ram import RAMTagger
 

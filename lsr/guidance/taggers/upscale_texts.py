@@ -22,11 +22,15 @@ def tagger_of(choice: str, name: str, weights: str | None, tags_list: Path | Non
     if choice != AUTO:
         return None
     if weights is None:
-        raise ValueError("--tags auto needs --tagger-weights (see lsr tag --help); --tags none goes without")
+        raise ValueError(
+            "--tags auto needs --tagger-weights (see lsr tag --help); --tags none goes without"
+        )
     return load_tagger(name, weights, tags_list)
 
 
-def texts_for(photographs: Sequence[Path], sources: Sequence[Path], choice: str, tagger: Tagger | None) -> Mapping[Path, str]:
+def texts_for(
+    photographs: Sequence[Path], sources: Sequence[Path], choice: str, tagger: Tagger | None
+) -> Mapping[Path, str]:
     """Return the text of every photograph.
 
     Args:
@@ -49,14 +53,26 @@ def texts_for(photographs: Sequence[Path], sources: Sequence[Path], choice: str,
                 advance(1)
         return texts
     if choice == SIDECAR:
-        roots = {folder: FolderTags(folder) for folder in (source if source.is_dir() else source.parent for source in sources)}
-        return {path: ", ".join(next(tags(path) for root, tags in roots.items() if root in path.parents)) for path in photographs}
+        roots = {
+            folder: FolderTags(folder)
+            for folder in (source if source.is_dir() else source.parent for source in sources)
+        }
+        return {
+            path: ", ".join(
+                next(tags(path) for root, tags in roots.items() if root in path.parents)
+            )
+            for path in photographs
+        }
     return dict.fromkeys(photographs, "" if choice == NONE else choice)
 
 
 def note_ignored_options(guidance: str, choice: str, guidance_scale: float) -> None:
     """Tell which options a model that takes no tags ignores; one that looks at the photograph itself still has a guidance scale."""
-    ignored = ["--tags"] * (choice not in (SIDECAR, NONE)) + ["--guidance-scale"] * (guidance == "none" and guidance_scale != 1)
+    ignored = ["--tags"] * (choice not in (SIDECAR, NONE)) + ["--guidance-scale"] * (
+        guidance == "none" and guidance_scale != 1
+    )
     if ignored:
         verb = "has" if len(ignored) == 1 else "have"
-        sys.stderr.write(f"lsr upscale: the model was trained without tags, {' and '.join(ignored)} {verb} no effect\n")
+        sys.stderr.write(
+            f"lsr upscale: the model was trained without tags, {' and '.join(ignored)} {verb} no effect\n"
+        )

@@ -25,8 +25,12 @@ def glu_conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (B, H, W, F) in the dtype of `hidden`.
     """
     channels = hidden.shape[-1]
-    assert hidden.ndim == 4 and channels % 2 == 0, f"shape {tuple(hidden.shape)}, not (B, H, W, 2 F)"
-    assert weight.shape == (channels, 1, 3, 3) and bias.shape == (channels,), f"{tuple(weight.shape)}, {tuple(bias.shape)}"
+    assert hidden.ndim == 4 and channels % 2 == 0, (
+        f"shape {tuple(hidden.shape)}, not (B, H, W, 2 F)"
+    )
+    assert weight.shape == (channels, 1, 3, 3) and bias.shape == (channels,), (
+        f"{tuple(weight.shape)}, {tuple(bias.shape)}"
+    )
     if kernels_take(hidden, weight, bias):
         return operators.glu_conv(hidden, weight, bias)
     return glu_conv_reference(hidden, weight, bias)

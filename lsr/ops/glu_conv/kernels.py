@@ -19,7 +19,12 @@ def _strip(index, image_rows, image_columns, rows: tl.constexpr, width: tl.const
     down = tl.cdiv(image_rows, rows)
     first = index // across % down * rows
     column = index % across * width + tl.arange(0, width)
-    return (index // (across * down)).to(tl.int64), first, tl.minimum(first + rows, image_rows), column
+    return (
+        (index // (across * down)).to(tl.int64),
+        first,
+        tl.minimum(first + rows, image_rows),
+        column,
+    )
 
 
 @triton.jit
@@ -34,13 +39,19 @@ def _pixels(sample, row, column, end, image_rows, image_columns):
 def _load(pointer, pixel, inside, stride, channel, exists):
     """Tile (columns, channels) in float32; 0 where it is outside."""
     mask = inside[:, None] & exists[None, :]
-    return tl.load(pointer + pixel[:, None] * stride + channel[None, :], mask=mask, other=0.0).to(tl.float32)
+    return tl.load(pointer + pixel[:, None] * stride + channel[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
 
 
 @triton.jit
 def _store(pointer, tile, pixel, inside, stride, channel, exists):
     mask = inside[:, None] & exists[None, :]
-    tl.store(pointer + pixel[:, None] * stride + channel[None, :], tile.to(pointer.dtype.element_ty), mask=mask)
+    tl.store(
+        pointer + pixel[:, None] * stride + channel[None, :],
+        tile.to(pointer.dtype.element_ty),
+        mask=mask,
+    )
 
 
 @triton.jit
@@ -91,7 +102,9 @@ def gated_convolution(
     gate_taps = _load_taps(taps, 2 * features, channel + features, exists, 0, 1)
     zero = tl.zeros((width, channels), tl.float32)
     value_bias = zero + tl.load(bias + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
-    gate_bias = zero + tl.load(bias + channel + features, mask=exists, other=0.0).to(tl.float32)[None, :]
+    gate_bias = (
+        zero + tl.load(bias + channel + features, mask=exists, other=0.0).to(tl.float32)[None, :]
+    )
     value, value_below = value_bias, value_bias
     gate, gate_below = gate_bias, gate_bias
     for row in range(first - 1, end + 1):
@@ -107,8 +120,12 @@ def gated_convolution(
         pixel, inside = _pixels(sample, row, column, image_rows, image_rows, image_columns)
         value_middle = _load(hidden, pixel, inside, 2 * features, channel, exists)
         gate_middle = _load(hidden, pixel, inside, 2 * features, channel + features, exists)
-        value_above, value, value_below = _add_row(value_above, value_at, value_below, value_left, value_middle, value_right, value_taps)
-        gate_above, gate, gate_below = _add_row(gate_above, gate_at, gate_below, gate_left, gate_middle, gate_right, gate_taps)
+        value_above, value, value_below = _add_row(
+            value_above, value_at, value_below, value_left, value_middle, value_right, value_taps
+        )
+        gate_above, gate, gate_below = _add_row(
+            gate_above, gate_at, gate_below, gate_left, gate_middle, gate_right, gate_taps
+        )
         if row > first:
             pixel, inside = _pixels(sample, row - 1, column, image_rows, image_rows, image_columns)
             sigmoid = 1.0 / (1.0 + tl.exp(-gate_above))
@@ -118,7 +135,15 @@ def gated_convolution(
                 _store(out, d * gate_above * sigmoid, pixel, inside, 2 * features, channel, exists)
                 _store(out, d_gate, pixel, inside, 2 * features, channel + features, exists)
             else:
-                _store(out, value_above * (gate_above * sigmoid), pixel, inside, features, channel, exists)
+                _store(
+                    out,
+                    value_above * (gate_above * sigmoid),
+                    pixel,
+                    inside,
+                    features,
+                    channel,
+                    exists,
+                )
 
 
 @triton.jit
@@ -137,7 +162,18 @@ def grad_convolution(
     # The gradient is a convolution with the weights turned by half a turn.
     turned = _load_taps(taps, all_channels, channel, exists, 8, -1)
     zero = tl.zeros((width, channels), tl.float32)
-    w0, w1, w2, w3, w4, w5, w6, w7, w8, d_bias = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
+    w0, w1, w2, w3, w4, w5, w6, w7, w8, d_bias = (
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+    )
     for index in range(part * run, tl.minimum(part * run + run, strips)):
         sample, first, end, column = _strip(index, image_rows, image_columns, rows, width)
         d, d_below = zero, zero
@@ -168,7 +204,9 @@ def grad_convolution(
             d_bias += tl.where(own[:, None], middle, 0.0)
             d_above, d, d_below = _add_row(d_above, d_at, d_below, left, middle, right, turned)
             if row > first:
-                pixel, inside = _pixels(sample, row - 1, column, image_rows, image_rows, image_columns)
+                pixel, inside = _pixels(
+                    sample, row - 1, column, image_rows, image_rows, image_columns
+                )
                 _store(d_hidden, d_above, pixel, inside, all_channels, channel, exists)
     partial = sums + part * 10 * all_channels + channel
     tl.store(partial, tl.sum(w0, 0), mask=exists)

@@ -39,7 +39,11 @@ class Launch:
         assert hidden.numel() > 0, f"shape {tuple(hidden.shape)}"
         self.samples, self.rows, self.columns, self.channels = hidden.shape
         self.tiling = tiling
-        self.strips = self.samples * triton.cdiv(self.rows, tiling.rows) * triton.cdiv(self.columns, tiling.width)
+        self.strips = (
+            self.samples
+            * triton.cdiv(self.rows, tiling.rows)
+            * triton.cdiv(self.columns, tiling.width)
+        )
         self.constants: dict[str, Any] = {
             "rows": tiling.rows,
             "width": tiling.width,
@@ -47,7 +51,9 @@ class Launch:
             "num_warps": tiling.warps,
         }
 
-    def gate(self, hidden: Tensor, taps: Tensor, bias: Tensor, grad: Tensor, out: Tensor, gradient: bool) -> None:
+    def gate(
+        self, hidden: Tensor, taps: Tensor, bias: Tensor, grad: Tensor, out: Tensor, gradient: bool
+    ) -> None:
         """Launch `kernels.gated_convolution`."""
         features = self.channels // 2
         constants: dict[str, Any] = self.constants | {"gradient": gradient}
@@ -61,7 +67,9 @@ def taps_of(weight: Tensor) -> Tensor:
     return weight.reshape(len(weight), 9).t().contiguous()
 
 
-def forward(hidden: Tensor, weight: Tensor, bias: Tensor, out: Tensor, tiling: Tiling | None = None) -> None:
+def forward(
+    hidden: Tensor, weight: Tensor, bias: Tensor, out: Tensor, tiling: Tiling | None = None
+) -> None:
     """Write the output into `out`.
 
     Args:
@@ -74,11 +82,18 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor, out: Tensor, tiling: T
     refuse_interpreted_bfloat16(hidden, weight, bias)
     with torch.cuda.device_of(hidden):
         hidden = hidden.contiguous()
-        Launch(hidden, tiling or Tiling()).gate(hidden, taps_of(weight), bias.contiguous(), out, out, gradient=False)
+        Launch(hidden, tiling or Tiling()).gate(
+            hidden, taps_of(weight), bias.contiguous(), out, out, gradient=False
+        )
 
 
 def backward(
-    grad: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, d_hidden: Tensor, tiling: Tiling | None = None
+    grad: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    d_hidden: Tensor,
+    tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Write the gradient of `hidden` into `d_hidden` and return those of the weights.
 
@@ -99,7 +114,9 @@ def backward(
         convolved = torch.empty_like(d_hidden)
         run.gate(hidden, taps, bias.contiguous(), grad, convolved, gradient=True)
         tiles = triton.cdiv(run.channels, run.tiling.channels)
-        strips_of_program = triton.cdiv(run.strips, run.tiling.parts or max(SUMMING_PROGRAMS // tiles, 1))
+        strips_of_program = triton.cdiv(
+            run.strips, run.tiling.parts or max(SUMMING_PROGRAMS // tiles, 1)
+        )
         parts = triton.cdiv(run.strips, strips_of_program)
         sums = hidden.new_empty((parts, 10, run.channels), dtype=torch.float32)
         kernels.grad_convolution[(parts, tiles)](

@@ -24,7 +24,9 @@ def glu_conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("lsr::glu_conv_backward", mutates_args=())
-def glu_conv_backward(grad: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def glu_conv_backward(
+    grad: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of hidden, weight and bias."""
     dhidden = _empty(hidden)
     dweight, dbias = launch.backward(grad, hidden, weight, bias, dhidden)

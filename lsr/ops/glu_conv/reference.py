@@ -16,6 +16,8 @@ def glu_conv_reference(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (B, H, W, F). The image is padded by zeros.
     """
     # (B, H, W, C) seen as (B, C, H, W) is the channels-last memory format: no copy.
-    convolved = F.conv2d(hidden.permute(0, 3, 1, 2), weight, bias, padding=1, groups=len(weight)).permute(0, 2, 3, 1)
+    convolved = F.conv2d(
+        hidden.permute(0, 3, 1, 2), weight, bias, padding=1, groups=len(weight)
+    ).permute(0, 2, 3, 1)
     value, gate = convolved.chunk(2, dim=-1)
     return value * F.silu(gate)

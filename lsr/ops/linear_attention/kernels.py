@@ -28,13 +28,19 @@ def _columns(group, all_heads, heads: tl.constexpr, dim: tl.constexpr, padded: t
 def _load_tokens(pointer, row, end, stride, offset, exists):
     """Tile (rows, columns) in float32; 0 where it is outside."""
     inside = (row < end)[:, None] & exists[None, :]
-    return tl.load(pointer + row.to(tl.int64)[:, None] * stride + offset[None, :], mask=inside, other=0.0).to(tl.float32)
+    return tl.load(
+        pointer + row.to(tl.int64)[:, None] * stride + offset[None, :], mask=inside, other=0.0
+    ).to(tl.float32)
 
 
 @triton.jit
 def _store_tokens(pointer, tile, row, end, stride, offset, exists):
     inside = (row < end)[:, None] & exists[None, :]
-    tl.store(pointer + row.to(tl.int64)[:, None] * stride + offset[None, :], tile.to(pointer.dtype.element_ty), mask=inside)
+    tl.store(
+        pointer + row.to(tl.int64)[:, None] * stride + offset[None, :],
+        tile.to(pointer.dtype.element_ty),
+        mask=inside,
+    )
 
 
 @triton.jit
@@ -47,14 +53,29 @@ def _store_state(matrix, vector, first_head, s, z, head, within, exists, dim: tl
 
 
 @triton.jit
-def _load_state(matrix, vector, first_head, stride, parts, head, within, exists, dim: tl.constexpr, width: tl.constexpr):
+def _load_state(
+    matrix,
+    vector,
+    first_head,
+    stride,
+    parts,
+    head,
+    within,
+    exists,
+    dim: tl.constexpr,
+    width: tl.constexpr,
+):
     """Add up the `parts` partial states, `stride` heads apart, always in the same order."""
     s = tl.zeros((width, width), tl.float32)
     z = tl.zeros((width,), tl.float32)
     same_head = (head[:, None] == head[None, :]) & exists[:, None] & exists[None, :]
     for part in range(0, parts):
         row = first_head + part * stride + head
-        s += tl.load(matrix + (row * dim + within)[:, None] * dim + within[None, :], mask=same_head, other=0.0)
+        s += tl.load(
+            matrix + (row * dim + within)[:, None] * dim + within[None, :],
+            mask=same_head,
+            other=0.0,
+        )
         z += tl.load(vector + row * dim + within, mask=exists, other=0.0)
     return s, z
 
@@ -66,7 +87,9 @@ def _sum_in_heads(tile, block: tl.constexpr, heads: tl.constexpr, padded: tl.con
         sums = tl.sum(tile, 1, keep_dims=True)
     else:
         per_head = tl.sum(tl.reshape(tile, (block, heads, padded)), 2, keep_dims=True)
-        sums = tl.reshape(tl.broadcast_to(per_head, (block, heads, padded)), (block, heads * padded))
+        sums = tl.reshape(
+            tl.broadcast_to(per_head, (block, heads, padded)), (block, heads * padded)
+        )
     return sums
 
 
@@ -138,7 +161,17 @@ def sum_keys_values(
         b = tl.maximum(key, 0.0).to(operand)
         s = tl.dot(tl.trans(b), value.to(operand), s, input_precision="tf32x3")
         z += tl.sum(b.to(tl.float32), 0)
-    _store_state(s_parts, z_parts, (part * samples + sample) * all_heads, s * mean, z * mean, head, within, exists, dim)
+    _store_state(
+        s_parts,
+        z_parts,
+        (part * samples + sample) * all_heads,
+        s * mean,
+        z * mean,
+        head,
+        within,
+        exists,
+        dim,
+    )
 
 
 @triton.jit
@@ -154,7 +187,18 @@ def attend(
     sample = (tl.program_id(0) // groups).to(tl.int64)
     samples = tl.num_programs(0) // groups
     head, within, exists = _columns(tl.program_id(0) % groups, all_heads, heads, dim, padded)
-    s, z = _load_state(s_parts, z_parts, sample * all_heads, samples * all_heads, parts, head, within, exists, dim, width)
+    s, z = _load_state(
+        s_parts,
+        z_parts,
+        sample * all_heads,
+        samples * all_heads,
+        parts,
+        head,
+        within,
+        exists,
+        dim,
+        width,
+    )
     if tl.program_id(1) == 0:
         _store_state(s_sum, z_sum, sample * all_heads, s, z, head, within, exists, dim)
     high, low, scale = _split(s, operand)
@@ -162,10 +206,20 @@ def attend(
     end = tl.minimum(start + chunk, tokens)
     for first in range(start, end, block):
         row = first + tl.arange(0, block)
-        a = tl.maximum(_load_tokens(q + sample * q_b, row, end, q_n, head * q_a + within, exists), 0.0)
+        a = tl.maximum(
+            _load_tokens(q + sample * q_b, row, end, q_n, head * q_a + within, exists), 0.0
+        )
         inverse = _reciprocal(_sum_in_heads(a * z[None, :], block, heads, padded), eps)
         numerator = _dot(a, high, low, tl.zeros((block, width), tl.float32), operand)
-        _store_tokens(o + sample * o_b, numerator * (inverse * scale), row, end, o_n, head * o_a + within, exists)
+        _store_tokens(
+            o + sample * o_b,
+            numerator * (inverse * scale),
+            row,
+            end,
+            o_n,
+            head * o_a + within,
+            exists,
+        )
 
 
 @triton.jit
@@ -189,14 +243,27 @@ def grad_queries(
     dz = tl.zeros((width,), tl.float32)
     for first in range(part * chunk, end, block):
         row = first + tl.arange(0, block)
-        a = tl.maximum(_load_tokens(q + sample * q_b, row, end, q_n, head * q_a + within, exists), 0.0)
+        a = tl.maximum(
+            _load_tokens(q + sample * q_b, row, end, q_n, head * q_a + within, exists), 0.0
+        )
         grad = _load_tokens(do + sample * do_b, row, end, do_n, head * do_a + within, exists)
         out = _load_tokens(o + sample * o_b, row, end, o_n, head * o_a + within, exists)
         inverse = _reciprocal(_sum_in_heads(a * z[None, :], block, heads, padded), eps)
         delta = -inverse * _sum_in_heads(grad * out, block, heads, padded)
         # The reciprocal stays outside the product, so that its left operand is the gradient as it came, exact in half precision.
-        da = _dot(grad, high, low, tl.zeros((block, width), tl.float32), operand) * (inverse * scale) + delta * z[None, :]
-        _store_tokens(dq + sample * dq_b, tl.where(a > 0, da, 0.0), row, end, dq_n, head * dq_a + within, exists)
+        da = (
+            _dot(grad, high, low, tl.zeros((block, width), tl.float32), operand) * (inverse * scale)
+            + delta * z[None, :]
+        )
+        _store_tokens(
+            dq + sample * dq_b,
+            tl.where(a > 0, da, 0.0),
+            row,
+            end,
+            dq_n,
+            head * dq_a + within,
+            exists,
+        )
         dz += tl.sum(a * delta, 0)
         # a / den has no bound, a z / den is at most 1: the row of dS is divided by z after the sum.
         share = a * z[None, :] * inverse * PEAK
@@ -205,7 +272,9 @@ def grad_queries(
         ds = _dot_left(tl.trans(share_high), tl.trans(share_low), grad, ds, operand)
     # z = 0: no key has this component, nothing to pass on.
     ds = ds * tl.where(z > 0, 1.0 / (z * PEAK), 0.0)[:, None]
-    _store_state(ds_parts, dz_parts, (part * samples + sample) * all_heads, ds, dz, head, within, exists, dim)
+    _store_state(
+        ds_parts, dz_parts, (part * samples + sample) * all_heads, ds, dz, head, within, exists, dim
+    )
 
 
 @triton.jit
@@ -222,7 +291,18 @@ def grad_keys_values(
     sample = (tl.program_id(0) // groups).to(tl.int64)
     samples = tl.num_programs(0) // groups
     head, within, exists = _columns(tl.program_id(0) % groups, all_heads, heads, dim, padded)
-    ds, dz = _load_state(ds_parts, dz_parts, sample * all_heads, samples * all_heads, parts, head, within, exists, dim, width)
+    ds, dz = _load_state(
+        ds_parts,
+        dz_parts,
+        sample * all_heads,
+        samples * all_heads,
+        parts,
+        head,
+        within,
+        exists,
+        dim,
+        width,
+    )
     high, low, scale = _split(ds, operand)
     dz = dz * mean
     scale = scale * mean
@@ -230,7 +310,9 @@ def grad_keys_values(
     end = tl.minimum(start + chunk, tokens)
     for first in range(start, end, block):
         row = first + tl.arange(0, block)
-        b = tl.maximum(_load_tokens(k + sample * k_b, row, end, k_n, head * k_a + within, exists), 0.0)
+        b = tl.maximum(
+            _load_tokens(k + sample * k_b, row, end, k_n, head * k_a + within, exists), 0.0
+        )
         zero = tl.zeros((block, width), tl.float32)
         if values:
             grad = _dot(b, high, low, zero, operand) * scale
@@ -238,4 +320,12 @@ def grad_keys_values(
         if keys:
             value = _load_tokens(v + sample * v_b, row, end, v_n, head * v_a + within, exists)
             db = _dot(value, tl.trans(high), tl.trans(low), zero, operand) * scale + dz[None, :]
-            _store_tokens(dk + sample * dk_b, tl.where(b > 0, db, 0.0), row, end, dk_n, head * dk_a + within, exists)
+            _store_tokens(
+                dk + sample * dk_b,
+                tl.where(b > 0, db, 0.0),
+                row,
+                end,
+                dk_n,
+                head * dk_a + within,
+                exists,
+            )

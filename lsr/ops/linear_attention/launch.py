@@ -52,14 +52,20 @@ def tiling_for(dim: int, operand: torch.dtype) -> Tiling:
     padded = triton.next_power_of_2(dim)
     if operand == torch.float32:
         width = max(padded, 32)
-        return Tiling(width // padded, 2048 // width, 4 if width == 32 else 8, 1, together=width < 128)
+        return Tiling(
+            width // padded, 2048 // width, 4 if width == 32 else 8, 1, together=width < 128
+        )
     width = max(padded, 64)
     return Tiling(width // padded, 64, 8, 2)
 
 
 def operand_type(q: Tensor, k: Tensor, v: Tensor) -> torch.dtype:
     """Type of the matrix operands: that of the inputs, or of v if it is bfloat16, whose range is that of float32."""
-    return v.dtype if v.dtype in (q.dtype, torch.bfloat16) and v.dtype in (k.dtype, torch.bfloat16) else torch.float32
+    return (
+        v.dtype
+        if v.dtype in (q.dtype, torch.bfloat16) and v.dtype in (k.dtype, torch.bfloat16)
+        else torch.float32
+    )
 
 
 class Launch:
@@ -67,7 +73,9 @@ class Launch:
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, tiling: Tiling | None) -> None:
         refuse_interpreted_bfloat16(q, k, v)
-        assert q.shape == k.shape == v.shape and q.numel() > 0, f"shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        assert q.shape == k.shape == v.shape and q.numel() > 0, (
+            f"shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
         self.samples, self.tokens, self.heads, self.dim = q.shape
         operand = operand_type(q, k, v)
         self.tiling = tiling or tiling_for(self.dim, operand)
@@ -96,7 +104,9 @@ class Launch:
     def state(self, like: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
         """Uninitialised S (parts * B, A, E, E) and z (parts * B, A, E), float32."""
         shape = (parts * self.samples, self.heads, self.dim)
-        return like.new_empty((*shape, self.dim), dtype=torch.float32), like.new_empty(shape, dtype=torch.float32)
+        return like.new_empty((*shape, self.dim), dtype=torch.float32), like.new_empty(
+            shape, dtype=torch.float32
+        )
 
 
 def strides(x: Tensor) -> tuple[int, int, int]:
@@ -109,7 +119,9 @@ def rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, eps: float, o: Tensor, tiling: Tiling | None = None) -> tuple[Tensor, Tensor]:
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, eps: float, o: Tensor, tiling: Tiling | None = None
+) -> tuple[Tensor, Tensor]:
     """Write the output into `o` (B, N, A, E) and return what backward needs beside it.
 
     Args:

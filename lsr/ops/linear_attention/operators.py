@@ -33,7 +33,9 @@ def packed(qkv: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.library.custom_op("lsr::linear_attention_packed_backward", mutates_args=())
-def packed_backward(grad: Tensor, qkv: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float) -> Tensor:
+def packed_backward(
+    grad: Tensor, qkv: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float
+) -> Tensor:
     """Gradient of qkv (B, N, 3, A, E)."""
     dqkv = _empty(qkv)
     launch.backward(grad, qkv.unbind(2), (o, s, z), eps, dqkv.unbind(2))
@@ -73,7 +75,9 @@ def _(grad: Tensor, qkv: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float) ->
 
 
 @separate_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     return _empty(q), _empty(k), _empty(v)
 
 

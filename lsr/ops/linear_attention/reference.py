@@ -29,7 +29,9 @@ def linear_attention_reference(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-
         (B, N, A, E) in the dtype of `v`.
     """
     with torch.autocast(q.device.type, enabled=False):
-        q, k, value = (x.transpose(1, 2).to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
+        q, k, value = (
+            x.transpose(1, 2).to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)
+        )
         a, b = q.relu(), k.relu() / k.shape[-2]
         numerator = a @ (b.transpose(-1, -2) @ value)
         denominator = a @ b.sum(-2).unsqueeze(-1)

@@ -29,7 +29,9 @@ def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float = 1e-6) -
         (B, N, D) in the type that those of the arguments promote to.
     """
     samples, _, width = x.shape
-    assert shift.shape == scale.shape == (samples, 1, width), f"{tuple(shift.shape)}, {tuple(scale.shape)}, not {(samples, 1, width)}"
+    assert shift.shape == scale.shape == (samples, 1, width), (
+        f"{tuple(shift.shape)}, {tuple(scale.shape)}, not {(samples, 1, width)}"
+    )
     if kernels_take(x, shift, scale) and width <= WIDEST:
         return operators.modulated_norm(x, shift, scale, eps)
     return modulated_norm_reference(x, shift, scale, eps)

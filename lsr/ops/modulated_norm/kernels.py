@@ -17,28 +17,38 @@ def _normalise(pointer, channel, exists, width, eps):
 
 
 @triton.jit
-def normalise_and_modulate(x, shift, scale, out, shift_b, scale_b, tokens, width, run, eps, padded: tl.constexpr):
+def normalise_and_modulate(
+    x, shift, scale, out, shift_b, scale_b, tokens, width, run, eps, padded: tl.constexpr
+):
     """Norm(x) (1 + scale) + shift over a run of tokens of one sample."""
     sample = tl.program_id(0).to(tl.int64)
     start = tl.program_id(1) * run
     channel = tl.arange(0, padded)
     exists = channel < width
-    factor = 1.0 + tl.load(scale + sample * scale_b + channel, mask=exists, other=0.0).to(tl.float32)
+    factor = 1.0 + tl.load(scale + sample * scale_b + channel, mask=exists, other=0.0).to(
+        tl.float32
+    )
     offset = tl.load(shift + sample * shift_b + channel, mask=exists, other=0.0).to(tl.float32)
     for token in range(start, tl.minimum(start + run, tokens)):
         row = (sample * tokens + token) * width
         normal, _ = _normalise(x + row, channel, exists, width, eps)
-        tl.store(out + row + channel, (normal * factor + offset).to(out.dtype.element_ty), mask=exists)
+        tl.store(
+            out + row + channel, (normal * factor + offset).to(out.dtype.element_ty), mask=exists
+        )
 
 
 @triton.jit
-def grad_normalised(grad, x, scale, dx, sums, scale_b, tokens, width, run, eps, padded: tl.constexpr):
+def grad_normalised(
+    grad, x, scale, dx, sums, scale_b, tokens, width, run, eps, padded: tl.constexpr
+):
     """Gradient of x over a run of tokens of one sample, and what they add to those of shift and scale: sums (2, parts, B, D)."""
     sample = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1)
     channel = tl.arange(0, padded)
     exists = channel < width
-    factor = 1.0 + tl.load(scale + sample * scale_b + channel, mask=exists, other=0.0).to(tl.float32)
+    factor = 1.0 + tl.load(scale + sample * scale_b + channel, mask=exists, other=0.0).to(
+        tl.float32
+    )
     d_shift = tl.zeros((padded,), tl.float32)
     d_scale = tl.zeros((padded,), tl.float32)
     for token in range(part * run, tl.minimum(part * run + run, tokens)):

@@ -68,7 +68,9 @@ def forward(x: Tensor, shift: Tensor, scale: Tensor, eps: float, out: Tensor) ->
         )  # fmt: skip
 
 
-def backward(grad: Tensor, x: Tensor, scale: Tensor, eps: float, dx: Tensor) -> tuple[Tensor, Tensor]:
+def backward(
+    grad: Tensor, x: Tensor, scale: Tensor, eps: float, dx: Tensor
+) -> tuple[Tensor, Tensor]:
     """Write the gradient of `x` into `dx` and return those of shift and scale.
 
     Args:

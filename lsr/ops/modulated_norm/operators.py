@@ -20,7 +20,9 @@ def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tenso
 
 
 @torch.library.custom_op("lsr::modulated_norm_backward", mutates_args=())
-def modulated_norm_backward(grad: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def modulated_norm_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, and of shift and scale in float32."""
     dx = x.new_empty(x.shape)
     return dx, *launch.backward(grad, x, scale, eps, dx)

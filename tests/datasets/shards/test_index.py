@@ -51,7 +51,14 @@ def foreign(tmp_path):
     return tmp_path / "shards", list(images.values())
 
 
-FOREIGN = {"0001.jpg": "JPEG", "dir/0002.PNG": "PNG", "0003.png": "PNG", "x/0001.webp": "WEBP", "y/0001.tiff": "TIFF", "long": "JPEG"}
+FOREIGN = {
+    "0001.jpg": "JPEG",
+    "dir/0002.PNG": "PNG",
+    "0003.png": "PNG",
+    "x/0001.webp": "WEBP",
+    "y/0001.tiff": "TIFF",
+    "long": "JPEG",
+}
 
 
 def test_shards_of_others_are_scanned(foreign, caplog):
@@ -59,10 +66,21 @@ def test_shards_of_others_are_scanned(foreign, caplog):
     index = ShardIndex.open(folder)
     assert [index.read(i) for i in range(len(index))] == images
     assert index.sides.tolist() == [[10 + n, 40] for n in range(6)]
-    assert [index.tags(i) for i in range(len(index))] == [("sea", "pier"), ("hills", "fog"), ("one", "two"), (), (), ()]
+    assert [index.tags(i) for i in range(len(index))] == [
+        ("sea", "pier"),
+        ("hills", "fog"),
+        ("one", "two"),
+        (),
+        (),
+        (),
+    ]
     assert index.name(0) == "a.tar:./0001.jpg" and index.name(5) == f"b.tar:{'long/' * 40}夜.jpeg"
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and "no tags for b.tar:y/0001.tiff" in told[0] and "left out b.tar:y/0009.jpg: " in told[1]
+    assert (
+        len(told) == 2
+        and "no tags for b.tar:y/0001.tiff" in told[0]
+        and "left out b.tar:y/0009.jpg: " in told[1]
+    )
 
 
 def test_a_scan_is_kept_until_a_shard_changes(foreign, monkeypatch):
@@ -77,8 +95,12 @@ def test_a_scan_is_kept_until_a_shard_changes(foreign, monkeypatch):
     assert samples(ShardIndex.open(folder)) == fresh and scanned[2:] == ["b.tar"]
     new = encoded("PNG", 5, 6)
     tar(folder / "b.tar", [("new.png", new)])
-    assert samples(ShardIndex.open(folder / "b.tar")) == [("b.tar:new.png", (5, 6), (), new)] and scanned[3:] == ["b.tar"]
-    assert len(ShardIndex.open(folder)) == 4 and len(scanned) == 4, "opening one shard forgot the other"
+    assert samples(ShardIndex.open(folder / "b.tar")) == [
+        ("b.tar:new.png", (5, 6), (), new)
+    ] and scanned[3:] == ["b.tar"]
+    assert len(ShardIndex.open(folder)) == 4 and len(scanned) == 4, (
+        "opening one shard forgot the other"
+    )
     (folder / CACHE).write_bytes((folder / CACHE).read_bytes()[:-100])
     assert len(ShardIndex.open(folder)) == 4 and len(scanned) == 6, "a damaged cache is made again"
 
@@ -143,14 +165,20 @@ def test_a_shard_replaced_after_opening_is_noticed_at_the_first_read(photographs
 
 def test_every_cut_through_a_foreign_shard_is_noticed(tmp_path):
     """Also a cut between two members, which tarfile takes for the end."""
-    whole = tar(tmp_path / "whole.tar", [("1.png", encoded("PNG")), ("1.json", b"{}"), ("2.png", encoded("PNG"))]).read_bytes()
+    whole = tar(
+        tmp_path / "whole.tar",
+        [("1.png", encoded("PNG")), ("1.json", b"{}"), ("2.png", encoded("PNG"))],
+    ).read_bytes()
     with tarfile.open(tmp_path / "whole.tar") as archive:
         last = archive.getmembers()[-1]
         end = last.offset_data + -(-last.size // 512) * 512
     for size in range(0, end + 1, 256):
         cut = tmp_path / f"cut-{size}.tar"
         cut.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=f"cut-{size}.tar: not an uncompressed tar archive, or damaged or truncated"):
+        with pytest.raises(
+            ValueError,
+            match=f"cut-{size}.tar: not an uncompressed tar archive, or damaged or truncated",
+        ):
             ShardIndex.open(cut)
     damaged = tmp_path / "damaged.tar"
     damaged.write_bytes(whole[: last.offset] + b"?" * 512 + whole[last.offset + 512 :])
@@ -185,8 +213,14 @@ def test_processes_and_threads_read_at_once(photographs, tmp_path, monkeypatch, 
     context = multiprocessing.get_context(method)
     answer = context.SimpleQueue()
     order = RNG.integers(0, 12, 500).tolist()
-    workers = [context.Process(target=_read_all, args=(index, order[n:], expected, answer)) for n in range(2)]
-    workers += [threading.Thread(target=_read_all, args=(index, order[n:], expected, answer)) for n in range(3)]
+    workers = [
+        context.Process(target=_read_all, args=(index, order[n:], expected, answer))
+        for n in range(2)
+    ]
+    workers += [
+        threading.Thread(target=_read_all, args=(index, order[n:], expected, answer))
+        for n in range(3)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -202,7 +236,9 @@ def test_no_more_shards_are_open_than_allowed(photographs, tmp_path, monkeypatch
     for i in [*range(12), *range(12)]:
         index.read(i)
         links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
-        open_shards = [link for link in links if link.exists() and str(tmp_path) in str(link.resolve())]
+        open_shards = [
+            link for link in links if link.exists() and str(tmp_path) in str(link.resolve())
+        ]
         assert 1 <= len(open_shards) <= 3
 
 
@@ -226,8 +262,14 @@ def test_bytes_decode_like_a_file_of_their_own(tmp_path, kind, options, capfd):
     stream = io.BytesIO(data)
     for _ in range(2):  # wherever the first time has left the stream
         assert np.array_equal(read_rgb8(EncodedImage("x", stream)), read_rgb8(path))
-    assert np.array_equal(read_photograph(EncodedImage("x", io.BytesIO(data))).pixels, read_photograph(path).pixels)
-    assert probe(EncodedImage("x", io.BytesIO(data))) == probe(path) == ((32, 24) if kind == "BMP" else (24, 32))
+    assert np.array_equal(
+        read_photograph(EncodedImage("x", io.BytesIO(data))).pixels, read_photograph(path).pixels
+    )
+    assert (
+        probe(EncodedImage("x", io.BytesIO(data)))
+        == probe(path)
+        == ((32, 24) if kind == "BMP" else (24, 32))
+    )
     for broken in (data[: len(data) // 2], b"", b"no picture"):
         with pytest.raises(UnreadableImage, match=r"^shard-000003\.tar:0042_photo\.jpg: "):
             read_rgb8(EncodedImage("shard-000003.tar:0042_photo.jpg", io.BytesIO(broken)))

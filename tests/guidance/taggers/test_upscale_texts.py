@@ -42,14 +42,36 @@ def photos(tmp_path, photo):
 @pytest.fixture
 def upscaled(model, photos, tmp_path):
     def run(*options, source=photos):
-        out = tmp_path / "_".join(["out", *(str(option).strip("-").replace("/", "") for option in options)])[-200:]
-        assert main(["upscale", str(source), "--model", str(model), "--out", str(out), "--tile", "0", *map(str, options)]) == 0
+        out = (
+            tmp_path
+            / "_".join(["out", *(str(option).strip("-").replace("/", "") for option in options)])[
+                -200:
+            ]
+        )
+        assert (
+            main(
+                [
+                    "upscale",
+                    str(source),
+                    "--model",
+                    str(model),
+                    "--out",
+                    str(out),
+                    "--tile",
+                    "0",
+                    *map(str, options),
+                ]
+            )
+            == 0
+        )
         return [np.asarray(Image.open(path)) for path in sorted(out.glob("*.png"))]
 
     return run
 
 
-def test_tags_come_from_beside_the_photographs_by_default_or_from_the_command_line(upscaled, photos):
+def test_tags_come_from_beside_the_photographs_by_default_or_from_the_command_line(
+    upscaled, photos
+):
     a, b = upscaled()
     none, _ = upscaled("--tags", "none")
     assert not np.array_equal(a, none) and np.array_equal(b, none), "b has no tags"
@@ -59,10 +81,17 @@ def test_tags_come_from_beside_the_photographs_by_default_or_from_the_command_li
 
 
 def test_guidance_can_be_exaggerated_and_tiles_are_guided_alike(upscaled):
-    plain, without = upscaled("--tags", "sea", "--color-fix", "none")[0], upscaled("--tags", "none", "--color-fix", "none")[0]
+    plain, without = (
+        upscaled("--tags", "sea", "--color-fix", "none")[0],
+        upscaled("--tags", "none", "--color-fix", "none")[0],
+    )
     more = upscaled("--tags", "sea", "--color-fix", "none", "--guidance-scale", "2")[0]
     assert not np.array_equal(more, plain)
-    inside = np.isin(more, (0, 255), invert=True) & np.isin(plain, (0, 255), invert=True) & np.isin(without, (0, 255), invert=True)
+    inside = (
+        np.isin(more, (0, 255), invert=True)
+        & np.isin(plain, (0, 255), invert=True)
+        & np.isin(without, (0, 255), invert=True)
+    )
     np.testing.assert_allclose(more[inside], 2.0 * plain[inside] - without[inside], atol=2.1)
     tiled = upscaled("--tags", "sea", "--color-fix", "none", "--tile", "32")[0]
     assert np.abs(tiled.astype(int) - plain).mean() < np.abs(without.astype(int) - plain).mean()
@@ -74,7 +103,9 @@ def test_a_tagger_sees_the_photographs(upscaled, tmp_path):
     assert not np.array_equal(everything, upscaled("--tags", "none")[1])
 
 
-def test_other_tags_are_another_result_and_no_others_are_made_again(model, photos, tmp_path, capsys):
+def test_other_tags_are_another_result_and_no_others_are_made_again(
+    model, photos, tmp_path, capsys
+):
     arguments = ["upscale", str(photos), "--model", str(model), "--out", str(tmp_path / "out")]
     for expected in ("2 of 2 images upscaled to", "2 of them before"):
         assert main(arguments) == 0
@@ -88,8 +119,20 @@ def test_other_tags_are_another_result_and_no_others_are_made_again(model, photo
 
 
 def test_what_a_tagger_lacks_is_told_in_one_line(model, photos, tmp_path, capsys):
-    arguments = ["upscale", str(photos), "--model", str(model), "--out", str(tmp_path / "out"), "--tags", "auto"]
-    for more, message in (([], "--tagger-weights"), (["--tagger-weights", "ram.pth"], "fetch ram_plus_swin_large_14m.pth")):
+    arguments = [
+        "upscale",
+        str(photos),
+        "--model",
+        str(model),
+        "--out",
+        str(tmp_path / "out"),
+        "--tags",
+        "auto",
+    ]
+    for more, message in (
+        ([], "--tagger-weights"),
+        (["--tagger-weights", "ram.pth"], "fetch ram_plus_swin_large_14m.pth"),
+    ):
         assert main([*arguments, *more]) == 2
         told = capsys.readouterr().err
         assert message in told and "--tags none" in told and told.count("\n") == 1
@@ -106,7 +149,12 @@ def test_what_a_tagger_lacks_is_told_in_one_line(model, photos, tmp_path, capsys
 def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys, options, ignored):
     path = tmp_path / "plain.safetensors"
     save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
-    assert main(["upscale", str(photos), "--model", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+    assert (
+        main(
+            ["upscale", str(photos), "--model", str(path), "--out", str(tmp_path / "out"), *options]
+        )
+        == 0
+    )
     assert f"trained without tags, {ignored} no effect\n" in capsys.readouterr().err
 
 
@@ -114,7 +162,9 @@ def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys, op
 def test_keys_and_values_are_made_once_for_all_tiles_and_steps(model, photo, monkeypatch, scale):
     upscaler = Upscaler.from_pretrained(model, num_inference_steps=3, tile=32, guidance_scale=scale)
     made, memorise = [], upscaler.denoiser.net.memorise
-    monkeypatch.setattr(upscaler.denoiser.net, "memorise", lambda context: made.append(1) or memorise(context))
+    monkeypatch.setattr(
+        upscaler.denoiser.net, "memorise", lambda context: made.append(1) or memorise(context)
+    )
     upscaler.upscale(photo[:80, :70], tags="sea")
     assert len(made) == 1
 

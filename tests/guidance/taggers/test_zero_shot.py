@@ -24,11 +24,21 @@ def folder(request, tmp_path):
         save_text_encoder(folder, "clip")
         images, kind = CLIPImageProcessor(crop_size=24, size={"shortest_edge": 24}), CLIPProcessor
     else:
-        text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        text = {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        }
         vision = text | {"image_size": 24, "patch_size": 8}
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = SiglipModel(SiglipConfig(text_config=text | {"vocab_size": 10, "max_position_embeddings": 12}, vision_config=vision))
+            model = SiglipModel(
+                SiglipConfig(
+                    text_config=text | {"vocab_size": 10, "max_position_embeddings": 12},
+                    vision_config=vision,
+                )
+            )
         model.save_pretrained(folder)
         images, kind = SiglipImageProcessor(size={"height": 24, "width": 24}), SiglipProcessor
     save_tokenizer(folder)
@@ -56,7 +66,9 @@ def test_at_most_ten(folder, photo):
 
 
 def test_what_is_missing_is_told_in_one_line(tmp_path, folder):
-    with pytest.raises(ValueError, match="fetch it with `hf download openai/clip-vit-base-patch32`"):
+    with pytest.raises(
+        ValueError, match="fetch it with `hf download openai/clip-vit-base-patch32`"
+    ):
         ZeroShotTagger("openai/clip-vit-base-patch32", TAGS, torch.device("cpu"))
     with pytest.raises(ValueError, match="needs --tags-list"):
         load_tagger("clip", str(folder), None)
