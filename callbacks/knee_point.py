@@ -162,9 +162,8 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
 
     def _watches(self, trainer: L.Trainer) -> bool:
         repeated = bool(self.history) and self.history[-1].step == trainer.global_step
-        return trainer.state.fn == "fit" and not (
-            trainer.sanity_checking or trainer.fast_dev_run or repeated
-        )  # pyright: ignore[reportAttributeAccessIssue]
+        skipped = trainer.sanity_checking or trainer.fast_dev_run or repeated  # pyright: ignore[reportAttributeAccessIssue]
+        return trainer.state.fn == "fit" and not skipped
 
     def _fresh(self, trainer: L.Trainer) -> Validation:
         """Return this validation's values, those of rank 0 on every rank."""

@@ -65,7 +65,7 @@ def context_cases(
         expected = exact(
             states.double(), times, None if context is None else context.double(), mask
         )
-        memory = None if context is None else fast.memorise(context.to(dtype))
+        memory = None if context is None else fast.keys_values(context.to(dtype))
         ways = (
             {name: memory}
             if context is None

@@ -164,7 +164,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.beside import beside_jobs
     from lsr.evaluation.data import find_items
-    from lsr.evaluation.processes import score_in_processes, score_with_others
+    from lsr.evaluation.processes import score_as_rank, score_in_processes
     from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.results import write_results
     from lsr.evaluation.rows import PREDICTIONS, claimed
@@ -195,7 +195,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     }
     jobs = [job, *beside.values()]
     if rank > 0:
-        score_with_others(jobs, rank, size)
+        score_as_rank(jobs, rank, size)
         return DONE
     for name, reason in metrics.unavailable.items():
         sys.stderr.write(f"unavailable: {name}: {reason}\n")
@@ -206,7 +206,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
             theirs = settings | {"model": None, "upsampling": other.upsampling}
             claims.enter_context(claimed(other.out, theirs, options.overwrite))
         if size > 1:
-            score_with_others(jobs, rank, size)
+            score_as_rank(jobs, rank, size)
         else:
             score_in_processes(jobs, options.devices)
         command = shlex.join(["lsr", *arguments])

@@ -44,7 +44,7 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
     return [(lr[name], hr[name]) for name in sorted(lr)]
 
 
-def without_role(name: str) -> str:
+def stem_without_role(name: str) -> str:
     """Take away from a name what tells the role of the photograph."""
     return _ROLE.sub("", name)
 
@@ -58,7 +58,7 @@ def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        name = name if plain else without_role(name)
+        name = name if plain else stem_without_role(name)
         if name in files:
             raise ValueError(
                 f"{path} and {files[name].name} have the same name but for what tells their role"

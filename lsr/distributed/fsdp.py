@@ -99,7 +99,7 @@ class ShardedStrategy(ModelParallelStrategy):
             )
 
 
-def refuse_other_sharding(strategy: Strategy) -> None:
+def check_strategy(strategy: Strategy) -> None:
     """Refuse to be sharded in ways that averages, gradient norm and checkpoints do not see, or on which ranks may not agree.
 
     Raises:

@@ -11,7 +11,7 @@ from lsr.datasets.paired_folders import (
     find_pairs,
     images_by_name,
     paired_folders,
-    without_role,
+    stem_without_role,
 )
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe
@@ -130,7 +130,11 @@ def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Pa
     found = {lr: files[name] for lr, name in names if name in files}
     if not found:
         files = images_by_name(folder, plain=False)
-        found = {lr: files[without_role(name)] for lr, name in names if without_role(name) in files}
+        found = {
+            lr: files[stem_without_role(name)]
+            for lr, name in names
+            if stem_without_role(name) in files
+        }
     if not found:
         raise ValueError(
             f"{folder}: no prediction there is named like one of the {len(names)} LR photographs, such as {names[0][1]}"

@@ -38,7 +38,7 @@ def launched() -> Iterator[tuple[int, int]]:
         torch.distributed.destroy_process_group()
 
 
-def score_with_others(jobs: Sequence[Job], rank: int, size: int) -> None:
+def score_as_rank(jobs: Sequence[Job], rank: int, size: int) -> None:
     """Do this process's share of what `launched` has begun, job by job; the first process puts the rows together."""
     import torch.distributed
 

@@ -65,7 +65,7 @@ class ExpertRun:
         self._seed_sha256 = found.get("seed_sha256")
 
 
-def refuse_other_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+def check_same_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
     """Refuse weights of experts that were trained for other times.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning import Trainer
 
 from lsr.distributed.ranks import on_rank_zero
-from lsr.guidance.context import Context, context_encoder, drop_some, encode
+from lsr.guidance.context import Context, context_encoder, drop_context, encode
 from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference
 from lsr.models.denoiser import DenoiserConfig
@@ -26,7 +26,7 @@ def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:
     )
 
 
-def refuse_other_tags(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+def check_same_vocabulary(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
     """Refuse embeddings of other tags.
 
     Args:
@@ -89,4 +89,4 @@ class Guidance:
     def in_training(self, batch: dict[str, Any]) -> Context | None:
         """Return the context, dropped from a part of the samples."""
         context = self(batch)
-        return None if context is None else drop_some(context, batch["seed"], self.null_ratio)
+        return None if context is None else drop_context(context, batch["seed"], self.null_ratio)

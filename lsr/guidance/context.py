@@ -93,12 +93,12 @@ def encode(encoder: ContextEncoder, texts: Sequence[str], lr: Tensor) -> Context
     return Context(tokens, torch.arange(longest, device=lr.device) < lengths[:, None])
 
 
-def of_others(context: Context) -> Context:
+def shuffled(context: Context) -> Context:
     """Return the context with every image given its neighbour's."""
     return Context(context.tokens.roll(1, 0), context.mask.roll(1, 0))
 
 
-def drop_some(context: Context, seeds: Tensor, null_ratio: float) -> Context:
+def drop_context(context: Context, seeds: Tensor, null_ratio: float) -> Context:
     """Take the context away from a share of the samples: a function of each sample's seed.
 
     Args:

@@ -43,7 +43,7 @@ def photograph_of(image: Any) -> list[Photograph]:
     )
 
 
-def same_kind(image: Any, photographs: Sequence[Photograph]) -> Any:
+def to_input_type(image: Any, photographs: Sequence[Photograph]) -> Any:
     """Return photographs in the kind, the type of samples and the channels of `image`."""
     if isinstance(image, Photograph):
         return photographs[0]

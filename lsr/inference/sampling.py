@@ -132,7 +132,7 @@ def _begin(
 
     if context is None or guidance_scale == 1:
         return _Start(partial(denoiser, condition=condition), noise, finish)
-    both = condition.and_without_context()
+    both = condition.doubled_for_cfg()
     return _Start(guided(partial(denoiser, condition=both), guidance_scale), noise, finish)
 
 

@@ -168,7 +168,7 @@ class TiledSampler:
         nothing = torch.zeros(1, device=self.device)
         context, mask = self.context or (None, None)
         guide = Condition(nothing, nothing, context, mask)
-        return guide.and_without_context() if self._is_guided else guide
+        return guide.doubled_for_cfg() if self._is_guided else guide
 
     def tiles(self) -> tuple[Tiles, Tiles]:
         """Return the tiles of the latent canvas, down and across."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lsr.guidance.context import Context, context_encoder, encode
-from lsr.images.conversion import photograph_of, same_kind
+from lsr.images.conversion import photograph_of, to_input_type
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import Rows, RowWindow, resize_rows, upsample_rows
 from lsr.inference.color_fix import COLOR_FIXES, fix_rows
@@ -143,7 +143,7 @@ class Upscaler:
             ValueError: If the image is none of these, or the scale is not above 0.
             MemoryError: If there is too little memory even for the smallest tiles.
         """
-        return same_kind(
+        return to_input_type(
             image,
             [
                 self.process(photograph, scale, _collect, tags=tags)

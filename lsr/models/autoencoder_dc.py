@@ -158,7 +158,7 @@ def _own_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def refuse_other_latents(space: Any, data: Any) -> None:
+def check_same_latents(space: Any, data: Any) -> None:
     """Refuse latents that data bring along, `latents_made_by`, if another autoencoder made them than that of the model's space.
 
     Raises:

@@ -102,7 +102,7 @@ class Condition:
     def memory(self, denoiser: "Denoiser") -> tuple[KeysValues, ...]:
         """Return the context's keys and values for every block of a denoiser: computed when first asked for, once per image."""
         if denoiser not in self._memories:
-            self._memories[denoiser] = denoiser.net.memorise(denoiser.embed(self))
+            self._memories[denoiser] = denoiser.net.keys_values(denoiser.embed(self))
         return self._memories[denoiser]
 
     def with_image(self, lr: Tensor) -> "Condition":
@@ -111,7 +111,7 @@ class Condition:
             lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories
         )
 
-    def and_without_context(self) -> "Condition":
+    def doubled_for_cfg(self) -> "Condition":
         """Return this condition for twice the batch: the second half has no context, what classifier-free guidance compares with."""
         assert self.context is not None and self.mask is not None
         lr, base, context = (torch.cat([x, x]) for x in (self.lr, self.base, self.context))

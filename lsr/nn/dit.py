@@ -81,7 +81,7 @@ class LinearDiT(nn.Module):
             nn.init.constant_(self.context_embedding.norm.weight, 0.01)
         nn.init.zeros_(self.out.weight)
 
-    def memorise(self, context: Tensor) -> tuple[KeysValues, ...]:
+    def keys_values(self, context: Tensor) -> tuple[KeysValues, ...]:
         """Return the keys and values of a context (B, L, context_dim), L >= 1, for every block: the same at all times and all images."""
         assert self.context_embedding is not None
         embedded = self.context_embedding(context)
@@ -99,7 +99,7 @@ class LinearDiT(nn.Module):
         Args:
             x: (B, in_channels, H, W).
             t: Flow times (B,) in [0, 1]; 0 is data, 1 is noise.
-            context: (B, L, context_dim), what `memorise` made of it, or None.
+            context: (B, L, context_dim), what `keys_values` made of it, or None.
             mask: (B, L) bool, True where the context is real; None means all of it.
 
         Returns:

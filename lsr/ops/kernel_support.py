@@ -18,7 +18,7 @@ def kernels_take(*tensors: Tensor) -> bool:
     return HAVE_TRITON and all((x.is_cuda or INTERPRETED) and x.dtype in TYPES for x in tensors)
 
 
-def refuse_interpreted_bfloat16(*tensors: Tensor) -> None:
+def check_interpreter_dtype(*tensors: Tensor) -> None:
     """Raise ValueError where Triton's interpreter would be given bfloat16."""
     if INTERPRETED and any(x.dtype == torch.bfloat16 for x in tensors):
         raise ValueError(

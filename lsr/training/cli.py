@@ -17,7 +17,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lsr.distributed.fsdp import ShardedStrategy, refuse_other_sharding
+from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.files import atomic_path
 from lsr.knee.folder import SEED
@@ -103,7 +103,7 @@ class LinearSRCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Refuse to start a second run in the folder of the first, and to continue from weights alone."""
-        refuse_other_sharding(self.trainer.strategy)
+        check_strategy(self.trainer.strategy)
         checkpoint = self.config_init["fit"]["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():

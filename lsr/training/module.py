@@ -14,16 +14,16 @@ from lsr.distributed.fsdp import shard
 from lsr.distributed.ranks import allow_unused_weights
 from lsr.distributed.tensors import gather, whole
 from lsr.experts.config import ExpertsConfig
-from lsr.experts.run import ExpertRun, refuse_other_experts
+from lsr.experts.run import ExpertRun, check_same_experts
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
-from lsr.guidance.conditioning import Guidance, refuse_other_tags, with_vocabulary
+from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
 from lsr.images.resampling import upsample_bicubic
 from lsr.inference.sampling import super_resolve
 from lsr.metrics.cards import without_reference
 from lsr.metrics.niqe_fit import fitted_in_run
 from lsr.metrics.quality import Quality
-from lsr.models.autoencoder_dc import refuse_other_latents
+from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import Model
@@ -157,7 +157,7 @@ class LinearSRModule(L.LightningModule):
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
         if stage == "fit":
-            refuse_other_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
+            check_same_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
         if self.expert_run is not None or (
             self.denoiser.config.context_dim and self.guidance.encoder is None
         ):
@@ -246,8 +246,8 @@ class LinearSRModule(L.LightningModule):
             ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
         """
         config = model_config(self.denoiser, self.shift)
-        refuse_other_tags(checkpoint, config)
-        refuse_other_experts(checkpoint, config)
+        check_same_vocabulary(checkpoint, config)
+        check_same_experts(checkpoint, config)
         if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
             self.expert_run.load(checkpoint)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
-from lsr.guidance.context import Context, of_others
+from lsr.guidance.context import Context, shuffled
 from lsr.inference.sampling import pad_to_multiple
 from lsr.models.mixture import Model
 
@@ -67,7 +67,7 @@ class ValidationLoss:
             found[OTHER_CONTEXT] = losses.new_empty(0)
             if len(context.mask) > 1:
                 found[OTHER_CONTEXT] = loss_at_times(
-                    self.denoiser, batch, draw_noise, _TIMES, self.shift, of_others(context)
+                    self.denoiser, batch, draw_noise, _TIMES, self.shift, shuffled(context)
                 ).mean(1)
         return found
 

@@ -15,7 +15,7 @@ from support.stage2_run import Stage2, fit
 from support.tiny import SyntheticPairs
 from torch.utils.data import DataLoader, Subset
 
-from lsr.distributed.fsdp import ShardedStrategy, refuse_other_sharding
+from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.knee.folder import SEED, read_manifest
 from lsr.models.checkpoint import EMA_STATE, read_model
 from lsr.training.cli import main
@@ -121,19 +121,19 @@ def test_all_ranks_see_what_one_has(runs):
 @pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
 def test_other_ways_of_sharding_are_refused(strategy):
     with pytest.raises(ValueError, match="--trainer.strategy sharded"):
-        refuse_other_sharding(strategy())
+        check_strategy(strategy())
 
 
 def test_gradients_that_each_rank_scales_for_itself_are_refused():
     strategy = ShardedStrategy()
     strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
     with pytest.raises(ValueError, match="bf16-mixed"):
-        refuse_other_sharding(strategy)
+        check_strategy(strategy)
 
 
 @pytest.mark.parametrize("strategy", [ShardedStrategy, DDPStrategy])
 def test_these_are_not(strategy):
-    refuse_other_sharding(strategy())
+    check_strategy(strategy())
 
 
 def test_evaluation_does_not_shard(tmp_path):

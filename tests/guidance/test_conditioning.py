@@ -7,7 +7,7 @@ import torch
 from support.tiny import TINY
 
 from lsr.guidance.conditioning import Guidance, with_vocabulary
-from lsr.guidance.context import Context, context_encoder, drop_some, encode, of_others
+from lsr.guidance.context import Context, context_encoder, drop_context, encode, shuffled
 from lsr.inference.sampling import super_resolve
 from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture
@@ -61,7 +61,7 @@ def test_tags_matter_to_their_own_image(model):
 def test_no_context_and_empty_lists_of_tags_are_the_same_bit_for_bit(model):
     empty, dropped = (
         context_of("", "unknown, also unknown"),
-        drop_some(context_of("sea", "cat"), torch.arange(2), 1.0),
+        drop_context(context_of("sea", "cat"), torch.arange(2), 1.0),
     )
     for context in (empty, dropped):
         assert torch.equal(evaluated(model, context), evaluated(model))
@@ -89,14 +89,14 @@ def test_keys_and_values_are_made_once_per_image_and_change_nothing(model, mixtu
         model = random_weights(ExpertMixture(TAGS, (0.9,)))
     net = (model.expert(0) if mixture else model).net
     made = []
-    compute = net.memorise
-    monkeypatch.setattr(net, "memorise", lambda context: made.append(1) or compute(context))
+    compute = net.keys_values
+    monkeypatch.setattr(net, "keys_values", lambda context: made.append(1) or compute(context))
     context = context_of("sea, boat", "cat")
     once = sampled(model, context, steps=5)
     assert len(made) == 1
     monkeypatch.setattr(
         "lsr.models.denoiser.Condition.memory",
-        lambda condition, denoiser: denoiser.net.memorise(denoiser.embed(condition)),
+        lambda condition, denoiser: denoiser.net.keys_values(denoiser.embed(condition)),
     )
     made.clear()
     assert torch.equal(sampled(model, context, steps=5), once)
@@ -155,12 +155,12 @@ def test_the_batch_is_doubled_only_where_guidance_needs_it(model, scale, context
 def test_dropping_is_a_function_of_the_sample_and_has_its_share():
     seeds = torch.arange(4000)
     full = Context(torch.zeros(4000, 3, dtype=torch.int64), torch.ones(4000, 3, dtype=torch.bool))
-    kept = drop_some(full, seeds, 0.1).mask
+    kept = drop_context(full, seeds, 0.1).mask
     assert kept.all(1).sum() == kept.any(1).sum(), "all of a sample's tags or none"
     assert (~kept.any(1)).float().mean().item() == pytest.approx(0.1, abs=0.015)
     some = Context(full.tokens[7:9], full.mask[7:9])
-    assert torch.equal(drop_some(some, seeds[7:9], 0.1).mask, kept[7:9])
-    assert drop_some(full, seeds, 0.0).mask.all()
+    assert torch.equal(drop_context(some, seeds[7:9], 0.1).mask, kept[7:9])
+    assert drop_context(full, seeds, 0.0).mask.all()
 
 
 def batch(*tags):
@@ -191,7 +191,7 @@ def test_the_module_guides_by_the_tags_of_the_batch():
 
 def test_others_context_is_the_neighbours():
     context = context_of("sea, boat", "cat")
-    swapped = of_others(context)
+    swapped = shuffled(context)
     assert (
         swapped.mask.tolist() == [[True, False], [True, True]]
         and swapped.tokens[1].tolist() == context.tokens[0].tolist()

@@ -157,7 +157,7 @@ def test_on_a_gpu_a_replay_gives_the_bits_of_a_plain_call(context_dim):
             remembered = (
                 x,
                 t,
-                denoiser.net.memorise(context),
+                denoiser.net.keys_values(context),
                 torch.ones(1, 3, dtype=torch.bool, device="cuda"),
             )
             assert torch.equal(denoiser.net(*remembered), plain(*remembered))

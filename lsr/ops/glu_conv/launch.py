@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from lsr.ops.glu_conv import kernels
-from lsr.ops.kernel_support import refuse_interpreted_bfloat16
+from lsr.ops.kernel_support import check_interpreter_dtype
 
 # Programs to aim at where each leaves partial sums behind: 8 for each of the 132 multiprocessors of an H200, so that the loads of some
 # hide those of others. A constant, not the device's own number: a sum is cut in the same places everywhere.
@@ -79,7 +79,7 @@ def forward(
         out: (B, H, W, F), contiguous.
         tiling: None for the default.
     """
-    refuse_interpreted_bfloat16(hidden, weight, bias)
+    check_interpreter_dtype(hidden, weight, bias)
     with torch.cuda.device_of(hidden):
         hidden = hidden.contiguous()
         Launch(hidden, tiling or Tiling()).gate(

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lsr.ops.kernel_support import refuse_interpreted_bfloat16
+from lsr.ops.kernel_support import check_interpreter_dtype
 from lsr.ops.linear_attention import kernels
 
 # Programs to aim at where each leaves a partial sum behind, and where it leaves nothing: 2 and 4 for each of the 132 multiprocessors
@@ -72,7 +72,7 @@ class Launch:
     """Sizes and compile-time constants that all kernels of one call share."""
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, tiling: Tiling | None) -> None:
-        refuse_interpreted_bfloat16(q, k, v)
+        check_interpreter_dtype(q, k, v)
         assert q.shape == k.shape == v.shape and q.numel() > 0, (
             f"shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
         )

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from lsr.ops.kernel_support import refuse_interpreted_bfloat16
+from lsr.ops.kernel_support import check_interpreter_dtype
 from lsr.ops.modulated_norm import kernels
 
 # Programs to aim at where each writes tokens alone, and where it leaves a partial sum behind: 8 and 4 for each of the 132 multiprocessors
@@ -56,7 +56,7 @@ def forward(x: Tensor, shift: Tensor, scale: Tensor, eps: float, out: Tensor) ->
         eps: Added to the variance.
         out: (B, N, D), contiguous.
     """
-    refuse_interpreted_bfloat16(x, shift, scale)
+    check_interpreter_dtype(x, shift, scale)
     assert x.numel() > 0, f"shape {tuple(x.shape)}"
     samples, tokens, width = x.shape
     run = run_of(x, WRITING_PROGRAMS, 1)

@@ -161,9 +161,9 @@ def test_a_model_without_guidance_says_so(denoiser, photos, tmp_path, capsys, op
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_keys_and_values_are_made_once_for_all_tiles_and_steps(model, photo, monkeypatch, scale):
     upscaler = Upscaler.from_pretrained(model, num_inference_steps=3, tile=32, guidance_scale=scale)
-    made, memorise = [], upscaler.denoiser.net.memorise
+    made, keys_values = [], upscaler.denoiser.net.keys_values
     monkeypatch.setattr(
-        upscaler.denoiser.net, "memorise", lambda context: made.append(1) or memorise(context)
+        upscaler.denoiser.net, "keys_values", lambda context: made.append(1) or keys_values(context)
     )
     upscaler.upscale(photo[:80, :70], tags="sea")
     assert len(made) == 1
