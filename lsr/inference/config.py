@@ -1,0 +1,50 @@
+"""How a trained model is sampled: the settings that Python, `lsr upscale` and `lsr eval` share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+COLOR_FIXES = ("none", "adain", "wavelet")
+
+SMALLEST_TILE = 32
+"""Side of the smallest tile in LR pixels: smaller ones see too little of the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Settings of sampling.
+
+    Attributes:
+        num_inference_steps: Sampling steps, at least 1. One step is the most faithful to the input;
+            more steps add texture.
+        seed: Seed of the sampler's noise, in [0, 2^31).
+        tile: Side of the tiles in LR pixels, at least 32. 0 processes every picture as a whole;
+            "auto" chooses the largest tile, up to 256 pixels, that fits into free memory.
+        color_fix: How the colours are brought back to those of the input: "none", "adain" or
+            "wavelet", see `lsr.inference.color_fix`.
+        guidance_scale: Scale of classifier-free guidance, see `lsr.flow.classifier_free`. 1 turns
+            it off; any other value doubles the work.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    num_inference_steps: int = 1
+    seed: int = 0
+    tile: int | Literal["auto"] = "auto"
+    color_fix: str = "adain"
+    guidance_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise ValueError(
+                f"the number of sampling steps must be at least 1, not {self.num_inference_steps}"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"the seed must be in [0, 2^31), not {self.seed}")
+        if self.color_fix not in COLOR_FIXES:
+            known = ", ".join(COLOR_FIXES)
+            raise ValueError(f"the colour fix must be one of {known}, not {self.color_fix!r}")
+        if self.tile != "auto" and self.tile != 0 and self.tile < SMALLEST_TILE:
+            raise ValueError(
+                f"a tile must have at least {SMALLEST_TILE} pixels, or be 0 or auto, not {self.tile}"
+            )
