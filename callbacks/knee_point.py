@@ -13,10 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_board import KneeBoard
 from lsr.distributed.ranks import on_rank_zero
-from lsr.figures import save_png
 from lsr.knee import KneeDetector, KneeVerdict
-from lsr.knee.folder import SEED, publish
-from lsr.knee.plot import draw_knee
+from lsr.knee.folder import FOLDER, SEED, keep_candidates, publish_verdict
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
 
@@ -104,7 +102,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         )
         # A new list: Lightning is iterating over the old one.
         trainer.callbacks = [*others[:first], self, *others[first:]]  # pyright: ignore[reportAttributeAccessIssue]
-        seed = self._folder(trainer) / SEED
+        seed = Path(trainer.default_root_dir) / FOLDER / SEED
         self.best_model_path = str(seed) if seed.is_file() else ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -142,6 +140,7 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
         self.history.append(validation)
         if not self.verdict.diverged:
             on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
+            self._judged = None
         if self.verdict.confirmed_at_step == validation.step:
             self._publish(trainer)
             trainer.should_stop = trainer.should_stop or self.stop
@@ -179,57 +178,26 @@ class KneePointCallback(DivergenceGuard, Checkpoint):
 
     def _keep_candidates(self, trainer: L.Trainer) -> None:
         assert self.verdict is not None and self._judged is not None
-        kept = {self._candidate(trainer, step) for step in self.verdict.candidates}
-        newest = self._candidate(trainer, self.history[-1].step)
-        if newest in kept:
-            weights, config = self._judged
-            save_denoiser(newest, weights, config)
-        for path in newest.parent.glob("step-*.safetensors"):
-            if path not in kept:
-                path.unlink()
-        self._judged = None
+        weights, config = self._judged
+        keep_candidates(
+            Path(trainer.default_root_dir),
+            self.verdict.candidates,
+            self.history[-1].step,
+            lambda path: save_denoiser(path, weights, config),
+        )
 
     def _publish(self, trainer: L.Trainer) -> None:
-        on_rank_zero(trainer.strategy, lambda: self._publish_here(trainer))
-        assert self.verdict is not None
+        run, verdict = Path(trainer.default_root_dir), self.verdict
+        assert verdict is not None
+        on_rank_zero(
+            trainer.strategy,
+            lambda: publish_verdict(run, verdict, self.history, self.detector, _versions()),
+        )
         rank_zero_info(
-            f"knee at step {self.verdict.knee_step}, confirmed at step {self.verdict.confirmed_at_step}: {self._folder(trainer)}"
-            + ("; training ends here" if self.stop else "")
+            f"knee at step {verdict.knee_step}, confirmed at step {verdict.confirmed_at_step}: "
+            f"{run / FOLDER}" + ("; training ends here" if self.stop else "")
         )
-        self.best_model_path = str(self._folder(trainer) / SEED)
-
-    def _publish_here(self, trainer: L.Trainer) -> None:
-        verdict = self.verdict
-        assert verdict is not None and verdict.knee_step is not None
-        manifest = {
-            "step": verdict.knee_step,
-            "confirmed_at_step": verdict.confirmed_at_step,
-            "reason": verdict.reason,
-            "metrics": next(dict(v.values) for v in self.history if v.step == verdict.knee_step),
-            "per_metric": verdict.per_metric,
-            "detector": self.detector.settings,
-            "versions": _versions(),
-        }
-        figure = draw_knee(self.history, verdict, self.detector.metrics)
-        publish(
-            self._folder(trainer),
-            self._candidate(trainer, verdict.knee_step),
-            manifest,
-            lambda path: save_png(figure, path),
-        )
-
-    @staticmethod
-    def _folder(trainer: L.Trainer) -> Path:
-        return Path(trainer.default_root_dir) / "knee"
-
-    @staticmethod
-    def _candidate(trainer: L.Trainer, step: int) -> Path:
-        return (
-            Path(trainer.default_root_dir)
-            / "checkpoints"
-            / "candidates"
-            / f"step-{step:07d}.safetensors"
-        )
+        self.best_model_path = str(run / FOLDER / SEED)
 
 
 def _versions() -> dict[str, str]:

@@ -3,17 +3,26 @@
 knee/seed.safetensors   the weights that validation judged, with the model's configuration
 knee/knee.png           the curves and the verdict
 knee/knee.json          step, metrics, verdicts, settings, versions, and the sha256 of the seed
+
+Before the knee is confirmed, the weights of its candidates wait in checkpoints/candidates/.
 """
 
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lsr.figures import save_png
 from lsr.files import sha256_of
+from lsr.knee.detector import KneeDetector, KneeVerdict
+from lsr.knee.plot import draw_knee
+from lsr.runs.history import Validation
+
+FOLDER = "knee"
+"""Name of the folder of the published knee in a run folder."""
 
 SEED, PICTURE, MANIFEST = "seed.safetensors", "knee.png", "knee.json"
 
@@ -35,6 +44,65 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / SEED}: is not the seed that was published (sha256 {found[:12]}, not {published[:12]})"
         )
     return manifest
+
+
+def candidate_path(run: Path, step: int) -> Path:
+    """Return the file that keeps the weights of a candidate step in a run folder."""
+    return run / "checkpoints" / "candidates" / f"step-{step:07d}.safetensors"
+
+
+def keep_candidates(
+    run: Path, steps: Collection[int], newest: int, save: Callable[[Path], None]
+) -> None:
+    """Keep the weights of the candidate steps, and delete those of all other steps.
+
+    Args:
+        run: The run folder.
+        steps: Steps of the detector's candidates.
+        newest: Step of the newest validation; its weights are saved if it is a candidate.
+        save: Writes the weights of the newest validation to a path.
+    """
+    kept = {candidate_path(run, step) for step in steps}
+    path_of_newest = candidate_path(run, newest)
+    if path_of_newest in kept:
+        save(path_of_newest)
+    for path in path_of_newest.parent.glob("step-*.safetensors"):
+        if path not in kept:
+            path.unlink()
+
+
+def publish_verdict(
+    run: Path,
+    verdict: KneeVerdict,
+    history: Sequence[Validation],
+    detector: KneeDetector,
+    versions: Mapping[str, str],
+) -> None:
+    """Publish the knee that a detector has confirmed, see `publish`.
+
+    Args:
+        run: The run folder, which has the weights of the knee among its candidates.
+        verdict: The verdict, with a knee.
+        history: The validations up to the confirmation, or more.
+        detector: The detector; its settings go into the manifest.
+        versions: Versions of the packages that trained the model, by name.
+
+    Raises:
+        ValueError: If the run folder holds another knee.
+    """
+    assert verdict.knee_step is not None
+    manifest = {
+        "step": verdict.knee_step,
+        "confirmed_at_step": verdict.confirmed_at_step,
+        "reason": verdict.reason,
+        "metrics": next(dict(v.values) for v in history if v.step == verdict.knee_step),
+        "per_metric": verdict.per_metric,
+        "detector": detector.settings,
+        "versions": dict(versions),
+    }
+    figure = draw_knee(history, verdict, detector.metrics)
+    weights = candidate_path(run, verdict.knee_step)
+    publish(run / FOLDER, weights, manifest, lambda path: save_png(figure, path))
 
 
 def publish(
