@@ -1,4 +1,7 @@
-"""metrics.csv that survives a resume: Lightning's own logger deletes the file of the run it continues."""
+"""Lightning logger that writes `metrics.csv` and keeps its rows when a run is resumed.
+
+The CSV logger of Lightning is not used because it deletes the file of the run that it continues.
+"""
 
 import csv
 from collections.abc import Mapping
@@ -15,10 +18,15 @@ _STEP = "step"
 
 
 class MetricsCSVLogger(Logger):
-    """Writes one row per step to `<save_dir>/metrics.csv`, with a column per metric.
+    """Write the logged metrics of a run to `<save_dir>/metrics.csv`.
 
-    A resumed run keeps the rows before its first step and drops those that a killed run had written beyond its last
-    checkpoint, so every step stands in the file once.
+    File format: comma-separated values with one header line. The first column is `step` (an
+    integer, increasing, each step once). Every other column is one logged metric, named as it was
+    logged (for example `train/loss` or `val/psnr_y`), in the order of first appearance. The cell of
+    a metric that was not logged at a step is empty. Lightning's `epoch` is not written.
+
+    A resumed run keeps the rows before its first step. It drops the later rows: the killed run
+    wrote them after its last checkpoint, and the resumed run logs these steps again.
 
     Args:
         save_dir: The run folder.
@@ -32,47 +40,52 @@ class MetricsCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """No folder of its own inside the run folder."""
+        """Return an empty name: the logger needs no subfolder of the run folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """No folder of its own inside the run folder."""
+        """Return an empty version: the logger needs no subfolder of the run folder."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run folder."""
+        """Return the run folder."""
         return str(self._path.parent)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> "MetricsCSVLogger":
-        """The logger itself."""
+        """Return the logger itself."""
         return self
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The configuration is saved beside the file."""
+        """Do nothing: `config.yaml` in the run folder has the hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add values to the row of `step`."""
+        """Add values to the row of `step`; the first call reads the file of a resumed run."""
         assert step is not None
         if self._rows is None:
-            self._rows = {}
-            if self._path.is_file():
-                with self._path.open(newline="") as file:
-                    reader = csv.DictReader(file)
-                    self._rows = {int(row[_STEP]): row for row in reader if int(row[_STEP]) < step}
-                    self._columns = list(reader.fieldnames or [_STEP])
+            self._rows = self._rows_before(step)
         row = self._rows.setdefault(step, {_STEP: step})
         row.update({name: float(value) for name, value in metrics.items() if name != "epoch"})
         self._columns += [name for name in row if name not in self._columns]
 
+    def _rows_before(self, step: int) -> dict[int, dict[str, Any]]:
+        """Return the rows of an existing file before `step`, and take over its columns."""
+        if not self._path.is_file():
+            return {}
+        with self._path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = {int(row[_STEP]): row for row in reader if int(row[_STEP]) < step}
+            self._columns = list(reader.fieldnames or [_STEP])
+        return rows
+
     @rank_zero_only
     def save(self) -> None:
-        """Write the file anew."""
+        """Write the whole file again, atomically."""
         if not self._rows:
             return
         with atomic_path(self._path) as temporary, temporary.open("w", newline="") as file:
@@ -82,10 +95,10 @@ class MetricsCSVLogger(Logger):
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """A checkpoint and the rows before it become durable together."""
+        """Write the file after each checkpoint, so that a resumed run finds every earlier row."""
         self.save()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the rows that were logged after the last checkpoint."""
         self.save()

@@ -1,4 +1,14 @@
-"""What a run logged: TensorBoard event files and CSV files, read back as the list of its validations."""
+"""Read the logged scalars of a run from TensorBoard event files or a CSV file.
+
+File formats:
+
+- Event files: any file whose name contains `tfevents`. Its scalars are read; a run folder may hold
+  several such files, one for each launch of the run.
+- CSV files: UTF-8 with one header line, such as `metrics.csv` of `MetricsCSVLogger` and of
+  Lightning's `CSVLogger`, or a table exported from another tool. One column is the step (see
+  `STEP_COLUMNS`, whole numbers). Every other column that holds numbers is one scalar, named by its
+  header.
+"""
 
 import csv
 import math
@@ -8,23 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STEP_COLUMNS = ("step", "global_step", "iteration", "epoch")
-"""Columns that count a run's progress, the best first; upper and lower case do not matter."""
+"""Names of the CSV column that has the step, in order of preference; case is ignored."""
 
 _EVENT_FILE = "*tfevents*"
 _METRICS_CSV = "metrics.csv"
-_NOT_A_CURVE = "hp_metric"  # Lightning's placeholder for the table of hyper-parameters, written at step 0 of every launch
+# A placeholder that Lightning logs at step 0 of every launch, for TensorBoard's hyperparameters.
+_NOT_A_CURVE = "hp_metric"
 
 Scalars = dict[str, dict[int, float]]
+"""Name of a scalar -> training step -> logged value."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation of a run.
+    """The metrics of one validation of a run.
 
     Attributes:
-        step: The training step it was made at.
-        values: The metrics; one may be missing or non-finite.
-        loss: The training loss since the validation before, None if unknown.
+        step: The training step of the validation.
+        values: The value of each metric. A metric may be missing or non-finite.
+        loss: The training loss since the previous validation, None if unknown.
     """
 
     step: int
@@ -34,12 +46,12 @@ class Validation:
 
 @dataclass(frozen=True)
 class RunLog:
-    """Every scalar that a run logged.
+    """All scalars that a run logged.
 
     Attributes:
         files: The files that were read.
-        step_name: What the steps count: `step`, or the column of a CSV file.
-        scalars: For each name its values by increasing step.
+        step_name: The unit of the steps: `step`, or the name of the CSV column.
+        scalars: The values of each scalar, by increasing step.
     """
 
     files: tuple[Path, ...]
@@ -48,70 +60,105 @@ class RunLog:
 
     @classmethod
     def read(cls, path: Path) -> "RunLog":
-        """Read a file, or a run folder: its event files, or its `metrics.csv` when it has none.
+        """Read an event file, a CSV file or a run folder.
+
+        In a run folder the event files are read; if there are none, `metrics.csv` is read.
 
         Raises:
-            ValueError: There is no such file, no log in the folder, or nothing to be read in the file.
+            ValueError: If the path does not exist, the folder has no log, or the file has no
+                scalars.
         """
         if path.is_dir():
-            files = sorted(path.glob(_EVENT_FILE))
-            if not files and (path / _METRICS_CSV).is_file():
-                return _read_csv(path / _METRICS_CSV)
-            if not files:
-                patterns = [f"{depth}/{name}" for depth in ("*", "*/*") for name in (_EVENT_FILE, _METRICS_CSV)]
-                below = sorted({str(file.parent) for pattern in patterns for file in path.glob(pattern)})
-                hint = f"; try {', '.join(below)}" if below else ""
-                raise ValueError(f"{path}: no event file and no {_METRICS_CSV} in this folder{hint}")
-            return _read_events(path, files)
+            return _read_folder(path)
         if not path.is_file():
             raise ValueError(f"{path}: no such file or folder")
         return _read_events(path, [path]) if path.match(_EVENT_FILE) else _read_csv(path)
 
     def validations(self, metrics: Collection[str], loss: str | None = None) -> list[Validation]:
-        """Return the steps at which any of the metrics was logged, in order.
+        """Return the validations: the steps at which at least one of the metrics was logged.
 
-        The loss of a validation is the median of what was logged since the one before. A non-finite value among them is not
-        averaged away, and one after the last validation is a record of its own, without metrics.
+        The loss of a validation is the median of the losses that were logged since the previous
+        validation. If one of them is non-finite, the loss is that value, so that a median does not
+        hide a divergence. A non-finite loss after the last validation becomes an additional
+        `Validation` without metrics.
+
+        Args:
+            metrics: Names of the metrics.
+            loss: Name of the training loss, None to leave it out.
+
+        Returns:
+            The validations by increasing step.
 
         Raises:
-            ValueError: A name is not in the log.
+            ValueError: If a name is not in the log.
         """
-        unknown = [name for name in [*metrics, *([] if loss is None else [loss])] if name not in self.scalars]
+        wanted = [*metrics] if loss is None else [*metrics, loss]
+        unknown = [name for name in wanted if name not in self.scalars]
         if unknown:
-            raise ValueError(f"{self.files[0]}: nothing called {', '.join(unknown)}; there are {', '.join(sorted(self.scalars))}")
+            raise ValueError(
+                f"{self.files[0]}: nothing called {', '.join(unknown)}; "
+                f"there are {', '.join(sorted(self.scalars))}"
+            )
         steps = sorted(set().union(*(self.scalars[name] for name in metrics)))
         losses = list(self.scalars[loss].items()) if loss is not None else []
-        history, position = [], 0
+        history = []
+        position = 0
         for step in steps:
             recent = []
             while position < len(losses) and losses[position][0] <= step:
                 recent.append(losses[position][1])
                 position += 1
-            values = {name: self.scalars[name][step] for name in metrics if step in self.scalars[name]}
+            values = {
+                name: self.scalars[name][step] for name in metrics if step in self.scalars[name]
+            }
             history.append(Validation(step, values, _median(recent)))
-        broken = next(((step, value) for step, value in losses[position:] if not math.isfinite(value)), None)
-        return history if broken is None else [*history, Validation(broken[0], {}, broken[1])]
+        for step, value in losses[position:]:
+            if not math.isfinite(value):
+                return [*history, Validation(step, {}, value)]
+        return history
 
 
 def _median(losses: list[float]) -> float | None:
-    broken = [value for value in losses if not math.isfinite(value)]
-    return broken[0] if broken else statistics.median(losses) if losses else None
+    """Return the first non-finite loss, else the median; None for an empty list."""
+    for value in losses:
+        if not math.isfinite(value):
+            return value
+    return statistics.median(losses) if losses else None
+
+
+def _read_folder(folder: Path) -> RunLog:
+    files = sorted(folder.glob(_EVENT_FILE))
+    if files:
+        return _read_events(folder, files)
+    if (folder / _METRICS_CSV).is_file():
+        return _read_csv(folder / _METRICS_CSV)
+    found: set[str] = set()
+    for name in (_EVENT_FILE, _METRICS_CSV):
+        for depth in ("*", "*/*"):
+            found |= {str(file.parent) for file in folder.glob(f"{depth}/{name}")}
+    hint = f"; try {', '.join(sorted(found))}" if found else ""
+    raise ValueError(f"{folder}: no event file and no {_METRICS_CSV} in this folder{hint}")
 
 
 def _read_events(source: Path, files: list[Path]) -> RunLog:
+    """Read event files and merge them in the order in which their launches started."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     launches: list[tuple[float, Path, Scalars]] = []
     for file in files:
+        # Size 0 keeps every value; by default the accumulator drops values of long runs at random.
         events = EventAccumulator(str(file), size_guidance={SCALARS: 0})
         events.Reload()
         names = [name for name in events.Tags()[SCALARS] if name != _NOT_A_CURVE]
         started = events.FirstEventTimestamp() if names else None
         if started is not None:
-            scalars = {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
+            scalars = {
+                name: {event.step: event.value for event in events.Scalars(name)} for name in names
+            }
             launches.append((started, file, scalars))
     if not launches:
-        raise ValueError(f"{source}: no scalars in {'this event file' if len(files) == 1 else 'these event files'}")
+        which = "this event file" if len(files) == 1 else "these event files"
+        raise ValueError(f"{source}: no scalars in {which}")
     merged: Scalars = {}
     for _, _, launch in sorted(launches, key=lambda launch: launch[:2]):
         _continue(merged, launch)
@@ -119,10 +166,15 @@ def _read_events(source: Path, files: list[Path]) -> RunLog:
 
 
 def _continue(past: Scalars, launch: Scalars) -> None:
-    """Add what a later launch logged.
+    """Add the scalars of a later launch to those of the earlier launches.
 
-    A launch that trains repeats what the one before did after its last checkpoint: that past is gone. A launch that logged at a
-    single step only evaluated a checkpoint, maybe with other settings: it fills gaps.
+    A launch that trains starts from the last checkpoint and logs the following steps again: the
+    earlier values at and after its first repeated step are removed. A launch that logged at one
+    step only evaluated a checkpoint, maybe with other settings: it removes and replaces nothing.
+
+    Args:
+        past: The scalars of the earlier launches; changed in place.
+        launch: The scalars of the later launch.
     """
     evaluated_only = len(set().union(*launch.values())) == 1
     repeated = [min(steps) for name, steps in launch.items() if name in past]
@@ -136,18 +188,27 @@ def _continue(past: Scalars, launch: Scalars) -> None:
 
 
 def _read_csv(path: Path) -> RunLog:
-    """Read a CSV file with a header. Empty cells are missing values, columns with text are left out, the last value of a step counts."""
+    """Read a CSV file with a header line.
+
+    An empty cell is a missing value. A row without a step is ignored, and so is a column that holds
+    text. If a step has several rows, the last value of each column counts.
+    """
     try:
+        # utf-8-sig also accepts the byte order mark that spreadsheets write.
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or [])
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: neither an event file (they have tfevents in their name) nor a CSV file") from error
+        raise ValueError(
+            f"{path}: neither an event file (its name must contain tfevents) nor a CSV file"
+        ) from error
     columns = {name.strip().lower(): name for name in reversed(names)}
     step_column = next((columns[name] for name in STEP_COLUMNS if name in columns), None)
     if step_column is None:
-        raise ValueError(f"{path}: no step column, which is called {', '.join(STEP_COLUMNS[:-1])} or {STEP_COLUMNS[-1]}")
+        raise ValueError(
+            f"{path}: no step column; its name must be one of {', '.join(STEP_COLUMNS)}"
+        )
     scalars: Scalars = {}
     text: set[str] = set()
     for line, row in rows:
@@ -163,11 +224,12 @@ def _read_csv(path: Path) -> RunLog:
                 text.add(name.strip())
     scalars = {name: values for name, values in scalars.items() if name not in text}
     if not scalars:
-        raise ValueError(f"{path}: no column of numbers beside {step_column}")
+        raise ValueError(f"{path}: no column of numbers besides {step_column}")
     return RunLog((path,), step_column.strip(), _in_order(scalars))
 
 
 def _whole_number(cell: str, place: str) -> int:
+    """Return the number of a cell, which may be written as `12` or `12.0`."""
     try:
         number = float(cell)
     except ValueError:

@@ -1,10 +1,10 @@
-"""The picture of several runs: how their validation went, seeds of one variant in one colour."""
+"""Draw the validation curves of several runs, averaged over the seeds of each variant."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lsr.figures import COLOURS, GREY, hide_top_and_right, new_figure
 from lsr.runs.history import Scalars
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLOURS = (*COLOURS, GREY)
@@ -19,18 +20,24 @@ _STYLES = ("-", (0, (4, 2)), (0, (1, 1)))
 _COLUMNS = 2
 
 
-def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], diverged: Mapping[str, Sequence[int]]) -> Figure:
-    """Draw each metric over the steps: of every variant its seeds, thin, and their mean at the steps that all of them have, thick.
+def draw_runs(
+    runs: Mapping[str, Sequence[Scalars]],
+    metrics: Sequence[str],
+    diverged: Mapping[str, Sequence[int]],
+) -> Figure:
+    """Draw each metric over the training steps, for all variants of an experiment.
 
-    Safe in any thread: a figure of its own, no pyplot.
+    Each seed of a variant is a thin line. Their mean is a thick line; it has only the steps that
+    all seeds logged. The function is safe in any thread: the figure does not use pyplot.
 
     Args:
-        runs: What the seeds of a variant logged.
-        metrics: Names of what is drawn; one that no run logged stays empty.
-        diverged: The steps at which seeds of a variant diverged, marked by a cross on the axis.
+        runs: For each variant the scalars that its seeds logged.
+        metrics: Names of the metrics to draw. The axes of a metric that no run logged stay empty.
+        diverged: For each variant the steps at which seeds diverged; a cross on the axis marks
+            them.
 
     Returns:
-        A figure with two axes side by side and a legend, on an Agg canvas.
+        A figure on an Agg canvas, with two axes in a row and one legend.
     """
     rows = math.ceil(len(metrics) / _COLUMNS)
     height = 0.6 + 0.2 * math.ceil(len(runs) / _COLUMNS) + 2.6 * rows
@@ -38,20 +45,41 @@ def draw_runs(runs: Mapping[str, Sequence[Scalars]], metrics: Sequence[str], div
     every = np.atleast_1d(figure.subplots(rows, min(_COLUMNS, len(metrics)), squeeze=False)).ravel()
     for axes, metric in zip(every, metrics, strict=False):
         for number, (name, seeds) in enumerate(runs.items()):
-            look = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number // len(_COLOURS) % len(_STYLES)]}
             curves = [scalars[metric] for scalars in seeds if metric in scalars]
-            for curve in curves if len(curves) > 1 else ():
-                axes.plot(list(curve), list(curve.values()), linewidth=0.7, alpha=0.5, **look)
-            common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-            means = [float(np.mean([curve[step] for curve in curves])) for step in common]
-            axes.plot(common, means, linewidth=1.8, label=name, **look)
-            for step in diverged.get(name, ()):
-                axes.plot(step, 0.04, "x", color=look["color"], transform=axes.get_xaxis_transform())
+            _draw_variant(axes, name, curves, diverged.get(name, ()), _line_style(number))
         axes.set_ylabel(metric)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
         hide_top_and_right(axes)
     for axes in every[len(metrics) :]:
         axes.set_axis_off()
-    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=9, ncols=_COLUMNS)
+    handles, labels = every[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", frameon=False, fontsize=9, ncols=_COLUMNS
+    )
     return figure
+
+
+def _line_style(number: int) -> dict[str, Any]:
+    """Return colour and line style of a variant; the style changes when all colours are used."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": _STYLES[number // len(_COLOURS) % len(_STYLES)],
+    }
+
+
+def _draw_variant(
+    axes: Axes,
+    name: str,
+    curves: Sequence[Mapping[int, float]],
+    diverged: Sequence[int],
+    style: Mapping[str, Any],
+) -> None:
+    """Draw one metric of one variant: its seeds, their mean and the steps of divergence."""
+    for curve in curves if len(curves) > 1 else ():
+        axes.plot(list(curve), list(curve.values()), linewidth=0.7, alpha=0.5, **style)
+    common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    means = [float(np.mean([curve[step] for curve in curves])) for step in common]
+    axes.plot(common, means, linewidth=1.8, label=name, **style)
+    for step in diverged:
+        axes.plot(step, 0.04, "x", color=style["color"], transform=axes.get_xaxis_transform())

@@ -1,4 +1,4 @@
-"""Tables of several runs: the mean over seeds and its spread, as Markdown and CSV."""
+"""Write the tables that compare runs: `runs.csv` (all runs) and `table.md` (means over seeds)."""
 
 import csv
 import io
@@ -10,63 +10,80 @@ from pathlib import Path
 from lsr.files import atomic_path
 
 Row = Mapping[str, str | float]
-"""One run: words and numbers by column. A column may be missing, such as the quality of a run that diverged."""
+"""One run: column -> text or number. Columns may be missing (quality of a diverged run)."""
 
 
 def mean_over_runs(rows: Sequence[Row], name: str) -> list[dict[str, str]]:
-    """Join the rows that have the same word in column `name`: numbers become their mean and, of several runs, its half range.
+    """Merge the rows that have the same text in column `name` into one row of text.
+
+    Numbers become `mean ± half range`, where half range = (largest - smallest) / 2, with four
+    significant digits: `24.08 ± 0.01`. Without a spread the row has the number alone: `24.08`. If
+    some runs of the group lack the column, their number is given: `24.08 ± 0.01 (2 of 3)`.
 
     Args:
-        rows: One for each run.
-        name: The column that names what the runs of a group have in common.
+        rows: One row for each run.
+        name: The column that names the group of a run, for example `model`.
 
     Returns:
-        One row for each group in the order of first appearance, all in words: four digits, `24.08 ± 0.01`, or `24.08 ± 0.01 (2 of 3)`
-        where a column is missing in some runs.
+        One row for each group, in the order of first appearance.
     """
     groups: dict[str | float, list[Row]] = {}
     for row in rows:
         groups.setdefault(row[name], []).append(row)
-    return [{column: _of_group([row.get(column) for row in group]) for column in _columns(rows)} for group in groups.values()]
+    columns = _columns(rows)
+    return [
+        {column: _cell([row.get(column) for row in group]) for column in columns}
+        for group in groups.values()
+    ]
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def _of_group(values: Sequence[str | float | None]) -> str:
+def _cell(values: Sequence[str | float | None]) -> str:
+    """Return the cell of a group; None stands for a run without a value."""
     present = [value for value in values if value is not None]
     if not present:
         return "–"
-    return _joined(present) if len(present) == len(values) else f"{_joined(present)} ({len(present)} of {len(values)})"
+    text = _merged(present)
+    return text if len(present) == len(values) else f"{text} ({len(present)} of {len(values)})"
 
 
-def _joined(values: Sequence[str | float]) -> str:
+def _merged(values: Sequence[str | float]) -> str:
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
         return ", ".join(dict.fromkeys(str(value) for value in values))
-    mean, half = statistics.fmean(numbers), (max(numbers) - min(numbers)) / 2
+    mean = statistics.fmean(numbers)
+    half = (max(numbers) - min(numbers)) / 2
     if not math.isfinite(mean):
         return f"{mean}"
+    if not half:
+        return f"{mean:.4g}"
+    # The spread gets the decimals of the mean, which has four significant digits.
     decimals = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 3
-    return f"{mean:.{decimals}f} ± {half:.{decimals}f}" if half else f"{mean:.4g}"
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def write_table(rows: Sequence[Row], folder: Path, name: str) -> str:
-    """Write `runs.csv`, a row for each run, and `table.md`, means over the runs that share column `name`; returns the latter.
+    """Write `runs.csv` (one row for each run) and `table.md` (one row for each group of runs).
 
     Args:
-        rows: One for each run.
-        folder: Where to.
-        name: See `mean_over_runs`.
+        rows: One row for each run.
+        folder: The folder of the two files.
+        name: The column that names the group of a run, see `mean_over_runs`.
+
+    Returns:
+        The text of `table.md`.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(rows))
     writer.writeheader()
     writer.writerows(rows)
-    joined = mean_over_runs(rows, name)
-    columns = list(joined[0])
-    lines = [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in joined)]
+    merged = mean_over_runs(rows, name)
+    columns = list(merged[0])
+    cells = [[row[column] for column in columns] for row in merged]
+    lines = [columns, ["---"] * len(columns), *cells]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     for target, contents in ((folder / "runs.csv", text.getvalue()), (folder / "table.md", table)):
         with atomic_path(target) as temporary:

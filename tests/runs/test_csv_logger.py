@@ -29,4 +29,7 @@ def test_a_resumed_run_keeps_the_past_and_replaces_what_it_repeats(tmp_path):
     resumed = MetricsCSVLogger(str(tmp_path))
     resumed.log_metrics({"train/loss": -20.0}, 20)
     resumed.save()
-    assert [(row["step"], row["train/loss"]) for row in rows(tmp_path)] == [("10", "10.0"), ("20", "-20.0")]
+    assert [(row["step"], row["train/loss"]) for row in rows(tmp_path)] == [
+        ("10", "10.0"),
+        ("20", "-20.0"),
+    ]
