@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import sys
 import warnings
 import zipfile
 import zlib
@@ -13,13 +12,12 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
 from lsr.datasets.tags import TAGS, listed_tags, tags_beside
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
+from lsr.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -154,22 +152,17 @@ def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
     new = np.flatnonzero(sides[:, 0] < 0)
     if not len(new):
         return sides
-    console = Console(file=sys.stderr)
     # Decoding silences Pillow by the process's own list of warnings; what the threads leave of it does not matter.
-    with ThreadPoolExecutor(_PROBES) as pool, warnings.catch_warnings():
+    with (
+        progress_bar(f"reading the headers of {entry}", len(new), "photographs") as bar,
+        ThreadPoolExecutor(_PROBES) as pool,
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
         probed = pool.map(_probe, (paths[i] for i in new.tolist()))
-        label = f"reading the headers of {entry}"
-        sides[new] = list(
-            track(
-                probed,
-                label,
-                len(new),
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-        )
+        for i, size in zip(new.tolist(), probed, strict=True):
+            sides[i] = size
+            bar.advance(1)
     if not entry.startswith(BUNDLED) and (sides[new] > 0).any():
         # What cannot be read is named at every start, so it is not remembered.
         _remember(memory, paths, stamps, np.where(sides > 0, sides, -1))

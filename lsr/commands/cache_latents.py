@@ -107,12 +107,12 @@ def _write_missing(
     from lsr.progress_bar import progress_bar
 
     missing = plan.missing(out)
-    with progress_bar("encoding", sum(map(len, missing.values())), "crops") as advance:
+    with progress_bar("encoding", sum(map(len, missing.values())), "crops") as bar:
         for name, rows in missing.items():
             latents: list[Tensor] = []
             crcs: list[Tensor] = []
             for batch in DataLoader(Subset(crops, rows), batch_size, num_workers=num_workers):
                 latents.append(space.encode(batch["hr"].to(device)).cpu())
                 crcs.append(batch["crc"])
-                advance(len(crcs[-1]))
+                bar.advance(len(crcs[-1]))
             write_latents(out / name, latents, crcs)

@@ -61,14 +61,14 @@ def main(arguments: Sequence[str]) -> int:
         tagger = load_tagger(options.tagger, options.weights, options.tags_list)
         with (
             path.open("a", encoding="utf-8") as file,
-            progress_bar(f"tagging {options.dir}", len(todo), "photographs") as advance,
+            progress_bar(f"tagging {options.dir}", len(todo), "photographs") as bar,
         ):
             for photograph in todo:
                 try:
                     tags = tagger(read_rgb8(photograph))
                 except UnreadableImage as error:
                     failed += 1
-                    sys.stderr.write(f"failed: {error}\n")
+                    bar.say(f"failed: {error}")
                 else:
                     entry = {
                         "file": photograph.relative_to(options.dir).as_posix(),
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
                     }
                     file.write(json.dumps(entry) + "\n")  # escaped: a file name need not be Unicode
                     file.flush()
-                advance(1)
+                bar.advance(1)
             os.fsync(file.fileno())
     told = f"{len(todo) - failed} photographs tagged in {path}"
     sys.stdout.write(f"{told}, {len(photographs) - len(todo)} were there\n")

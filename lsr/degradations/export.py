@@ -6,20 +6,17 @@ import fcntl
 import hashlib
 import json
 import os
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lsr.degradations import DegradationConfig, DegradationParameters, apply, draw
 from lsr.files import atomic_path
 from lsr.images import Photograph, UnreadableImage, read_rgb8, write_png
+from lsr.progress_bar import progress_bar
 
 LAW_FILE = "degradation.json"
 """What every LR of an export has in common: preset, seed, and the configuration with all its values."""
@@ -236,27 +233,11 @@ def _plan(
 def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]:
     """Write what is missing, each LR before its line; returns the photographs that failed."""
     failed = []
-    console = Console(file=sys.stderr)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s"),
-        TimeRemainingColumn(),
-    )
+    total = sum(len(photograph.missing) for photograph in todo)
     with (
         (out / PARAMETERS_FILE).open("a") as ledger,
-        Progress(
-            TextColumn("{task.description}"),
-            *columns,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as progress,
+        progress_bar("degrading", total, "images") as bar,
     ):
-        task = progress.add_task(
-            "degrading", total=sum(len(photograph.missing) for photograph in todo), rate=0.0
-        )
-        started, made = time.monotonic(), 0
         for photograph in todo:
             try:
                 hr = read_hr(photograph.path, law.cfg.scale)
@@ -268,8 +249,8 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
                     if isinstance(error, UnreadableImage)
                     else f"{photograph.path}: {error}"
                 )
-                console.print(f"failed: {message}", markup=False, highlight=False, soft_wrap=True)
-                progress.advance(task, len(photograph.missing))
+                bar.say(f"failed: {message}")
+                bar.advance(len(photograph.missing))
                 continue
             index = sample_index(photograph.source)
             for epoch, file in photograph.missing:
@@ -292,6 +273,5 @@ def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]
                 ledger.write(json.dumps(record) + "\n")
                 ledger.flush()
                 os.fsync(ledger.fileno())
-                made += 1
-                progress.update(task, advance=1, rate=made / (time.monotonic() - started))
+                bar.advance(1)
     return failed

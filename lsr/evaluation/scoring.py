@@ -85,7 +85,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     parent = multiprocessing.parent_process()
     # The other processes have as much to do, and one bar is enough.
     description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
-    with progress_bar(description, len(todo), "images", shown=rank == 0) as advance:
+    with progress_bar(description, len(todo), "images", shown=rank == 0) as bar:
         for item in todo:
             if parent is not None and not parent.is_alive():
                 break
@@ -102,7 +102,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
                     ).split()
                 )
                 journal.append({"name": item.name, FAILED: message})
-            advance(1)
+            bar.advance(1)
     journal.close()
 
 

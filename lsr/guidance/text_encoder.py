@@ -75,11 +75,11 @@ class FrozenText:
         )
         if not missing:
             return
-        with progress_bar(f"embedding texts by {self.source}", len(missing), "texts") as advance:
+        with progress_bar(f"embedding texts by {self.source}", len(missing), "texts") as bar:
             shard: dict[str, Tensor] = {}
             for text, tokens in self._embed(missing):
                 shard[text] = tokens
-                advance(1)
+                bar.advance(1)
                 if len(shard) == _SHARD:
                     self._cache.add(shard)
                     shard = {}

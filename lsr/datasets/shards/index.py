@@ -4,7 +4,6 @@ import bisect
 import glob
 import logging
 import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 from lsr.datasets.shards.scan import scan
 from lsr.datasets.shards.table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 from lsr.images import UnreadableImage
+from lsr.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -206,17 +206,13 @@ def _scanned(
     if not changed:
         return known
 
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(file=sys.stderr)
-    for path in track(
-        changed, "scanning shards", console=console, transient=True, disable=not console.is_terminal
-    ):
-        state = states[path]
-        known[path.name] = ShardTable.of(
-            path.name, state.st_size, state.st_mtime_ns, list(scan(path))
-        )
+    with progress_bar("scanning shards", len(changed), "shards") as bar:
+        for path in changed:
+            state = states[path]
+            known[path.name] = ShardTable.of(
+                path.name, state.st_size, state.st_mtime_ns, list(scan(path))
+            )
+            bar.advance(1)
     try:
         save_tables(cache, [known[name] for name in sorted(known) if (folder / name).exists()])
     except OSError as error:

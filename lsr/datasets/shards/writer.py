@@ -9,16 +9,14 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lsr.datasets.shards.index import INDEX, PLAN
 from lsr.datasets.shards.table import Sample, ShardTable, load_tables, save_tables
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+from lsr.progress_bar import progress_bar
 
 
 class _Photograph(NamedTuple):
@@ -53,13 +51,7 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
         )
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
-
-    from rich.progress import MofNCompleteColumn, TextColumn
-
-    with _progress(
-        MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f} photographs/s")
-    ) as progress:
-        task = progress.add_task("reading headers", total=len(paths), rate=0.0)
+    with progress_bar("reading headers", len(paths), "photographs") as bar:
         for path in paths:
             name = path.relative_to(folder).as_posix()
             try:
@@ -74,22 +66,11 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
                 )
             except UnreadableImage as error:
                 failed.append(error)
-                progress.console.print(
-                    f"failed: {error}", markup=False, highlight=False, soft_wrap=True
-                )
-            progress.update(task, advance=1, rate=progress.tasks[task].speed or 0.0)
+                bar.say(f"failed: {error}")
+            bar.advance(1)
     if not found:
         raise ValueError(f"{folder}: none of the {len(paths)} images can be read")
     return found, failed
-
-
-def _progress(*measures: "ProgressColumn") -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), *measures, TimeRemainingColumn())
-    console = Console(file=sys.stderr)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _partition(
@@ -219,19 +200,14 @@ def _write_missing(
     out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]]
 ) -> list[ShardTable]:
     """Write the shards that are not whole yet, then the index; each shard's own part of it is kept until then."""
-    from rich.progress import DownloadColumn, TransferSpeedColumn
-
     whole = _whole(out)
     targets = {out / f"shard-{number:06d}.tar": shard for number, shard in enumerate(shards)}
     missing = [target for target in targets if target.name not in whole]
-    with _progress(DownloadColumn(binary_units=True), TransferSpeedColumn()) as progress:
-        task = progress.add_task(
-            "writing shards",
-            total=sum(photograph.size for target in missing for _, photograph in targets[target]),
-        )
+    total = sum(photograph.size for target in missing for _, photograph in targets[target])
+    with progress_bar("writing shards", total / 2**20, "MiB") as bar:
         for target in missing:
             whole[target.name] = _write(
-                target, targets[target], lambda size: progress.advance(task, size)
+                target, targets[target], lambda size: bar.advance(size / 2**20)
             )
             save_tables(target.with_suffix(".npz"), [whole[target.name]])
     tables = [whole[target.name] for target in targets]

@@ -44,13 +44,13 @@ def texts_for(
     """
     if tagger is not None:
         texts: dict[Path, str] = {}
-        with progress_bar("tagging", len(photographs), "photographs") as advance:
+        with progress_bar("tagging", len(photographs), "photographs") as bar:
             for path in photographs:
                 try:
                     texts[path] = ", ".join(tagger(read_rgb8(path)))
                 except UnreadableImage:
                     texts[path] = ""
-                advance(1)
+                bar.advance(1)
         return texts
     if choice == SIDECAR:
         roots = {

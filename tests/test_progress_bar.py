@@ -1,0 +1,45 @@
+import io
+import sys
+
+import pytest
+
+from lsr.progress_bar import progress_bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    return sys.stderr
+
+
+def test_a_terminal_sees_description_count_and_rate(monkeypatch):
+    stderr = terminal(monkeypatch)
+    with progress_bar("counting [sheep]", 3, "sheep") as bar:
+        bar.advance(0.5)
+        bar.advance(1.5)
+        bar.say("one: 1/2 [bold] :dog: " + 100 * "x")
+    shown = stderr.getvalue()
+    assert "counting [sheep]" in shown and "2/3" in shown and " sheep/s" in shown
+    assert "one: 1/2 [bold] :dog: " + 100 * "x" in shown
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_elsewhere_only_the_lines_are_printed(capsys, shown):
+    with progress_bar("counting", 2, "sheep", shown=shown) as bar:
+        bar.advance(1)
+        bar.say("a line of [any] :dog: kind, 12 of 34 " + 100 * "x")
+    out = capsys.readouterr()
+    assert out.err == "a line of [any] :dog: kind, 12 of 34 " + 100 * "x" + "\n" and not out.out
+
+
+def test_only_the_process_that_shows_it_has_a_bar(monkeypatch):
+    stderr = terminal(monkeypatch)
+    with progress_bar("counting", 2, "sheep", shown=False) as bar:
+        bar.advance(1)
+    assert not stderr.getvalue()
