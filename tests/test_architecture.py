@@ -1,6 +1,6 @@
-"""The rules of the house, read from the source: which wing may import which, and how modules are named and written.
+"""The rules of the tree, checked on the source: who may import whom, and how modules are named.
 
-Every rule is also tried against a planted violation, so that a rule that no longer finds anything is noticed.
+Every rule is also tried on a copy with a planted violation, which it must find.
 """
 
 import ast

@@ -1,1 +1,1 @@
-"""What several tests share: small models, files in published formats, and the runs of several processes."""
+"""What several tests share: small models, files in published formats, runs of several processes."""

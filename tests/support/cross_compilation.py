@@ -1,4 +1,4 @@
-"""Compiling a Triton kernel for a GPU that need not be there, and reading from its machine code what it takes."""
+"""Compile a Triton kernel for a GPU that is not here and read its registers and spills."""
 
 import re
 import subprocess
@@ -9,7 +9,11 @@ POINTER = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
 
 
 def compile_for(capability, kernel, types, constants, options, unaligned=()):
-    """Compile as a launch would; `types` of the arguments that are not constants, all multiples of 16 but for the `unaligned`."""
+    """Compile a kernel as a launch would.
+
+    `types` are the types of the arguments that are no constants. All of them are taken as
+    multiples of 16, except the arguments in `unaligned`.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

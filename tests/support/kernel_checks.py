@@ -17,7 +17,10 @@ def guarded(shape):
 
 
 def assert_close(actual, expected, tolerance, scale=0.0, name=""):
-    """Hold the Frobenius norm of the difference below `tolerance` times that of `expected`, or times `scale` if that is larger."""
+    """Assert that the Frobenius norm of the difference is at most `tolerance * max(norm, scale)`.
+
+    `norm` is the Frobenius norm of `expected`.
+    """
     size = max(expected.norm().item(), scale)
     error = (actual.double() - expected).norm().item()
     assert error <= tolerance * size, f"{name} {error:.2e} of {size:.2e}"

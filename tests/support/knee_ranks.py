@@ -1,4 +1,7 @@
-"""A run on two CPU ranks: `python knee_ranks.py FOLDER SCENARIO`; each rank writes what it saw to `rank<n>.json`."""
+"""A run on two CPU ranks: `python knee_ranks.py FOLDER SCENARIO`.
+
+Each rank writes what it observed to `rank<n>.json`.
+"""
 
 import json
 import math

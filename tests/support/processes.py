@@ -1,4 +1,4 @@
-"""Where the repository is, and how a test starts a script of `tests/support` in processes of its own."""
+"""Paths of the repository, and the environment of scripts that tests start as processes."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,6 @@ TINY_STAGE1 = ROOT / "experiments" / "tiny" / "stage1.yaml"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a script that imports the project and `support`, with one thread per process."""
+    """Return the environment of a script that imports the project and `support`, on one thread."""
     path = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more

@@ -1,4 +1,4 @@
-"""Random weights of a small RAM or RAM++ under the published names, as a file like the published one."""
+"""Random weights of a small RAM or RAM++ in a file of the published names and format."""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""The same runs with whole and with sharded weights, on the two ranks that torchrun has started: `sharded_run.py FOLDER KNEE`."""
+"""The same runs with whole and with sharded weights: `sharded_run.py FOLDER KNEE`.
+
+torchrun starts it on two ranks.
+"""
 
 import json
 import math
@@ -120,4 +123,5 @@ if __name__ == "__main__":
         outcome(module(knee), folder / module.__name__) for module in (NanInOnePart, UnequalShares)
     ]
     (folder / f"outcomes{RANK}.json").write_text(json.dumps(outcomes))
-    torch.distributed.barrier()  # a rank that ends while another still works would be taken for one that failed
+    # torchrun takes a rank that ends early for one that failed.
+    torch.distributed.barrier()

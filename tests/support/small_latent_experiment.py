@@ -25,9 +25,10 @@ def write_photographs(folder: Path, n: int) -> list[str]:
 def small_experiment(
     stage: str, autoencoder: Path, photographs: list[str], **data: Any
 ) -> dict[str, Any]:
-    """Return `experiments/linearsr/<stage>.yaml` for a tiny f8c4 autoencoder on the CPU, `data` being settings of its data.
+    """Return `experiments/linearsr/<stage>.yaml` for a tiny f8c4 autoencoder on the CPU.
 
-    A tiny Gemma is put beside the autoencoder, in the folders that SANA's pipeline has.
+    `data` are further settings of the data. A tiny Gemma is written next to the autoencoder, in
+    the folders of SANA's pipeline.
     """
     pipeline = autoencoder.parent / "pipeline"
     if not pipeline.is_dir():

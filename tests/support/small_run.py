@@ -1,4 +1,4 @@
-"""Settings of `experiments/tiny/stage1.yaml` for a run of seconds, and `lsr` in a process of its own."""
+"""Settings that make `experiments/tiny/stage1.yaml` a run of seconds, and `lsr` as a process."""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""A short stage 2 with all that a run has; `python stage2_run.py FOLDER KNEE STEPS` is one on two CPU ranks."""
+"""A short stage 2 with all parts of a run.
+
+`python stage2_run.py FOLDER KNEE STEPS` runs it on two CPU ranks.
+"""
 
 import sys
 from pathlib import Path

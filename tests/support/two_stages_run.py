@@ -1,4 +1,7 @@
-"""Twenty steps of both stages on the ranks that torchrun has started: `two_stages_run.py FOLDER PHOTOGRAPHS KNEE NODES`."""
+"""Twenty steps of both stages: `two_stages_run.py FOLDER PHOTOGRAPHS KNEE NODES`.
+
+torchrun starts it on its ranks.
+"""
 
 import sys
 from pathlib import Path
