@@ -20,7 +20,7 @@ PAIRS = $(RUNS)/bundled
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard test lint bench bench-gpu bench-degradation clean
+.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard docs test lint bench bench-gpu bench-degradation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,13 @@ demo: $(READY) ## Train both stages on the bundled photographs, upscale one the 
 
 tensorboard: $(READY) ## Show the curves of all runs in a browser
 	$(VENV)/bin/tensorboard --logdir $(RUNS)
+
+$(VENV)/.ready-docs: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.ready-docs ## Build the documentation into site/; every warning is an error
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -c docs . site
 
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
