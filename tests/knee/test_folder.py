@@ -17,7 +17,7 @@ from pathlib import Path
 folder, weights, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 count = 0
 WATCHED = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "shutil.copyfile", "os.listdir", "os.scandir"}
-from lsr.knee_seed import publish
+from lsr.knee.folder import publish
 
 def watch(event, arguments):
     global count
