@@ -12,6 +12,7 @@ from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
 from datamodules.stream import shares_of
+from lsr.batch import Batch
 from lsr.datasets.tags import TAGS
 from lsr.degradations import DegradationConfig, DegradationParameters
 from lsr.images import probe
@@ -179,7 +180,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         source = self._source
         return (source[index][0] for index in spread(len(source), MAX_PHOTOGRAPHS))
 
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Degrade on the device what the workers left undegraded."""
         if "degradation" not in batch:
             return batch

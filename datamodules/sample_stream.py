@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Subset
 
 from datamodules.stream import StreamBatchSampler
+from lsr.batch import ChoosesBatches
 
 MAX_PHOTOGRAPHS = 1000
 """Photographs that are enough to fit statistics to."""
@@ -145,8 +146,9 @@ class SampleStreamDataModule(L.LightningDataModule):
         )
 
     def _choice(self) -> dict[str, Any]:
-        chosen = getattr(getattr(self.trainer, "lightning_module", None), "stream_batch", None)
-        return {} if chosen is None else {"batches": chosen}
+        assert self.trainer is not None
+        module: object = self.trainer.lightning_module
+        return {"batches": module.stream_batch} if isinstance(module, ChoosesBatches) else {}
 
     def _position(self) -> int:
         assert self.trainer is not None

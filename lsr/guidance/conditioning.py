@@ -6,8 +6,9 @@ from typing import Any
 
 from lightning import Trainer
 
+from lsr.batch import Batch, Context, KnowsTexts
 from lsr.distributed.ranks import on_rank_zero
-from lsr.guidance.context import Context, context_encoder, drop_context, encode
+from lsr.guidance.context import context_encoder, drop_context, encode
 from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference
 from lsr.models.denoiser import DenoiserConfig
@@ -64,18 +65,19 @@ class Guidance:
         Raises:
             ValueError: If weights are missing.
         """
-        encoder, data = self.encoder, getattr(trainer, "datamodule", None)
+        encoder = self.encoder
+        data: object = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         if encoder is None:
             return
         encoder.prepare()
-        if data is not None:
+        if isinstance(data, KnowsTexts):
             on_rank_zero(trainer.strategy, lambda: encoder.remember(data.texts()))
             if (
                 not trainer.is_global_zero
             ):  # it is there by now, but where another machine has a disk of its own
                 encoder.remember(data.texts())
 
-    def __call__(self, batch: dict[str, Any]) -> Context | None:
+    def __call__(self, batch: Batch) -> Context | None:
         """Return the context of a batch with `lr` and, unless its images alone guide, `tags`; None for a model without guidance.
 
         A batch that has `context` already, for it is asked more than once, keeps it.
@@ -86,7 +88,7 @@ class Guidance:
             return None
         return encode(self.encoder, batch.get("tags") or [""] * len(batch["lr"]), batch["lr"])
 
-    def in_training(self, batch: dict[str, Any]) -> Context | None:
+    def in_training(self, batch: Batch) -> Context | None:
         """Return the context, dropped from a part of the samples."""
         context = self(batch)
         return None if context is None else drop_context(context, batch["seed"], self.null_ratio)

@@ -12,12 +12,13 @@ The text of an image is what its batch has under `tags`: tags separated by comma
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsr.batch import Context
 from lsr.flow.noise import seeded_normal
 from lsr.guidance.text_encoder import FrozenText
 from lsr.guidance.visual_encoder import FrozenVisual
@@ -30,18 +31,6 @@ MAX_TOKENS = 300
 """Tokens of a context at most, as in SANA; what is beyond is dropped, and counted where it is told."""
 
 _NULL = 3  # use of a sample's seed; the others are named in lsr.training.module
-
-
-class Context(NamedTuple):
-    """The guidance of a batch, padded to its longest.
-
-    Attributes:
-        tokens: (B, L, context_dim) float, or (B, L) int64 indices of the vocabulary; L >= 1.
-        mask: (B, L) bool, True where a token is real.
-    """
-
-    tokens: Tensor
-    mask: Tensor
 
 
 class ContextEncoder(Protocol):

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsr.batch import CachesLatents
+
 
 class DeepCompression:
     """Maps images to the latents of a frozen `diffusers.AutoencoderDC` (arXiv 2410.10733) and back.
@@ -158,13 +160,13 @@ def _own_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def check_same_latents(space: Any, data: Any) -> None:
+def check_same_latents(space: Any, data: object) -> None:
     """Refuse latents that data bring along, `latents_made_by`, if another autoencoder made them than that of the model's space.
 
     Raises:
         ValueError: If so, or the model has none.
     """
-    made_by = getattr(data, "latents_made_by", None)
+    made_by = data.latents_made_by if isinstance(data, CachesLatents) else None
     if made_by is None:
         return
     if not isinstance(space, DeepCompression):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from lsr.batch import Batch
 from lsr.distributed.fsdp import shard
 from lsr.distributed.ranks import allow_unused_weights
 from lsr.distributed.tensors import gather, whole
@@ -157,7 +158,8 @@ class LinearSRModule(L.LightningModule):
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
         if stage == "fit":
-            check_same_latents(self.denoiser.space, getattr(self.trainer, "datamodule", None))
+            data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            check_same_latents(self.denoiser.space, data)
         if self.expert_run is not None or (
             self.denoiser.config.context_dim and self.guidance.encoder is None
         ):
@@ -255,15 +257,14 @@ class LinearSRModule(L.LightningModule):
         """Return the weights that inference needs, as they are now, and the configuration that travels with them; see `gather`."""
         return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
-        cached = batch.get("latent")
-        x_0 = (
-            self.denoiser.encode(batch["hr"], condition)
-            if cached is None
-            else flow_data(cached, condition, self.denoiser.config)
-        )
+        if "latent" in batch:
+            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
+        else:
+            assert "hr" in batch
+            x_0 = self.denoiser.encode(batch["hr"], condition)
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
@@ -285,39 +286,39 @@ class LinearSRModule(L.LightningModule):
             ),
         )
 
-    def validation_step(
-        self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
-    ) -> Tensor:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]; those of a second loader are `val_real`."""
         return self._evaluate(batch, "val_real" if dataloader_idx else "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As `validation_step`, on the test photographs."""
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the SR images (B, 3, H, W) in [-1, 1]."""
         return self.super_resolve(batch)
 
-    def super_resolve(self, batch: dict[str, Any]) -> Tensor:
+    def super_resolve(self, batch: Batch) -> Tensor:
         """Return SR (B, 3, H, W) in [-1, 1] of the batch's `lr`, with noise from its `seed`."""
+        context, mask = self.guidance(batch) or (None, None)
         return super_resolve(
             self.denoiser,
             batch["lr"],
             lambda shape: seeded_normal(batch["seed"], shape, _START, self.device),
             self.num_inference_steps,
             self.shift,
-            self.sampler,
-            *(self.guidance(batch) or (None, None)),
+            sampler=self.sampler,
+            context=context,
+            mask=mask,
             guidance_scale=self.guidance_scale,
             align_steps=self._align_steps,
         )
 
-    def path_noise(self, batch: dict[str, Any]) -> Callable[[tuple[int, ...]], Tensor]:
+    def path_noise(self, batch: Batch) -> Callable[[tuple[int, ...]], Tensor]:
         """Return what draws the noise of a validation batch's losses, given the shape of one latent."""
         return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
 
-    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
+    def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         assert self._quality is not None
         if self.trainer.state.fn == "fit" and stage == "val":  # pyright: ignore[reportAttributeAccessIssue]
             self._log_step(self.global_step)

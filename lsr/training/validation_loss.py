@@ -1,13 +1,13 @@
 """The loss on the validation images: at fixed times, so that it tells training steps apart and not draws of the time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lsr.batch import Batch, Context
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
-from lsr.guidance.context import Context, shuffled
+from lsr.guidance.context import shuffled
 from lsr.inference.sampling import pad_to_multiple
 from lsr.models.mixture import Model
 
@@ -46,7 +46,7 @@ class ValidationLoss:
 
     def __call__(
         self,
-        batch: dict[str, Any],
+        batch: Batch,
         draw_noise: Callable[[tuple[int, ...]], Tensor],
         context: Context | None = None,
     ) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ class ValidationLoss:
 @torch.no_grad()
 def loss_at_times(
     denoiser: Model,
-    batch: dict[str, Any],
+    batch: Batch,
     draw_noise: Callable[[tuple[int, ...]], Tensor],
     times: Sequence[float],
     shift: float,
@@ -91,6 +91,7 @@ def loss_at_times(
         shift: Shift of the flow times.
         context: The guidance, or None.
     """
+    assert "hr" in batch
     multiple = denoiser.lr_multiple
     condition = denoiser.condition(pad_to_multiple(batch["lr"], multiple), *(context or ()))
     x_0 = denoiser.encode(pad_to_multiple(batch["hr"], multiple * denoiser.config.scale), condition)

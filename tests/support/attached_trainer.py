@@ -11,6 +11,10 @@ def attach(data, rank=0, world=1, batches=0):
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world, fit_loop=loop, strategy=strategy
+        global_rank=rank,
+        world_size=world,
+        fit_loop=loop,
+        strategy=strategy,
+        lightning_module=None,
     )
     return data
