@@ -1,6 +1,6 @@
-"""Photographs on disk: the one place where the project finds, reads and writes image files."""
+"""Finding, reading and writing image files: the public names of this wing."""
 
-from lsr.images.decoding import EncodedImage, UnreadableImage, probe
+from lsr.images.decoding import probe
 from lsr.images.encoding import UnfitFormat, write_png, write_stream
 from lsr.images.files import (
     FOREIGN_SUFFIXES,
@@ -9,6 +9,7 @@ from lsr.images.files import (
     read_photograph,
     read_rgb8,
 )
+from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.outputs import collect
 from lsr.images.photograph import Photograph, PictureStream
 

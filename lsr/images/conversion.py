@@ -1,4 +1,4 @@
-"""Pictures as other programs have them: PIL images, numpy arrays and tensors, to photographs and back."""
+"""Conversion between photographs and the images of other libraries: PIL, numpy and PyTorch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,61 +13,73 @@ from lsr.images.photograph import Photograph
 
 
 def photograph_of(image: Any) -> list[Photograph]:
-    """Return the photographs that an image holds: one, or one for each image of a batch.
+    """Return the photographs of an image: one, or one for each image of a batch.
 
     Args:
-        image: See `lsr.inference.upscaler.Upscaler.upscale`.
+        image: A `Photograph`, a PIL image, a numpy array (H, W) or (H, W, C), or a tensor (C, H, W)
+            or (B, C, H, W). Samples are uint8, uint16 or floating-point numbers in [0, 1]; C is
+            1 grey, 2 grey + alpha, 3 RGB or 4 RGB + alpha.
 
     Raises:
-        ValueError: It is no image.
+        ValueError: `image` is of another type, shape, type of samples or range.
     """
     if isinstance(image, Photograph):
         return [image]
     if isinstance(image, Image.Image):
-        return [replace(_from_samples(_pil_samples(image)), icc=image.info.get("icc_profile"))]
+        photograph = _from_samples(_pil_samples(image))
+        return [replace(photograph, icc=image.info.get("icc_profile"))]
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise ValueError(f"an array must be (H, W) or (H, W, C), not of shape {image.shape}")
         return [_from_samples(image if image.ndim == 3 else image[..., None])]
     if isinstance(image, Tensor):
-        if image.ndim not in (3, 4):
-            raise ValueError(
-                f"a tensor must be (C, H, W) or (B, C, H, W), not of shape {tuple(image.shape)}"
-            )
-        batch = image if image.ndim == 4 else image[None]
-        # numpy has no bfloat16.
-        batch = batch.float() if batch.is_floating_point() else batch
-        return [_from_samples(each.permute(1, 2, 0).detach().cpu().numpy()) for each in batch]
+        return _from_tensor(image)
     raise ValueError(
         f"an image must be a PIL image, a numpy array or a tensor, not {type(image).__name__}"
     )
 
 
 def to_input_type(image: Any, photographs: Sequence[Photograph]) -> Any:
-    """Return photographs in the kind, the type of samples and the channels of `image`."""
+    """Return photographs as an image of the type of `image`.
+
+    Args:
+        image: The image that the caller passed in, see `photograph_of`.
+        photographs: The results: one for each photograph in `image`.
+
+    Returns:
+        An image of the type, the type of samples, the number of dimensions and, for a tensor, the
+        device of `image`.
+    """
     if isinstance(image, Photograph):
         return photographs[0]
     if isinstance(image, Image.Image):
-        samples = _samples(photographs[0])
-        found = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-        found.info = {name: value for name, value in image.info.items() if name != "transparency"}
-        return found
+        return _to_pil(image, photographs[0])
     if isinstance(image, np.ndarray):
-        floating = np.issubdtype(image.dtype, np.floating)
-        samples = (
-            _values(photographs[0]).astype(image.dtype) if floating else _samples(photographs[0])
-        )
+        if np.issubdtype(image.dtype, np.floating):
+            samples = _values(photographs[0]).astype(image.dtype)
+        else:
+            samples = _levels(photographs[0])
         return samples if image.ndim == 3 else samples[..., 0]
-    arrays = [
-        _values(each) if image.is_floating_point() else _samples(each) for each in photographs
-    ]
-    batch = torch.stack([torch.from_numpy(array).permute(2, 0, 1) for array in arrays]).to(
-        image.device, image.dtype
-    )
+    to_samples = _values if image.is_floating_point() else _levels
+    arrays = [to_samples(photograph) for photograph in photographs]
+    batch = torch.stack([torch.from_numpy(array).permute(2, 0, 1) for array in arrays])
+    batch = batch.to(image.device, image.dtype)
     return batch if image.ndim == 4 else batch[0]
 
 
+def _from_tensor(image: Tensor) -> list[Photograph]:
+    if image.ndim not in (3, 4):
+        raise ValueError(
+            f"a tensor must be (C, H, W) or (B, C, H, W), not of shape {tuple(image.shape)}"
+        )
+    batch = image if image.ndim == 4 else image[None]
+    if batch.is_floating_point():
+        batch = batch.float()  # numpy has no bfloat16
+    return [_from_samples(each.permute(1, 2, 0).detach().cpu().numpy()) for each in batch]
+
+
 def _from_samples(samples: np.ndarray) -> Photograph:
+    """Return the photograph of (H, W, C) samples; raise ValueError for an unfit shape or type."""
     channels = samples.shape[2]
     if channels not in (1, 2, 3, 4) or 0 in samples.shape:
         raise ValueError(
@@ -83,32 +95,34 @@ def _from_samples(samples: np.ndarray) -> Photograph:
         raise ValueError(
             f"samples must be uint8, uint16 or floating-point numbers, not {samples.dtype}"
         )
-    colour = (
-        np.repeat(values[..., :1], 3, axis=2)
-        if channels <= 2
-        else np.ascontiguousarray(values[..., :3])
-    )
-    alpha = np.ascontiguousarray(values[..., -1]) if channels in (2, 4) else None
-    return Photograph(colour, alpha, 8 if samples.dtype == np.uint8 else 16, channels <= 2)
+    return Photograph.of_samples(values, bits=8 if samples.dtype == np.uint8 else 16)
 
 
 def _values(photograph: Photograph) -> np.ndarray:
-    """Return (H, W, C) float32 in [0, 1]."""
+    """Return the samples of a photograph as (H, W, C) float32 in [0, 1]."""
     colour = photograph.pixels[..., :1] if photograph.grey else photograph.pixels
-    return (
-        colour
-        if photograph.alpha is None
-        else np.concatenate([colour, photograph.alpha[..., None]], axis=2)
-    )
+    if photograph.alpha is None:
+        return colour
+    return np.concatenate([colour, photograph.alpha[..., None]], axis=2)
 
 
-def _samples(photograph: Photograph) -> np.ndarray:
-    """Return (H, W, C) uint8 or uint16."""
+def _levels(photograph: Photograph) -> np.ndarray:
+    """Return the samples of a photograph as (H, W, C) uint8 or uint16 over their full range."""
     levels = np.rint(_values(photograph) * np.float32(2**photograph.bits - 1))
     return levels.astype(np.uint8 if photograph.bits == 8 else np.uint16)
 
 
+def _to_pil(image: Image.Image, photograph: Photograph) -> Image.Image:
+    """Return a photograph as a PIL image with the metadata of `image`."""
+    samples = _levels(photograph)
+    found = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    # "transparency" names a palette index or a colour of the old pixels; here it is alpha.
+    found.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return found
+
+
 def _pil_samples(image: Image.Image) -> np.ndarray:
+    """Return the samples of a PIL image as (H, W, C) uint8 or uint16."""
     if image.mode.startswith("I;16"):
         samples = np.asarray(image).astype(np.uint16)
     else:

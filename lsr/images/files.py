@@ -1,4 +1,4 @@
-"""Finding image files and reading photographs from them."""
+"""Finding image files in a folder, and reading photographs from them."""
 
 import os
 from collections.abc import Collection
@@ -6,23 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from lsr.images.decoding import EncodedImage, decode
+from lsr.images.decoding import decode
+from lsr.images.opening import EncodedImage
 from lsr.images.photograph import Photograph
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+"""Suffixes of the image files that this package can read."""
 
 FOREIGN_SUFFIXES = frozenset(
-    ".gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef".split()
+    """.gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2
+    .pef""".split()
 )
-"""Pictures of kinds that are not read here; who expects a whole folder to be done wants to hear of them."""
+"""Suffixes of image files that this package cannot read.
+
+A command that processes a whole folder reports such files as failed, so that nobody believes that
+they were done.
+"""
 
 
 def find_images(
     folder: Path, recursive: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
 ) -> list[Path]:
-    """Return the image files below `folder`, told by their suffix, sorted by path.
+    """Return the image files below a folder, sorted by path.
 
-    Hidden files and folders are skipped, and linked folders are not followed.
+    Hidden files and folders are skipped, and symbolic links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        recursive: Whether to search the folders inside it too.
+        suffixes: Suffixes of image files, in lower case and with their dot.
 
     Raises:
         ValueError: `folder` is not a folder.
@@ -42,42 +54,38 @@ def find_images(
 
 
 def read_photograph(source: Path | EncodedImage) -> Photograph:
-    """Read a picture in the precision of its file, with its metadata; the first frame where there are several.
+    """Read the first frame of an image file in the precision of the file, with its metadata.
 
-    CMYK is converted to sRGB in 8 bits, through the embedded profile where there is one.
+    CMYK is converted to 8-bit sRGB, with the embedded ICC profile if there is a usable one.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or above twice `PIL.Image.MAX_IMAGE_PIXELS`.
+        UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or has
+            more pixels than twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     samples, icc, exif, xmp, dpi = decode(source)
-    channels, bits = samples.shape[2], 8 if samples.dtype == np.uint8 else 16
-    scaled = samples
+    values = samples
     if samples.dtype != np.float32:
-        scaled = samples.astype(np.float32)
-        scaled /= np.float32(np.iinfo(samples.dtype).max)
-    colour = (
-        np.repeat(scaled[..., :1], 3, axis=2)
-        if channels <= 2
-        else np.ascontiguousarray(scaled[..., :3])
-    )
-    alpha = None if channels in (1, 3) else np.ascontiguousarray(scaled[..., -1])
-    return Photograph(colour, alpha, bits, channels <= 2, icc, exif, xmp, dpi)
+        values = samples.astype(np.float32)
+        values /= np.float32(np.iinfo(samples.dtype).max)
+    bits = 8 if samples.dtype == np.uint8 else 16
+    return Photograph.of_samples(values, bits, icc=icc, exif=exif, xmp=xmp, dpi=dpi)
 
 
 def read_rgb8(source: Path | EncodedImage) -> np.ndarray:
-    """Read a picture as writable (H, W, 3) uint8 RGB, upright; alpha is dropped, deeper samples are rounded to the nearest 8-bit level.
+    """Read the first frame of an image file as writable (H, W, 3) uint8 RGB, upright.
+
+    Alpha is dropped; samples of more than 8 bits are rounded to the nearest 8-bit level.
 
     Raises:
-        UnreadableImage: As for `read_photograph`.
+        UnreadableImage: For the same reasons as `read_photograph`.
     """
     samples = decode(source).samples
     colour = samples[..., : 1 if samples.shape[2] <= 2 else 3]
     if colour.dtype == np.uint16:
+        # 65535 = 255 * 257, so this is the nearest of the 256 levels.
         colour = ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif colour.dtype == np.float32:
         colour = np.rint(colour * 255).astype(np.uint8)
-    return (
-        np.repeat(colour, 3, axis=2)
-        if colour.shape[2] == 1
-        else np.require(colour, requirements=["C", "W"])
-    )
+    if colour.shape[2] == 1:
+        return np.repeat(colour, 3, axis=2)
+    return np.require(colour, requirements=["C", "W"])

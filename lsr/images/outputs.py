@@ -1,4 +1,4 @@
-"""Which input file becomes which output file."""
+"""Naming the output file of every input file."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -14,38 +14,52 @@ def collect(
     recursive: bool = True,
     suffixes: Collection[str] | None = None,
 ) -> list[tuple[Path, Path]]:
-    """Pair every input with its output below `out`; folders keep their structure.
+    """Return the pairs (input file, output file) for some files and folders.
 
-    A name that two inputs of one folder share (`a.jpg`, `a.png`) keeps its suffix: `a.jpg.png`.
+    The outputs lie below `out`, with the structure of the input folders. If two inputs would give
+    the same name (`a.jpg` and `a.png`), their outputs keep the old suffix: `a.jpg.png`.
 
     Args:
-        sources: Files and folders.
+        sources: Input files and folders.
         out: Folder of the outputs.
-        suffix_of: Gives the suffix of an input's output.
-        recursive: Whether folders are searched recursively.
-        suffixes: What is taken from folders; by default the images that can be read.
+        suffix_of: Function that returns the suffix of an input's output.
+        recursive: Whether to search folders recursively.
+        suffixes: Suffixes of the files to take from folders; None takes `IMAGE_SUFFIXES`.
 
     Raises:
-        ValueError: If a folder holds no image, or a result would lie beside its original or replace another result.
+        ValueError: A folder holds no image, an output would lie in the folder of its input, or two
+            inputs would have the same output.
     """
     inputs: list[tuple[Path, Path]] = []
     for source in sources:
-        found = [source]
-        if source.is_dir():
-            found = find_images(source, recursive, suffixes or IMAGE_SUFFIXES)
-            found = [path for path in found if out.resolve() not in path.resolve().parents]
-        if not found:
-            raise ValueError(f"{source}: no images in this folder")
-        inputs += [
-            (path, out / (path.relative_to(source) if source.is_dir() else path.name))
-            for path in found
-        ]
+        inputs += _inputs(source, out, recursive, suffixes or IMAGE_SUFFIXES)
     targets = [target.with_suffix(suffix_of(path)) for path, target in inputs]
     counts = Counter(targets)
-    pairs = [
-        (path, target.with_name(target.name + suffix_of(path)) if counts[simple] > 1 else simple)
-        for (path, target), simple in zip(inputs, targets, strict=True)
-    ]
+    pairs: list[tuple[Path, Path]] = []
+    for (path, with_old_suffix), target in zip(inputs, targets, strict=True):
+        if counts[target] > 1:
+            target = with_old_suffix.with_name(with_old_suffix.name + suffix_of(path))
+        pairs.append((path, target))
+    _check(pairs)
+    return pairs
+
+
+def _inputs(
+    source: Path, out: Path, recursive: bool, suffixes: Collection[str]
+) -> list[tuple[Path, Path]]:
+    """Return the files of one source, each with its path below `out`, the suffix unchanged."""
+    if not source.is_dir():
+        return [(source, out / source.name)]
+    found = find_images(source, recursive, suffixes)
+    # `out` may lie inside the source and hold the results of an earlier run.
+    found = [path for path in found if out.resolve() not in path.resolve().parents]
+    if not found:
+        raise ValueError(f"{source}: no images in this folder")
+    return [(path, out / path.relative_to(source)) for path in found]
+
+
+def _check(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Raise ValueError if an output lies in the folder of its input, or two are the same."""
     by_target: dict[Path, Path] = {}
     for path, target in pairs:
         if target in by_target:
@@ -55,4 +69,3 @@ def collect(
                 f"the result of {path} would lie among the originals: choose another --out"
             )
         by_target[target] = path
-    return pairs

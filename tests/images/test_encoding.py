@@ -1,4 +1,4 @@
-"""Written files, as other programs read them."""
+"""Written files: what other programs read from them, and what a format refuses."""
 
 import os
 
@@ -9,12 +9,14 @@ import tifffile
 from PIL import Image, ImageCms
 from support.image_files import RGBA8, RGBA16, exif_block
 
-from lsr.images import Photograph, PictureStream, read_photograph
-from lsr.images import encoding as image_encoding
+from lsr.images import Photograph, PictureStream, read_photograph, tiff_encoding
 from lsr.images.encoding import UnfitFormat, write_stream
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="5"/></rdf:RDF></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="5"/></rdf:RDF>'
+    b"</x:xmpmeta>"
+)
 CHANNELS = {"grey": [0], "grey_alpha": [0, 3], "rgb": [0, 1, 2], "rgba": [0, 1, 2, 3]}
 
 
@@ -51,7 +53,7 @@ def test_tiff_is_exact_for_this_and_for_other_readers(tmp_path, kind, samples, t
 
 
 def test_a_tiff_too_large_for_32_bits_is_a_big_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_encoding, "_CLASSIC_LIMIT", 10)
+    monkeypatch.setattr(tiff_encoding, "_CLASSIC_LIMIT", 10)
     path = tmp_path / "a.tif"
     write_stream(
         path, PictureStream.of(photograph(RGBA16, "rgb", exif=exif_block(), icc=ICC)), "tiff"

@@ -1,4 +1,4 @@
-"""A folder as it comes from a card, a scanner and the web: what is good is done, what is bad is named, memory stays bounded."""
+"""`lsr upscale` on a folder of odd files: good ones are done, bad ones named, memory is bounded."""
 
 import io
 import resource
