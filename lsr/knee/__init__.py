@@ -1,5 +1,6 @@
-"""ESGF: the detector of the knee point, the folder that publishes it, its figure and its replay."""
+"""The knee of validation curves: its detector, its published folder, its figure and its replay."""
 
-from lsr.knee.detector import KneeDetector, KneeVerdict
+from lsr.knee.detector import KneeDetector
+from lsr.knee.verdict import KneeVerdict
 
 __all__ = ["KneeDetector", "KneeVerdict"]

@@ -1,4 +1,8 @@
-"""Online detector of the knee of validation curves: the end of the fast phase, before the plateau whose variance grows. Pure numpy."""
+"""Detect the knee of validation curves while a run goes on.
+
+The knee is the end of the fast phase of training, before the plateau on which the variance of the
+metrics grows. `docs/knee.md` has the definition, the method and its scores. Only numpy is used.
+"""
 
 from __future__ import annotations
 
@@ -9,87 +13,49 @@ from typing import Any
 
 import numpy as np
 
-from lsr.knee.posterior import fit_shapes
-from lsr.knee.signal import (
-    SMOOTHING,
-    Array,
-    MetricRise,
-    draw_up,
-    fill_gaps,
-    plateau_arrival,
-    running_median,
-)
+from lsr.knee.candidates import nearest_in_log, step_to_drop
+from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, question_candidate
+from lsr.knee.consensus import Consensus, measure_metrics
+from lsr.knee.signal import SMOOTHING, Array
+from lsr.knee.verdict import KneeVerdict
 
-MIN_VALIDATIONS = 7
-MIN_AFTER = 3
-MIN_SIGNIFICANCE = 13.0
-LATE_WAIT = 2.0
-LATE_CONFIDENCE = 0.5
-DROP_WAITS = ((0.3, 2.0), (0.12, 1.0))
 SILENT_LIMIT = 2
-REACH_BACK = 1.3
-
-
-@dataclasses.dataclass(frozen=True)
-class KneeVerdict:
-    """What is known after one validation; plain values only.
-
-    Attributes:
-        step: the validation that this verdict was made at.
-        knee_step: the knee, a validated step; None until confirmed.
-        confirmed_at_step: the validation that confirmed it.
-        candidates: increasing steps whose checkpoints must still be kept.
-        candidate_step: the kept step that would be the knee now.
-        confidence: probability in [0, 1] that 85 % of the fast gain is made at `candidate_step`.
-        consensus: the newest consensus value, about 0 at the start of the rise and 1 at its top.
-        per_metric: for each metric `informative`, `reason`, `noise`, `gain`, `noise_to_gain`, `knee_step`, `smoothed` (None where unknown).
-        diverged: the loss or every metric was non-finite; nothing will be confirmed any more.
-        reason: one line: why confirmed or why not yet.
-    """
-
-    step: int
-    knee_step: int | None
-    confirmed_at_step: int | None
-    candidates: tuple[int, ...]
-    candidate_step: int | None
-    confidence: float
-    consensus: float | None
-    per_metric: dict[str, dict[str, Any]]
-    diverged: bool
-    reason: str
-
-    @classmethod
-    def from_plain(cls, fields: Mapping[str, Any]) -> KneeVerdict:
-        """Make the verdict again from `dataclasses.asdict`, also from one that went through JSON."""
-        return cls(**{**fields, "candidates": tuple(fields["candidates"])})
+"""This many reports in a row without a finite metric are a divergence."""
 
 
 class KneeDetector:
     """Find the knee of a set of validation metrics while the run goes on.
 
-    **Definition.** An informative metric is `start + gain * (F(t) + slow drift) + noise`, F rising from 0 to 1. The knee is the step at
-    which the noise-free fast component has made 95 % of its gain, the median over the informative metrics.
+    **Definition.** The curve of an informative metric is `start + gain * (F(t) + slow drift) +
+    noise`, where `F` rises from 0 to 1. The knee is the step at which the noise-free fast component
+    has made 95 % of its gain; with several informative metrics, the median of their knees.
 
-    **Method.** Metrics are turned so that more is better and normalised to their own largest draw-up; their pointwise median is the
-    consensus. The candidate is where the smoothed consensus first arrives within 5 % of its top. Whether the consensus still rises is
-    asked of a bank of saturating shapes (`lsr.knee.posterior`): the probability that 85 % of the gain is made at the candidate. The state is
-    the list of validations and the kept steps; everything else is recomputed, so a resumed run is bit-identical.
+    **Method.** Each metric is turned so that more is better, and normalised to its largest rise
+    (its gain). The pointwise median of the informative metrics is the consensus. The candidate is
+    the validation at which the smoothed consensus first arrives within 5 % of its top. A first
+    arrival exists on every rising curve, so `lsr.knee.posterior` gives the probability that 85 % of
+    the gain is made there. The knee is confirmed once this probability is high enough and the other
+    conditions of `lsr.knee.confirmation` hold.
 
-    **Defaults**, all free of units (probabilities, fractions of the gain, of the elapsed steps, of the rise time):
+    **State.** The detector stores the list of validations and the steps of the kept checkpoints,
+    and recomputes everything else. A resumed run therefore gives bit-identical verdicts.
 
-    - `confidence = 0.9`: the probability demanded as soon as the candidate may be confirmed. It falls to 0.5 at a wait of two rise times:
-      a plateau that long is itself the evidence.
-    - `wait = 0.35`: the plateau must be watched for 35 % of the rise time; a shorter look cannot tell it from a bend.
-    - `min_step = 0`: no confirmation before this step, for a learning-rate warm-up.
-    - `max_candidates = 6`: checkpoints kept: from a factor 1.3 before the candidate on, spread evenly in log-steps.
-    - At least 7 validations and 3 after the candidate: four parameters and a plateau cannot be judged from fewer.
-    - Significance 13: the fitted rise must exceed its noise thirteenfold, else early wiggles of a noisy curve are taken for its rise.
-    - Within a fall of 12 % of the gain the wait is one rise time, of 30 % two: it may be a transient or a collapse.
-    - A metric abstains whose gain is under 4 standard deviations of its noise: the range of smoothed pure noise is about 3.
-    - Smoothing +-4 % of the validations, the least that calms 10 % noise without blunting a rise of a fifth of the run.
-    - For the shapes: at most 64 block medians, outliers beyond 2.5 standard deviations clipped, the rise starts where the consensus leaves
-      5 %; 1 % of the gain is added to the noise, since no shape is exact, and a worse misfit widens the posterior (Birge ratio).
-    - Diverged: a non-finite loss, or no finite metric in two reports in a row while no finite loss vouches for the weights.
+    **Divergence.** A run has diverged at a non-finite loss, or after two reports in a row without a
+    finite metric, unless a finite loss vouches for the weights.
+
+    Args:
+        metrics: Direction of each metric: `"max"` (more is better) or `"min"`.
+        min_step: First step at which a knee may be confirmed, >= 0; for example the end of the
+            learning-rate warm-up.
+        confidence: Probability in (0.5, 1) that is needed as soon as the candidate may be
+            confirmed. It falls to 0.5 after a wait of two rise times.
+        wait: Time for which the plateau must be watched, as a fraction of the rise time, in (0, 2).
+            A shorter look cannot tell a plateau from a bend.
+        max_candidates: Largest number of checkpoints to keep, >= 3. They lie around the candidate,
+            from a factor of 1.3 before it on, evenly spaced in the logarithm of the step.
+
+    Raises:
+        ValueError: If there is no metric, a direction is unknown, or a setting is out of its range.
     """
 
     def __init__(
@@ -101,18 +67,6 @@ class KneeDetector:
         wait: float = 0.35,
         max_candidates: int = 6,
     ) -> None:
-        """Start a detector.
-
-        Args:
-            metrics: the direction of each metric, `"max"` (more is better) or `"min"`.
-            min_step: the first step at which a knee may be confirmed, >= 0.
-            confidence: probability in (0.5, 1) that 85 % of the gain must be made with.
-            wait: plateau to watch, as a fraction of the rise time, in (0, 2).
-            max_candidates: most checkpoints kept, >= 3.
-
-        Raises:
-            ValueError: no metric, another direction, or a setting outside its range.
-        """
         if not metrics:
             raise ValueError("the knee detector needs at least one metric")
         for name, direction in metrics.items():
@@ -127,8 +81,8 @@ class KneeDetector:
             or max_candidates < 3
         ):
             raise ValueError(
-                f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} and max_candidates >= 3, "
-                f"got {min_step}, {confidence}, {wait}, {max_candidates}"
+                f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} "
+                f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
             )
         self.metrics = dict(metrics)
         self.min_step = min_step
@@ -145,27 +99,31 @@ class KneeDetector:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values."""
-        names = ("metrics", "min_step", "confidence", "wait", "max_candidates")
+        """Return the arguments of the constructor as plain values."""
         return {
-            name: dict(self.metrics) if name == "metrics" else getattr(self, name) for name in names
+            "metrics": dict(self.metrics),
+            "min_step": self.min_step,
+            "confidence": self.confidence,
+            "wait": self.wait,
+            "max_candidates": self.max_candidates,
         }
 
     def update(
         self, step: int, values: Mapping[str, float], loss: float | None = None
     ) -> KneeVerdict:
-        """Add one validation.
+        """Add one validation and return the verdict.
 
         Args:
-            step: the training step, greater than the last one.
-            values: the metrics; one may be missing or non-finite, others are ignored.
-            loss: the training or validation loss, if known.
+            step: Training step, greater than that of the previous validation.
+            values: Values of the metrics. A metric may be missing or non-finite; names that are not
+                metrics of the detector are ignored.
+            loss: Training or validation loss, None if unknown.
 
         Returns:
-            The verdict; after a confirmation always that of the confirmation.
+            The verdict. After a confirmation it is always the verdict of the confirmation.
 
         Raises:
-            ValueError: the step is negative or not greater than the last one.
+            ValueError: If the step is negative or does not increase.
         """
         if step < 0 or (self._last_step is not None and step <= self._last_step):
             raise ValueError(
@@ -174,20 +132,10 @@ class KneeDetector:
         self._last_step = step
         if self._confirmed is not None:
             return self._confirmed
-        row = [
-            float(values.get(name, math.nan)) * (1 if way == "max" else -1)
-            for name, way in self.metrics.items()
-        ]
-        row = [value if math.isfinite(value) else math.nan for value in row]
+        row = self._row(values)
         known = not all(map(math.isnan, row))
         reported = any(name in values for name in self.metrics)
-        if known or (loss is not None and math.isfinite(loss)):
-            self._silent = 0
-        elif reported:
-            self._silent += 1
-        self._diverged |= (
-            loss is not None and not math.isfinite(loss)
-        ) or self._silent >= SILENT_LIMIT
+        self._watch_divergence(known, reported, loss)
         if self._diverged:
             return self._verdict(step, "diverged: the loss or every metric is not finite")
         if not known:
@@ -198,7 +146,7 @@ class KneeDetector:
         return self._judge(step)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain values (numbers, strings, lists, dicts, None) that JSON can write."""
+        """Return the state as plain values (numbers, strings, lists, dicts, None) for JSON."""
         return {
             "metrics": dict(self.metrics),
             "steps": list(self._steps),
@@ -213,14 +161,15 @@ class KneeDetector:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()`; later verdicts are identical to those of the detector that wrote it.
+        """Restore a state of `state_dict()`; the verdicts continue as if nothing had happened.
 
         Raises:
-            ValueError: the state belongs to other metrics or directions.
+            ValueError: If the state has other metrics or directions.
         """
         if list(state["metrics"].items()) != list(self.metrics.items()):
             raise ValueError(
-                f"the knee state is of metrics {dict(state['metrics'])}, this detector's are {self.metrics}"
+                f"the knee state is of metrics {dict(state['metrics'])}, "
+                f"but this detector has {self.metrics}"
             )
         self._steps = list(state["steps"])
         self._rows = [
@@ -233,8 +182,31 @@ class KneeDetector:
         confirmed = state["confirmed"]
         self._confirmed = None if confirmed is None else KneeVerdict.from_plain(confirmed)
 
+    def _row(self, values: Mapping[str, float]) -> list[float]:
+        """Return the values in the order of the metrics, more is better, NaN if unknown."""
+        row = []
+        for name, direction in self.metrics.items():
+            value = float(values.get(name, math.nan)) * (1 if direction == "max" else -1)
+            row.append(value if math.isfinite(value) else math.nan)
+        return row
+
+    def _watch_divergence(self, known: bool, reported: bool, loss: float | None) -> None:
+        """Update whether the run has diverged.
+
+        Args:
+            known: Whether any metric is finite.
+            reported: Whether any metric was reported, finite or not.
+            loss: The loss, None if unknown.
+        """
+        if known or (loss is not None and math.isfinite(loss)):
+            self._silent = 0
+        elif reported:
+            self._silent += 1
+        if (loss is not None and not math.isfinite(loss)) or self._silent >= SILENT_LIMIT:
+            self._diverged = True
+
     def _verdict(self, step: int, reason: str, **known: Any) -> KneeVerdict:
-        """A verdict; what is not given is unknown."""
+        """Return a verdict whose fields are unknown unless they are given."""
         unknown = dict.fromkeys(("noise", "gain", "noise_to_gain", "knee_step", "smoothed"))
         fields = {
             "candidate_step": None,
@@ -247,113 +219,65 @@ class KneeDetector:
             "knee_step": None,
             "confirmed_at_step": None,
         }
-        kept = tuple(self._candidates)
         return KneeVerdict(
             **(fields | known),
             step=int(step),
-            candidates=kept,
+            candidates=tuple(self._candidates),
             diverged=self._diverged,
             reason=reason,
         )
 
     def _judge(self, step: int) -> KneeVerdict:
-        """Judge all validations so far and thin the kept steps."""
+        """Judge all validations so far, and drop checkpoints that are not needed any more."""
         steps = np.array(self._steps, dtype=np.float64)
         interval = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
-        # Time counts from the start of this stage: one interval before its first validation, but never before step 0.
+        # Time starts one interval before the first validation, but never before step 0: a later
+        # stage of training continues the count of steps, and its rise starts with the stage.
         time = np.maximum(steps - max(0.0, steps[0] - interval), 1e-3 * interval)
-        rows = fill_gaps(time, np.array(self._rows, dtype=np.float64).T)
         half = max(1, int(SMOOTHING * len(time)))
-        smooth = running_median(rows, half)
-
-        per_metric, normalised = {}, []
-        for name, way, raw, curve in zip(
-            self.metrics, self.metrics.values(), rows, smooth, strict=True
-        ):
-            rise = MetricRise.of(time, raw, curve, 2 * half + 1)
-            per_metric[name] = self._report(rise, 1 if way == "max" else -1)
-            if rise.informative:
-                normalised.append((raw - curve[rise.base]) / rise.gain)
+        per_metric, normalised = measure_metrics(self.metrics, self._steps, self._rows, time, half)
         if not normalised:
             self._thin(time, len(time) - 1)
             return self._verdict(
                 step, "no metric has risen above its noise yet", per_metric=per_metric
             )
-
-        consensus = np.median(np.array(normalised), axis=0)
-        smoothed = running_median(consensus, half)
-        base = draw_up(smoothed)[0]
-        arrival, top, gain = plateau_arrival(time[base:], consensus[base:], smoothed[base:], half)
-        arrival += base
-        level = float(np.median(consensus[-(2 * half + 1) :]))
+        consensus = Consensus.of(time, normalised, half)
         kept = time[np.searchsorted(steps, self._candidates)]
-        nearest = int(np.argmin(np.abs(np.log(kept / time[arrival]))))
+        nearest = nearest_in_log(kept, time[consensus.arrival])
         candidate = self._candidates[nearest]
-        found = {"candidate_step": candidate, "consensus": level, "per_metric": per_metric}
-        confidence = 0.0
-        obstacle = f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
-        if len(time) >= MIN_VALIDATIONS and len(time) - base >= MIN_VALIDATIONS - 2:
-            posterior = fit_shapes(time[base:], consensus[base:])
-            confidence = posterior.has_gained(float(kept[nearest]))
-            if len(time) - 1 - arrival >= MIN_AFTER:
-                rise_time = time[arrival] - (time[base] if base else 0.0)
-                drop = (top - float(np.median(consensus[-3:]))) / gain
-                obstacle = self._obstacle(
-                    (time[-1] - time[arrival]) / rise_time, drop, posterior.significance, confidence
-                )
-        found["confidence"] = confidence
+        probability, obstacle = question_candidate(
+            time, consensus, float(kept[nearest]), wait=self.wait, confidence=self.confidence
+        )
+        found = {
+            "candidate_step": candidate,
+            "consensus": consensus.newest,
+            "per_metric": per_metric,
+            "confidence": probability,
+        }
         if not obstacle and step >= self.min_step:
-            self._candidates = [candidate]
-            reason = f"confirmed: 85 % of the gain in consensus is made at step {candidate} with a probability of {confidence:.0%}"
-            self._confirmed = self._verdict(
-                step, reason, knee_step=candidate, confirmed_at_step=int(step), **found
-            )
-            return self._confirmed
-        self._thin(time, arrival)
+            return self._confirm(step, candidate, found)
+        self._thin(time, consensus.arrival)
         return self._verdict(step, obstacle or f"min_step {self.min_step} not reached", **found)
 
-    def _report(self, rise: MetricRise, sign: int) -> dict[str, Any]:
-        """One metric's entry of `KneeVerdict.per_metric`; its own knee is where 95 % of its rise so far was made."""
-        known = math.isfinite(rise.newest)
-        return {
-            "informative": rise.informative,
-            "reason": rise.reason,
-            "noise": rise.noise if known else None,
-            "gain": rise.gain if known else None,
-            "noise_to_gain": rise.noise / rise.gain if known and rise.gain > 0 else None,
-            "knee_step": self._steps[rise.arrival] if rise.informative else None,
-            "smoothed": sign * rise.newest if known else None,
-        }
-
-    def _obstacle(self, waited: float, drop: float, significance: float, confidence: float) -> str:
-        """What still stands against a confirmation, in words; empty when nothing does. `waited` is in rise times, `drop` in gains."""
-        needed_wait = next(
-            (max(wait, self.wait) for depth, wait in DROP_WAITS if drop > depth), self.wait
+    def _confirm(self, step: int, candidate: int, found: dict[str, Any]) -> KneeVerdict:
+        """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""
+        self._candidates = [candidate]
+        reason = (
+            f"confirmed: step {candidate} has 85 % of the gain in consensus with a probability of "
+            f"{found['confidence']:.0%}"
         )
-        needed = float(
-            np.interp(
-                math.log1p(waited),
-                np.log1p([self.wait, LATE_WAIT]),
-                [self.confidence, LATE_CONFIDENCE],
-            )
+        self._confirmed = self._verdict(
+            step, reason, knee_step=candidate, confirmed_at_step=int(step), **found
         )
-        if waited < needed_wait:
-            return f"the plateau was watched for {waited:.2f} of the time that the rise took, {needed_wait} needed"
-        if significance < MIN_SIGNIFICANCE:
-            return f"the rise is {significance:.1f} times its noise, {MIN_SIGNIFICANCE:.0f} needed"
-        if confidence < needed:
-            return f"may still rise: 85 % of the gain in consensus is made at the candidate with {confidence:.0%}, {needed:.0%} needed"
-        return ""
+        return self._confirmed
 
     def _thin(self, time: Array, arrival: int) -> None:
-        """Beyond the limit drop first what lies well before the arrival, then where log-steps are densest, never the nearest."""
+        """Drop kept steps until at most `max_candidates` are left.
+
+        Args:
+            time: `(n,)` times of the validations.
+            arrival: Index of the validation at which the consensus arrived on its plateau.
+        """
         while len(self._candidates) > self.max_candidates:
             kept = time[np.searchsorted(self._steps, self._candidates)]
-            if kept[1] <= time[arrival] / REACH_BACK:
-                del self._candidates[0]
-                continue
-            gaps = np.log(kept[2:] / kept[:-2])
-            nearest = int(np.argmin(np.abs(np.log(kept / time[arrival]))))
-            if 0 < nearest < len(kept) - 1:
-                gaps[nearest - 1] = np.inf
-            del self._candidates[1 + int(np.argmin(gaps))]
+            del self._candidates[step_to_drop(kept, time[arrival])]
