@@ -1,24 +1,23 @@
-"""`lsr upscale`: photographs and folders of photographs of any size."""
+"""`lsr upscale`: upscale photographs of any size, and folders of them."""
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsr.commands.upscale_options import SUFFIXES, parser
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.models.pretrained import EMBEDDED
+from lsr.inference.config import SamplingConfig
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from lsr.images.photograph import Photograph, PictureStream
     from lsr.inference.record import UpscaleRecord
     from lsr.inference.upscaler import Upscaler
+    from lsr.progress_bar import ProgressBar
 
-_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-_KINDS = {
+_FORMATS = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -26,112 +25,21 @@ _KINDS = {
     ".tif": "tiff",
     ".tiff": "tiff",
 }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lsr upscale",
-        description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF or BMP. Alpha, 16 bits, greyness, EXIF, XMP, ICC profiles and "
-        "dpi are kept, EXIF orientation is applied. Run again, it leaves what is done with the same options and continues. Exit code 1: "
-        "some inputs failed, each is named, the rest is done.",
-    )
-    parser.add_argument(
-        "src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs"
-    )
-    parser.add_argument(
-        "--out",
-        default=Path("upscaled"),
-        type=Path,
-        metavar="DIR",
-        help="folder for the results; a.jpg becomes a.png (default upscaled)",
-    )
-    parser.add_argument(
-        "--model",
-        default=EMBEDDED,
-        metavar="MODEL",
-        help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        default=4,
-        help="any number above 0: x4 by the model, then resized (default 4)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=1,
-        help="sampling steps: 1 is the most faithful, more add texture (default 1)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the sampler's noise (default 0)"
-    )
-    parser.add_argument(
-        "--tile",
-        type=_tile,
-        default="auto",
-        help="side of tiles in input pixels, 0 for none (default auto: free memory)",
-    )
-    parser.add_argument(
-        "--color-fix",
-        default="adain",
-        metavar="none|adain|wavelet",
-        help="bring colours back to the input's (adain)",
-    )
-    parser.add_argument(
-        "--tags",
-        default="sidecar",
-        metavar="auto|none|sidecar|LIST",
-        help="by --tagger, none, from beside each (default), or these",
-    )
-    parser.add_argument(
-        "--tagger",
-        choices=["ram++", "ram", "clip"],
-        default="ram++",
-        help="of --tags auto (default ram++)",
-    )
-    parser.add_argument("--tagger-weights", metavar="PATH", help="its weights, see lsr tag --help")
-    parser.add_argument(
-        "--tags-list", type=Path, metavar="FILE", help="the tags that the tagger clip chooses from"
-    )
-    parser.add_argument(
-        "--guidance-scale",
-        type=float,
-        default=1.0,
-        help="how far to follow tags; twice the work unless 1 (default)",
-    )
-    parser.add_argument(
-        "--format", choices=[*_SUFFIXES, "same"], default="png", help="of the results (default png)"
-    )
-    parser.add_argument(
-        "--quality",
-        type=int,
-        default=95,
-        help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default 95)",
-    )
-    parser.add_argument(
-        "--recursive",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="search folders recursively (default)",
-    )
-    parser.add_argument(
-        "--save-compare",
-        action="store_true",
-        help="also a.png.compare.png, bicubic | result, and a.png.compare.html, a slider",
-    )
-    return parser
-
-
-def _tile(text: str) -> "int | str":
-    return text if text == "auto" else int(text)
+"""Format of a result with each suffix."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    options = _parser().parse_args(arguments[1:])
+    """Run `lsr upscale` and return the exit code."""
+    options = parser().parse_args(arguments[1:])
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
+    sampling = SamplingConfig(
+        num_inference_steps=options.steps,
+        seed=options.seed,
+        tile=options.tile,
+        color_fix=options.color_fix,
+        guidance_scale=options.guidance_scale,
+    )
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
 
     pairs = collect(
@@ -141,30 +49,18 @@ def main(arguments: Sequence[str]) -> int:
         options.recursive,
         IMAGE_SUFFIXES | FOREIGN_SUFFIXES,
     )
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise ValueError(f"--out {options.out} is not a folder") from None
-    except OSError as error:
-        raise ValueError(f"--out {options.out} cannot be made: {error.strerror}") from error
+    _make_folder(options.out)
 
     from lsr.inference.record import UpscaleRecord
     from lsr.inference.upscaler import Upscaler, target_size
     from lsr.models.pretrained import find_model
 
-    target_size(1, 1, options.scale)  # an unusable scale shows here
+    target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     model = find_model(options.model)
-    choices = {
-        "num_inference_steps": options.steps,
-        "seed": options.seed,
-        "tile": options.tile,
-        "color_fix": options.color_fix,
-    }
-    choices |= {"guidance_scale": options.guidance_scale}
-    upscaler = Upscaler.from_pretrained(model, **choices)
-    outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
+    upscaler = Upscaler.from_pretrained(model, **asdict(sampling))
     texts = _texts(options, [source for source, _ in pairs], upscaler)
-    record = UpscaleRecord(options.out, model, choices | outcome, texts)
+    outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
+    record = UpscaleRecord(options.out, model, asdict(sampling) | outcome, texts)
     todo = [pair for pair in pairs if not record.has(*pair)]
     failed = _upscale_all(todo, upscaler, options, record, texts)
     before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
@@ -174,26 +70,36 @@ def main(arguments: Sequence[str]) -> int:
     return SOME_FAILED if failed else DONE
 
 
+def _suffix_of(chosen: str) -> Callable[[Path], str]:
+    """Return the function that gives the suffix of the result for each input path."""
+    if chosen != "same":
+        return lambda path: SUFFIXES[chosen]
+    return lambda path: path.suffix if path.suffix.lower() in _FORMATS else ".png"
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"--out {out} is not a folder") from None
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be made: {error.strerror}") from error
+
+
 def _texts(
     options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler"
 ) -> Mapping[Path, str]:
-    """Return the text that guides each photograph; nothing where the model takes none."""
+    """Return the text that guides each photograph; an empty mapping if the model takes no text."""
     from lsr.guidance.taggers.upscale_texts import note_ignored_options, tagger_of, texts_for
 
     guidance = upscaler.denoiser.config.guidance
-    if guidance in ("none", "visual"):  # the latter looks at the photograph itself
+    if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
         note_ignored_options(guidance, options.tags, options.guidance_scale)
         return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
     texts = texts_for(photographs, options.src, options.tags, tagger)
     upscaler.expect(texts.values())
     return texts
-
-
-def _suffix_of(chosen: str) -> Callable[[Path], str]:
-    if chosen != "same":
-        return lambda path: _SUFFIXES[chosen]
-    return lambda path: path.suffix if path.suffix.lower() in _KINDS else ".png"
 
 
 def _upscale_all(
@@ -203,54 +109,51 @@ def _upscale_all(
     record: "UpscaleRecord",
     texts: Mapping[Path, str],
 ) -> int:
-    """Upscale what is left to do, name what fails; returns how many failed."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    """Upscale photographs and name those that fail.
 
+    Args:
+        pairs: The file of each photograph, and the file of its result.
+        upscaler: The model.
+        options: The command line.
+        record: Record of finished results.
+        texts: Text that guides each photograph.
+
+    Returns:
+        The number of photographs that failed.
+    """
     from lsr.images import read_photograph
     from lsr.inference.memory import is_out_of_memory
+    from lsr.progress_bar import progress_bar
 
     failed = 0
-    columns = (
-        TextColumn("upscaling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        progress.add_task("", total=len(pairs), rate="")
-        for number, (source, target) in enumerate(pairs):
+    with progress_bar("upscaling", len(pairs), "photographs") as bar:
+        for source, target in pairs:
+            watch = _Watch(bar)
             try:
                 photograph = read_photograph(source)
-                meter = _Meter(progress, number, photograph.pixels.size / 3e6)
-                for note in _upscale_one(
-                    photograph, source.name, target, upscaler, options, meter, texts.get(source, "")
-                ):
-                    progress.console.print(
-                        f"note: {source}: {note}", markup=False, highlight=False, soft_wrap=True
-                    )
+                text = texts.get(source, "")
+                notes = _upscale_one(
+                    photograph, source.name, target, upscaler, options, watch, text
+                )
+                for note in notes:
+                    bar.say(f"note: {source}: {note}")
                 record.add(source, target)
             except Exception as error:
-                # ValueError: an unreadable file, or a picture that the format cannot hold.
+                # ValueError: an unreadable file, or a format that cannot hold the result.
                 if not isinstance(error, (ValueError, OSError)) and not is_out_of_memory(error):
                     raise
                 failed += 1
-                message = (
-                    str(error)
-                    if str(error).startswith(f"{source}: ")
-                    else f"{source}: {' '.join(str(error).split())}"
-                )
-                progress.console.print(
-                    f"failed: {message}", markup=False, highlight=False, soft_wrap=True
-                )
+                bar.say(f"failed: {_failure(source, error)}")
+            watch(1.0)  # a photograph that failed is over too
     return failed
+
+
+def _failure(source: Path, error: Exception) -> str:
+    """Return what an error says, in one line that begins with the photograph's path."""
+    message = str(error)
+    if message.startswith(f"{source}: "):
+        return message
+    return f"{source}: {' '.join(message.split())}"
 
 
 def _upscale_one(
@@ -262,44 +165,55 @@ def _upscale_one(
     watch: Callable[[float], None],
     text: str,
 ) -> list[str]:
-    """Upscale one photograph; returns what its owner should know."""
+    """Upscale one photograph, and write the result and the comparison.
+
+    Args:
+        photograph: The input.
+        name: File name of the input, for the page of the comparison.
+        target: File of the result.
+        upscaler: The model.
+        options: The command line.
+        watch: Function that is called with the share of the result that is finished.
+        text: Text that guides the model.
+
+    Returns:
+        Notes for the user.
+    """
     from lsr.images import write_stream
     from lsr.inference.comparison import kept_pixels, write_comparison
 
-    kind = _KINDS[target.suffix.lower()]
+    file_format = _FORMATS[target.suffix.lower()]
 
     def write(picture: "PictureStream") -> None:
         if not options.save_compare:
-            return write_stream(target, picture, kind, options.quality)
+            return write_stream(target, picture, file_format, options.quality)
         picture, pixels = kept_pixels(picture)
-        write_stream(target, picture, kind, options.quality)
+        write_stream(target, picture, file_format, options.quality)
         write_comparison(target, name, photograph, pixels)
 
     upscaler.process(photograph, options.scale, write, watch, text)
-    if photograph.bits == 16 and kind in ("jpeg", "webp"):
-        return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
+    if photograph.bits == 16 and file_format in ("jpeg", "webp"):
+        kind = file_format.upper()
+        return [f"16 bits per sample became 8, {kind} holds no more: choose png or tiff"]
     return []
 
 
-class _Meter:
-    """Moves the progress bar while a picture is being made.
+class _Watch:
+    """Advances the progress bar by one photograph, part by part.
 
     Args:
-        progress: The bar.
-        number: How many pictures are behind it.
-        megapixels: Of the input.
+        bar: The progress bar, in photographs.
     """
 
-    def __init__(self, progress: "Progress", number: int, megapixels: float) -> None:
-        self._progress, self._number, self._megapixels, self._begin = (
-            progress,
-            number,
-            megapixels,
-            time.monotonic(),
-        )
+    def __init__(self, bar: "ProgressBar") -> None:
+        self._bar = bar
+        self._share = 0.0
 
     def __call__(self, share: float) -> None:
-        rate = share * self._megapixels / max(time.monotonic() - self._begin, 1e-3)
-        self._progress.update(
-            self._progress.task_ids[0], completed=self._number + share, rate=f"{rate:.3f} Mpx/s"
-        )
+        """Show that a share of the photograph is finished.
+
+        The share falls back when memory runs out and the photograph is begun again: the bar waits.
+        """
+        if share > self._share:
+            self._bar.advance(share - self._share)
+            self._share = share

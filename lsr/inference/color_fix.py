@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lsr.images.rows import ROWS_PER_BLOCK, Rows, RowWindow
 
-COLOR_FIXES = ("none", "adain", "wavelet")
-
 _LEVELS = 5
 _REACH = 2**_LEVELS - 1
 """Pixels that `low_pass` looks at on each side."""
@@ -52,7 +50,7 @@ def fix_rows(kind: str, sr: Rows, base: Rows, height: int) -> Rows:
     """Correct a stream.
 
     Args:
-        kind: One of `COLOR_FIXES`.
+        kind: One of `lsr.inference.config.COLOR_FIXES`.
         sr: Blocks of the SR image.
         base: Blocks of the upsampled LR image.
         height: Their rows in all.

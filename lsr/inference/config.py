@@ -46,5 +46,9 @@ class SamplingConfig:
             raise ValueError(f"the colour fix must be one of {known}, not {self.color_fix!r}")
         if self.tile != "auto" and self.tile != 0 and self.tile < SMALLEST_TILE:
             raise ValueError(
-                f"a tile must have at least {SMALLEST_TILE} pixels, or be 0 or auto, not {self.tile}"
+                f"a tile must have at least {SMALLEST_TILE} pixels, or be 0 or auto,"
+                f" not {self.tile}"
             )
+
+
+DEFAULT_SAMPLING = SamplingConfig()

@@ -1,4 +1,4 @@
-"""From an LR image of any size to its SR image."""
+"""Sample the SR images of a batch of LR images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -13,9 +13,15 @@ from lsr.flow.samplers import SAMPLERS, Velocity
 from lsr.flow.timesteps import timestep_grid
 from lsr.models.mixture import Model
 
+DrawNoise = Callable[[tuple[int, ...]], Tensor]
+"""Given the shape (C, H / f, W / f) of one latent, returns normal noise (B, C, H / f, W / f)."""
+
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend (B, C, H, W) at the bottom and right by its own edge until both sides are multiples of `multiple`."""
+    """Pad (B, C, H, W) at the bottom and the right until both sides are multiples of `multiple`.
+
+    The padding repeats the last row and the last column.
+    """
     height, width = image.shape[-2:]
     return F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
@@ -24,9 +30,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 def super_resolve(
     denoiser: Model,
     lr: Tensor,
-    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    draw_noise: DrawNoise,
     num_inference_steps: int,
     shift: float,
+    *,
     sampler: str = "euler",
     context: Tensor | None = None,
     mask: Tensor | None = None,
@@ -37,20 +44,23 @@ def super_resolve(
 
     Args:
         denoiser: The velocity field.
-        lr: (B, 3, h, w) in [-1, 1], any h, w >= 1. Padded by its edge, never stretched.
-        draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
-        num_inference_steps: Steps of the sampler. One step lands near the posterior mean; more add texture.
-        shift: The shift of the training times.
+        lr: LR images (B, 3, h, w) in [-1, 1], any h, w >= 1. They are padded, never stretched.
+        draw_noise: Source of the noise that sampling starts from.
+        num_inference_steps: Number of sampling steps. One step lands near the posterior mean; more
+            steps add texture.
+        shift: Shift of the noise schedule, the same as in training.
         sampler: "euler" or "heun".
         context: Guidance (B, L, context_dim), or indices of the vocabulary (B, L), or None.
-        mask: (B, L) bool, True where the context is real; None means all of it.
-        guidance_scale: See `lsr.flow.classifier_free`; 1 takes the model as it is, anything else evaluates twice the batch.
-        align_steps: Let no step straddle a boundary of experts, see `timestep_grid`.
+        mask: (B, L) bool, True for the tokens that count; None if all of them count.
+        guidance_scale: Scale of classifier-free guidance, see `lsr.flow.classifier_free`. 1 turns
+            it off; any other value evaluates twice the batch.
+        align_steps: Whether steps begin and end at the boundaries between experts, see
+            `lsr.flow.timesteps.timestep_grid`.
 
     Returns:
-        (B, 3, scale h, scale w) float32 in [-1, 1].
+        SR images (B, 3, scale h, scale w) float32 in [-1, 1].
     """
-    start = _begin(denoiser, lr, draw_noise, context, mask, guidance_scale)
+    start = _prepare(denoiser, lr, draw_noise, context, mask, guidance_scale)
     grid = _grid(denoiser, num_inference_steps, shift, align_steps)
     return start.finish(SAMPLERS[sampler](start.velocity, start.noise, grid))
 
@@ -58,32 +68,36 @@ def super_resolve(
 @torch.no_grad()
 def super_resolve_together(
     denoiser: Model,
-    batches: Sequence[tuple[Tensor, Callable[[tuple[int, ...]], Tensor]]],
+    batches: Sequence[tuple[Tensor, DrawNoise]],
     num_inference_steps: int,
     shift: float,
+    *,
     sampler: str = "euler",
     align_steps: bool = False,
 ) -> list[Tensor]:
-    """Sample the SR images of several batches step by step together, each as `super_resolve` alone would.
+    """Sample the SR images of several batches, all of them step by step at the same time.
 
-    The experts that an evaluation needs are those of its time, which all batches share: each expert is asked for all of them before
-    the next one is. With `lsr.experts.offload` n experts so take each other's place n - 1 times, not n times for every batch. It
-    costs the memory of what all batches keep between steps: their states and their LR features.
+    The results equal those of `super_resolve` for each batch. The time of a step decides which
+    expert evaluates it, so here one expert evaluates all batches before the next expert is needed.
+    With `lsr.experts.offload`, n experts then replace each other n - 1 times for all batches
+    together, not n times for every batch. The price is the memory that all batches keep between
+    steps: their states and their LR features.
 
     Args:
         denoiser: The velocity field.
-        batches: For each `lr` and `draw_noise`, see `super_resolve`; sizes may differ.
+        batches: `lr` and `draw_noise` of each batch, see `super_resolve`; sizes may differ.
         num_inference_steps: See `super_resolve`.
         shift: See `super_resolve`.
         sampler: See `super_resolve`.
         align_steps: See `super_resolve`.
 
     Returns:
-        For each batch (B, 3, scale h, scale w) float32 in [-1, 1].
+        For each batch its SR images (B, 3, scale h, scale w) float32 in [-1, 1].
     """
-    starts = [_begin(denoiser, lr, draw_noise) for lr, draw_noise in batches]
+    starts = [_prepare(denoiser, lr, draw_noise) for lr, draw_noise in batches]
     sizes = [start.noise.numel() for start in starts]
 
+    # A sampler knows only one state. It gets those of all batches, joined into one row (1, N).
     def parts(x: Tensor) -> list[Tensor]:
         return [
             part.view_as(start.noise) for part, start in zip(x[0].split(sizes), starts, strict=True)
@@ -104,26 +118,31 @@ def super_resolve_together(
 
 
 class _Start(NamedTuple):
-    """One batch before its first step: the field, its noise, and what makes images of its data."""
+    """One batch before its first step.
+
+    Attributes:
+        velocity: The velocity field.
+        noise: State at t = 1.
+        finish: Function that decodes the state at t = 0 into images.
+    """
 
     velocity: Velocity
     noise: Tensor
     finish: Callable[[Tensor], Tensor]
 
 
-def _begin(
+def _prepare(
     denoiser: Model,
     lr: Tensor,
-    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    draw_noise: DrawNoise,
     context: Tensor | None = None,
     mask: Tensor | None = None,
     guidance_scale: float = 1.0,
 ) -> _Start:
     height, width = (denoiser.config.scale * side for side in lr.shape[-2:])
     if mask is not None and not mask.any():
-        context = mask = (
-            None  # nothing to look at: exactly what the masked context would give, for less
-        )
+        # A context that is masked everywhere has no effect: leaving it out is the same and cheaper.
+        context = mask = None
     condition = denoiser.condition(pad_to_multiple(lr, denoiser.lr_multiple), context, mask)
     noise = draw_noise(tuple(condition.base.shape[1:]))
 

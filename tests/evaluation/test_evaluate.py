@@ -182,7 +182,7 @@ def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(
     _, out, _ = evaluate(source=("--model", model))
     whole = table(out)["0"]["psnr_y"]
     monkeypatch.setattr(
-        "lsr.inference.upscaler._BANDS_BUDGET", 0
+        "lsr.inference.memory._BANDS_BUDGET", 0
     )  # "auto" would take its smallest tiles
     _, other, _ = evaluate(source=("--model", model), out="other")
     assert table(other)["0"]["psnr_y"] == whole

@@ -62,13 +62,13 @@ def test_one_expert_is_on_the_device_at_a_time(mixture):
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_experts_arrive_once_for_an_image_and_once_for_images_together(mixture, sampler):
-    expected = [super_resolve(mixture, *job, 24, 6.0, sampler) for job in jobs(3)]
+    expected = [super_resolve(mixture, *job, 24, 6.0, sampler=sampler) for job in jobs(3)]
     offload = ExpertOffload(mixture, CPU)
-    one_by_one = [super_resolve(mixture, *job, 24, 6.0, sampler) for job in jobs(3)]
+    one_by_one = [super_resolve(mixture, *job, 24, 6.0, sampler=sampler) for job in jobs(3)]
     assert offload.arrivals == 3 * 4
     offload.release()
     offload = ExpertOffload(mixture, CPU)
-    together = super_resolve_together(mixture, jobs(3), 24, 6.0, sampler)
+    together = super_resolve_together(mixture, jobs(3), 24, 6.0, sampler=sampler)
     assert offload.arrivals == 4, "the first expert comes, and three times another takes the place"
     for found in (one_by_one, together):
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -39,9 +39,8 @@ def noise_of(shape):
 
 
 def sampled(model, context=(), steps=2, **options):
-    return super_resolve(
-        model, LR, noise_of, steps, 3.0, "euler", *(context or (None, None)), **options
-    )
+    tokens, mask = context or (None, None)
+    return super_resolve(model, LR, noise_of, steps, 3.0, context=tokens, mask=mask, **options)
 
 
 def evaluated(model, context=()):

@@ -6,6 +6,7 @@ from support.gpu import require_gpu
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lsr.inference import cuda_graph
+from lsr.inference.config import SamplingConfig
 from lsr.inference.cuda_graph import GraphReplay, replay_transformers
 from lsr.inference.upscaler import Upscaler
 from lsr.models.denoiser import Denoiser, DenoiserConfig
@@ -115,8 +116,9 @@ def test_an_upscaler_on_a_cpu_does_not_change_what_it_gives(photo):
         exif=None,
     )
     denoiser = ExpertMixture(SMALL, (0.5,)).eval()
+    sampling = SamplingConfig(num_inference_steps=2)
     results = [
-        Upscaler(denoiser, 3.0, 2, cuda_graph=graph, device=torch.device("cpu")).upscale(photograph)
+        Upscaler(denoiser, 3.0, sampling, torch.device("cpu"), graph).upscale(photograph)
         for graph in (False, True)
     ]
     assert (results[0].pixels == results[1].pixels).all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lsr.inference import tiling
+from lsr.inference.config import SamplingConfig
 from lsr.inference.sampling import super_resolve
 from lsr.inference.tiling import TiledSampler, Tiles, blend, noise_rows
 from lsr.models.denoiser import Denoiser, DenoiserConfig
@@ -13,7 +14,15 @@ CPU = torch.device("cpu")
 
 
 def sampled(denoiser, lr, tile, steps=1, seed=0):
-    return torch.cat(list(TiledSampler(denoiser, lr, tile, steps, 3.0, seed, CPU).rows()), dim=1)
+    sampler = TiledSampler(
+        denoiser=denoiser,
+        lr=lr,
+        shift=3.0,
+        sampling=SamplingConfig(num_inference_steps=steps, seed=seed),
+        tile=tile,
+        device=CPU,
+    )
+    return torch.cat(list(sampler.rows()), dim=1)
 
 
 @pytest.fixture

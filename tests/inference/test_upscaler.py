@@ -1,5 +1,7 @@
 """The Python interface: pictures of many kinds, tiles, and memory that runs out."""
 
+from dataclasses import asdict
+
 import numpy as np
 import psutil
 import pytest
@@ -8,7 +10,10 @@ from PIL import Image
 
 import lsr
 from lsr.images import Photograph
+from lsr.inference.config import SamplingConfig
+from lsr.inference.memory import MemoryEstimate
 from lsr.inference.upscaler import Upscaler
+from lsr.models.checkpoint import save_denoiser
 
 
 @pytest.fixture
@@ -85,10 +90,6 @@ def test_what_is_no_image_is_refused_in_one_line(upscaler, image, message):
 
 
 def test_three_lines_are_enough(denoiser, tmp_path, photo):
-    from dataclasses import asdict
-
-    from lsr.models.checkpoint import save_denoiser
-
     save_denoiser(
         tmp_path / "model.safetensors",
         denoiser.state_dict(),
@@ -100,7 +101,7 @@ def test_three_lines_are_enough(denoiser, tmp_path, photo):
 
 def test_memory_that_runs_out_is_tried_with_smaller_tiles(upscaler, photo):
     lr = Photograph(np.tile(photo, (2, 2, 1)).astype(np.float32) / 255)
-    expected = Upscaler(upscaler.denoiser, 3.0, tile=64).upscale(lr).pixels
+    expected = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(tile=64)).upscale(lr).pixels
     forward, sides = upscaler.denoiser.net.forward, []
 
     def limited(x, *arguments):
@@ -116,7 +117,8 @@ def test_memory_that_runs_out_is_tried_with_smaller_tiles(upscaler, photo):
 
 @pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
 def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
-    upscaler, heard, calls = Upscaler(denoiser, 3.0, tile=32, color_fix=color_fix), [], []
+    upscaler = Upscaler(denoiser, 3.0, SamplingConfig(tile=32, color_fix=color_fix))
+    heard, calls = [], []
     forward = denoiser.net.forward
     denoiser.net.forward = lambda *arguments: (calls.append(1), forward(*arguments))[1]
     lr = Photograph(np.tile(photo, (2, 1, 1)).astype(np.float32) / 255)
@@ -137,12 +139,12 @@ def test_pixels_that_are_not_numbers_are_an_error(denoiser, photo, color_fix):
     with torch.no_grad():
         denoiser.net.out.bias[0] = float("nan")
     with pytest.raises(ValueError, match="not numbers"):
-        Upscaler(denoiser, 3.0, color_fix=color_fix).upscale(photo[:10, :12])
+        Upscaler(denoiser, 3.0, SamplingConfig(color_fix=color_fix)).upscale(photo[:10, :12])
 
 
 @pytest.mark.parametrize("tile", [0, 64, "auto"])
 def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
-    upscaler, calls = Upscaler(denoiser, 3.0, tile=tile), []
+    upscaler, calls = Upscaler(denoiser, 3.0, SamplingConfig(tile=tile)), []
 
     def broken(*arguments):
         calls.append(1)
@@ -154,6 +156,12 @@ def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
     assert len(calls) == (3 if tile == "auto" else 1), "tiles that were asked for are not cut"
 
 
+def estimate(upscaler, height, width, **sampling):
+    return MemoryEstimate(
+        upscaler.denoiser, SamplingConfig(**sampling), upscaler.device, height, width
+    )
+
+
 def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(
     upscaler, photo, monkeypatch
 ):
@@ -163,7 +171,7 @@ def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_t
         monkeypatch.setattr(
             psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})()
         )
-        return upscaler._tile_for(*lr.shape[:2])
+        return estimate(upscaler, *lr.shape[:2]).choose_tile()
 
     assert tile_with(10 * 2**30) == 256 > tile_with(300 * 2**20) > tile_with(60 * 2**20) >= 32
     monkeypatch.setattr(
@@ -174,18 +182,53 @@ def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_t
 
 
 def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
-    tiles = [upscaler._tile_for(3000, width) for width in (500, 2000, 4000, 8000)]
+    tiles = [estimate(upscaler, 3000, width).choose_tile() for width in (500, 2000, 4000, 8000)]
     assert tiles == [256, 256, 128, 64]
-    assert upscaler._bands(3000, 8000, 64) <= 1.01 * upscaler._bands(3000, 2000, 256)
+    wide, narrow = estimate(upscaler, 3000, 8000), estimate(upscaler, 3000, 2000)
+    assert wide.host_bytes(64) <= 1.01 * narrow.host_bytes(256)
 
 
 def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
-    assert upscaler._need(100_000, 500, 256) == upscaler._need(300, 500, 256)
+    tall, small = estimate(upscaler, 100_000, 500), estimate(upscaler, 300, 500)
+    assert tall.device_bytes(256) == small.device_bytes(256)
 
 
 def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
-    guided, bands = (
-        Upscaler(upscaler.denoiser, 3.0, guidance_scale=2.0),
-        upscaler._bands(300, 500, 256),
+    plain = estimate(upscaler, 300, 500)
+    guided = estimate(upscaler, 300, 500, guidance_scale=2.0)
+    bands = plain.host_bytes(256)
+    assert guided.device_bytes(256) - bands == 2 * (plain.device_bytes(256) - bands)
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones():
+    with pytest.raises(TypeError) as unknown:
+        Upscaler.from_pretrained(steps=4)
+    assert str(unknown.value) == (
+        "unknown keyword 'steps'; settings of sampling are "
+        "num_inference_steps, seed, tile, color_fix, guidance_scale"
     )
-    assert guided._need(300, 500, 256) - bands == 2 * (upscaler._need(300, 500, 256) - bands)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_inference_steps": 0}, "steps must be at least 1"),
+        ({"seed": 2**31}, "seed must be in"),
+        ({"tile": -1}, "a tile must have at least 32 pixels"),
+        ({"tile": 31}, "a tile must have at least 32 pixels"),
+        ({"color_fix": "sepia"}, "must be one of none, adain, wavelet"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_before_the_model_is_looked_for(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Upscaler.from_pretrained("no such model", **settings)
+
+
+def test_a_configuration_gives_what_its_fields_give_as_keywords(denoiser, photo, tmp_path):
+    config = SamplingConfig(num_inference_steps=2, seed=3, tile=32, color_fix="none")
+    path = tmp_path / "model.safetensors"
+    save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
+    loaded = Upscaler.from_pretrained(path, **asdict(config))
+    assert loaded.sampling == config
+    expected = Upscaler(denoiser, 3.0, sampling=config).upscale(photo)
+    np.testing.assert_array_equal(loaded.upscale(photo), expected)

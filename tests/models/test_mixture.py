@@ -72,7 +72,7 @@ def test_every_step_of_a_sampler_is_one_experts(mixture, calls, generator, sampl
         lambda shape: torch.randn(1, *shape, generator=generator),
         40,
         6.0,
-        sampler,
+        sampler=sampler,
     )
     assert calls == [(holder(t[0]), t) for t in seen] and {i for i, _ in calls} == {0, 1, 2, 3}
     assert {t for (t,) in seen} == set(timestep_grid(40, 6.0)[:-1].float().tolist())
@@ -209,7 +209,7 @@ def test_aligned_steps_are_taken_by_the_expert_that_holds_all_of_them(
         lambda shape: torch.randn(1, *shape, generator=generator),
         4,
         6.0,
-        sampler,
+        sampler=sampler,
         align_steps=True,
     )
     first = [3, 2, 1, 0] if sampler == "euler" else [3, 2, 2, 1, 1, 0, 0]
@@ -227,12 +227,13 @@ def test_batches_sampled_together_are_those_sampled_alone(mixture, calls, genera
         drawing = torch.Generator().manual_seed(len(image) + image.shape[2])
         return image, lambda shape: torch.randn(len(image), *shape, generator=drawing)
 
-    together = super_resolve_together(mixture, [job(image) for image in images], 12, 6.0, sampler)
+    jobs = [job(image) for image in images]
+    together = super_resolve_together(mixture, jobs, 12, 6.0, sampler=sampler)
     order = [i for i, _ in calls]
     assert order == sorted(order, reverse=True), (
         "an expert is asked for every image before the next expert"
     )
-    alone = [super_resolve(mixture, *job(image), 12, 6.0, sampler) for image in images]
+    alone = [super_resolve(mixture, *job(image), 12, 6.0, sampler=sampler) for image in images]
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
 
 

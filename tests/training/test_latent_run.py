@@ -12,6 +12,7 @@ from support.small_latent_experiment import small_experiment, write_photographs
 from support.tiny_autoencoder import save_autoencoder
 
 from lsr.cli import main
+from lsr.inference.config import SamplingConfig
 from lsr.inference.sampling import super_resolve
 from lsr.inference.tiling import TiledSampler, noise_rows
 from lsr.models.autoencoder_dc import DeepCompression
@@ -63,12 +64,16 @@ def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tile
     reference = super_resolve(
         denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], 2, 3.0
     )
-    whole, tiles = (
-        torch.cat(
-            list(TiledSampler(denoiser, lr.numpy(), tile, 2, 3.0, 0, torch.device("cpu")).rows()), 1
-        )
-        for tile in (0, 32)
+    sampler = TiledSampler(
+        denoiser=denoiser,
+        lr=lr.numpy(),
+        shift=3.0,
+        sampling=SamplingConfig(num_inference_steps=2),
+        tile=0,
+        device=torch.device("cpu"),
     )
+    whole = torch.cat(list(sampler.rows()), 1)
+    tiles = torch.cat(list(replace(sampler, tile=32).rows()), 1)
     torch.testing.assert_close(whole * 2 - 1, reference[0], rtol=1e-3, atol=1e-3)
     assert (
         tiles.shape == whole.shape == (3, 280, 360)

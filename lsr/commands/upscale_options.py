@@ -1,0 +1,141 @@
+"""The command line of `lsr upscale`."""
+
+import argparse
+from pathlib import Path
+
+from lsr.inference.config import COLOR_FIXES, SMALLEST_TILE, SamplingConfig
+from lsr.models.pretrained import EMBEDDED
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+"""Suffix of the results in each format."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="lsr upscale",
+        description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF or BMP. Alpha, 16 bits "
+        "per sample, grey, EXIF, XMP, ICC profiles and dpi are kept; the EXIF orientation is "
+        "applied. A second run skips results that were made with the same options, and makes the "
+        "rest. Exit code 1 means that some inputs failed: each is named, and all others are done.",
+    )
+    parser.add_argument(
+        "src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs"
+    )
+    parser.add_argument(
+        "--recursive",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="search folders recursively (default)",
+    )
+    _add_model_options(parser)
+    _add_tag_options(parser)
+    _add_output_options(parser)
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    defaults = SamplingConfig()
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        metavar="MODEL",
+        help="a .safetensors file, a checkpoint, a folder with one of them, or owner/name on the "
+        "Hugging Face hub (default: the model in this package)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=4,
+        help="upscaling factor, any number above 0; the model upscales by 4, then the result is "
+        "resized (default 4)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=defaults.num_inference_steps,
+        help="sampling steps: 1 is the most faithful to the input, more add texture (default 1)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        help="seed of the sampler's noise (default 0)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=_tile,
+        default=defaults.tile,
+        help=f"side of the tiles in input pixels, at least {SMALLEST_TILE}, or 0 for no tiles "
+        "(default auto: as free memory allows)",
+    )
+    parser.add_argument(
+        "--color-fix",
+        default=defaults.color_fix,
+        metavar="|".join(COLOR_FIXES),
+        help="method that brings the colours back to those of the input (default adain)",
+    )
+
+
+def _add_tag_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tags",
+        default="sidecar",
+        metavar="auto|none|sidecar|LIST",
+        help="tags that guide the model: auto asks --tagger, none gives none, sidecar reads "
+        "tags.jsonl or the .txt file next to each photograph (default), LIST is used for all",
+    )
+    parser.add_argument(
+        "--tagger",
+        choices=["ram++", "ram", "clip"],
+        default="ram++",
+        help="model that finds the tags of --tags auto (default ram++)",
+    )
+    parser.add_argument(
+        "--tagger-weights", metavar="PATH", help="weights of the tagger, see lsr tag --help"
+    )
+    parser.add_argument(
+        "--tags-list",
+        type=Path,
+        metavar="FILE",
+        help="list of the tags that the tagger clip chooses from",
+    )
+    parser.add_argument(
+        "--guidance-scale",
+        type=float,
+        default=SamplingConfig.guidance_scale,
+        help="scale of classifier-free guidance: 0 ignores the tags, above 1 exaggerates them; any "
+        "value but 1 doubles the work (default 1)",
+    )
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        default=Path("upscaled"),
+        type=Path,
+        metavar="DIR",
+        help="folder of the results; a.jpg becomes a.png (default upscaled)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=[*SUFFIXES, "same"],
+        default="png",
+        help="file format of the results; same keeps that of each input (default png)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        default=95,
+        help="quality of JPEG and WebP files, 1 to 100; WebP is lossless at 100 (default 95)",
+    )
+    parser.add_argument(
+        "--save-compare",
+        action="store_true",
+        help="write two more files per result: a.png.compare.png shows the bicubically upsampled "
+        "input next to the result, a.png.compare.html has a slider between them",
+    )
+
+
+def _tile(text: str) -> "int | str":
+    return text if text == "auto" else int(text)
