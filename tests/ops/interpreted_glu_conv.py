@@ -1,6 +1,7 @@
-"""The Triton kernels in Triton's interpreter, against float64 autograd of the reference.
+"""Compare the Triton kernels, run by Triton's interpreter, with float64 autograd of the reference.
 
-`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is defined.
+`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is
+defined.
 """
 
 import pytest
@@ -13,8 +14,9 @@ from lsr.ops.glu_conv.launch import Tiling
 from lsr.ops.glu_conv.reference import glu_conv_reference
 
 TOLERANCE = 1e-6
-# Shape (B, H, W, F), and rows, columns, channels of a program, warps, partial sums: sides that are not multiples of the strip, channels
-# that are not multiples of the tile, images of one row, of one column and of one pixel, several strips for one partial sum.
+# Shape (B, H, W, F) and tiling (rows, columns, channels, warps, partial sums). The cases are: sides
+# that are not multiples of the strip, with several strips in one partial sum; one row; one column,
+# with channels that are not a multiple of the tile; one pixel.
 CASES = [
     ((2, 4, 5, 3), Tiling(3, 4, 4, 1, 3)),
     ((1, 1, 9, 3), Tiling(16, 8, 4, 1)),
@@ -34,7 +36,7 @@ def generator():
 
 
 def random_inputs(generator, shape):
-    """Hidden (B, H, W, 2 F), weight, bias, and a gradient of the output (B, H, W, F)."""
+    """Return hidden (B, H, W, 2 F), weight, bias, and a gradient of the output (B, H, W, F)."""
     channels = 2 * shape[-1]
     sizes = ((*shape[:-1], channels), (channels, 1, 3, 3), (channels,), shape)
     return [torch.randn(size, generator=generator) for size in sizes]
@@ -52,7 +54,7 @@ def exact(inputs, grad):
 )
 def test_output_and_gradients(generator, shape, tiling, dtype):
     *inputs, grad = (x.to(dtype) for x in random_inputs(generator, shape))
-    # Stored in float32 even where the inputs are float16, so that no rounding hides a sum that is less than exact.
+    # Results are float32 even for float16 inputs: rounding them would hide sums that are inexact.
     (out, behind), (d_hidden, behind_hidden) = guarded(shape), guarded(inputs[0].shape)
     launch.forward(*inputs, out, tiling)
     gradients = d_hidden, *launch.backward(grad, *inputs, d_hidden, tiling)
@@ -70,7 +72,7 @@ def test_the_operator_equals_the_reference_when_compiled_and_on_any_strides(gene
     turned = hidden.transpose(1, 2).contiguous().transpose(1, 2)
     inputs = [x.requires_grad_() for x in (turned, weight, bias)]
     compiled = torch.compile(glu_conv, fullgraph=True, backend="aot_eager")
-    # The gradient of a sum is one number seen many times.
+    # The gradient of a sum is one number, expanded with strides of 0.
     gradients = torch.autograd.grad(compiled(*inputs).sum(), inputs)
     _, expected = exact(inputs, torch.ones_like(grad))
     for x, actual, wanted in zip(inputs, gradients, expected, strict=True):

@@ -1,6 +1,7 @@
-"""The Triton kernels in Triton's interpreter, against float64 autograd of the reference.
+"""Compare the Triton kernels, run by Triton's interpreter, with float64 autograd of the reference.
 
-`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is defined.
+`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is
+defined.
 """
 
 import pytest
@@ -14,7 +15,8 @@ from lsr.ops.linear_attention.reference import linear_attention_reference
 
 EPS = 1e-6
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-6}
-# Tokens, heads, heads of a program, tokens of a step, number of partial sums, both gradients at once.
+# Tokens, heads, heads of a program, tokens of a block, number of partial sums, and whether one
+# launch computes the gradients of k and v.
 SMALL_HEADS = [
     (1, 1, 1, 16, 1, True),
     (7, 3, 2, 16, 1, True),
@@ -41,7 +43,11 @@ def generator():
 
 
 def random_qkv(generator, tokens, heads, dim):
-    """(2, N, 3, A, E) with a dead query, a head without living keys, and a component that no key of a head has."""
+    """Return qkv (2, N, 3, A, E) with its special cases.
+
+    One query is dead, all keys of one head are, and one component is negative in all keys of a
+    head.
+    """
     qkv = torch.randn(2, tokens, 3, heads, dim, generator=generator)
     qkv[0, -1, 0, 0] = -qkv[0, -1, 0, 0].abs()
     qkv[1, :, 1, -1] = -qkv[1, :, 1, -1].abs()
@@ -50,14 +56,17 @@ def random_qkv(generator, tokens, heads, dim):
 
 
 def exact(inputs, grad):
-    """Output and gradients of the reference in float64."""
+    """Return output and gradients of the reference in float64."""
     inputs = [x.detach().double().requires_grad_() for x in inputs]
     out = linear_attention_reference(*inputs, EPS)
     return out.detach(), torch.autograd.grad(out, inputs, grad.double())
 
 
 def scattered(q, k, v):
-    """The same numbers, each in strides of its own: contiguous, in every other run of channels, heads before tokens."""
+    """Return the same numbers with different strides.
+
+    q is contiguous, k is one half of a tensor of twice as many channels, v has heads before tokens.
+    """
     return (
         q.contiguous(),
         torch.cat([k, k], dim=-1)[..., : k.shape[-1]],
@@ -66,7 +75,7 @@ def scattered(q, k, v):
 
 
 def kernels(inputs, grad, tiling, stored, packed=True):
-    """Output and gradients of the kernels under a given tiling, in the dtype `stored`."""
+    """Return output and gradients of the kernels with a tiling, stored in the dtype `stored`."""
     grads = torch.full((*grad.shape[:2], 3, *grad.shape[2:]), torch.nan, dtype=stored).unbind(2)
     if not packed:
         inputs, grads, grad = (
@@ -92,11 +101,12 @@ def test_output_and_gradients(generator, dim, dtype):
         qkv = random_qkv(generator, tokens, heads, dim).to(dtype)
         inputs = qkv.unbind(2)
         grad = torch.randn(2, tokens, heads, dim, generator=generator).to(dtype)
-        # Stored in float32 even where the operands are float16, so that no rounding hides a product that is less than exact.
+        # Results are float32 even for float16 operands: rounding them would hide inexact products.
         out, grads = kernels(inputs, grad, tiling, torch.float32, packed)
         expected, expected_grads = exact(inputs, grad)
         assert_close(out, expected, TOLERANCE[dtype])
-        # One token attends to itself whatever q and k are: their gradients are differences of equal terms of this size.
+        # A single token attends to itself whatever q and k are: the gradients of q and k are
+        # differences of equal terms, and the error is compared with the size of these terms.
         terms = (grad.double() * expected).sum(-1)
         for x, actual, wanted in zip(inputs, grads, expected_grads, strict=True):
             size = (
@@ -131,7 +141,7 @@ def test_float16_with_activations_a_hundred_times_as_large(generator, dim):
 
 
 def test_float16_products_that_overflow_float16(generator):
-    """With one token S is b^T v, here up to 1e9, and a token that is nearly dead has 1 / (a . z) near 1e7."""
+    """S reaches 1e9 with large k and v, and a token that is nearly dead has 1 / (a . z) of 1e7."""
     qkv = random_qkv(generator, 33, 1, 32)
     qkv[:, :, 1:] *= torch.tensor([3e4, 1e4])[:, None, None]
     qkv[:, 5, 0] *= 1e-4
@@ -214,7 +224,7 @@ def test_backward_keeps_inputs_output_and_state_alone(generator, packed):
 
 
 def test_eps_may_be_zero(generator):
-    """Tokens that are dead, or that only fill the last tile, divide 0 by 0 and do not spoil the others."""
+    """Dead tokens and the padding of the last tile have denominators of 0, but cause no NaN."""
     qkv = random_qkv(generator, 7, 3, 16).requires_grad_()
     out = linear_attention(qkv, eps=0.0)
     (grad,) = torch.autograd.grad(out.sum(), qkv)
@@ -228,7 +238,7 @@ def test_eps_may_be_zero(generator):
 
 
 def test_strides_are_free(generator):
-    """Inputs whose channels are not neighbours, and a gradient that is one number seen many times."""
+    """Inputs whose channels are not neighbours, and a gradient that is one number, expanded."""
     q, k, v = (
         torch.randn(2, 16, 3, 7, generator=generator).permute(0, 3, 2, 1).requires_grad_()
         for _ in range(3)

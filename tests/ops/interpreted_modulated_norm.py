@@ -1,6 +1,7 @@
-"""The Triton kernels in Triton's interpreter, against float64 autograd of the reference.
+"""Compare the Triton kernels, run by Triton's interpreter, with float64 autograd of the reference.
 
-`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is defined.
+`test_interpreted.py` runs this file with TRITON_INTERPRET=1, which must be set before a kernel is
+defined.
 """
 
 import pytest
@@ -13,7 +14,8 @@ from lsr.ops.modulated_norm.reference import modulated_norm_reference
 
 EPS = 1e-6
 TOLERANCE = 1e-6
-# (B, N, D): one token, channels that do not fill a power of two, a last run of tokens that is shorter than the others.
+# (B, N, D): one token; widths that are not a power of two; a last run of tokens that is shorter
+# than the others.
 SHAPES = [(1, 1, 3), (2, 5, 20), (2, 17, 33), (3, 9, 64)]
 
 
@@ -28,7 +30,7 @@ def generator():
 
 
 def random_inputs(generator, shape):
-    """Tokens with a mean, shift and scale as a block cuts them out of one tensor, and a gradient of the output."""
+    """Return tokens with a mean, shift and scale as views of one tensor, and a gradient."""
     x = torch.randn(shape, generator=generator) + 2
     shift, scale, _ = torch.randn(shape[0], 3, shape[2], generator=generator).chunk(3, dim=1)
     return x, shift, scale, torch.randn(shape, generator=generator)
@@ -44,7 +46,7 @@ def exact(inputs, grad):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_output_and_gradients(generator, shape, dtype):
     *inputs, grad = (x.to(dtype) for x in random_inputs(generator, shape))
-    # Stored in float32 even where the inputs are float16, so that no rounding hides a sum that is less than exact.
+    # Results are float32 even for float16 inputs: rounding them would hide sums that are inexact.
     (out, behind), (dx, behind_dx) = guarded(shape), guarded(shape)
     launch.forward(*inputs, EPS, out)
     gradients = dx, *launch.backward(grad, inputs[0], inputs[2], EPS, dx)
@@ -58,14 +60,14 @@ def test_output_and_gradients(generator, shape, dtype):
 
 
 def test_several_tokens_of_a_program_are_those_of_one_sample(generator, monkeypatch):
-    """On a GPU there are fewer programs than tokens; here there are so few tokens that it takes fewer programs to see it."""
+    """With few programs each takes several tokens, as with the many tokens of real images."""
     monkeypatch.setattr(launch, "WRITING_PROGRAMS", 6)
     monkeypatch.setattr(launch, "SUMMING_PROGRAMS", 2)
     test_output_and_gradients(generator, (2, 10, 4), torch.float32)
 
 
 def test_a_mean_that_is_large_beside_the_deviation(generator):
-    """The variance is that of the centred token, not the difference of two large numbers."""
+    """The variance is computed from the centred token, not as a difference of two large numbers."""
     x, shift, scale, grad = random_inputs(generator, (1, 2, 32))
     inputs = x + 1000, shift, scale
     assert_close(modulated_norm(*inputs, EPS), exact(inputs, grad)[0], 1e-4)
@@ -82,7 +84,7 @@ def test_the_operator_equals_the_reference_when_compiled_and_on_any_strides(gene
         )
     ]
     compiled = torch.compile(modulated_norm, fullgraph=True, backend="aot_eager")
-    # The gradient of a sum is one number seen many times.
+    # The gradient of a sum is one number, expanded with strides of 0.
     gradients = torch.autograd.grad(compiled(*inputs).sum(), inputs)
     _, expected = exact(inputs, torch.ones_like(grad))
     for y, actual, wanted in zip(inputs, gradients, expected, strict=True):

@@ -10,7 +10,10 @@ from lsr.ops.glu_conv import glu_conv
 
 
 def test_a_single_tap_moves_the_image_by_a_pixel(generator):
-    """With one weight of 1 in the corner, a value is its upper left neighbour, 0 beyond the border; the gates are open by their bias."""
+    """A single weight of 1 in the upper left corner makes a value that of its upper left neighbour.
+
+    Outside the image it is 0. The bias of the gates opens them.
+    """
     hidden = torch.randn(1, 3, 4, 2, generator=generator, dtype=torch.float64)
     weight, bias = torch.zeros(2, 1, 3, 3, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     weight[0, 0, 0, 0] = 1
@@ -37,7 +40,7 @@ def test_the_layer_compiles_without_a_graph_break(generator):
 
 
 def last_operation(dtype):
-    """What autograd would differentiate, on a GPU, which tensors without storage do not need."""
+    """Return the name of the output's autograd node; fake CUDA tensors need no GPU."""
     with FakeTensorMode():
         hidden = torch.empty(2, 3, 5, 12, dtype=dtype, device="cuda", requires_grad=True)
         out = glu_conv(

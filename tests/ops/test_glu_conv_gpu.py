@@ -1,4 +1,4 @@
-"""The kernels on a GPU at the sizes of SANA 0.6B (F 2880) and 1.6B (F 5600), against float64."""
+"""Compare the kernels on a GPU with float64 at the sizes of SANA: F 2880 (0.6B) and 5600 (1.6B)."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from support.kernel_checks import assert_close
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.glu_conv.reference import glu_conv_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in float16; the gradient of the
-# convolution is rounded once between the kernels.
+# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# float16; the gradient of the convolution is rounded once between the kernels.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 2e-6}
 
 

@@ -1,4 +1,4 @@
-"""The kernels are compiled for GPUs that need not be there: what each takes of a multiprocessor is read from the machine code."""
+"""Compile the kernels for GPUs that need not be there and read their resources from the code."""
 
 import pytest
 from support.cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
@@ -9,7 +9,8 @@ from lsr.ops.kernel_support import INTERPRETED
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET is set: nothing is compiled")
 
-# Three programs of four warps fill the 65536 registers of a multiprocessor.
+# With at most 168 registers per thread, three programs of four warps fit in the 65536 registers of
+# a multiprocessor.
 REGISTERS = 168
 
 

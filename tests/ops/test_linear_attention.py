@@ -112,7 +112,7 @@ def test_the_layer_compiles_without_a_graph_break(generator, qk_norm):
 
 
 def last_operation(shape, dtype):
-    """What autograd would differentiate, on a GPU, which tensors without storage do not need."""
+    """Return the name of the output's autograd node; fake CUDA tensors need no GPU."""
     with FakeTensorMode():
         out = linear_attention(torch.empty(shape, dtype=dtype, device="cuda", requires_grad=True))
     assert out.shape == (*shape[:2], *shape[3:]) and out.dtype == dtype

@@ -1,4 +1,4 @@
-"""The kernels on a GPU at the sizes of SANA 0.6B (36 heads) and 1.6B (70 heads), against float64."""
+"""Compare the kernels on a GPU with float64 at the sizes of SANA: 36 (0.6B) and 70 heads (1.6B)."""
 
 import pytest
 import torch
@@ -8,7 +8,8 @@ from support.kernel_checks import assert_close
 from lsr.ops.linear_attention import linear_attention
 from lsr.ops.linear_attention.reference import linear_attention_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in float16.
+# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# float16.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 1e-5}
 
 

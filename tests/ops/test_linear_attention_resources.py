@@ -1,4 +1,4 @@
-"""The kernels are compiled for GPUs that need not be there: what each takes of a multiprocessor is read from the machine code."""
+"""Compile the kernels for GPUs that need not be there and read their resources from the code."""
 
 import re
 
@@ -12,7 +12,7 @@ from lsr.ops.linear_attention.launch import tiling_for
 triton = pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET is set: nothing is compiled")
 
-# Bytes per thread on the stack, which is where registers are spilled to; 0 for what is not listed.
+# Limits in bytes of stack per thread, which is where registers are spilled to; 0 if not listed.
 STACK = {
     (90, 128, "bfloat16", "grad_queries"): 128,
     (90, 128, "float32", "grad_queries"): 256,
@@ -27,7 +27,7 @@ def _own_triton_cache(tmp_path, monkeypatch):
 
 
 def types_of(kernel, dtype):
-    """Of all arguments, and the names of those that are not multiples of 16."""
+    """Return the types of all arguments, and the names of those that are not multiples of 16."""
     types, unaligned = {}, []
     for name in kernel.arg_names:
         if name.startswith(("s_", "z_", "ds_", "dz_")):
@@ -56,7 +56,7 @@ def types_of(kernel, dtype):
     + [(90, 32, "float16"), (90, 128, "float32")],
 )
 def test_the_kernels_compile_and_fit(capability, dim, dtype, tmp_path):
-    from lsr.ops.linear_attention import kernels
+    from lsr.ops.linear_attention import backward_kernels, forward_kernels
 
     tiling = tiling_for(dim, getattr(torch, dtype))
     constants = {
@@ -67,10 +67,15 @@ def test_the_kernels_compile_and_fit(capability, dim, dtype, tmp_path):
     }
     constants["operand"] = getattr(triton.language, dtype)
     options = {"num_warps": tiling.warps, "num_stages": tiling.stages}
-    launches = [("sum_keys_values", {}), ("attend", {}), ("grad_queries", {})]
-    launches += [("grad_keys_values", gradients) for gradients in tiling.launches_of_keys_values]
-    for name, gradients in launches:
-        kernel = getattr(kernels, name)
+    launches = [
+        (forward_kernels.sum_keys_values, {}),
+        (forward_kernels.attend, {}),
+        (backward_kernels.grad_queries, {}),
+    ]
+    for gradients in tiling.launches_of_keys_values:
+        launches.append((backward_kernels.grad_keys_values, gradients))
+    for kernel, gradients in launches:
+        name = kernel.__name__
         types, unaligned = types_of(kernel, dtype)
         compiled = compile_for(capability, kernel, types, constants | gradients, options, unaligned)
         assert compiled.metadata.shared <= SHARED_MEMORY[capability], name

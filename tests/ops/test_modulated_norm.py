@@ -33,7 +33,7 @@ def test_gradients_are_those_of_finite_differences(generator):
 
 
 def last_operation(width, dtypes):
-    """What autograd would differentiate, on a GPU, which tensors without storage do not need."""
+    """Return the name of the output's autograd node; fake CUDA tensors need no GPU."""
     with FakeTensorMode():
         x, shift, scale = (
             torch.empty(2, n, width, dtype=dtype, device="cuda", requires_grad=True)

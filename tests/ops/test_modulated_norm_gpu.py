@@ -1,4 +1,4 @@
-"""The kernels on a GPU at the widths of SANA 0.6B and 1.6B, against float64."""
+"""Compare the kernels on a GPU with float64, at the widths of SANA 0.6B and 1.6B."""
 
 import pytest
 import torch
@@ -8,7 +8,8 @@ from support.kernel_checks import assert_close
 from lsr.ops.modulated_norm import modulated_norm
 from lsr.ops.modulated_norm.reference import modulated_norm_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in float16.
+# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# float16.
 TOLERANCE = {torch.bfloat16: 3e-3, torch.float16: 4e-4, torch.float32: 2e-6}
 
 
@@ -60,7 +61,7 @@ def test_equals_float64(gpu_generator, shape, dtype):
 
 
 def test_single_precision_modulates_half(gpu_generator):
-    """As under autocast."""
+    """Under autocast the types of the arguments differ."""
     assert_equals_float64(
         *random_inputs(gpu_generator, (2, 100, 2240), torch.bfloat16, torch.float32),
         TOLERANCE[torch.bfloat16],

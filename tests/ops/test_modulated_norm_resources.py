@@ -1,4 +1,4 @@
-"""The kernels are compiled for GPUs that need not be there: what each takes of a multiprocessor is read from the machine code."""
+"""Compile the kernels for GPUs that need not be there and read their resources from the code."""
 
 import pytest
 from support.cross_compilation import POINTER, SHARED_MEMORY, compile_for, registers_and_stack
@@ -9,7 +9,7 @@ from lsr.ops.modulated_norm.dispatch import WIDEST
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET is set: nothing is compiled")
 
-# More than two programs of sixteen warps do not fit in a multiprocessor with more.
+# With more registers per thread a program of sixteen warps would fill a multiprocessor by itself.
 REGISTERS = 128
 
 

@@ -1,4 +1,4 @@
-"""Depth-wise 3x3 convolution with a gated linear unit: one public function, `glu_conv`."""
+"""Compute a depth-wise 3x3 convolution and a gated linear unit: `glu_conv`."""
 
 from lsr.ops.glu_conv.dispatch import glu_conv
 

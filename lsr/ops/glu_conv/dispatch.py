@@ -1,4 +1,4 @@
-"""The public function: the Triton kernels where they run, PyTorch elsewhere."""
+"""Dispatch the gated convolution: to the Triton kernels where they run, else to PyTorch."""
 
 from torch import Tensor
 
@@ -10,26 +10,28 @@ if HAVE_TRITON:
 
 
 def glu_conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Depth-wise 3x3 convolution and gated linear unit in one pass, as `glu_conv_reference` defines it.
+    """Apply a depth-wise 3x3 convolution and a gated linear unit, see `glu_conv_reference`.
 
-    CUDA tensors in bfloat16, float16 or float32 are computed by Triton kernels, everything else by PyTorch. The kernels sum in float32
-    whatever the types, outside autocast too. For backward they keep the arguments alone: the convolved image is computed again.
+    Triton kernels compute CUDA tensors in bfloat16, float16 or float32 in one pass; PyTorch
+    computes everything else. The kernels sum in float32 whatever the types. For the backward pass
+    they keep only the arguments and convolve again.
 
     Args:
-        hidden: (B, H, W, 2 F), channels last: values in the first half of the channels, gates in the second, both after the
-            activation that stands before the convolution.
-        weight: (2 F, 1, 3, 3).
-        bias: (2 F,).
+        hidden: Image (B, H, W, 2 F), channels last: values in the first half of the channels, gates
+            in the second, both after the activation that stands before the convolution.
+        weight: Weights of the convolution (2 F, 1, 3, 3).
+        bias: Bias of the convolution (2 F,).
 
     Returns:
         (B, H, W, F) in the dtype of `hidden`.
     """
     channels = hidden.shape[-1]
     assert hidden.ndim == 4 and channels % 2 == 0, (
-        f"shape {tuple(hidden.shape)}, not (B, H, W, 2 F)"
+        f"hidden must be (B, H, W, 2 F), not {tuple(hidden.shape)}"
     )
     assert weight.shape == (channels, 1, 3, 3) and bias.shape == (channels,), (
-        f"{tuple(weight.shape)}, {tuple(bias.shape)}"
+        f"weight and bias must be {(channels, 1, 3, 3)} and {(channels,)}, "
+        f"not {tuple(weight.shape)} and {tuple(bias.shape)}"
     )
     if kernels_take(hidden, weight, bias):
         return operators.glu_conv(hidden, weight, bias)

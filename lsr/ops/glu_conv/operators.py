@@ -1,4 +1,8 @@
-"""The kernels as PyTorch operators, each opaque to `torch.compile`: one call forward, one call backward."""
+"""Register the Triton kernels as PyTorch operators with autograd.
+
+`torch.compile` does not look into an operator: a graph holds one call forward and one call
+backward.
+"""
 
 import torch
 from torch import Tensor
@@ -11,7 +15,7 @@ def _empty_output(hidden: Tensor) -> Tensor:
 
 
 def _empty(like: Tensor) -> Tensor:
-    """Contiguous, whatever the strides of `like`."""
+    """Return uninitialised contiguous memory for a tensor like `like`, whose strides may differ."""
     return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
@@ -27,7 +31,7 @@ def glu_conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def glu_conv_backward(
     grad: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of hidden, weight and bias."""
+    """Return the gradients of hidden, weight and bias, in the types of these."""
     dhidden = _empty(hidden)
     dweight, dbias = launch.backward(grad, hidden, weight, bias, dhidden)
     return dhidden, dweight.to(weight.dtype), dbias.to(bias.dtype)

@@ -1,19 +1,21 @@
-"""The PyTorch definition of the gated depth-wise convolution that the kernels are tested against."""
+"""Define the gated depth-wise convolution in PyTorch; the kernels are tested against it."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def glu_conv_reference(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve every channel by itself, then multiply the first half of the channels by SiLU of the second (GLUMBConv of SANA).
+    """Convolve each channel, then multiply the first half of the channels by SiLU of the second.
+
+    This is the middle of GLUMBConv of SANA (arXiv 2410.10629). Zeros pad the image by one pixel.
 
     Args:
-        hidden: (B, H, W, 2 F), channels last.
-        weight: (2 F, 1, 3, 3).
-        bias: (2 F,).
+        hidden: Image (B, H, W, 2 F), channels last.
+        weight: Weights of the convolution (2 F, 1, 3, 3).
+        bias: Bias of the convolution (2 F,).
 
     Returns:
-        (B, H, W, F). The image is padded by zeros.
+        Image (B, H, W, F).
     """
     # (B, H, W, C) seen as (B, C, H, W) is the channels-last memory format: no copy.
     convolved = F.conv2d(

@@ -1,7 +1,9 @@
-"""The kernels as PyTorch operators, each opaque to `torch.compile`: one call forward, one call backward.
+"""Register the Triton kernels as PyTorch operators with autograd.
 
-`lsr::linear_attention_packed` takes the output of one qkv projection and gives back one gradient of the same layout;
-`lsr::linear_attention` takes q, k and v. Both return, beside the output, the state S and z that backward reads.
+`torch.compile` does not look into an operator: a graph holds one call forward and one call
+backward. `lsr::linear_attention_packed` takes the output of one qkv projection and returns one
+gradient of the same layout; `lsr::linear_attention` takes q, k and v. In addition to the output
+both return the state S and z, which the backward pass reads.
 """
 
 import torch
@@ -20,7 +22,7 @@ def _empty_results(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _empty(like: Tensor) -> Tensor:
-    """Contiguous, whatever the strides of `like`."""
+    """Return uninitialised contiguous memory for a tensor like `like`, whose strides may differ."""
     return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
@@ -36,7 +38,7 @@ def packed(qkv: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
 def packed_backward(
     grad: Tensor, qkv: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float
 ) -> Tensor:
-    """Gradient of qkv (B, N, 3, A, E)."""
+    """Return the gradient of qkv (B, N, 3, A, E)."""
     dqkv = _empty(qkv)
     launch.backward(grad, qkv.unbind(2), (o, s, z), eps, dqkv.unbind(2))
     return dqkv
@@ -53,7 +55,7 @@ def separate(q: Tensor, k: Tensor, v: Tensor, eps: float) -> tuple[Tensor, Tenso
 def separate_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, s: Tensor, z: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v."""
+    """Return the gradients of q, k and v, (B, N, A, E) each."""
     grads = _empty(q), _empty(k), _empty(v)
     launch.backward(grad, (q, k, v), (o, s, z), eps, grads)
     return grads
@@ -84,6 +86,8 @@ def _(
 def _remember(ctx, inputs, output) -> None:
     *tensors, ctx.eps = inputs
     _, s, z = output
+    # S and z are outputs only to be saved. No gradient ever arrives for them, and PyTorch shall not
+    # make one of zeros.
     ctx.mark_non_differentiable(s, z)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, *output)

@@ -1,4 +1,4 @@
-"""Layer norm without weights, scaled and shifted for each sample: one public function, `modulated_norm`."""
+"""Compute a layer norm with one scale and shift per sample: `modulated_norm`."""
 
 from lsr.ops.modulated_norm.dispatch import modulated_norm
 

@@ -1,4 +1,4 @@
-"""The public function: the Triton kernels where they run, PyTorch elsewhere."""
+"""Dispatch the modulated norm: to the Triton kernels where they run, else to PyTorch."""
 
 from torch import Tensor
 
@@ -9,28 +9,31 @@ if HAVE_TRITON:
     from lsr.ops.modulated_norm import operators
 
 WIDEST = 8192
-"""Channels of a token that a program holds in registers."""
+"""Largest number of channels of a token that a program can hold in registers."""
 
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float = 1e-6) -> Tensor:
-    """Layer norm without weights, times (1 + scale), plus shift: the input of every branch of a block with AdaLN.
+    """Apply a layer norm without weights, multiply by (1 + scale) and add shift.
 
-    CUDA tensors in bfloat16, float16 or float32 of up to `WIDEST` channels are computed by Triton kernels, in float32 from load to
-    store, everything else by PyTorch as `modulated_norm_reference` defines it. For backward the kernels keep x and scale alone: mean
-    and variance are computed again.
+    In a block with AdaLN (DiT, arXiv 2212.09748) this is the input of every branch.
+    `modulated_norm_reference` defines it. Triton kernels compute CUDA tensors in bfloat16, float16
+    or float32 of up to `WIDEST` channels, in float32 from load to store; PyTorch computes
+    everything else. For the backward pass the kernels keep only x and scale; they compute mean and
+    variance again.
 
     Args:
         x: Tokens (B, N, D).
-        shift: (B, 1, D).
-        scale: (B, 1, D).
-        eps: Added to the variance.
+        shift: Shift of each sample (B, 1, D).
+        scale: Scale of each sample (B, 1, D).
+        eps: Number added to the variance.
 
     Returns:
-        (B, N, D) in the type that those of the arguments promote to.
+        Tokens (B, N, D) in the type that the types of x, shift and scale promote to.
     """
     samples, _, width = x.shape
     assert shift.shape == scale.shape == (samples, 1, width), (
-        f"{tuple(shift.shape)}, {tuple(scale.shape)}, not {(samples, 1, width)}"
+        f"shift and scale must be {(samples, 1, width)}, "
+        f"not {tuple(shift.shape)} and {tuple(scale.shape)}"
     )
     if kernels_take(x, shift, scale) and width <= WIDEST:
         return operators.modulated_norm(x, shift, scale, eps)

@@ -1,6 +1,12 @@
-"""Triton kernels of the modulated norm; README.md derives them, `launch` chooses their grids.
+"""Triton kernels of the modulated norm.
 
-A program holds whole tokens: a run of them from one sample, one at a time. Everything is float32 between load and store.
+README.md derives the formulas, `launch` chooses the grids. Axis 0 of every grid counts samples,
+axis 1 runs of tokens of a sample. A program takes the tokens of its run one after another and holds
+one whole token in registers: D channels, padded to a power of two because Triton's tiles have such
+sizes. The mask `exists` marks the D channels that exist.
+
+Everything is float32 between load and store, because sums over thousands of channels or tokens
+would lose their low bits in half precision.
 """
 
 import triton
@@ -9,8 +15,13 @@ import triton.language as tl
 
 @triton.jit
 def _normalise(pointer, channel, exists, width, eps):
-    """One token of x without its mean, divided by its standard deviation, and one over that; 0 in the channels that only pad."""
+    """Return one normalised token and 1 / its standard deviation.
+
+    The variance is the mean square of the centred token. The mean of squares minus the square of
+    the mean would cancel where the mean is large.
+    """
     x = tl.load(pointer + channel, mask=exists, other=0.0).to(tl.float32)
+    # Padded channels are loaded as 0. Centring makes them -mean, which must not enter the variance.
     centred = tl.where(exists, x - tl.sum(x, 0) / width, 0.0)
     inverse = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
     return centred * inverse, inverse
@@ -20,8 +31,11 @@ def _normalise(pointer, channel, exists, width, eps):
 def normalise_and_modulate(
     x, shift, scale, out, shift_b, scale_b, tokens, width, run, eps, padded: tl.constexpr
 ):
-    """Norm(x) (1 + scale) + shift over a run of tokens of one sample."""
-    sample = tl.program_id(0).to(tl.int64)
+    """Write norm(x) (1 + scale) + shift over a run of tokens of one sample.
+
+    `shift_b` and `scale_b` are the strides of samples in shift and scale.
+    """
+    sample = tl.program_id(0).to(tl.int64)  # 64 bits: offsets may exceed 2^31 elements
     start = tl.program_id(1) * run
     channel = tl.arange(0, padded)
     exists = channel < width
@@ -41,7 +55,11 @@ def normalise_and_modulate(
 def grad_normalised(
     grad, x, scale, dx, sums, scale_b, tokens, width, run, eps, padded: tl.constexpr
 ):
-    """Gradient of x over a run of tokens of one sample, and what they add to those of shift and scale: sums (2, parts, B, D)."""
+    """Write the gradient of x over a run of tokens of one sample, and sums over these tokens.
+
+    The sums (2, parts, B, D) are partial gradients of shift and of scale. Every program has its own
+    place in them, so that `launch` can add them up in a fixed order.
+    """
     sample = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1)
     channel = tl.arange(0, padded)
@@ -57,6 +75,8 @@ def grad_normalised(
         d_out = tl.load(grad + row + channel, mask=exists, other=0.0).to(tl.float32)
         d_shift += d_out
         d_scale += d_out * normal
+        # With n = (x - mean) r, r = 1 / std: dx = r (dn - mean(dn) - n mean(dn n)). The two means
+        # are the gradients that flow through the mean and through the standard deviation of x.
         d_normal = d_out * factor
         mean = tl.sum(d_normal, 0) / width
         slope = tl.sum(d_normal * normal, 0) / width

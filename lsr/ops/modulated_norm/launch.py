@@ -1,4 +1,4 @@
-"""Grids of the Triton kernels: which program sees which tokens."""
+"""Choose the grids of the Triton kernels of the modulated norm and launch them."""
 
 from typing import Any, NamedTuple
 
@@ -9,19 +9,23 @@ from torch import Tensor
 from lsr.ops.kernel_support import check_interpreter_dtype
 from lsr.ops.modulated_norm import kernels
 
-# Programs to aim at where each writes tokens alone, and where it leaves a partial sum behind: 8 and 4 for each of the 132 multiprocessors
-# of an H200. Constants, not the device's own number: a sum is cut in the same places everywhere.
-WRITING_PROGRAMS, SUMMING_PROGRAMS = 1056, 528
-# A program's partial sums, two float32 tokens, are to be little beside the tokens that it reads and writes.
+# Number of programs to launch if there are enough tokens: 8 for each of the 132 multiprocessors of
+# an H200 in the kernel that only writes tokens, 4 in the kernel that also writes partial sums.
+# Constants instead of the number of multiprocessors of the device: then every GPU cuts a sum in the
+# same places.
+WRITING_PROGRAMS = 1056
+SUMMING_PROGRAMS = 528
+# Least number of tokens per partial sum: writing the sums, two float32 tokens, shall cost little
+# compared with the tokens that the program reads and writes.
 LEAST_SUMMED = 8
 
 
 class Run(NamedTuple):
-    """How tokens are shared out.
+    """Division of the tokens of a sample into runs, one for each program.
 
     Attributes:
-        tokens: Tokens of one program.
-        parts: Programs of one sample.
+        tokens: Number of tokens of one program.
+        parts: Number of programs of one sample.
     """
 
     tokens: int
@@ -29,20 +33,21 @@ class Run(NamedTuple):
 
 
 def run_of(x: Tensor, programs: int, least: int) -> Run:
-    """Share the tokens of every sample among `programs` programs, but give each at least `least`."""
+    """Divide the tokens of all samples among `programs` programs, but at least `least` for each."""
     samples, tokens, _ = x.shape
     run = max(triton.cdiv(tokens, max(programs // samples, 1)), least)
     return Run(run, triton.cdiv(tokens, run))
 
 
 def constants_for(width: int) -> dict[str, Any]:
-    """Compile-time constants of all kernels: channels rounded up to a power of two, and 16 of them for each thread."""
+    """Return the compile-time constants of all kernels: padded width and number of warps."""
     padded = triton.next_power_of_2(width)
+    # 512 channels per warp of 32 threads are 16 registers per thread and token.
     return {"padded": padded, "num_warps": min(max(padded // 512, 1), 16)}
 
 
 def rows(x: Tensor) -> Tensor:
-    """`x` itself (B, 1, D) if its channels are neighbours in memory, else a copy where they are."""
+    """Return `x` (B, 1, D) if its channels are neighbours in memory, else a contiguous copy."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
@@ -50,18 +55,20 @@ def forward(x: Tensor, shift: Tensor, scale: Tensor, eps: float, out: Tensor) ->
     """Write the output into `out`.
 
     Args:
-        x: (B, N, D) with any strides; so are shift and scale.
-        shift: (B, 1, D).
-        scale: (B, 1, D).
-        eps: Added to the variance.
-        out: (B, N, D), contiguous.
+        x: Tokens (B, N, D) with any strides.
+        shift: Shift of each sample (B, 1, D) with any strides.
+        scale: Scale of each sample (B, 1, D) with any strides.
+        eps: Number added to the variance.
+        out: Memory for the output (B, N, D), contiguous.
     """
     check_interpreter_dtype(x, shift, scale)
-    assert x.numel() > 0, f"shape {tuple(x.shape)}"
+    assert x.numel() > 0, f"x must not be empty, but is {tuple(x.shape)}"
     samples, tokens, width = x.shape
     run = run_of(x, WRITING_PROGRAMS, 1)
     with torch.cuda.device_of(x):
-        x, shift, scale = x.contiguous(), rows(shift), rows(scale)
+        x = x.contiguous()
+        shift = rows(shift)
+        scale = rows(scale)
         kernels.normalise_and_modulate[(samples, run.parts)](
             x, shift, scale, out, shift.stride(0), scale.stride(0), tokens, width, run.tokens, eps,
             **constants_for(width),
@@ -75,10 +82,10 @@ def backward(
 
     Args:
         grad: Gradient of the output (B, N, D).
-        x: As given to `forward`; so are scale and eps.
-        scale: (B, 1, D).
-        eps: Added to the variance.
-        dx: (B, N, D), contiguous.
+        x: The tokens (B, N, D) that `forward` was called with.
+        scale: The scale (B, 1, D) that `forward` was called with.
+        eps: The same number as in `forward`.
+        dx: Memory for the gradient of x (B, N, D), contiguous.
 
     Returns:
         Gradients of shift and scale, (B, 1, D) each, float32.
@@ -86,7 +93,9 @@ def backward(
     samples, tokens, width = x.shape
     run = run_of(x, SUMMING_PROGRAMS, LEAST_SUMMED)
     with torch.cuda.device_of(x):
-        grad, x, scale = grad.contiguous(), x.contiguous(), rows(scale)
+        grad = grad.contiguous()
+        x = x.contiguous()
+        scale = rows(scale)
         sums = x.new_empty((2, run.parts, samples, width), dtype=torch.float32)
         kernels.grad_normalised[(samples, run.parts)](
             grad, x, scale, dx, sums, scale.stride(0), tokens, width, run.tokens, eps,

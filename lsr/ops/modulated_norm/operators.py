@@ -1,4 +1,8 @@
-"""The kernels as PyTorch operators, each opaque to `torch.compile`: one call forward, one call backward."""
+"""Register the Triton kernels as PyTorch operators with autograd.
+
+`torch.compile` does not look into an operator: a graph holds one call forward and one call
+backward.
+"""
 
 import torch
 from torch import Tensor
@@ -23,7 +27,7 @@ def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tenso
 def modulated_norm_backward(
     grad: Tensor, x: Tensor, scale: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, and of shift and scale in float32."""
+    """Return the gradients of x, in its type, and of shift and scale, in float32."""
     dx = x.new_empty(x.shape)
     return dx, *launch.backward(grad, x, scale, eps, dx)
 
@@ -36,6 +40,7 @@ def _(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
 @modulated_norm_backward.register_fake
 def _(grad: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     dshift, dscale = x.new_empty((2, *scale.shape), dtype=torch.float32)
+    # Clones, because outputs of an operator must not share memory.
     return x.new_empty(x.shape), dshift.clone(), dscale.clone()
 
 

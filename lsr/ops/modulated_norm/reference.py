@@ -1,9 +1,9 @@
-"""The PyTorch definition of the modulated norm that the kernels are tested against."""
+"""Define the modulated norm in PyTorch; the kernels are tested against it."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def modulated_norm_reference(x: Tensor, shift: Tensor, scale: Tensor, eps: float = 1e-6) -> Tensor:
-    """Normalise tokens (B, N, D) without weights, then scale by (1 + scale) and shift, both (B, 1, D)."""
+    """Normalise tokens (B, N, D), multiply by 1 + scale (B, 1, D) and add shift (B, 1, D)."""
     return F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift
