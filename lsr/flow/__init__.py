@@ -1,1 +1,1 @@
-"""Rectified flow: the path, its times and its samplers. `t = 0` is data, `t = 1` is noise."""
+"""Rectified flow: its path, noise, times and samplers. `lsr.flow.path` defines the symbols."""

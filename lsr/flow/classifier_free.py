@@ -1,4 +1,4 @@
-"""Classifier-free guidance (arXiv 2207.12598): further along the way from what the model does without context to what it does with it."""
+"""Combine velocities with and without context: classifier-free guidance (arXiv 2207.12598)."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,13 @@ def guided(both: Velocity, scale: float) -> Velocity:
     """Return the guided velocity field `v = v_null + scale (v_context - v_null)`.
 
     Args:
-        both: Velocity field over twice the batch: with context in the first half, without in the second.
-        scale: 0 looks away from the context, 1 is the model as it is, more exaggerates.
+        both: Velocity field over twice the batch: the first half has the context, the second half
+            has none.
+        scale: Guidance scale: 0 ignores the context, 1 is the model without guidance, larger
+            values strengthen the effect of the context.
+
+    Returns:
+        Velocity field over the batch, which evaluates `both` once per call.
     """
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Noise that belongs to a sample: a function of its seed, not of its place in a batch, the rank or the step."""
+"""Draw noise that depends only on the seed of a sample: not on its batch, the rank or the step."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,21 @@ def seeded_normal(
 ) -> Tensor:
     """Draw standard normal noise, one independent field per seed.
 
-    The same seed gives the same field alone or in any batch, on every rank and after a resume. Equal on machines of one
-    device type; CPU and CUDA differ.
+    The same seed gives the same field alone or in any batch, on every rank and after training
+    continues from a checkpoint. CPU and CUDA give different fields; two CPUs, or two GPUs, give the
+    same one.
 
     Args:
-        seeds: (B,) integers in [0, 2^31).
+        seeds: Integers (B,) in [0, 2^31).
         shape: Shape of one field.
-        stream: Distinguishes the uses of one seed (the time, the noise of the path, ...); 0 to 3.
-        device: Where to draw and keep the field.
+        stream: Number 0 to 3 that distinguishes the uses of one seed: the time, the noise of the
+            path and so on.
+        device: Device that draws and holds the fields.
 
     Returns:
-        (B, *shape) float32.
+        Noise (B, *shape), float32.
     """
-    assert 0 <= stream < 4
+    assert 0 <= stream < 4, f"the stream must be 0, 1, 2 or 3, not {stream}"
     fields = []
     for seed in seeds.tolist():
         generator = torch.Generator(device).manual_seed(4 * seed + stream)

@@ -1,4 +1,4 @@
-"""What a time means as a signal-to-noise ratio, and where experts that share the times by it begin and end."""
+"""Convert times to signal-to-noise ratios, and divide the times among experts by these ratios."""
 
 import math
 from collections.abc import Callable
@@ -7,36 +7,40 @@ from typing import Literal
 import numpy as np
 
 Schedule = Literal["rectified", "ddpm_scaled_linear", "ddpm_linear", "ddpm_cosine"]
+"""Names of noise schedules, see `log_snr`."""
 
 ANCHOR = 0.875
-"""Where LinearSR divides structure from texture."""
+"""Time at which LinearSR separates structure (noisier) from texture (less noisy)."""
 
 PUBLISHED = (0.223, 0.875, 0.939)
-"""Boundaries of LinearSR (arXiv 2510.08771); see `expert_boundaries`."""
+"""Boundaries between the four experts of LinearSR (arXiv 2510.08771); see `expert_boundaries`."""
 
 T_RANGE = (0.0116, 0.9713)
-"""The times over which the bisection of the rectified path gives the published boundaries."""
+"""Least and greatest time for which `expert_boundaries` of "rectified" returns `PUBLISHED`."""
 
 _DDPM_STEPS = 1000
 
 
 def log_snr(t: np.ndarray | float, schedule: Schedule = "rectified") -> np.ndarray:
-    """Return the logarithm of the ratio of signal to noise power, falling in t.
+    """Return the logarithm of the ratio of signal power to noise power, which falls with t.
 
-    - "rectified": `2 ln((1 - t) / t)`, of the straight path `x_t = (1 - t) x_0 + t noise`.
-    - "ddpm_scaled_linear", "ddpm_linear", "ddpm_cosine": `ln(a / (1 - a))`, a = the product of `1 - beta` up to step 1000 t, between
-      steps interpolated. Betas: the squares of 1000 numbers from sqrt(0.00085) to sqrt(0.012) (Stable Diffusion), 1000 numbers from
-      1e-4 to 0.02 (Ho et al., arXiv 2006.11239), or those of a squared cosine (Nichol and Dhariwal, arXiv 2102.09672).
+    - "rectified": `ln((1 - t)^2 / t^2) = 2 ln((1 - t) / t)` of the path of `lsr.flow.path`.
+    - "ddpm_scaled_linear", "ddpm_linear" and "ddpm_cosine": `ln(a / (1 - a))` of the path `sqrt(a)
+      x_0 + sqrt(1 - a) eps`, where a is the product of `1 - beta` up to step 1000 t, interpolated
+      between steps. The 1000 betas are, in this order: the squares of evenly spaced numbers from
+      sqrt(0.00085) to sqrt(0.012) (Stable Diffusion), evenly spaced numbers from 1e-4 to 0.02 (Ho
+      et al., arXiv 2006.11239), and those of a squared cosine (Nichol and Dhariwal, arXiv
+      2102.09672).
 
     Args:
         t: Times in [0, 1].
-        schedule: How noise grows with time.
+        schedule: Name of the noise schedule.
 
     Returns:
-        Of the shape of `t`, float64; infinite where there is no noise or no signal.
+        Log SNR in the shape of `t`, float64; infinite where there is no noise or no signal.
 
     Raises:
-        ValueError: If there is no such schedule.
+        ValueError: If there is no schedule of this name.
     """
     t = np.asarray(t, np.float64)
     if schedule == "rectified":
@@ -46,16 +50,17 @@ def log_snr(t: np.ndarray | float, schedule: Schedule = "rectified") -> np.ndarr
 
 
 def time_of(value: np.ndarray | float, schedule: Schedule = "rectified") -> np.ndarray:
-    """Return the time at which `log_snr` has a value: its inverse."""
+    """Return the time at which `log_snr` has the given value: the inverse function of `log_snr`."""
     value = np.asarray(value, np.float64)
     if schedule == "rectified":
         return 1 / (1 + np.exp(value / 2))
     times, ratios = _ddpm(schedule)
+    # `np.interp` wants increasing points, but the ratios fall with time.
     return np.interp(-value, -ratios, times)
 
 
 def _ddpm(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
-    """Return times 1 / 1000, 2 / 1000, ..., 1 and their log SNR."""
+    """Return the times 1 / 1000, 2 / 1000, ..., 1 of the steps and the log SNR at each."""
     betas: dict[str, Callable[[], np.ndarray]] = {
         "ddpm_scaled_linear": lambda: (
             np.linspace(math.sqrt(0.00085), math.sqrt(0.012), _DDPM_STEPS) ** 2
@@ -70,6 +75,7 @@ def _ddpm(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cosine_betas() -> np.ndarray:
+    """Return the betas of arXiv 2102.09672, equation 17: of a(k) = cos^2, cut off at 0.999."""
     level = np.cos((np.arange(_DDPM_STEPS + 1) / _DDPM_STEPS + 0.008) / 1.008 * math.pi / 2) ** 2
     return np.minimum(1 - level[1:] / level[:-1], 0.999)
 
@@ -80,22 +86,22 @@ def expert_boundaries(
     t_range: tuple[float, float] = T_RANGE,
     schedule: Schedule = "rectified",
 ) -> tuple[float, ...]:
-    """Divide the times among experts by hierarchical bisection in log SNR.
+    """Divide the times among experts by hierarchical bisection in log SNR (arXiv 2510.08771).
 
-    The anchor divides the range; each half is divided where its log SNR is the mean of those at its ends, and so on. With four
-    experts that gives, against the published (0.223, 0.875, 0.939):
+    The anchor divides `t_range` in two. Each interval is then divided at the time whose log SNR is
+    the mean of the log SNR at its two ends, until there is one interval per expert. The paper
+    publishes (0.223, 0.875, 0.939) for four experts, but names neither the schedule nor the range
+    of times. This function returns, for four experts:
 
-    - "rectified" over (0.0116, 0.9713): 0.223, 0.875, 0.939, which is why that range is the default here;
+    - "rectified" over (0.0116, 0.9713): 0.223, 0.875, 0.939; this range is the default therefore;
     - "ddpm_scaled_linear" over (0.001, 1): 0.153, 0.875, 0.940;
     - "ddpm_linear" over (0.001, 1): 0.194, 0.875, 0.939.
 
-    The paper names neither schedule nor range.
-
     Args:
-        n_experts: A power of two.
-        anchor: The first boundary, inside of `t_range`.
-        t_range: Least and greatest time; log SNR must be finite there.
-        schedule: See `log_snr`.
+        n_experts: Number of experts, a power of two.
+        anchor: Boundary that the first division makes, inside `t_range`.
+        t_range: Least and greatest time; log SNR must be finite at both.
+        schedule: Name of the noise schedule, see `log_snr`.
 
     Returns:
         `n_experts - 1` increasing times.
@@ -109,22 +115,20 @@ def expert_boundaries(
     ends = log_snr(np.array([low, high]), schedule)
     if not 0 <= low < anchor < high <= 1 or not np.isfinite(ends).all():
         raise ValueError(
-            f"need 0 < t_range[0] < anchor < t_range[1] < 1 with a finite log SNR, got {t_range} and {anchor}"
+            "boundaries need 0 < t_range[0] < anchor < t_range[1] < 1 with a finite log SNR, "
+            f"not t_range {t_range} and anchor {anchor}"
         )
 
     def divide(low: float, high: float, n: int, middle: float | None = None) -> list[float]:
         if n == 1:
             return []
-        middle = (
-            float(time_of(log_snr(np.array([low, high]), schedule).mean(), schedule))
-            if middle is None
-            else middle
-        )
+        if middle is None:
+            middle = float(time_of(log_snr(np.array([low, high]), schedule).mean(), schedule))
         return [*divide(low, middle, n // 2), middle, *divide(middle, high, n // 2)]
 
     return tuple(divide(low, high, n_experts, anchor))
 
 
 def uniform_boundaries(n_experts: int) -> tuple[float, ...]:
-    """Divide the times evenly: for four experts 0.25, 0.5, 0.75."""
+    """Return boundaries that divide the times evenly: 0.25, 0.5 and 0.75 for four experts."""
     return tuple(i / n_experts for i in range(1, n_experts))

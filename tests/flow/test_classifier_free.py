@@ -5,7 +5,7 @@ from lsr.flow.classifier_free import guided
 
 
 def two_fields(x, t):
-    """1 with context, 3 without, times the time."""
+    """Return velocities of t with context and of 3 t without."""
     with_context, without = x.chunk(2)
     assert torch.equal(with_context, without), "both halves look at the same state"
     return torch.cat([torch.ones_like(with_context), torch.full_like(without, 3.0)]) * t[:, None]
