@@ -1,4 +1,7 @@
-"""`lsr shard`: a folder of photographs into WebDataset tar shards with an index, for sets too large for a folder."""
+"""`lsr shard`: copy a folder of photographs into WebDataset tar shards with an index.
+
+Shards are for data sets that have too many files for a folder.
+"""
 
 import argparse
 import sys
@@ -11,10 +14,12 @@ from lsr.exit_codes import DONE, SOME_FAILED
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr shard",
-        description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards with an index. Tags come from "
-        'tags.jsonl in the folder, lines {"file": "sea/a.png", "tags": ["sea", "pier"]}, else from a comma-separated a.txt beside '
-        "a.jpg. A run that was stopped continues where it was. Exit code 1: some photographs cannot be read, each is named, the "
-        "rest is done.",
+        description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards "
+        "with an index. Tags come from tags.jsonl in the folder, with lines such as "
+        '{"file": "sea/a.png", "tags": ["sea", "pier"]}; a photograph a.jpg that is not listed '
+        "there has the comma-separated tags in a.txt next to it. A run that was stopped is "
+        "continued by the same command. Exit code 1: some photographs cannot be read; each is "
+        "named, and all others are copied.",
     )
     parser.add_argument(
         "src", type=Path, metavar="DIR", help="folder of photographs, searched recursively"
@@ -31,13 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=256.0,
         metavar="MIB",
-        help="size of a shard in MiB (default 256)",
+        help="largest size of a shard in MiB (default 256)",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command and return its exit code."""
     options = _parser().parse_args(arguments[1:])
 
     from lsr.datasets.shards.writer import write_shards

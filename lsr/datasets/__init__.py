@@ -1,1 +1,1 @@
-"""Data on disk: tags, pairs of folders, cached latents and shards."""
+"""Data sets on disk: tags, paired folders, cached latents and shards."""

@@ -1,4 +1,8 @@
-"""Latents on disk: rows in a fixed order in files that are whole or not there, and a plan that says what they are of."""
+"""Latents of training crops on disk: written by `lsr cache-latents`, read in training.
+
+A folder of latents holds a plan (`latents.json`) and files of latents in a fixed order. A file is
+either complete or not there.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,23 +19,29 @@ from torch import Tensor
 from lsr.files import atomic_path
 
 PLAN = "latents.json"
-"""Name of the file with which a folder of latents begins."""
+"""Name of the file that holds the plan of a folder of latents; it is written first."""
 
 _FILE_BYTES = 128 * 2**20
 _OPEN_FILES = 64
-_LATENT, _CRC = "latent", "crc"
+
+_LATENT = "latent"
+_CRC = "crc"
 
 
 @dataclass(frozen=True)
 class LatentPlan:
-    """What a folder of latents holds; row `draw * photographs + index` is that of a draw of a photograph.
+    """The contents of a folder of latents, and how they are divided into files.
+
+    Row `epoch * photographs + index` of all rows is the latent of the crop that is taken from
+    photograph `index` in epoch `epoch`, for the epochs 0 to draws - 1.
 
     Attributes:
-        autoencoder: Identity of the autoencoder that made them, see `DeepCompression.identity`.
-        crops: What tells the crops that they are of from others.
-        draws: Crops of each photograph.
+        autoencoder: Identity of the autoencoder that made the latents, see
+            `DeepCompression.identity`.
+        crops: Identity of the crops: every setting that changes their pixels.
+        draws: Number of crops of each photograph.
         photographs: Number of photographs.
-        rows: Latents in a file; the last file may hold fewer.
+        rows: Number of latents in a file; the last file may hold fewer.
     """
 
     autoencoder: dict[str, Any]
@@ -49,17 +59,12 @@ class LatentPlan:
         photographs: int,
         latent: tuple[int, ...],
     ) -> "LatentPlan":
-        """Return the plan for latents of the shape `latent`, in files of about 128 MiB."""
-        return cls(
-            autoencoder,
-            crops,
-            draws,
-            photographs,
-            max(1, _FILE_BYTES // (4 * torch.Size(latent).numel())),
-        )
+        """Return the plan for float32 latents of the shape `latent`, in files of about 128 MiB."""
+        rows = max(1, _FILE_BYTES // (4 * torch.Size(latent).numel()))
+        return cls(autoencoder, crops, draws, photographs, rows)
 
     def files(self) -> dict[str, range]:
-        """Return the rows of each file by its name."""
+        """Return the range of rows in each file, by the name of the file."""
         total = self.draws * self.photographs
         return {
             f"latents-{n:06d}.safetensors": range(first, min(first + self.rows, total))
@@ -67,24 +72,16 @@ class LatentPlan:
         }
 
     def claim(self, folder: Path) -> None:
-        """Note the plan in `folder`, or check that the folder was begun with it; remove what a killed run left.
+        """Write the plan to `folder`, or check that the folder was begun with the same plan.
+
+        Temporary files of a killed run are removed.
 
         Raises:
-            ValueError: The folder is for something else.
+            ValueError: The folder was begun with another plan, or holds files but no plan.
         """
         path = folder / PLAN
         if path.exists():
-            before, now = asdict(_read_plan(path)), asdict(self)
-            differing = sorted(
-                name
-                for name, value in (now | now["crops"]).items()
-                if (before | before["crops"]).get(name) != value
-            )
-            if differing:
-                named = ", ".join(name for name in differing if name != "crops")
-                raise ValueError(
-                    f"{folder} was begun with other {named or 'crops'}: choose another --out"
-                )
+            self._check_same(folder, _read_plan(path))
         elif folder.is_dir() and any(folder.iterdir()):
             raise ValueError(
                 f"{folder} holds files that lsr cache-latents did not write: choose another --out"
@@ -92,11 +89,21 @@ class LatentPlan:
         else:
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        for leftover in folder.glob(f".{'?' * 16}.tmp"):  # as atomic_path names them
+        for leftover in folder.glob(f".{'?' * 16}.tmp"):  # names that atomic_path gives
             leftover.unlink()
 
+    def _check_same(self, folder: Path, other: "LatentPlan") -> None:
+        before = asdict(other) | other.crops
+        now = asdict(self) | self.crops
+        differing = sorted(name for name, value in now.items() if before.get(name) != value)
+        if differing:
+            named = ", ".join(name for name in differing if name != "crops")
+            raise ValueError(
+                f"{folder} was begun with other {named or 'crops'}: choose another --out"
+            )
+
     def missing(self, folder: Path) -> dict[str, range]:
-        """Return those files that are not there, or not whole."""
+        """Return the range of rows in each file that is missing or incomplete, by its name."""
         return {
             name: rows
             for name, rows in self.files().items()
@@ -120,7 +127,13 @@ def _is_whole(path: Path, rows: int) -> bool:
 
 
 def write_latents(path: Path, latents: Iterable[Tensor], crcs: Iterable[Tensor]) -> None:
-    """Write one file of latents (N, C, h, w) float32 with the CRC-32 (N,) of the pixels of each crop, both in batches."""
+    """Write one file of N latents.
+
+    Args:
+        path: The file.
+        latents: Batches of latents, together (N, C, h, w) float32.
+        crcs: Batches of the CRC-32 of each crop's pixels, together (N,).
+    """
     with atomic_path(path) as temporary:
         save_file(
             {_LATENT: torch.cat(list(latents)).cpu().contiguous(), _CRC: torch.cat(list(crcs))},
@@ -129,58 +142,68 @@ def write_latents(path: Path, latents: Iterable[Tensor], crcs: Iterable[Tensor])
 
 
 class LatentCache:
-    """Latents by draw and photograph; may be used by forked and spawned processes.
+    """Random access to the latents in a folder.
+
+    May be used by forked and spawned processes.
 
     Args:
-        folder: Written by `lsr cache-latents`.
+        folder: Folder that `lsr cache-latents` wrote.
 
     Attributes:
-        plan: What they are.
+        plan: The plan of the folder.
 
     Raises:
-        ValueError: If the folder is none, or not complete.
+        ValueError: The folder holds no latents, or not all of its files.
     """
 
     def __init__(self, folder: Path) -> None:
         if not (folder / PLAN).is_file():
-            raise ValueError(f"{folder}: no latents there; lsr cache-latents makes them")
-        self.folder, self.plan = folder, _read_plan(folder / PLAN)
+            raise ValueError(f"{folder}: no latents there; make them with lsr cache-latents")
+        self.folder = folder
+        self.plan = _read_plan(folder / PLAN)
         self._names = list(self.plan.files())
         missing = self.plan.missing(folder)
         if missing:
             raise ValueError(
-                f"{folder / min(missing)}: missing or damaged, {len(missing)} of {len(self._names)}; run lsr cache-latents again"
+                f"{folder / min(missing)}: missing or damaged, {len(missing)} of "
+                f"{len(self._names)} files; run lsr cache-latents again"
             )
 
     def check_crops(self, crops: Mapping[str, Any]) -> None:
-        """Compare with the crops that are wanted.
+        """Check that the latents are those of the crops that training will use.
+
+        Args:
+            crops: Identity of these crops, see `LatentPlan.crops`.
 
         Raises:
-            ValueError: If they are others.
+            ValueError: The latents are those of other crops.
         """
-        differing = sorted(
-            name
-            for name in crops.keys() | self.plan.crops.keys()
-            if crops.get(name) != self.plan.crops.get(name)
-        )
-        if differing:
-            name = differing[0]
-            raise ValueError(
-                f"{self.folder} holds latents of other crops: {name} {self.plan.crops.get(name)!r}, not {crops.get(name)!r}"
-            )
+        cached = self.plan.crops
+        for name in sorted(crops.keys() | cached.keys()):
+            if crops.get(name) != cached.get(name):
+                raise ValueError(
+                    f"{self.folder} holds latents of other crops: {name} {cached.get(name)!r}, "
+                    f"not {crops.get(name)!r}"
+                )
 
-    def latent(self, draw: int, index: int) -> Tensor:
-        """Return the latent (C, h, w) float32 of a draw, below `plan.draws`, of a photograph."""
-        file, row = self._place(draw, index)
+    def latent(self, epoch: int, index: int) -> Tensor:
+        """Return the latent (C, h, w) float32 of the crop of a photograph in an epoch.
+
+        Args:
+            epoch: Number of the epoch, below `plan.draws`.
+            index: Number of the photograph.
+        """
+        file, row = self._place(epoch, index)
         return file.get_slice(_LATENT)[row : row + 1][0]
 
-    def crc(self, draw: int, index: int) -> int:
-        """Return the CRC-32 of the pixels that a latent was made of."""
-        file, row = self._place(draw, index)
+    def crc(self, epoch: int, index: int) -> int:
+        """Return the CRC-32 of the pixels of the crop whose latent `latent` returns."""
+        file, row = self._place(epoch, index)
         return int(file.get_slice(_CRC)[row : row + 1][0])
 
-    def _place(self, draw: int, index: int) -> tuple[Any, int]:
-        number, row = divmod(draw * self.plan.photographs + index, self.plan.rows)
+    def _place(self, epoch: int, index: int) -> tuple[Any, int]:
+        """Return the open file that holds a latent, and its row in that file."""
+        number, row = divmod(epoch * self.plan.photographs + index, self.plan.rows)
         return _opened(self.folder / self._names[number]), row
 
 

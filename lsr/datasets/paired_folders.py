@@ -1,4 +1,4 @@
-"""Pairs of LR and HR photographs on disk, told by folder and name."""
+"""Pairs of LR and HR photographs on disk, found by the names of their folders and files."""
 
 import re
 from pathlib import Path
@@ -6,62 +6,73 @@ from pathlib import Path
 from lsr.images import find_images
 
 FOLDERS = (("LR", "HR"), ("test_LR", "test_HR"), ("lq", "gt"), ("LQ", "GT"), ("lr", "hr"))
-"""Names of the LR and the HR folder inside a data set, in the order they are looked for."""
+"""Names of the LR and the HR folder of a data set; the first pair that exists is used."""
 
 _ROLE = re.compile(r"([-_](lr|hr|lq|gt)\d*|[-_]?x\d+)$", re.IGNORECASE)
+"""The end of a name that gives the role of a photograph, such as `_LR4`, `_HR` or `x4`."""
 
 
 def paired_folders(dataset: Path) -> tuple[Path, Path]:
     """Return the LR and the HR folder of a data set.
 
     Raises:
-        ValueError: If it has no two folders named as in `FOLDERS`.
+        ValueError: The data set has no two folders with names from `FOLDERS`.
     """
     for lr, hr in FOLDERS:
         if (dataset / lr).is_dir() and (dataset / hr).is_dir():
             return dataset / lr, dataset / hr
-    raise ValueError(
-        f"{dataset}: no folders {', '.join('/'.join(pair) for pair in FOLDERS)} with pairs in it"
-    )
+    known = ", ".join("/".join(pair) for pair in FOLDERS)
+    raise ValueError(f"{dataset}: no folders {known} with pairs in it")
 
 
 def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
     """Return the (LR, HR) files of two folders, sorted by name.
 
-    The names of a pair are the same but for their suffix, or for what tells the role: `a_LR4.png` and `a_HR.png` (RealSR),
-    `a_x4.png` and `a_x1.png` (DRealSR), `0801x4.png` and `0801.png` (DIV2K).
+    Two files are a pair if their names are equal without the suffix, or without the suffix and the
+    role: `a_LR4.png` and `a_HR.png` (RealSR), `a_x4.png` and `a_x1.png` (DRealSR), `0801x4.png` and
+    `0801.png` (DIV2K).
 
     Raises:
-        ValueError: If a folder is missing or empty, a photograph has no partner, or two have the same name.
+        ValueError: A folder is missing or empty, a photograph has no partner, or two photographs of
+            a folder have the same name.
     """
-    lr, hr = images_by_name(lr_folder, plain=True), images_by_name(hr_folder, plain=True)
+    lr = images_by_name(lr_folder, plain=True)
+    hr = images_by_name(hr_folder, plain=True)
     if lr.keys() != hr.keys():
-        lr, hr = images_by_name(lr_folder, plain=False), images_by_name(hr_folder, plain=False)
+        lr = images_by_name(lr_folder, plain=False)
+        hr = images_by_name(hr_folder, plain=False)
     alone = sorted(lr.keys() ^ hr.keys())
     if alone:
-        file, other = (lr[alone[0]], hr_folder) if alone[0] in lr else (hr[alone[0]], lr_folder)
+        name = alone[0]
+        file, other = (lr[name], hr_folder) if name in lr else (hr[name], lr_folder)
         raise ValueError(f"{file} has no partner in {other}; {len(alone)} photographs have none")
     return [(lr[name], hr[name]) for name in sorted(lr)]
 
 
 def stem_without_role(name: str) -> str:
-    """Take away from a name what tells the role of the photograph."""
+    """Return a name without the part that gives the role, such as `a` for `a_LR4`."""
     return _ROLE.sub("", name)
 
 
 def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
-    """Return the photographs below a folder by their relative names without suffix, or, unless `plain`, without what tells their role.
+    """Return the photographs below a folder by their names relative to it.
+
+    Args:
+        folder: The folder.
+        plain: Whether the names are only without suffix (True), or also without role (False).
 
     Raises:
-        ValueError: If there are none, or two have the same name.
+        ValueError: There are no photographs, or two have the same name.
     """
     files: dict[str, Path] = {}
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        name = name if plain else stem_without_role(name)
+        if not plain:
+            name = stem_without_role(name)
         if name in files:
             raise ValueError(
-                f"{path} and {files[name].name} have the same name but for what tells their role"
+                f"{path} and {files[name].name} have the same name without suffix"
+                + ("" if plain else " and role (such as _LR or x4)")
             )
         files[name] = path
     if not files:

@@ -1,39 +1,49 @@
-"""Tags beside photographs: `tags.jsonl` in a folder, or `photo.txt` beside `photo.jpg`."""
+"""Tags of photographs: from `tags.jsonl` in their folder, or from `a.txt` next to `a.jpg`."""
 
 import json
 from pathlib import Path
 
 TAGS = "tags.jsonl"
-"""Name of the list of tags: one line `{"file": "sea/a.png", "tags": ["sea", "pier"]}` per photograph, relative to its folder."""
+"""Name of the list of tags in a folder of photographs.
+
+It has one line per photograph, such as `{"file": "sea/a.png", "tags": ["sea", "pier"]}`; the path
+is relative to the folder.
+"""
 
 
 def tidy_tags(value: object) -> tuple[str, ...]:
-    """Return the tags in comma-separated text, or in a list of such texts; none for anything else.
+    """Return the tags in a comma-separated text or a list of such texts.
 
-    Superfluous blanks go, and what no file can hold: NUL and halves of surrogate pairs, which JSON can.
+    Any other value has no tags. Repeated blanks are removed, and so are characters that JSON can
+    hold but a text file cannot: NUL becomes a blank, half of a surrogate pair a question mark.
     """
     texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    tags = (
-        tag for text in texts if isinstance(text, str) for tag in text.replace("\0", " ").split(",")
-    )
-    tidy = (" ".join(tag.split()).encode("utf-8", "replace").decode() for tag in tags)
-    return tuple(tag for tag in tidy if tag)
+    tags: list[str] = []
+    for text in texts:
+        if isinstance(text, str):
+            for tag in text.replace("\0", " ").split(","):
+                tags.append(" ".join(tag.split()).encode("utf-8", "replace").decode())
+    return tuple(tag for tag in tags if tag)
 
 
 def listed_tags(folder: Path, name: str = TAGS) -> dict[str, tuple[str, ...]]:
-    """Return what the list of tags in a folder says, by relative name; nothing where there is no such file.
+    """Return the tags in the list of tags of a folder, by path relative to the folder.
+
+    Args:
+        folder: The folder. Without a list of tags in it, the result is empty.
+        name: Name of the list of tags.
 
     Raises:
-        ValueError: As `read_listed`.
+        ValueError: The list is damaged, see `read_listed`.
     """
     return read_listed(folder / name) if (folder / name).is_file() else {}
 
 
 def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return what a list of tags says, by name.
+    """Return the tags in a list of tags, by the path that the list gives.
 
     Raises:
-        ValueError: A line is not of the form of `TAGS`, or names a file again.
+        ValueError: A line has not the form that `TAGS` documents, or a file is listed twice.
     """
     tags: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
@@ -41,7 +51,8 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
             continue
         try:
             entry = json.loads(line.decode("utf-8"))
-            name, value = str(entry["file"]), entry["tags"]
+            name = str(entry["file"])
+            value = entry["tags"]
             if not isinstance(value, list | str):
                 raise TypeError(value)
         except (ValueError, KeyError, TypeError):
@@ -49,13 +60,13 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
                 f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}'
             ) from None
         if name in tags:
-            raise ValueError(f"{path}, line {number}: {name} for the second time")
+            raise ValueError(f"{path}, line {number}: {name} is listed for the second time")
         tags[name] = tidy_tags(value)
     return tags
 
 
 def tags_beside(photograph: Path) -> tuple[str, ...]:
-    """Return the comma-separated tags in the `.txt` beside a photograph; none where there is no such file."""
+    """Return the comma-separated tags in the `.txt` next to a photograph; none if it is missing."""
     try:
         return tidy_tags(photograph.with_suffix(".txt").read_text("utf-8", "replace"))
     except OSError:
@@ -63,21 +74,25 @@ def tags_beside(photograph: Path) -> tuple[str, ...]:
 
 
 class FolderTags:
-    """The tags of the photographs below a folder, from its `tags.jsonl`, else from the `.txt` beside each.
+    """A function that returns the tags of a photograph below a folder.
+
+    The tags come from the folder's `tags.jsonl`, or, for a photograph that is not listed there,
+    from the `.txt` next to it.
 
     Args:
         folder: The folder.
-        name: Of the list, if not `tags.jsonl`.
+        name: Name of the list of tags.
 
     Attributes:
-        listed: What `tags.jsonl` says, by relative name.
+        listed: The tags in the list, by path relative to the folder.
 
     Raises:
-        ValueError: If its `tags.jsonl` is damaged.
+        ValueError: The list of tags is damaged.
     """
 
     def __init__(self, folder: Path, name: str = TAGS) -> None:
-        self.folder, self.listed = folder, listed_tags(folder, name)
+        self.folder = folder
+        self.listed = listed_tags(folder, name)
 
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""

@@ -1,4 +1,4 @@
-"""`lsr shard`: what goes in comes out, killed or not."""
+"""`lsr shard`: every photograph comes back, killed or not; what does not fit is refused."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_every_byte_size_and_tag_comes_back(photographs, tmp_path, capsys):
 
 
 def test_what_any_webdataset_reader_relies_on_holds(photographs, tmp_path):
-    """Equal keys lie side by side and are unique, a key has no dot, and the suffix says what a member is."""
+    """Members with a key are neighbours, no key has a dot, and the suffix is the type of a file."""
     shard(photographs, tmp_path / "out", *SMALL)
     order: list[str] = []
     for path in sorted((tmp_path / "out").glob("*.tar")):

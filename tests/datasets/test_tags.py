@@ -56,5 +56,5 @@ def test_a_damaged_list_is_named_with_its_line(tmp_path, line):
 
 def test_a_photograph_that_is_listed_twice_is_an_error(tmp_path):
     (tmp_path / "tags.jsonl").write_text('{"file": "a.png", "tags": []}\n' * 2)
-    with pytest.raises(ValueError, match="line 2: a.png for the second time"):
+    with pytest.raises(ValueError, match="line 2: a.png is listed for the second time"):
         listed_tags(tmp_path)

@@ -1,1 +1,1 @@
-"""WebDataset tar shards: reading them, their index, and writing them."""
+"""WebDataset tar shards: reading them, indexing them and writing them."""

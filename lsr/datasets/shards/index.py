@@ -1,4 +1,4 @@
-"""Photographs in WebDataset tar shards, written by `lsr shard` or by others: an index, and reading one by its place."""
+"""Random access to photographs in WebDataset tar shards, of `lsr shard` or of other programs."""
 
 import bisect
 import glob
@@ -21,22 +21,26 @@ from lsr.progress_bar import progress_bar
 log = logging.getLogger(__name__)
 
 INDEX = "index.npz"
-"""Name of the index that `lsr shard` writes beside its shards, after the last of them."""
+"""Name of the index that `lsr shard` writes to the folder of its shards after the last shard."""
 PLAN = "shard-plan.json"
-"""Name of the file with which `lsr shard` begins; without an index beside it the shards are not all there."""
+"""Name of the file that `lsr shard` writes first.
+
+A folder that holds it but no index does not hold all shards yet.
+"""
 CACHE = ".linearsr-index.npz"
-"""Name of the index made by scanning the shards of others."""
+"""Name of the index of scanned shards, which other programs wrote."""
 
 _OPEN_SHARDS = 64
 
 
 class ShardIndex:
-    """Random access to the photographs of a set of shards; a million of them take some 110 MB.
+    """Random access to the photographs of a set of shards.
 
-    May be used by forked and spawned processes and by threads at once.
+    May be used by forked and spawned processes and by threads at once. The index of a million
+    photographs takes about 110 MB of memory.
 
     Args:
-        shards: The path of every shard and the samples in it.
+        shards: The path of every shard, and the table of its samples.
     """
 
     def __init__(self, shards: Sequence[tuple[Path, ShardTable]]) -> None:
@@ -45,32 +49,30 @@ class ShardIndex:
 
     @classmethod
     def open(cls, location: str | Path) -> "ShardIndex":
-        """Index the shards `*.tar` of a folder, or those that a pattern (`*`, `?`, `[...]`) names, in the order of their paths.
+        """Return the index of shards, in the order of their paths.
 
-        Shards of `lsr shard` are known from the index beside them. Those of others are scanned once, header by header, and the result
-        is kept beside them where that folder can be written to; a shard whose size or time has changed is scanned again. A
-        photograph whose header cannot be read is named in a warning and left out.
+        The tables of shards of `lsr shard` come from the index file in their folder. Shards of
+        other programs are scanned once, header by header, and the result is written to their folder
+        if possible; a shard whose size or time of modification has changed is scanned again. A
+        photograph whose header cannot be read is left out with a warning.
+
+        Args:
+            location: A folder with shards `*.tar`, one shard, or a pattern of shards (with `*`, `?`
+                or `[...]`).
 
         Raises:
-            ValueError: There are no shards or no photographs in them; a shard is no tar archive, damaged or truncated; `lsr shard`
-                has not finished; or a shard of its index is missing or has another size.
+            ValueError: There are no shards, or no photographs in them; a shard is not a tar
+                archive, damaged or truncated; `lsr shard` has not finished; or a shard of its index
+                is missing or has another size.
         """
-        folder = Path(location) if Path(location).is_dir() else None
-        named = (
-            folder.iterdir()
-            if folder
-            else [Path(location)]
-            if Path(location).exists()
-            else map(Path, glob.glob(str(location)))
-        )
-        paths = [path for path in named if path.suffix == ".tar" and not path.name.startswith(".")]
+        is_folder = Path(location).is_dir()
+        paths = _shards_at(location)
         if not paths:
             raise ValueError(f"{location}: no shards (.tar) there")
         shards: list[tuple[Path, ShardTable]] = []
-        for parent, members in groupby(
-            sorted(paths, key=lambda path: (path.parent, path.name)), key=lambda path: path.parent
-        ):
-            shards += _tables(parent, list(members), all_of_folder=folder is not None)
+        paths.sort(key=lambda path: (path.parent, path.name))
+        for parent, members in groupby(paths, key=lambda path: path.parent):
+            shards += _tables(parent, list(members), all_of_folder=is_folder)
         index = cls(shards)
         if not len(index):
             raise ValueError(f"{location}: no photographs in the {len(paths)} shards")
@@ -85,6 +87,7 @@ class ShardIndex:
         return np.concatenate([table.shape for _, table in self._shards])
 
     def _row(self, index: int) -> tuple[Path, ShardTable, int]:
+        """Return the shard of a photograph, its table, and the photograph's row in the table."""
         if not 0 <= index < len(self):
             raise IndexError(f"photograph {index} of {len(self)}")
         shard = bisect.bisect_right(self._ends, index)
@@ -92,6 +95,7 @@ class ShardIndex:
         return path, table, index - self._ends[shard] + len(table.offset)
 
     def _text(self, index: int) -> list[str]:
+        """Return the name of a photograph's member and the photograph's tags."""
         _, table, row = self._row(index)
         return table.text[table.bounds[row] : table.bounds[row + 1]].tobytes().decode().split("\n")
 
@@ -104,15 +108,17 @@ class ShardIndex:
         return tuple(self._text(index)[1:])
 
     def read(self, index: int) -> bytes:
-        """Return the image file of a photograph.
+        """Return the bytes of a photograph's image file.
 
         Raises:
-            UnreadableImage: The bytes are not those that `lsr shard` wrote.
+            UnreadableImage: The bytes differ from those that `lsr shard` wrote.
             ValueError: The shard has been truncated or replaced since it was indexed.
             OSError: The shard cannot be read.
         """
         path, table, row = self._row(index)
-        start, size, crc = int(table.offset[row]), int(table.size[row]), int(table.crc[row])
+        start = int(table.offset[row])
+        size = int(table.size[row])
+        crc = int(table.crc[row])
         shard = _opened(path, table.bytes, table.mtime_ns)
         data = b""
         while len(data) < size and (
@@ -125,13 +131,17 @@ class ShardIndex:
             )
         if crc not in (UNKNOWN_CRC, zlib.crc32(data)):
             raise UnreadableImage(
-                f"{self.name(index)}: not the bytes that were written to the shard (their CRC-32 differs)"
+                f"{self.name(index)}: not the bytes that were written to the shard (their CRC-32 "
+                "differs)"
             )
         return data
 
 
 class _OpenShard:
-    """A file descriptor, closed with the last user. Reading at an offset leaves nothing that a forked process could disturb."""
+    """A file descriptor that is closed when its last user is gone.
+
+    It is read with `os.pread`, which does not move the position that forked processes share.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -142,7 +152,11 @@ class _OpenShard:
 
 @lru_cache(maxsize=_OPEN_SHARDS)
 def _opened(path: Path, size: int, mtime_ns: int) -> _OpenShard:
-    """Open a shard; the time in the key keeps an index made after a change from reading the file as it was before."""
+    """Open a shard, and check its size.
+
+    The time of modification is part of the cache's key, so that an index of a changed shard does
+    not read from the descriptor of the old file.
+    """
     shard = _OpenShard(os.open(path, os.O_RDONLY))
     _check_size(path, os.fstat(shard.descriptor).st_size, size)
     return shard
@@ -155,41 +169,65 @@ def _check_size(path: Path, found: int, expected: int) -> None:
         )
 
 
+def _shards_at(location: str | Path) -> list[Path]:
+    """Return the shards of a folder, of a pattern, or the one shard at a path."""
+    path = Path(location)
+    if path.is_dir():
+        found = path.iterdir()
+    elif path.exists():
+        found = [path]
+    else:
+        found = map(Path, glob.glob(str(location)))
+    return [path for path in found if path.suffix == ".tar" and not path.name.startswith(".")]
+
+
 def _tables(
     folder: Path, paths: Sequence[Path], all_of_folder: bool
 ) -> Iterator[tuple[Path, ShardTable]]:
-    """Yield the samples of shards in one folder: from its index, its cache, or by scanning."""
-    own = (
-        {table.file: table for table in load_tables(folder / INDEX)}
-        if (folder / INDEX).exists()
-        else {}
-    )
+    """Yield each shard with its table: from the index of `lsr shard`, or by scanning.
+
+    Args:
+        folder: Folder of the shards.
+        paths: The shards.
+        all_of_folder: Whether `paths` are all shards of the folder, so that a shard of the index
+            that is not among them is missing.
+    """
+    own: dict[str, ShardTable] = {}
+    if (folder / INDEX).exists():
+        own = {table.file: table for table in load_tables(folder / INDEX)}
     if not own and (folder / PLAN).exists():
         raise ValueError(f"{folder}: lsr shard has not finished; run the same command again")
     missing = own.keys() - {path.name for path in paths}
     if missing and all_of_folder:
         raise ValueError(
-            f"{folder / min(missing)}: missing, though {INDEX} names it ({len(missing)} of {len(own)} shards)"
+            f"{folder / min(missing)}: missing, though {INDEX} names it ({len(missing)} of "
+            f"{len(own)} shards)"
         )
     states = {path: path.stat() for path in paths}
     for path in paths:
         if path.name in own:
             _check_size(path, states[path].st_size, own[path.name].bytes)
     foreign = [path for path in paths if path.name not in own]
-    known = _scanned(folder, foreign, states) if foreign else {}
+    scanned = _scanned(folder, foreign, states) if foreign else {}
     for path in paths:
-        yield (
-            path,
-            replace(own[path.name], mtime_ns=states[path].st_mtime_ns)
-            if path.name in own
-            else known[path.name],
-        )
+        if path.name in own:
+            yield path, replace(own[path.name], mtime_ns=states[path].st_mtime_ns)
+        else:
+            yield path, scanned[path.name]
 
 
 def _scanned(
     folder: Path, paths: Sequence[Path], states: dict[Path, os.stat_result]
 ) -> dict[str, ShardTable]:
-    """Return the tables of the shards of others by name, and keep them beside the shards."""
+    """Return the tables of shards of other programs by name, and write them to `CACHE`.
+
+    Only shards that are not in `CACHE`, or that have changed since, are scanned.
+
+    Args:
+        folder: Folder of the shards.
+        paths: The shards.
+        states: Size and time of modification of each shard.
+    """
     cache = folder / CACHE
     known: dict[str, ShardTable] = {}
     if cache.is_file():

@@ -1,8 +1,9 @@
 """Scanning WebDataset shards that come without an index.
 
-A sample is a run of members whose names agree up to the first dot of the base name: `0042.jpg`, `0042.json`. Its image is the member
-whose name goes on with nothing but the suffix of an image; its tags are the list (or the comma-separated text) under "tags" in
-`.json`, else the comma-separated `.txt`.
+A sample is a run of members whose names agree up to the first dot of the base name: `0042.jpg`,
+`0042.json`. Its image is the member whose name continues with nothing but the suffix of an image.
+Its tags are under "tags" in `.json`, as a list or as a comma-separated text, else in `.txt`, as a
+comma-separated text.
 """
 
 import json
@@ -19,14 +20,17 @@ from lsr.images import IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
 
 log = logging.getLogger(__name__)
 
-_TEXT_LIMIT = 2**20  # bytes of a .json or .txt that is looked into for tags
+_TEXT_LIMIT = 2**20
+"""Bytes of a `.json` or `.txt` that are read in search of tags."""
 
 
 def scan(path: Path) -> Iterator[Sample]:
-    """Yield the samples of any WebDataset shard, reading no more than headers and tags.
+    """Yield the samples of a WebDataset shard; only headers and tags are read.
+
+    A sample whose image cannot be read is left out with a warning.
 
     Raises:
-        ValueError: The file is no uncompressed tar archive, is damaged, or ends early.
+        ValueError: The file is not an uncompressed tar archive, is damaged, or ends early.
     """
     try:
         with tarfile.open(path, "r:") as tar:
@@ -36,10 +40,10 @@ def scan(path: Path) -> Iterator[Sample]:
                 if member.isreg() and not member.issparse() and _split(member.name)[1]
             )
             for _, sample in groupby(members, key=lambda member: _split(member.name)[0]):
-                yield from _sample(
-                    path, tar, {_split(member.name)[1].lower(): member for member in sample}
-                )
-            # tarfile takes damage between two members, and an end between them, for the end of the archive.
+                by_suffix = {_split(member.name)[1].lower(): member for member in sample}
+                yield from _sample(path, tar, by_suffix)
+            # tarfile believes that the archive ends where a member is damaged or where the file
+            # was cut between two members. A real end is a block of zeros.
             end = cast(BinaryIO, tar.fileobj)
             end.seek(tar.offset)
             if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -51,7 +55,12 @@ def scan(path: Path) -> Iterator[Sample]:
 
 
 def _split(member: str) -> tuple[str, str]:
-    """Split a member's name into the key of its sample and the rest from the first dot of the base name on; no rest where hidden."""
+    """Split the name of a member at the first dot of its base name.
+
+    Returns:
+        The key of the sample, and the rest of the name from the dot on; the rest of a hidden file
+        is empty.
+    """
     folder, _, base = member.rpartition("/")
     stem, dot, rest = base.partition(".")
     return f"{folder}/{stem}", dot + rest if stem else ""
@@ -60,7 +69,13 @@ def _split(member: str) -> tuple[str, str]:
 def _sample(
     path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]
 ) -> Iterator[Sample]:
-    """Yield the sample that members by suffix make up, if there is an image among them that can be read."""
+    """Yield one sample, or nothing if no member is an image that can be read.
+
+    Args:
+        path: The shard.
+        tar: The same shard, open.
+        members: Members of the sample by suffix.
+    """
     image = next((member for suffix, member in members.items() if suffix in IMAGE_SUFFIXES), None)
     if image is None:
         return
@@ -83,4 +98,4 @@ def _sample(
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
-    return cast(BinaryIO, tar.extractfile(member))  # None for folders and links alone
+    return cast(BinaryIO, tar.extractfile(member))  # it is None only for folders and links

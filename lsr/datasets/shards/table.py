@@ -1,4 +1,4 @@
-"""The table of a WebDataset shard: where its photographs lie, how large they are and what is on them, and its file."""
+"""Tables of the photographs in WebDataset shards, and the index file that holds them."""
 
 import json
 import zipfile
@@ -16,10 +16,21 @@ from lsr.files import atomic_path
 UNKNOWN_CRC = -1
 
 _VERSION = 1
+_ARRAYS = ("offset", "size", "shape", "crc", "text", "bounds")
 
 
 class Sample(NamedTuple):
-    """A photograph of a shard: where its bytes lie, (height, width) upright in pixels, their CRC-32 or -1, its member, its tags."""
+    """A photograph in a shard.
+
+    Attributes:
+        offset: Byte of the shard where the image file begins.
+        size: Length of the image file in bytes.
+        height: Height of the upright photograph in pixels.
+        width: Width of the upright photograph in pixels.
+        crc: CRC-32 of the image file, or `UNKNOWN_CRC`.
+        member: Name of the image file in the shard.
+        tags: Tags of the photograph.
+    """
 
     offset: int
     size: int
@@ -32,18 +43,19 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ShardTable:
-    """The N samples of one shard, compactly: 36 bytes and the text for each.
+    """The N samples of one shard as arrays: 36 bytes and the text for each sample.
 
     Attributes:
         file: Name of the shard without its folder.
-        bytes: Its size.
-        mtime_ns: Its time of modification, 0 where that says nothing.
-        offset: (N,) int64, where the images begin.
-        size: (N,) uint32, their lengths in bytes.
-        shape: (N, 2) int32, their heights and widths.
-        crc: (N,) int64, CRC-32 of their bytes, -1 where unknown.
-        text: (T,) uint8, may be shared with other shards: UTF-8 of the member's name and the tags, separated by line feeds.
-        bounds: (N + 1,) int64, where in `text` the samples begin.
+        bytes: Size of the shard.
+        mtime_ns: Time of the shard's last modification, or 0 if the time must not be compared.
+        offset: (N,) int64, bytes of the shard where the image files begin.
+        size: (N,) uint32, lengths of the image files in bytes.
+        shape: (N, 2) int32, heights and widths of the upright photographs in pixels.
+        crc: (N,) int64, CRC-32 of the image files, or `UNKNOWN_CRC`.
+        text: (T,) uint8, may be shared with other shards: for each sample the UTF-8 text of the
+            member's name and the tags, separated by line feeds.
+        bounds: (N + 1,) int64, where the samples begin in `text`, and where the last ends.
     """
 
     file: str
@@ -58,8 +70,16 @@ class ShardTable:
 
     @classmethod
     def of(cls, file: str, size: int, mtime_ns: int, samples: Sequence[Sample]) -> "ShardTable":
-        """Pack samples."""
-        # A lone surrogate, from a name or a JSON that is not UTF-8, becomes a question mark.
+        """Return the table of the samples of a shard.
+
+        Args:
+            file: Name of the shard without its folder.
+            size: Size of the shard in bytes.
+            mtime_ns: See `ShardTable.mtime_ns`.
+            samples: The samples.
+        """
+        # Half of a surrogate pair, from a name or a JSON that is not UTF-8, becomes a question
+        # mark.
         lines = [
             "\n".join([" ".join(s.member.split("\n")), *s.tags]).encode("utf-8", "replace")
             for s in samples
@@ -78,7 +98,7 @@ class ShardTable:
 
 
 def save_tables(path: Path, tables: Sequence[ShardTable]) -> None:
-    """Write an index: a .npz without pickles, the same bytes for the same tables."""
+    """Write an index file: a .npz without pickles, with equal bytes for equal tables."""
     starts = [0, *accumulate(int(t.bounds[-1] - t.bounds[0]) for t in tables)]
     bounds = [t.bounds[:-1] - t.bounds[0] + start for t, start in zip(tables, starts, strict=False)]
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -99,7 +119,7 @@ def save_tables(path: Path, tables: Sequence[ShardTable]) -> None:
 
 
 def load_tables(path: Path) -> list[ShardTable]:
-    """Read an index; the tables are views of arrays that they share.
+    """Read an index file; the tables are views of arrays that they share.
 
     Raises:
         ValueError: The file is missing, damaged, or of another version of LinearSR.
@@ -108,25 +128,21 @@ def load_tables(path: Path) -> list[ShardTable]:
         with np.load(path, allow_pickle=False) as file:
             if file["version"] != _VERSION:
                 raise ValueError(f"version {file['version']} instead of {_VERSION}")
-            arrays = {
-                name: file[name] for name in ("offset", "size", "shape", "crc", "text", "bounds")
-            }
+            arrays = {name: file[name] for name in _ARRAYS}
             files = json.loads(file["files"].tobytes())
             sizes, times, counts = (file[name].tolist() for name in ("bytes", "mtime_ns", "count"))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: not a usable index of shards ({' '.join(str(error).split())})"
         ) from None
-    text, bounds = arrays.pop("text"), arrays.pop("bounds")
-    ends = list(accumulate(counts))
-    return [
-        ShardTable(
-            name,
-            size,
-            time,
-            **{k: a[end - n : end] for k, a in arrays.items()},
-            text=text,
-            bounds=bounds[end - n : end + 1],
+    text = arrays.pop("text")
+    bounds = arrays.pop("bounds")
+    tables: list[ShardTable] = []
+    end = 0
+    for name, size, time, count in zip(files, sizes, times, counts, strict=True):
+        start, end = end, end + count
+        own = {key: array[start:end] for key, array in arrays.items()}
+        tables.append(
+            ShardTable(name, size, time, **own, text=text, bounds=bounds[start : end + 1])
         )
-        for name, size, time, n, end in zip(files, sizes, times, counts, ends, strict=True)
-    ]
+    return tables

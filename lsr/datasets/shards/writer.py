@@ -1,4 +1,8 @@
-"""Writing photographs and their tags into WebDataset tar shards with an index; a stopped run continues."""
+"""Writing photographs and their tags into WebDataset tar shards with an index.
+
+The files of a run are the plan, then the shards, each with a table of its own, then the index of
+all shards. A shard is either complete or not there, so a run that was stopped can be continued.
+"""
 
 import hashlib
 import io
@@ -20,7 +24,17 @@ from lsr.progress_bar import progress_bar
 
 
 class _Photograph(NamedTuple):
-    """A readable photograph and the JSON that goes with it."""
+    """A readable photograph.
+
+    Attributes:
+        path: The image file.
+        size: Its length in bytes.
+        mtime_ns: Its time of modification.
+        height: Height of the upright photograph in pixels.
+        width: Width of the upright photograph in pixels.
+        tags: Its tags.
+        description: The JSON that is written to the shard after the image file.
+    """
 
     path: Path
     size: int
@@ -38,8 +52,43 @@ class _Photograph(NamedTuple):
         )
 
 
+_Shard = Sequence[tuple[str, _Photograph]]
+"""The photographs of a shard, each with its key: the name of its members without their suffix."""
+
+
+def write_shards(
+    source: Path, out: Path, max_bytes: float
+) -> tuple[int, list[UnreadableImage], list[ShardTable]]:
+    """Copy the photographs of a folder, byte for byte, into shards, or continue such a run.
+
+    Args:
+        source: Folder of photographs, searched recursively.
+        out: Folder for the shards and their index.
+        max_bytes: Largest size of a shard; a larger photograph has a shard of its own.
+
+    Returns:
+        The number of photographs written, the errors of the photographs that cannot be read, and
+        the tables of all shards.
+
+    Raises:
+        ValueError: There are no photographs, `out` was begun with other photographs or settings, or
+            a photograph changes during the run.
+    """
+    photographs, failed = _survey(source)
+    shards = list(_partition(photographs, max_bytes))
+    _claim(out, source, max_bytes / 2**20, photographs, failed)
+    return len(photographs), failed, _write_missing(out, shards)
+
+
 def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
-    """Read the header and the tags of every photograph; returns those that can be read and the errors of the others."""
+    """Read the header and the tags of every photograph in a folder, and report on stderr.
+
+    Returns:
+        The readable photographs, and the errors of the others.
+
+    Raises:
+        ValueError: There are no images, none can be read, or the list of tags is damaged.
+    """
     paths = find_images(folder)
     if not paths:
         raise ValueError(f"{folder}: no images in this folder")
@@ -47,23 +96,15 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     unknown = tags_of.listed.keys() - {path.relative_to(folder).as_posix() for path in paths}
     if unknown:
         sys.stderr.write(
-            f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} are not there, {min(unknown)} for one\n"
+            f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} do not exist, "
+            f"{min(unknown)} for one\n"
         )
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
     with progress_bar("reading headers", len(paths), "photographs") as bar:
         for path in paths:
-            name = path.relative_to(folder).as_posix()
             try:
-                width, height = probe(path)
-                state = path.stat()
-                tags = tags_of(path)
-                text = json.dumps({"file": name, "height": height, "width": width, "tags": tags})
-                found.append(
-                    _Photograph(
-                        path, state.st_size, state.st_mtime_ns, height, width, tags, text.encode()
-                    )
-                )
+                found.append(_read_header(folder, path, tags_of))
             except UnreadableImage as error:
                 failed.append(error)
                 bar.say(f"failed: {error}")
@@ -73,20 +114,31 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     return found, failed
 
 
-def _partition(
-    photographs: Sequence[_Photograph], limit: float
-) -> Iterator[list[tuple[str, _Photograph]]]:
-    """Yield the photographs of each shard with their keys; one that is larger than the limit has a shard of its own."""
+def _read_header(folder: Path, path: Path, tags_of: FolderTags) -> _Photograph:
+    name = path.relative_to(folder).as_posix()
+    width, height = probe(path)
+    state = path.stat()
+    tags = tags_of(path)
+    text = json.dumps({"file": name, "height": height, "width": width, "tags": tags})
+    return _Photograph(path, state.st_size, state.st_mtime_ns, height, width, tags, text.encode())
+
+
+def _partition(photographs: Sequence[_Photograph], limit: float) -> Iterator[_Shard]:
+    """Divide photographs among shards of at most `limit` bytes, in order.
+
+    A photograph that is larger than the limit has a shard of its own.
+    """
     shard: list[tuple[str, _Photograph]] = []
     room = 0
     for number, photograph in enumerate(photographs):
         if shard and room + photograph.room() > limit:
             yield shard
-            shard, room = [], 0
-        # The number tells equal names apart; nothing in a key may need an extended tar header or be taken for a suffix.
-        shard.append(
-            (f"{number:07d}_{re.sub('[^A-Za-z0-9-]+', '_', photograph.path.stem)[:60]}", photograph)
-        )
+            shard = []
+            room = 0
+        # The number keeps equal names apart. The rest is short and without dots, so that no key
+        # needs an extended tar header, and readers do not take a part of it for a suffix.
+        stem = re.sub("[^A-Za-z0-9-]+", "_", photograph.path.stem)[:60]
+        shard.append((f"{number:07d}_{stem}", photograph))
         room += photograph.room()
     yield shard
 
@@ -98,23 +150,14 @@ def _claim(
     photographs: Sequence[_Photograph],
     failed: Sequence[UnreadableImage],
 ) -> None:
-    """Note in `out` what it is for, or check that it is for the same; remove what a killed run left.
+    """Write the plan of this run to `out`, or check that `out` was begun with the same plan.
+
+    Temporary files of a killed run are removed.
 
     Raises:
-        ValueError: The folder is for something else.
+        ValueError: `out` was begun with another plan, or holds shards but no plan.
     """
-    digest = hashlib.sha256()
-    for photograph in photographs:
-        digest.update(
-            b"%d %d %s\n" % (photograph.size, photograph.mtime_ns, photograph.description)
-        )
-    plan = {
-        "version": 1,
-        "max_mib": max_mib,
-        "photographs": len(photographs),
-        "unreadable": len(failed),
-        "sha256": digest.hexdigest(),
-    }
+    plan = _plan(max_mib, photographs, failed)
     path = out / PLAN
     if path.exists():
         try:
@@ -123,28 +166,48 @@ def _claim(
             before = {}
         if before.get("max_mib", max_mib) != max_mib:
             raise ValueError(
-                f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or choose another --out"
+                f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or "
+                "choose another --out"
             )
         if before != plan:
             raise ValueError(
-                f"{out} was begun when {source} held other photographs or tags: choose another --out, or delete that folder"
+                f"{out} was begun when {source} held other photographs or tags: choose another "
+                "--out, or delete that folder"
             )
     elif any(out.glob("*.tar")):
-        raise ValueError(f"{out} holds shards that lsr shard did not begin: choose another --out")
+        raise ValueError(f"{out} holds shards that lsr shard did not write: choose another --out")
     else:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(plan) + "\n")
-    for leftover in out.glob(f".{'?' * 16}.tmp"):  # as atomic_path names them
+    for leftover in out.glob(f".{'?' * 16}.tmp"):  # names that atomic_path gives
         leftover.unlink()
 
 
-def _whole(out: Path) -> dict[str, ShardTable]:
-    """Return the tables of the shards that earlier runs completed, by name."""
+def _plan(
+    max_mib: float, photographs: Sequence[_Photograph], failed: Sequence[UnreadableImage]
+) -> dict[str, object]:
+    """Return what identifies a run: its settings, and a digest of its photographs and tags."""
+    digest = hashlib.sha256()
+    for photograph in photographs:
+        digest.update(
+            b"%d %d %s\n" % (photograph.size, photograph.mtime_ns, photograph.description)
+        )
+    return {
+        "version": 1,
+        "max_mib": max_mib,
+        "photographs": len(photographs),
+        "unreadable": len(failed),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _completed(out: Path) -> dict[str, ShardTable]:
+    """Return the tables of the complete shards of earlier runs, by the name of the shard."""
     tables: dict[str, ShardTable] = {}
     for path in (out / INDEX, *out.glob("shard-*.npz")):
         try:
             tables |= {table.file: table for table in load_tables(path)}
-        except ValueError:  # what is known of a shard from nowhere is written again
+        except ValueError:  # a shard without a readable table is written again
             continue
     return {
         name: table
@@ -153,87 +216,77 @@ def _whole(out: Path) -> dict[str, ShardTable]:
     }
 
 
-def _write(
-    target: Path, photographs: Sequence[tuple[str, _Photograph]], advance: Callable[[int], None]
-) -> ShardTable:
-    """Write a shard under its name, complete or not at all.
+def _write_missing(out: Path, shards: Sequence[_Shard]) -> list[ShardTable]:
+    """Write the shards that are not complete yet, then the index of all shards.
 
-    Raises:
-        ValueError: A photograph has changed since the survey.
+    The table of each shard is kept in a file of its own until the index is written.
+
+    Returns:
+        The tables of all shards.
     """
-    samples: list[Sample] = []
-    with (
-        atomic_path(target) as temporary,
-        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for key, photograph in photographs:
-            data = photograph.path.read_bytes()
-            if (len(data), photograph.path.stat().st_mtime_ns) != (
-                photograph.size,
-                photograph.mtime_ns,
-            ):
-                raise ValueError(
-                    f"{photograph.path} changed while the shards were written: choose another --out and run again"
-                )
-            member = key + photograph.path.suffix.lower()
-            place = tar.offset + tarfile.BLOCKSIZE
-            samples.append(
-                Sample(
-                    place,
-                    len(data),
-                    photograph.height,
-                    photograph.width,
-                    zlib.crc32(data),
-                    member,
-                    photograph.tags,
-                )
-            )
-            for name, content in ((member, data), (f"{key}.json", photograph.description)):
-                header = tarfile.TarInfo(name)  # owner, group and time are 0
-                header.size = len(content)
-                tar.addfile(header, io.BytesIO(content))
-            advance(len(data))
-    return ShardTable.of(target.name, target.stat().st_size, 0, samples)
-
-
-def _write_missing(
-    out: Path, shards: Sequence[Sequence[tuple[str, _Photograph]]]
-) -> list[ShardTable]:
-    """Write the shards that are not whole yet, then the index; each shard's own part of it is kept until then."""
-    whole = _whole(out)
+    completed = _completed(out)
     targets = {out / f"shard-{number:06d}.tar": shard for number, shard in enumerate(shards)}
-    missing = [target for target in targets if target.name not in whole]
+    missing = [target for target in targets if target.name not in completed]
     total = sum(photograph.size for target in missing for _, photograph in targets[target])
     with progress_bar("writing shards", total / 2**20, "MiB") as bar:
         for target in missing:
-            whole[target.name] = _write(
-                target, targets[target], lambda size: bar.advance(size / 2**20)
-            )
-            save_tables(target.with_suffix(".npz"), [whole[target.name]])
-    tables = [whole[target.name] for target in targets]
+            table = _write(target, targets[target], lambda size: bar.advance(size / 2**20))
+            save_tables(target.with_suffix(".npz"), [table])
+            completed[target.name] = table
+    tables = [completed[target.name] for target in targets]
     save_tables(out / INDEX, tables)
     for target in targets:
         target.with_suffix(".npz").unlink(missing_ok=True)
     return tables
 
 
-def write_shards(
-    source: Path, out: Path, max_bytes: float
-) -> tuple[int, list[UnreadableImage], list[ShardTable]]:
-    """Copy the photographs of a folder, byte for byte, into shards; a run that was stopped continues.
+def _write(target: Path, shard: _Shard, advance: Callable[[int], None]) -> ShardTable:
+    """Write one shard, completely or not at all.
 
     Args:
-        source: Folder of photographs, searched recursively.
-        out: Folder of the shards and their index.
-        max_bytes: Size of a shard; a larger photograph has a shard of its own.
+        target: The file of the shard.
+        shard: Its photographs.
+        advance: Function that is called with the bytes of every photograph that is done.
 
     Returns:
-        The number of photographs written, the errors of those that cannot be read, and the tables of all shards.
+        The table of the shard.
 
     Raises:
-        ValueError: If there are no photographs, `out` was begun for something else, or a photograph changes meanwhile.
+        ValueError: A photograph has changed since `_survey`.
     """
-    photographs, failed = _survey(source)
-    shards = list(_partition(photographs, max_bytes))
-    _claim(out, source, max_bytes / 2**20, photographs, failed)
-    return len(photographs), failed, _write_missing(out, shards)
+    samples: list[Sample] = []
+    with (
+        atomic_path(target) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for key, photograph in shard:
+            samples.append(_append(tar, key, photograph))
+            advance(samples[-1].size)
+    return ShardTable.of(target.name, target.stat().st_size, 0, samples)
+
+
+def _append(tar: tarfile.TarFile, key: str, photograph: _Photograph) -> Sample:
+    """Append the image file and the JSON of a photograph to a shard."""
+    data = photograph.path.read_bytes()
+    now = (len(data), photograph.path.stat().st_mtime_ns)
+    if now != (photograph.size, photograph.mtime_ns):
+        raise ValueError(
+            f"{photograph.path} changed while the shards were written: choose another --out and "
+            "run again"
+        )
+    member = key + photograph.path.suffix.lower()
+    offset = tar.offset + tarfile.BLOCKSIZE
+    for name, content in ((member, data), (f"{key}.json", photograph.description)):
+        # Owner, group and time stay 0, so that equal photographs give equal shards.
+        header = tarfile.TarInfo(name)
+        header.size = len(content)
+        tar.addfile(header, io.BytesIO(content))
+    return Sample(
+        offset,
+        len(data),
+        photograph.height,
+        photograph.width,
+        zlib.crc32(data),
+        member,
+        photograph.tags,
+    )

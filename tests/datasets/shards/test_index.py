@@ -1,4 +1,4 @@
-"""The index of shards: ours and those of others, whole and damaged, read by many at once."""
+"""The index of shards, ours and those of other programs, whole and damaged, read in parallel."""
 
 import io
 import multiprocessing
@@ -24,7 +24,7 @@ __all__ = ["photographs"]  # a fixture
 
 @pytest.fixture
 def foreign(tmp_path):
-    """Two shards as others write them; returns the folder and the images in the order of the index."""
+    """Two shards of another program: the folder, and the images in the order of the index."""
     images = {name: encoded(kind, 10 + n, 40) for n, (name, kind) in enumerate(FOREIGN.items())}
     first = [
         ("./0001.jpg", images["0001.jpg"]),
