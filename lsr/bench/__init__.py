@@ -1,1 +1,1 @@
-"""Measurements: the same work by different implementations, side by side in one run."""
+"""Benchmarks: implementations of the same work, compared with each other in one run."""

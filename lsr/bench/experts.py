@@ -1,14 +1,18 @@
-"""What experts cost at a step: the operations and the time of one denoiser, at every time; only memory grows with their number."""
+"""`lsr bench experts`: the cost of a step of an expert mixture, compared with one denoiser.
+
+A step runs one expert, so it needs the operations and the time of one denoiser at every time t;
+only the memory grows with the number of experts.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lsr.bench.cases import randomise
+from lsr.bench.flops import counted_flops
 from lsr.bench.table import Bench, Table, say
-from lsr.bench.timing import measure
+from lsr.bench.timing import time_calls
 from lsr.flow.snr import PUBLISHED
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model
@@ -25,72 +29,48 @@ _COLUMNS = (
     "error",
 )
 
-
-def flops_of(step: Callable[[], object]) -> int:
-    """Return the operations that torch counts in a call."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
-
-
-def copies_of(denoiser: Denoiser) -> ExpertMixture:
-    """Return the published four experts, each a copy of `denoiser`, as stage 2 begins."""
-    mixture = ExpertMixture(denoiser.config, PUBLISHED)
-    for i in range(len(mixture.experts)):
-        mixture.expert(i).load_state_dict(denoiser.state_dict())
-    return mixture
-
-
-def _millions(module: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
+Step = Callable[[], Tensor]
 
 
 @torch.no_grad()
-def experts(bench: Bench) -> int:
-    """Measure, print and write the suite; returns the number of experts that do not compute what the denoiser does."""
-    config = named_size("sana-0.6b" if bench.large else "small")
-    lr_side = 256 if bench.large else 64
-    denoiser = Denoiser(config).to(bench.device).eval()
+def measure(bench: Bench) -> int:
+    """Measure the suite.
+
+    Returns:
+        The number of experts whose result differs from that of the denoiser they are copies of.
+    """
+    denoiser = Denoiser(named_size("sana-0.6b" if bench.large else "small"))
+    denoiser = denoiser.to(bench.device).eval()
     randomise(denoiser, torch.Generator(bench.device).manual_seed(0))
     mixture = copies_of(denoiser).to(bench.device)
-    generator = torch.Generator(bench.device).manual_seed(0)
-    lr = torch.rand(1, 3, lr_side, lr_side, generator=generator, device=bench.device) * 2 - 1
-    side = lr_side // denoiser.lr_multiple
-    noise = torch.randn(
-        1, denoiser.space.channels, side, side, generator=generator, device=bench.device
-    )
-    half = torch.autocast(bench.device.type, bench.dtype, enabled=bench.dtype != torch.float32)
-
-    def step_of(model: Model, t: float) -> Callable[[], Tensor]:
-        condition, times = model.condition(lr), torch.full((1,), t, device=bench.device)
-        return lambda: model(noise, times, condition)
-
-    say(f"\n{len(noise)} image, {side**2} tokens, {len(mixture.experts)} experts")
+    lr, noise = _inputs(bench, denoiser)
+    tokens = noise.shape[-2] * noise.shape[-1]
+    say(f"\n{len(noise)} image, {tokens} tokens, {len(mixture.experts)} experts")
     table = Table(_COLUMNS)
     wrong = 0
-    with half:
-        for i in range(len(mixture.experts)):
-            t = sum(mixture.interval(i)) / 2
-            alone, routed = step_of(denoiser, t), step_of(mixture, t)
+    with torch.autocast(bench.device.type, bench.dtype, enabled=bench.dtype != torch.float32):
+        for index in range(len(mixture.experts)):
+            t = sum(mixture.interval(index)) / 2
+            alone = _step(denoiser, lr, noise, t)
+            routed = _step(mixture, lr, noise, t)
             error = (routed() - alone()).abs().max().item()
             seconds = [
-                measure(step, bench.device, bench.seconds / 4).seconds for step in (alone, routed)
+                time_calls(step, bench.device, bench.seconds / 4).seconds
+                for step in (alone, routed)
             ]
-            named = (
-                ("one denoiser", alone, denoiser),
-                (f"expert {i} of the mixture", routed, mixture),
-            )
-            for (name, step, model), taken in zip(named, seconds, strict=True):
+            expert = f"expert {index} of the mixture"
+            for name, step, model, taken in (
+                ("one denoiser", alone, denoiser, seconds[0]),
+                (expert, routed, mixture, seconds[1]),
+            ):
                 table.add(
                     {
                         "model": name,
                         "t": f"{t:.3f}",
                         "M parameters": _millions(model),
                         "of them at work": _millions(denoiser),
-                        "GFLOP": f"{flops_of(step) / 1e9:.3f}",
-                        "ms": f"{1e3 * taken:.2f}"
-                        if error == 0
-                        else "WRONG: not what the denoiser computes",
+                        "GFLOP": f"{counted_flops(step) / 1e9:.3f}",
+                        "ms": _time_or_refusal(taken, error),
                         "times one denoiser": f"{taken / seconds[0]:.2f}",
                         "error": f"{error:.1e}",
                     }
@@ -98,3 +78,36 @@ def experts(bench: Bench) -> int:
             wrong += error != 0
     table.save(bench.out, "experts", bench.header)
     return wrong
+
+
+def copies_of(denoiser: Denoiser) -> ExpertMixture:
+    """Return the four experts of the paper, each a copy of `denoiser`, as stage 2 starts."""
+    mixture = ExpertMixture(denoiser.config, PUBLISHED)
+    for i in range(len(mixture.experts)):
+        mixture.expert(i).load_state_dict(denoiser.state_dict())
+    return mixture
+
+
+def _inputs(bench: Bench, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
+    """Return an LR image (1, 3, h, w) in [-1, 1] and noise of the shape of its HR latent."""
+    side = 256 if bench.large else 64
+    generator = torch.Generator(bench.device).manual_seed(0)
+    lr = torch.rand(1, 3, side, side, generator=generator, device=bench.device) * 2 - 1
+    side //= denoiser.lr_multiple
+    shape = 1, denoiser.space.channels, side, side
+    return lr, torch.randn(shape, generator=generator, device=bench.device)
+
+
+def _step(model: Model, lr: Tensor, noise: Tensor, t: float) -> Step:
+    """Return a function that evaluates a model once at time `t`."""
+    condition = model.condition(lr)
+    times = torch.full((1,), t, device=noise.device)
+    return lambda: model(noise, times, condition)
+
+
+def _millions(module: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
+
+
+def _time_or_refusal(seconds: float, error: float) -> str:
+    return f"{1e3 * seconds:.2f}" if error == 0 else "WRONG: not what the denoiser computes"

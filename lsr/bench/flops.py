@@ -1,15 +1,31 @@
-"""Floating-point operations and weights of the transformer by arithmetic: what a measured time is compared with."""
+"""Floating-point operations of the transformer: by arithmetic, and as PyTorch counts them."""
+
+from collections.abc import Callable
 
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lsr.nn.block import LinearDiTBlock
 from lsr.nn.dit import LinearDiT
 
 
-def forward_flops(net: LinearDiT, samples: int, tokens: int, context: int = 0) -> int:
-    """Return the operations of matrix products and convolutions in one forward pass; a multiplication and its addition are two.
+def counted_flops(call: Callable[[], object]) -> int:
+    """Return the floating-point operations that PyTorch counts in one call.
 
-    Training takes three times as much: the gradient of every product is two of its size.
+    PyTorch counts matrix products and convolutions. It does not count its fused softmax attention
+    on a CPU.
+    """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def forward_flops(net: LinearDiT, samples: int, tokens: int, context: int = 0) -> int:
+    """Return the floating-point operations of one forward pass.
+
+    Only matrix products and convolutions count; a multiplication and its addition are two
+    operations. A training step needs three times as many: the backward pass has two products of the
+    same size for each product of the forward pass, one for each factor's gradient.
 
     Args:
         net: The transformer.
@@ -17,7 +33,8 @@ def forward_flops(net: LinearDiT, samples: int, tokens: int, context: int = 0) -
         tokens: Latent positions N of an image.
         context: Context tokens L of an image; 0 leaves the cross-attention out.
     """
-    width, channels = net.embed.out_features, net.embed.in_features
+    width = net.embed.out_features
+    channels = net.embed.in_features
     time = 2 * width * (net.time_embedding.frequencies + width + 6 * width)
     ends = 2 * tokens * width * (channels + net.out.out_features)
     words = 0
@@ -32,11 +49,12 @@ def forward_flops(net: LinearDiT, samples: int, tokens: int, context: int = 0) -
 def _block_flops(net: LinearDiT, tokens: int, context: int) -> int:
     block = net.blocks[0]
     assert isinstance(block, LinearDiTBlock)
-    width, hidden = net.embed.out_features, block.ffn.point.in_features
+    width = net.embed.out_features
+    hidden = block.ffn.point.in_features
     projections = 2 * tokens * width * 4 * width
-    attention = (
-        2 * tokens * width * (2 * block.attention.head_dim + 1)
-    )  # S = k v and its use, and the denominator
+    # The state k^T v, its product with q, and the product of q and the denominator's sum of keys.
+    attention = 2 * tokens * width * (2 * block.attention.head_dim + 1)
+    # The gated network has twice `hidden` channels up to its 3 x 3 convolution.
     feed_forward = 2 * tokens * hidden * (2 * width + 2 * 9 + width)
     cross = 0
     if context:

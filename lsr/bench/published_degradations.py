@@ -1,8 +1,9 @@
-"""The published Real-ESRGAN pipeline, operation by operation: what the benchmark measures against.
+"""The published Real-ESRGAN pipeline, operation by operation, for comparisons only.
 
-It shares its branches (resize, interpolation, type of noise, second blur, order of the end) over the batch, blurs with the full 51 x 51
-Gaussian, sorts the pixels of every image to count its levels, and computes colour and grey noise for the whole batch when a single
-sample wants grey. Nothing else in the package uses it.
+It shares its random choices (resize, interpolation, type of noise, second blur, order of the last
+steps) over the batch, blurs with the full 51 x 51 Gaussian, sorts the pixels of every image to
+count its levels, and computes colour and grey noise for the whole batch when a single sample wants
+grey noise. Source: Wang et al., "Real-ESRGAN", arXiv 2107.10833, and its published code.
 """
 
 import math
@@ -24,8 +25,20 @@ def degrade(
     cfg: DegradationConfig,
     generator: Generator,
 ) -> Tensor:
-    """Degrade `(B, 3, H, W)`; the branches of the first sample hold for the batch, the amounts are each sample's own."""
-    shared, seconds = parameters[0], [p.second for p in parameters if p.second]
+    """Degrade a batch as the published code does.
+
+    Args:
+        hr: HR images `(B, 3, H, W)` in [0, 1].
+        parameters: Parameters of each sample, all with a second stage. The choices of the first
+            sample hold for the batch; each sample has its own amounts.
+        cfg: Configuration that the parameters were drawn from.
+        generator: Source of the noise.
+
+    Returns:
+        LR images `(B, 3, H // scale, W // scale)` in [0, 1], rounded to 8-bit levels.
+    """
+    shared = parameters[0]
+    seconds = [p.second for p in parameters if p.second]
     assert len(seconds) == len(parameters)
     height, width = hr.shape[-2:]
     lr_size = height // cfg.scale, width // cfg.scale
@@ -48,26 +61,26 @@ def degrade(
         x = compress(x.clamp(0, 1), [p.quality_2 for p in parameters])
         x = blur(resize(x, shared.final_mode, size=lr_size), final)
     if cfg.usm_target:
-        sharpen(hr)
+        sharpen(hr)  # the published code sharpens a second time, for the training target
     return (x * 255).round().clamp(0, 255) / 255
 
 
 def synthesise(kernels: Sequence[Kernel | None]) -> Tensor:
-    """Make the kernels one at a time."""
+    """Return the kernels `(B, 21, 21)`, computed one at a time."""
     return torch.cat([make_kernels([kernel]) for kernel in kernels])
 
 
 def sharpen(x: Tensor) -> Tensor:
-    """Unsharp mask with a 51 x 51 kernel; the planes are the batch of the convolution."""
+    """Return the unsharp mask of `(B, 3, H, W)`, with a full 51 x 51 Gaussian kernel."""
+    # sigma = 0.3 (25 - 1) + 0.8 = 8, the default of OpenCV for 51 taps; 2 sigma^2 = 128.
     taps = torch.exp(-((torch.arange(51.0, dtype=torch.float64) - 25) ** 2) / 128)
     kernel = torch.outer(taps, taps)
     kernel = (kernel / kernel.sum()).float()
 
     def gaussian(image: Tensor) -> Tensor:
         padded = F.pad(image, (25, 25, 25, 25), mode="reflect")
-        return F.conv2d(padded.reshape(-1, 1, *padded.shape[2:]), kernel[None, None]).reshape(
-            image.shape
-        )
+        planes = padded.reshape(-1, 1, *padded.shape[2:])
+        return F.conv2d(planes, kernel[None, None]).reshape(image.shape)
 
     residual = x - gaussian(x)
     soft = gaussian((residual.abs() * 255 > 10).float())
@@ -75,28 +88,29 @@ def sharpen(x: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, kernels: Tensor) -> Tensor:
-    """Filter with 21 x 21 kernels, as many groups as planes."""
+    """Filter `(B, 3, H, W)` with kernels `(B, 21, 21)`; the convolution has one group per plane."""
     batch, channels, height, width = x.shape
-    padded = F.pad(x, (10, 10, 10, 10), mode="reflect").reshape(
-        1, batch * channels, height + 20, width + 20
-    )
+    padded = F.pad(x, (10, 10, 10, 10), mode="reflect")
+    planes = padded.reshape(1, batch * channels, height + 20, width + 20)
     weight = kernels[:, None].repeat(1, channels, 1, 1).reshape(batch * channels, 1, 21, 21)
-    return F.conv2d(padded, weight, groups=batch * channels).reshape(x.shape)
+    return F.conv2d(planes, weight, groups=batch * channels).reshape(x.shape)
 
 
 def resize(
     x: Tensor, mode: str, size: tuple[int, int] | None = None, factor: float | None = None
 ) -> Tensor:
-    """Resize the batch."""
+    """Resize a batch to a size or by a factor."""
     return F.interpolate(x, size=size, scale_factor=factor, mode=mode)
 
 
 def add_noise(x: Tensor, stages: Sequence[Stage], generator: Generator) -> Tensor:
-    """Add noise of the type of the first sample; a sample of another type takes the amount of the first."""
+    """Add noise of the type that the first sample has; clip to [0, 1].
+
+    A sample with another type of noise takes the amount of the first sample.
+    """
     kind = stages[0].noise
-    amount = torch.tensor([s.amount if s.noise == kind else stages[0].amount for s in stages]).view(
-        -1, 1, 1, 1
-    )
+    amounts = [s.amount if s.noise == kind else stages[0].amount for s in stages]
+    amount = torch.tensor(amounts).view(-1, 1, 1, 1)
     grey = torch.tensor([float(s.grey) for s in stages]).view(-1, 1, 1, 1)
     noise = (
         torch.randn(x.shape, generator=generator) if kind == "gaussian" else poisson(x, generator)
@@ -120,7 +134,11 @@ def poisson(x: Tensor, generator: Generator) -> Tensor:
 
 
 def compress(x: Tensor, quality: Sequence[float]) -> Tensor:
-    """DiffJPEG without differentiability: one contraction over each 8 x 8 block, black padding, nearest chroma."""
+    """Compress and decompress `(B, 3, H, W)` in [0, 1] with DiffJPEG, 4:2:0.
+
+    DiffJPEG transposes the luma table, pads with black, and upsamples chroma by nearest neighbour.
+    Here it is not differentiable.
+    """
     factor = torch.tensor([50 / q if q < 50 else 2 - q / 50 for q in quality]).view(-1, 1, 1, 1)
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % 16, 0, -height % 16)) * 255
@@ -134,21 +152,18 @@ def compress(x: Tensor, quality: Sequence[float]) -> Tensor:
     coded = [
         _quantise_blocks(chroma[:, plane], torch.tensor(CHROMA_TABLE) * factor) for plane in (0, 1)
     ]
-    ycc = torch.stack(
-        [luma, *(plane.repeat_interleave(2, -1).repeat_interleave(2, -2) for plane in coded)], -1
-    )
+    upsampled = [plane.repeat_interleave(2, -1).repeat_interleave(2, -2) for plane in coded]
+    ycc = torch.stack([luma, *upsampled], -1)
     inverse = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
     rgb = torch.tensordot(ycc - shift, inverse.T, dims=1).permute(0, 3, 1, 2)
     return (rgb.clamp(0, 255) / 255)[..., :height, :width].contiguous()
 
 
 def _quantise_blocks(plane: Tensor, table: Tensor) -> Tensor:
+    """Quantise the cosine transform of every 8 x 8 block of `(B, H, W)` and transform back."""
     batch, height, width = plane.shape
-    blocks = (
-        plane.view(batch, height // 8, 8, width // 8, 8)
-        .permute(0, 1, 3, 2, 4)
-        .reshape(batch, -1, 8, 8)
-    )
+    blocks = plane.view(batch, height // 8, 8, width // 8, 8).permute(0, 1, 3, 2, 4)
+    blocks = blocks.reshape(batch, -1, 8, 8)
     u = torch.arange(8.0)
     cosine = torch.cos((2 * u[:, None] + 1) * u[None, :] * math.pi / 16)
     basis = torch.einsum("xu,yv->xyuv", cosine, cosine)
@@ -158,8 +173,5 @@ def _quantise_blocks(plane: Tensor, table: Tensor) -> Tensor:
     coefficients = 0.25 * scale * torch.tensordot(blocks - 128, basis, dims=2)
     coefficients = (coefficients / table).round() * table
     blocks = 0.25 * torch.tensordot(coefficients * scale, basis.permute(2, 3, 0, 1), dims=2) + 128
-    return (
-        blocks.view(batch, height // 8, width // 8, 8, 8)
-        .permute(0, 1, 3, 2, 4)
-        .reshape(batch, height, width)
-    )
+    blocks = blocks.view(batch, height // 8, width // 8, 8, 8)
+    return blocks.permute(0, 1, 3, 2, 4).reshape(batch, height, width)

@@ -1,35 +1,31 @@
-"""Tables of measurements: printed row by row, written as Markdown and CSV; of wrong results no time is shown."""
+"""The settings of a benchmark run, and tables that are printed row by row and written to files."""
 
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from lsr.bench.timing import Roofline, measure
+from lsr.bench.timing import Roofline
 from lsr.files import atomic_path
-
-if TYPE_CHECKING:
-    from lsr.bench.cases import Case
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how everything of one run is measured.
+    """Settings of one benchmark run; every suite gets the same ones.
 
     Attributes:
-        device: Where.
-        dtype: Precision.
-        roofline: What the machine does at best in this precision.
-        header: What the figures are worth, a line.
+        device: Device to measure on.
+        dtype: Precision to measure in.
+        roofline: Highest speeds of the device in this precision.
+        header: Line above every table that names hardware, precision and versions.
         out: Folder for tables and pictures.
-        seconds: Time to spend on a row.
-        model: A model file to measure in place of a named size with random weights, or None.
-        size: The name of that size; None is one that suits the device.
-        steps: Sampling steps.
+        seconds: Seconds to spend on each row.
+        model: Model file for the suite e2e; None measures a named size with random weights.
+        size: Name of that size; None chooses a size that suits the device.
+        steps: Sampling steps of the suite e2e, at least 1.
     """
 
     device: torch.device
@@ -44,41 +40,51 @@ class Bench:
 
     @property
     def large(self) -> bool:
-        """Whether the device is for the paper's sizes."""
+        """Whether to measure the sizes of the paper, which only a GPU can do in reasonable time."""
         return self.device.type == "cuda"
 
 
 class Table:
-    """Rows of text under the same columns.
+    """Table of text that is printed while it grows and written to files when it is complete.
 
     Args:
-        columns: Their names.
+        columns: Names of the columns.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns = list(columns)
         self._rows: list[dict[str, str]] = []
-        say(f"\n{self._line(self.columns)}\n|{'---|' * len(self.columns)}")
+        say(f"\n{self._line(self.columns)}\n{self._rule()}")
 
     def add(self, row: Mapping[str, str]) -> None:
-        """Print a row; columns that it does not name stay empty."""
+        """Add a row and print it.
+
+        Args:
+            row: Cells by column; a column that is left out stays empty.
+        """
         assert row.keys() <= set(self.columns), row.keys() - set(self.columns)
         self._rows.append({column: row.get(column, "") for column in self.columns})
         say(self._line(self._rows[-1].values()))
 
     def save(self, out: Path, name: str, header: str) -> None:
-        """Write `name`.csv and, under the header, `name`.md."""
+        """Write the table as `name`.csv and, below the header, as Markdown in `name`.md.
+
+        Args:
+            out: Folder of the files.
+            name: Name of the files without suffix.
+            header: Text above the Markdown table.
+        """
         with atomic_path(out / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        lines = [
-            self._line(self.columns),
-            f"|{'---|' * len(self.columns)}",
-            *(self._line(row.values()) for row in self._rows),
-        ]
+        rows = [self._line(row.values()) for row in self._rows]
+        lines = [self._line(self.columns), self._rule(), *rows]
         with atomic_path(out / f"{name}.md") as temporary:
             temporary.write_text(header + "\n\n" + "\n".join(lines) + "\n")
+
+    def _rule(self) -> str:
+        return f"|{'---|' * len(self.columns)}"
 
     @staticmethod
     def _line(cells: Iterable[str]) -> str:
@@ -86,68 +92,6 @@ class Table:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush stdout, so that a long run shows its progress in a pipe too."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-_COLUMNS = (
-    "shape",
-    "implementation",
-    "ms",
-    "peak MiB",
-    "GFLOP",
-    "MB",
-    "% of roofline",
-    "times faster",
-    "error",
-)
-
-
-def compare(bench: Bench, name: str, cases: "Iterable[Case]") -> int:
-    """Measure implementations of the same work side by side, each held to its reference first.
-
-    Args:
-        bench: Where and how.
-        name: Of the files.
-        cases: What; the baseline of a shape comes before the others.
-
-    Returns:
-        The number of implementations that failed or gave a wrong result.
-    """
-    table = Table(_COLUMNS)
-    baselines: dict[str, float] = {}
-    wrong = 0
-    for case in cases:
-        row = {"shape": case.shape, "implementation": case.name}
-        row |= {"GFLOP": f"{case.flops / 1e9:.2f}", "MB": f"{case.moved / 1e6:.1f}"}
-        try:
-            error = case.error()
-        except Exception as problem:  # what cannot run does not take the rows of the others with it
-            wrong += 1
-            table.add(
-                row
-                | {
-                    "ms": f"FAILED: {type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
-                }
-            )
-            continue
-        row |= {"error": "another function" if error is None else f"{error:.1e}"}
-        if error is not None and not error <= case.tolerance:
-            wrong += 1
-            row["ms"] = f"WRONG: error above {case.tolerance:g}"
-        else:
-            taken = measure(case.run, bench.device, bench.seconds)
-            if case.baseline:
-                baselines[case.shape] = taken.seconds
-            row["ms"] = f"{1e3 * taken.seconds:.3f}"
-            row["peak MiB"] = "" if taken.peak_bytes is None else f"{taken.peak_bytes / 2**20:.1f}"
-            row["% of roofline"] = (
-                f"{100 * bench.roofline.least_seconds(case.flops, case.moved) / taken.seconds:.0f}"
-            )
-            row["times faster"] = (
-                f"{baselines[case.shape] / taken.seconds:.2f}" if case.shape in baselines else ""
-            )
-        table.add(row)
-    table.save(bench.out, name, bench.header)
-    return wrong

@@ -1,4 +1,4 @@
-"""How a benchmark measures: time, memory, and what the machine could do at best."""
+"""How a benchmark measures time and memory, and the highest speeds that the device reaches."""
 
 import platform
 import shutil
@@ -11,17 +11,19 @@ from pathlib import Path
 
 import torch
 
-_LEAST_RUNS = 3
+_WARM_UP_CALLS = 2
+_LEAST_CALLS = 3
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a function took.
+    """Time and memory of a function.
 
     Attributes:
         seconds: Median time of a call.
-        runs: Calls that were timed.
-        peak_bytes: Memory allocated at once during a call beyond what was there before; None on the CPU, where torch does not tell.
+        runs: Number of timed calls.
+        peak_bytes: Highest memory allocated during a call, minus the memory allocated before it;
+            None on the CPU, where PyTorch does not count.
     """
 
     seconds: float
@@ -30,71 +32,95 @@ class Measurement:
 
 
 def now(device: torch.device) -> float:
-    """Return the seconds of a clock after everything that a GPU was given to do."""
+    """Return the time of a clock in seconds, after all work queued on a GPU is done."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def measure(function: Callable[[], object], device: torch.device, seconds: float) -> Measurement:
-    """Time calls of `function` for about `seconds`, after two that do not count; a GPU is waited for around each."""
-    for _ in range(2):
+def time_calls(function: Callable[[], object], device: torch.device, seconds: float) -> Measurement:
+    """Call a function repeatedly and measure it.
+
+    Args:
+        function: Function to measure.
+        device: Device that the function works on; a GPU is synchronised before and after each call.
+        seconds: Seconds to spend, after two calls for warming up; at least three calls are timed.
+    """
+    for _ in range(_WARM_UP_CALLS):
         function()
-    peak = None
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        function()
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() - before
+    peak = _peak_bytes(function) if device.type == "cuda" else None
     times: list[float] = []
-    while len(times) < _LEAST_RUNS or sum(times) < seconds:
+    while len(times) < _LEAST_CALLS or sum(times) < seconds:
         start = now(device)
         function()
         times.append(now(device) - start)
     return Measurement(statistics.median(times), len(times), peak)
 
 
+def _peak_bytes(function: Callable[[], object]) -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 @dataclass(frozen=True)
 class Roofline:
-    """What the machine does at best, as measured here and now.
+    """Highest speeds of a device, as measured in this run.
+
+    The two bounds of the roofline model (Williams et al., "Roofline: an insightful visual
+    performance model", 2009).
 
     Attributes:
         flops: Floating-point operations per second of a large matrix product.
-        bytes: Bytes per second of a large copy, read and written.
+        bytes: Bytes per second of a large copy, counted when read and when written.
     """
 
     flops: float
     bytes: float
 
     def least_seconds(self, flops: float, moved: float) -> float:
-        """Return the time that arithmetic or memory alone would take, whichever is longer."""
+        """Return the shortest possible time of a call: arithmetic or memory alone, the longer one.
+
+        Args:
+            flops: Floating-point operations of the call.
+            moved: Bytes that the call reads and writes.
+        """
         return max(flops / self.flops, moved / self.bytes)
 
 
 def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
-    """Measure a large matrix product and a large copy."""
+    """Time a large matrix product and a large copy on a device."""
     side, length = (8192, 2**30) if device.type == "cuda" else (1024, 2**26)
-    a = torch.randn(side, side, generator=torch.Generator(device).manual_seed(0), device=device).to(
-        dtype
-    )
+    generator = torch.Generator(device).manual_seed(0)
+    a = torch.randn(side, side, generator=generator, device=device).to(dtype)
     source = torch.zeros(length, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
-    product = measure(lambda: a @ a, device, 0.5).seconds
-    copy = measure(lambda: target.copy_(source), device, 0.5).seconds
+    product = time_calls(lambda: a @ a, device, 0.5).seconds
+    copy = time_calls(lambda: target.copy_(source), device, 0.5).seconds
     return Roofline(2 * side**3 / product, 2 * length / copy)
 
 
 def conditions(device: torch.device, dtype: torch.dtype) -> str:
-    """Return a line that says what figures are worth: hardware, precision, versions, commit."""
+    """Return one line with what a reader needs to judge the figures.
+
+    It names hardware, precision, the version of PyTorch and the commit of this library.
+    """
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     )
+    precision = str(dtype).removeprefix("torch.")
+    return f"{name}, {precision}, torch {torch.__version__}, commit {_commit() or 'unknown'}"
+
+
+def _commit() -> str:
+    """Return the commit of the source folder, or an empty string outside of a git repository."""
     describe = [shutil.which("git") or "false", "describe", "--always", "--dirty"]
-    commit = subprocess.run(
+    result = subprocess.run(
         describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return f"{name}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}, commit {commit or 'unknown'}"
+    )
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""What a training step costs: figures that a count or a smaller run can check."""
+"""The suite training of `lsr bench`: figures that a count or a smaller run can check."""
 
 import csv
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_a_saved_storage_counts_once_and_weights_do_not_count(generator):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_two_blocks_tell_the_memory_of_three(checkpointing, dtype):
+def test_two_blocks_predict_the_memory_of_three(checkpointing, dtype):
     work = replace(SMALL, checkpointing=checkpointing)
     net = work.build(CPU)
 
@@ -83,22 +83,17 @@ def test_the_table_times_what_fits_and_counts_the_rest(tmp_path, monkeypatch):
         "workloads",
         lambda large: [(SMALL, True), (replace(SMALL, name="large"), False)],
     )
-    assert (
-        main(["bench", "training", "--out", str(tmp_path), "--seconds", "0", "--device", "cpu"])
-        == 0
-    )
+    command = ["bench", "training", "--out", str(tmp_path), "--seconds", "0", "--device", "cpu"]
+    assert main(command) == 0
     rows = list(csv.DictReader((tmp_path / "training.csv").open()))
     assert [(row["transformer"], row["checkpointing"]) for row in rows] == [
         (n, c) for n in ("small", "large") for c in ("no", "yes")
     ]
     timed, counted = rows[0], rows[2]
-    assert (
-        float(timed["images/s"]) > 0
-        and timed["peak MiB"] == "" == counted["images/s"] == counted["MFU %"]
-    )
-    assert timed["KiB/token kept"] == counted["KiB/token kept"] and float(
-        rows[1]["KiB/token kept"]
-    ) < float(timed["KiB/token kept"])
+    assert float(timed["images/s"]) > 0
+    assert timed["peak MiB"] == counted["images/s"] == counted["MFU %"] == ""
+    assert timed["KiB/token kept"] == counted["KiB/token kept"]
+    assert float(rows[1]["KiB/token kept"]) < float(timed["KiB/token kept"])
 
 
 def test_the_named_sizes_are_those_of_sana():
@@ -106,6 +101,5 @@ def test_the_named_sizes_are_those_of_sana():
         with torch.device("meta"):
             net = work.build(torch.device("meta"))
         millions = sum(p.numel() for p in net.parameters()) / 1e6
-        assert millions == pytest.approx(
-            {"sana-0.6b": 591.7, "sana-1.6b": 1604.5}[work.name], abs=0.1
-        )
+        published = {"sana-0.6b": 591.7, "sana-1.6b": 1604.5}
+        assert millions == pytest.approx(published[work.name], abs=0.1)
