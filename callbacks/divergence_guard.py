@@ -1,37 +1,48 @@
-"""Stops a diverging run before NaN reaches the weights, and says why."""
+"""DivergenceGuard: ends a diverging run before NaN reaches the weights, and reports the reason."""
 
 import logging
 from collections import defaultdict, deque
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from lsr.training.divergence import REPORT, DivergenceError, RobustScore, non_finite, write_report
+from lsr.batch import Batch
+from lsr.training.divergence import RobustScore, end_diverged, non_finite, remove_report
+from lsr.training.module import LinearSRModule
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 100
+"""Number of steps listed in the report."""
 
 
 class DivergenceGuard(L.Callback):
-    """Looks at the total gradient norm before every optimiser step and at the weights before every validation and checkpoint.
+    """Checks the gradient norm before every optimiser step, and the weights before they are used.
 
-    A non-finite norm ends the run: the step is not taken, so the weights stay finite, no checkpoint holds NaN, and the last one
-    stays. `divergence.json` in the run folder names the first non-finite parameters and lists the last losses and norms; the
-    command line exits with 3. Under DDP gradients are averaged before, so a NaN on any rank is seen by all of them in the same
-    step without a collective of its own.
+    A non-finite norm ends the run. The optimiser step is not taken, so the weights stay finite, no
+    checkpoint holds NaN, and the latest checkpoint stays. `divergence.json` in the run folder names
+    the first non-finite parameters and lists the latest losses and norms; the command line exits
+    with code 3. Under DDP the gradients are averaged before the check, so all ranks see the NaN of
+    any rank in the same step, without communication of their own. The weights are checked before
+    every validation and every checkpoint.
 
-    A finite norm that is far outside of the recent ones is an early warning: always logged, and acted on by `action`. The loss
-    is scored and logged likewise, but differs between ranks, so nothing is decided by it. In stage 2 the steps of each expert are
-    judged among themselves: what is usual for one is a spike for another.
+    A finite norm far above the recent ones, a spike, is an early warning: it is always logged, and
+    `action` says what else happens. The loss is scored and logged in the same way; but it differs
+    between ranks, so no decision depends on it. In stage 2 the steps of each expert are compared
+    with each other only: a usual norm of one expert may be a spike of another.
 
     Args:
-        action: What to do about a spike of the norm: "warn", "skip" the step, or "stop" the run as diverged.
-        threshold: Robust standard deviations (see `lsr.training.divergence.RobustScore`) from which a norm is a spike.
-        max_skips: Steps skipped in a row at most; the next one is taken, so that a lasting change is not skipped for ever.
+        action: Reaction to a spike: "warn", "skip" the optimiser step, or "stop" the run as
+            diverged.
+        threshold: Number of robust standard deviations above the recent norms from which a norm is
+            a spike, see `lsr.training.divergence.RobustScore`.
+        max_skips: Number of steps skipped in a row at most. The next step is taken, so that a
+            lasting change does not stop training for ever.
+
+    Attributes:
+        recent_steps: The latest steps, for the report.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -49,55 +60,62 @@ class DivergenceGuard(L.Callback):
             raise ValueError(
                 f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}"
             )
-        self.action, self.threshold, self.max_skips = action, threshold, max_skips
-        self._norm_scores: defaultdict[int, RobustScore] = defaultdict(
-            RobustScore
-        )  # by expert; 0 where there are none
+        self.action = action
+        self.threshold = threshold
+        self.max_skips = max_skips
+        self.recent_steps: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+        # By expert; a single denoiser counts as expert 0.
+        self._norm_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)
         self._loss_scores: defaultdict[int, RobustScore] = defaultdict(RobustScore)
         self._skipped = 0
-        self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._loss: Tensor | None = None
         self._batch_idx = -1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the recent norms and losses, so that a resumed run decides as an unbroken one."""
-        norms, losses = (
-            {i: list(score.values) for i, score in scores.items()}
-            for scores in (self._norm_scores, self._loss_scores)
-        )
-        return {"norms": norms, "losses": losses, "skipped": self._skipped}
+        """Return the recent norms and losses: a resumed run decides like an uninterrupted one."""
+        return {
+            "norms": {i: list(score.values) for i, score in self._norm_scores.items()},
+            "losses": {i: list(score.values) for i, score in self._loss_scores.items()},
+            "skipped": self._skipped,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue."""
+        """Restore the windows of recent norms and losses from a checkpoint."""
         for scores, key in ((self._norm_scores, "norms"), (self._loss_scores, "losses")):
             for i, values in state_dict[key].items():
                 scores[i].values.extend(values)
         self._skipped = state_dict["skipped"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop the report of an earlier launch: what is there at the end is about this one."""
-        if trainer.is_global_zero:
-            (Path(trainer.default_root_dir) / REPORT).unlink(missing_ok=True)
+        """Delete the report of an earlier launch."""
+        remove_report(trainer)
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Remember which batch this is."""
+        """Remember the number of the batch for the report."""
         self._batch_idx = batch_idx
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Remember the loss; reading it can wait until the norm is read."""
+        """Remember the loss. Its value is read later, together with the norm: one wait on a GPU."""
         self._loss = loss.detach()
 
-    def on_gradient_norm(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, norm: Tensor
-    ) -> None:
-        """Judge the total norm, the same on all ranks; called by the module before clipping and the step."""
+    def on_gradient_norm(self, trainer: L.Trainer, pl_module: LinearSRModule, norm: Tensor) -> None:
+        """Judge the total gradient norm. The module calls this before clipping and the step.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module that is trained.
+            norm: Norm of all gradients together, a scalar, the same on all ranks.
+
+        Raises:
+            DivergenceError: If the norm is not finite, or is a spike and `action` is "stop".
+        """
         value = float(norm)
         loss = float("nan") if self._loss is None else float(self._loss)
-        self._recent.append(
+        self.recent_steps.append(
             {
                 "step": trainer.global_step,
                 "batch": self._batch_idx,
@@ -106,68 +124,51 @@ class DivergenceGuard(L.Callback):
             }
         )
         if not torch.isfinite(norm):
-            self._abort(trainer, pl_module, f"the gradient norm is {value}")
-        run = getattr(pl_module, "expert_run", None)
+            end_diverged(trainer, pl_module, f"the gradient norm is {value}")
+        run = pl_module.expert_run
         expert = 0 if run is None else run.turns.expert(trainer.global_step)
-        norms, losses = self._norm_scores[expert], self._loss_scores[expert]
-        score, loss_score = norms(value), losses(loss)
+        score = self._norm_scores[expert](value)
+        loss_score = self._loss_scores[expert](loss)
         if pl_module.is_logging_step:
             pl_module.log_dict({"guard/grad_norm_z": score, "guard/loss_z": min(loss_score, 1e6)})
-        losses.accept(loss)
-        if score < self.threshold:
-            norms.accept(value)
+        self._loss_scores[expert].accept(loss)
+        if score < self.threshold or not self._skips(trainer, pl_module, value, score):
+            # A spike that is not skipped enters the window: the norms may have risen for good.
+            self._norm_scores[expert].accept(value)
             self._skipped = 0
-            return
-        what = f"step {trainer.global_step}: gradient norm {value:.3g} is {score:.0f} robust standard deviations above the recent ones"
+
+    def _skips(
+        self, trainer: L.Trainer, pl_module: LinearSRModule, norm: float, score: float
+    ) -> bool:
+        """Warn of a spike and act on it. Return whether its step is skipped."""
+        what = (
+            f"step {trainer.global_step}: gradient norm {norm:.3g} is {score:.0f} robust standard "
+            "deviations above the recent ones"
+        )
         if self.action == "stop":
-            self._abort(trainer, pl_module, what)
+            end_diverged(trainer, pl_module, what)
         if self.action == "skip" and self._skipped < self.max_skips:
             self._skipped += 1
             log.warning("%s: step skipped (%d in a row)", what, self._skipped)
+            # The optimiser passes over parameters without a gradient.
             for parameter in pl_module.parameters():
                 parameter.grad = None
-            return
+            return True
         log.warning("%s", what)
-        norms.accept(value)
-        self._skipped = 0
+        return False
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the weights before they are judged."""
+        """Check the weights before they are validated."""
         if trainer.state.fn == "fit":
-            self._check_weights(trainer, pl_module)
+            _check_weights(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the weights before they are written."""
-        self._check_weights(trainer, pl_module)
+        """Check the weights before they are written."""
+        _check_weights(trainer, pl_module)
 
-    def _check_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if non_finite(pl_module.named_parameters(), limit=1):
-            self._abort(trainer, pl_module, "the weights are not finite")
 
-    def _abort(self, trainer: L.Trainer, pl_module: L.LightningModule, reason: str) -> None:
-        folder = Path(trainer.default_root_dir)
-        report = {
-            "step": trainer.global_step,
-            "reason": reason,
-            "non_finite_weights": non_finite(pl_module.named_parameters()),
-            "non_finite_gradients": non_finite(
-                (name, p.grad) for name, p in pl_module.named_parameters()
-            ),
-            "lr": [
-                group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups
-            ],
-            "recent": list(self._recent),
-        }
-        if trainer.is_global_zero:
-            try:
-                write_report(folder / REPORT, report)
-            except (
-                OSError
-            ) as error:  # a full disk must not keep this rank from stopping with the others
-                log.error("%s cannot be written: %s", folder / REPORT, error)
-        trainer.strategy.barrier("divergence")
-        raise DivergenceError(
-            f"diverged at step {trainer.global_step}: {reason}; see {folder / REPORT}"
-        )
+def _check_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    if non_finite(pl_module.named_parameters(), limit=1):
+        end_diverged(trainer, pl_module, "the weights are not finite")

@@ -28,6 +28,7 @@ from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import Model
+from lsr.training.divergence import WatchesGradientNorm
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.validation_loss import ValidationLoss
 
@@ -222,8 +223,8 @@ class LinearSRModule(L.LightningModule):
             if self.expert_run is not None:
                 self.log_dict(dict(self.expert_run.latest))
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if hook := getattr(callback, "on_gradient_norm", None):
-                hook(self.trainer, self, norm)
+            if isinstance(callback, WatchesGradientNorm):
+                callback.on_gradient_norm(self.trainer, self, norm)
         if gradient_clip_val:
             torch.nn.utils.clip_grads_with_norm_(
                 self.denoiser.parameters(), gradient_clip_val, total

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from callbacks import KneePointCallback
+from callbacks import EMA, DivergenceGuard, KneePointCallback
 from lsr.exit_codes import DIVERGED
 from lsr.training.divergence import DivergenceError
 from support.scripted import METRICS, Scripted, fit
@@ -37,7 +37,15 @@ def main(folder: Path, scenario: str) -> int:
     knee = (KilledWhilePublishing if scenario == "kill" else KneePointCallback)(METRICS)
     code = 0
     try:
-        fit(folder, module, knee=knee, strategy="ddp", devices=2, use_distributed_sampler=False)
+        fit(
+            folder,
+            module,
+            knee=knee,
+            callbacks=lambda knee, checkpoint: [EMA(0.5), DivergenceGuard(), checkpoint, knee],
+            strategy="ddp",
+            devices=2,
+            use_distributed_sampler=False,
+        )
     except DivergenceError:
         code = DIVERGED
     seen = {

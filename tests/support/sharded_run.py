@@ -116,7 +116,7 @@ if __name__ == "__main__":
             folder / f"stage1-{strategy}",
             Guided(),
             40,
-            guard=KneePointCallback({"val/curve": "max"}),
+            knee=KneePointCallback({"val/curve": "max"}),
             **options,
         )
     outcomes = [

@@ -60,7 +60,7 @@ class Stage2(LinearSRModule):
         )
 
 
-def fit(folder, module, steps, ckpt_path=None, data=None, guard=None, **options):
+def fit(folder, module, steps, ckpt_path=None, data=None, knee=None, **options):
     settings = {
         "accelerator": "cpu",
         "max_epochs": -1,
@@ -76,7 +76,12 @@ def fit(folder, module, steps, ckpt_path=None, data=None, guard=None, **options)
     trainer = L.Trainer(
         default_root_dir=folder,
         max_steps=steps,
-        callbacks=[ema, guard or DivergenceGuard(), LastCheckpoint(f"{folder}/checkpoints")],
+        callbacks=[
+            ema,
+            DivergenceGuard(),
+            *([] if knee is None else [knee]),
+            LastCheckpoint(f"{folder}/checkpoints"),
+        ],
         logger=MetricsCSVLogger(str(folder)),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
