@@ -25,12 +25,12 @@ def log_snr(t: np.ndarray | float, schedule: Schedule = "rectified") -> np.ndarr
     """Return the logarithm of the ratio of signal power to noise power, which falls with t.
 
     - "rectified": `ln((1 - t)^2 / t^2) = 2 ln((1 - t) / t)` of the path of `lsr.flow.path`.
-    - "ddpm_scaled_linear", "ddpm_linear" and "ddpm_cosine": `ln(a / (1 - a))` of the path `sqrt(a)
-      x_0 + sqrt(1 - a) eps`, where a is the product of `1 - beta` up to step 1000 t, interpolated
-      between steps. The 1000 betas are, in this order: the squares of evenly spaced numbers from
-      sqrt(0.00085) to sqrt(0.012) (Stable Diffusion), evenly spaced numbers from 1e-4 to 0.02 (Ho
-      et al., arXiv 2006.11239), and those of a squared cosine (Nichol and Dhariwal, arXiv
-      2102.09672).
+    - "ddpm_scaled_linear", "ddpm_linear" and "ddpm_cosine": `ln(a / (1 - a))` of a diffusion with
+      signal power a and noise power 1 - a, where a is the product of `1 - beta` up to step 1000 t,
+      interpolated between steps. The 1000 betas are, in this order: the squares of evenly spaced
+      numbers from sqrt(0.00085) to sqrt(0.012) (Stable Diffusion), evenly spaced numbers from 1e-4
+      to 0.02 (Ho et al., arXiv 2006.11239), and those of a squared cosine (Nichol and Dhariwal,
+      arXiv 2102.09672).
 
     Args:
         t: Times in [0, 1].

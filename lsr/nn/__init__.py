@@ -1,1 +1,5 @@
-"""The network. Shape legend: B batch, C channels, H W image, N = H W tokens, D width, A heads, E head dimension, L context length."""
+"""Layers of the transformer.
+
+Letters in shapes: B batch, C channels, H and W height and width, N = H W tokens, D width of the
+transformer, A heads, E head dimension, L length of the context.
+"""

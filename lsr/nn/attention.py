@@ -1,4 +1,4 @@
-"""The two attentions of a block: linear over the image, softmax over the context."""
+"""Attend to image tokens with linear attention and to the context with softmax attention."""
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +9,30 @@ from lsr.ops.linear_attention import linear_attention
 
 
 class LinearSelfAttention(nn.Module):
-    """ReLU linear attention among image tokens, without positional encoding (SANA, arXiv 2410.10629, section 2.2).
+    """ReLU linear attention among image tokens, without positional encoding.
+
+    SANA describes it (arXiv 2410.10629, section 2.2).
 
     Args:
-        width: Channels D; a multiple of `head_dim`.
+        width: Channels D, a multiple of `head_dim`.
         head_dim: Channels per head E.
-        qk_norm: RMS-normalise q and k over all heads jointly before the ReLU (SANA-1.5, arXiv 2501.18427).
+        qk_norm: Whether to RMS-normalise q and k before the ReLU, over the channels of all heads
+            together (SANA-1.5, arXiv 2501.18427).
+
+    Raises:
+        ValueError: If `width` is not a multiple of `head_dim`.
     """
 
     def __init__(self, width: int, head_dim: int = 32, qk_norm: bool = False) -> None:
         super().__init__()
         if width % head_dim:
             raise ValueError(f"width {width} is not a multiple of head_dim {head_dim}")
-        self.head_dim, self.qk_norm = head_dim, qk_norm
+        self.head_dim = head_dim
+        self.qk_norm = qk_norm
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         if qk_norm:
-            self.norm_q, self.norm_k = nn.RMSNorm(width, eps=1e-5), nn.RMSNorm(width, eps=1e-5)
+            self.norm_q = nn.RMSNorm(width, eps=1e-5)
+            self.norm_k = nn.RMSNorm(width, eps=1e-5)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,12 +49,15 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class CrossAttention(nn.Module):
-    """Softmax attention from image tokens to a context, of which a sample may have none.
+    """Softmax attention from image tokens to a context; samples without context are allowed.
 
     Args:
-        width: Channels D; a multiple of `heads`.
+        width: Channels D, a multiple of `heads`.
         heads: Number of heads A.
-        qk_norm: RMS-normalise q and k over all heads jointly.
+        qk_norm: Whether to RMS-normalise q and k over the channels of all heads together.
+
+    Raises:
+        ValueError: If `width` is not a multiple of `heads`.
     """
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
@@ -61,7 +72,10 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def keys_values(self, context: Tensor) -> KeysValues:
-        """Return what the image tokens look at: it depends on nothing but the embedded context (B, L, D)."""
+        """Return the keys and values of an embedded context (B, L, D).
+
+        They depend neither on the image nor on the time, so a sampler computes them once.
+        """
         k, v = self.kv(context).chunk(2, dim=-1)
         return self._heads(self.norm_k(k)), self._heads(v)
 
@@ -70,16 +84,17 @@ class CrossAttention(nn.Module):
 
         Args:
             x: Tokens (B, N, D).
-            context: Embedded context (B, L, D), L >= 1, or its `keys_values`.
-            mask: (B, L) bool, True where the context is real.
+            context: Embedded context (B, L, D) with L >= 1, or the result of `keys_values`.
+            mask: Mask (B, L), bool, True for context tokens and False for padding.
 
         Returns:
-            (B, N, D). A sample with nothing to attend to gets exactly 0.
+            Tokens (B, N, D), exactly 0 for a sample whose context is all padding.
         """
         k, v = self.keys_values(context) if isinstance(context, Tensor) else context
         q = self._heads(self.norm_q(self.q(x)))
         present = mask.any(dim=-1)
-        # A row without any key would be 0/0: let it see everything, then drop the result.
+        # Softmax over no key at all is 0 / 0, whose gradient is NaN even if the result is dropped.
+        # So a sample without context attends to its padding, and its result is set to 0 below.
         visible = (mask | ~present[:, None])[:, None, None, :]
         attended = rearrange(
             F.scaled_dot_product_attention(q, k, v, attn_mask=visible), "b a n e -> b n (a e)"

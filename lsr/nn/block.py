@@ -1,4 +1,4 @@
-"""The transformer block: linear attention, cross-attention and a gated feed-forward with a depth-wise convolution."""
+"""Build the transformer block: linear attention, cross-attention, convolutional feed-forward."""
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +10,15 @@ from lsr.ops.modulated_norm import modulated_norm
 
 
 class MixFFN(nn.Module):
-    """Gated feed-forward whose 3x3 depth-wise convolution is the network's only sense of position (GLUMBConv of SANA).
+    """Gated feed-forward with a depth-wise 3x3 convolution (GLUMBConv of SANA, arXiv 2410.10629).
 
-    D -> 2 r D, SiLU, depth-wise 3x3, split into value and gate, value * SiLU(gate), r D -> D. The 1x1 convolutions are
-    linear layers on channels-last tokens.
+    Linear D -> 2 r D, SiLU, depth-wise 3x3, split into value and gate, value * SiLU(gate), linear r
+    D -> D. SANA's 1x1 convolutions are linear layers here, because tokens have their channels last.
+    The 3x3 convolution and its zero padding are the only source of position in the network.
 
     Args:
         width: Channels D.
-        mlp_ratio: Expansion r.
+        mlp_ratio: Expansion r of the channels.
     """
 
     def __init__(self, width: int, mlp_ratio: float = 2.5) -> None:
@@ -28,7 +29,7 @@ class MixFFN(nn.Module):
         self.point = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Map tokens (B, H * W, D), in rows of an image of `size` = (H, W), to the same shape."""
+        """Map tokens (B, H * W, D), the rows of an image of `size` (H, W), to the same shape."""
         assert self.depthwise.bias is not None
         hidden = F.silu(self.inverted(x)).unflatten(1, size)
         return self.point(
@@ -37,20 +38,21 @@ class MixFFN(nn.Module):
 
 
 class LinearDiTBlock(nn.Module):
-    """One block with AdaLN-single modulation (PixArt-alpha, arXiv 2310.00426; wired as in SANA).
+    """Transformer block with AdaLN-single modulation (PixArt-alpha, arXiv 2310.00426), as in SANA.
 
-        h += gate_1 * attention(modulated_norm(h))
+        h += gate_1 * attention(modulated_norm(h, shift_1, scale_1))
         h += cross_attention(h, context)            (no norm, no gate)
-        h += gate_2 * ffn(modulated_norm(h))
+        h += gate_2 * ffn(modulated_norm(h, shift_2, scale_2))
 
-    Shifts, scales and gates are the sum of one projection of the time embedding shared by all blocks and the block's own table.
+    Shifts, scales and gates are the sum of two terms: a projection of the time embedding, which all
+    blocks share, and a learned table of each block.
 
     Args:
         width: Channels D.
         head_dim: Channels per head of the linear attention.
-        cross_heads: Heads of the cross-attention; None leaves it out.
+        cross_heads: Number of heads of the cross-attention; None builds a block without it.
         mlp_ratio: Expansion of the feed-forward.
-        qk_norm: RMS-normalise queries and keys.
+        qk_norm: Whether to RMS-normalise queries and keys.
     """
 
     def __init__(
@@ -70,14 +72,15 @@ class LinearDiTBlock(nn.Module):
         context: Tensor | KeysValues | None,
         mask: Tensor | None,
     ) -> Tensor:
-        """Refine the tokens.
+        """Apply the block to image tokens.
 
         Args:
             x: Tokens (B, H * W, D).
-            size: (H, W).
-            modulation: Shared projection of the time embedding (B, 6, D).
+            size: Height and width (H, W) of the grid of tokens.
+            modulation: Projection of the time embedding (B, 6, D), the same for all blocks.
             context: Embedded context (B, L, D), its keys and values for this block, or None.
-            mask: (B, L) bool, True where the context is real; given with `context`.
+            mask: Mask (B, L), bool, True for context tokens and False for padding; required with
+                `context`.
 
         Returns:
             Tokens (B, H * W, D).

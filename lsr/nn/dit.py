@@ -1,4 +1,4 @@
-"""LinearDiT: the diffusion transformer with linear attention."""
+"""Build LinearDiT, the diffusion transformer with linear attention."""
 
 import math
 from collections.abc import Sequence
@@ -15,25 +15,27 @@ from lsr.ops.modulated_norm import modulated_norm
 
 
 class LinearDiT(nn.Module):
-    """Diffusion transformer of SANA (arXiv 2410.10629) with patch size 1: every latent position is a token.
+    """Diffusion transformer of SANA (arXiv 2410.10629): every position of the latent is a token.
 
-    No positional encoding: position comes from the depth-wise convolutions and the zero padding at the border, so the same
-    weights serve any size. The last layer starts at zero.
+    There is no positional encoding: position comes from the depth-wise convolutions and from the
+    zero padding at the border, so the same weights work for any image size. The weights of the last
+    layer are 0 at first: an untrained network predicts 0.
 
     Args:
-        in_channels: Channels of the input (noisy latent and LR features, concatenated).
+        in_channels: Channels of the input: noisy latent and LR features, concatenated.
         out_channels: Channels of the prediction.
-        width: Channels D.
+        width: Channels D of the transformer.
         depth: Number of blocks.
         head_dim: Channels per head of the linear attention.
-        cross_heads: Heads of the cross-attention.
+        cross_heads: Number of heads of the cross-attention.
         mlp_ratio: Expansion of the feed-forward.
         context_dim: Channels of the context; 0 builds a network without cross-attention.
-        qk_norm: RMS-normalise queries and keys.
+        qk_norm: Whether to RMS-normalise queries and keys.
 
     Attributes:
-        gradient_checkpointing: In training keep only the tokens between blocks and compute a block again for its gradient: a third
-            more time for a fraction of the memory. Off at first.
+        gradient_checkpointing: Whether training keeps only the tokens between blocks and computes
+            each block again for its gradient. That takes a third more time and a fraction of the
+            memory. False at first.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LinearDiT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        """Set the initial weights: Xavier for linear layers, normal for embeddings, 0 for the output."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -82,7 +85,10 @@ class LinearDiT(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def keys_values(self, context: Tensor) -> tuple[KeysValues, ...]:
-        """Return the keys and values of a context (B, L, context_dim), L >= 1, for every block: the same at all times and all images."""
+        """Return the keys and values of a context (B, L, context_dim), L >= 1, for every block.
+
+        They depend neither on the image nor on the time, so a sampler computes them once.
+        """
         assert self.context_embedding is not None
         embedded = self.context_embedding(context)
         return tuple(block.cross_attention.keys_values(embedded) for block in self.blocks)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
@@ -97,13 +103,14 @@ class LinearDiT(nn.Module):
         """Predict from the noisy input.
 
         Args:
-            x: (B, in_channels, H, W).
+            x: Noisy latent and LR features (B, in_channels, H, W).
             t: Flow times (B,) in [0, 1]; 0 is data, 1 is noise.
-            context: (B, L, context_dim), what `keys_values` made of it, or None.
-            mask: (B, L) bool, True where the context is real; None means all of it.
+            context: Context (B, L, context_dim), the result of `keys_values`, or None.
+            mask: Mask (B, L), bool, True for context tokens and False for padding; None means that
+                there is no padding. It is required with the result of `keys_values`.
 
         Returns:
-            (B, out_channels, H, W).
+            Prediction (B, out_channels, H, W).
         """
         size = (x.shape[2], x.shape[3])
         tokens = self.embed(x.flatten(2).transpose(1, 2))
@@ -117,11 +124,8 @@ class LinearDiT(nn.Module):
         ):
             seen = [None] * len(self.blocks)
         elif isinstance(context, Tensor):
-            mask = (
-                torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
-                if mask is None
-                else mask
-            )
+            if mask is None:
+                mask = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
             seen = [self.context_embedding(context)] * len(self.blocks)
         else:
             assert mask is not None

@@ -1,4 +1,4 @@
-"""What enters the network beside the noisy latent: the time, the context and the low-resolution image."""
+"""Embed the inputs of the network other than the noisy latent: time, context and LR image."""
 
 import math
 
@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 
 class TimestepEmbedding(nn.Module):
-    """Sinusoids of the flow time, then an MLP (DiT, arXiv 2212.09748, with SANA's scale of 1000 for t = 1).
+    """Sinusoidal embedding of the flow time, followed by an MLP (DiT, arXiv 2212.09748).
+
+    As in SANA, times are multiplied by 1000 first: the frequencies were made for steps 0 to 1000.
 
     Args:
         width: Output channels D.
-        frequencies: Number of sinusoids, cosines first.
+        frequencies: Number of sinusoids: one half are cosines, the other half are sines.
     """
 
     def __init__(self, width: int, frequencies: int = 256) -> None:
@@ -21,6 +23,7 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed flow times (B,) in [0, 1] as (B, D)."""
+        # Frequencies fall geometrically from 1 to almost 1 / 10000 (arXiv 1706.03762, section 3.5).
         half = self.frequencies // 2
         omega = torch.exp(
             torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10_000.0) / half)
@@ -32,7 +35,10 @@ class TimestepEmbedding(nn.Module):
 
 
 class ContextEmbedding(nn.Module):
-    """Bring context tokens to the network's width: MLP, then RMSNorm with a small initial scale (SANA, section 2.3).
+    """Map context tokens to the width of the network: an MLP, then RMSNorm.
+
+    The norm has a small initial scale (SANA, arXiv 2410.10629, section 2.3), which `LinearDiT`
+    sets.
 
     Args:
         context_dim: Channels of the context.
@@ -52,22 +58,28 @@ class ContextEmbedding(nn.Module):
 
 
 class LRStem(nn.Module):
-    """Strided convolutions that bring the LR image, at its native size, to the latent grid (LinearSR, section 3.1).
+    """Convolutions that map the LR image, at its own size, to the latent grid.
 
-    At least three convolutions with SiLU between them; the last ones have stride 2, as many as the grid asks for:
-    none when a latent position covers one LR pixel, three for a 32x autoencoder at scale 4.
+    This follows LinearSR (arXiv 2510.08771, section 3.1). There are at least three convolutions
+    with SiLU between them. The last ones have stride 2, log2(`reduction`) of them: none if a latent
+    position covers one LR pixel, three for an autoencoder of factor 32 and a scale of 4.
 
     Args:
-        reduction: LR pixels per latent position and axis; a power of two.
+        reduction: LR pixels per latent position and axis, a power of two.
         width: Output channels.
-        gain: Initial scale of the features relative to that of the LR image.
+        gain: Initial scale of the features relative to that of the LR image: a factor on the
+            weights of the last convolution.
+
+    Raises:
+        ValueError: If `reduction` is not a power of two.
     """
 
     def __init__(self, reduction: int, width: int, gain: float = 1.0) -> None:
         super().__init__()
         if reduction < 1 or reduction & (reduction - 1):
             raise ValueError(
-                f"the latent grid must be coarser than the LR image by a power of two, not {reduction}"
+                "the latent grid must be coarser than the LR image by a power of two, "
+                f"not {reduction}"
             )
         strides = reduction.bit_length() - 1
         layers = max(3, strides)
@@ -94,5 +106,8 @@ class LRStem(nn.Module):
             self.convolutions[-1].weight *= gain  # pyright: ignore[reportOperatorIssue]
 
     def forward(self, lr: Tensor) -> Tensor:
-        """Map LR (B, 3, h, w) in [-1, 1], sides multiples of `reduction`, to (B, width, h / reduction, w / reduction)."""
+        """Map LR images (B, 3, h, w) in [-1, 1] to features (B, width, h / r, w / r).
+
+        r is `reduction`; h and w must be multiples of it.
+        """
         return self.convolutions(lr)
