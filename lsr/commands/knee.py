@@ -1,4 +1,4 @@
-"""`lsr knee`: what the knee detector would have said during a run that is logged."""
+"""`lsr knee`: replay the knee detector over a logged run and report the knee."""
 
 import argparse
 import json
@@ -14,7 +14,6 @@ from lsr.exit_codes import DONE
 if TYPE_CHECKING:
     from lsr.runs.history import RunLog
 
-
 _LOSSES = ("train/loss", "train_loss", "loss")
 _FIGURE = "knee.png"
 
@@ -22,39 +21,40 @@ _FIGURE = "knee.png"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr knee",
-        description="Replay the knee detector over a logged run: where is the knee, when was it confirmed, and if there is none, why not. "
-        "Exit code 0 whether there is a knee or not.",
+        description="Replay the knee detector over a logged run. Report the step of the knee and "
+        "the step of its confirmation, or the reason why there is no knee. The exit code is 0 in "
+        "both cases.",
     )
     parser.add_argument(
         "path",
         type=Path,
         metavar="PATH",
-        help="run folder, TensorBoard event file, or CSV file with a step column",
+        help="a run folder, a TensorBoard event file, or a CSV file with a step column",
     )
     parser.add_argument(
         "--metrics",
         metavar="a:max,b:min",
-        help="metrics and which way is better (default: those known by name)",
+        help="metrics, and whether more or less is better (default: metrics known by name)",
     )
     parser.add_argument(
         "--loss",
         metavar="NAME",
-        help=f"training loss (default: the first of {', '.join(_LOSSES)} that is there)",
+        help=f"name of the training loss (default: the first of {', '.join(_LOSSES)} in the log)",
     )
     parser.add_argument(
         "--min-step",
         type=int,
         default=0,
         metavar="N",
-        help="no confirmation before this step (default 0)",
+        help="first step at which a knee may be confirmed (default 0)",
     )
     parser.add_argument(
         "--compare",
         action="store_true",
-        help="also tell what EarlyStopping and the best checkpoint would have picked",
+        help="also report the steps that early stopping and the best checkpoint pick",
     )
     parser.add_argument(
-        "--leave-one-out", action="store_true", help="also replay without each of the metrics"
+        "--leave-one-out", action="store_true", help="also replay without each metric in turn"
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document instead of text"
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="FILE",
-        help=f"draw the curves (without FILE: {_FIGURE} beside the source)",
+        help=f"write a figure of the curves (default {_FIGURE} in the folder of the log)",
     )
     return parser
 
@@ -72,7 +72,17 @@ def _parser() -> argparse.ArgumentParser:
 def _report(
     options: argparse.Namespace, log: "RunLog", metrics: dict[str, str], loss: str | None
 ) -> dict[str, Any]:
-    """Replay and gather everything that is printed, as plain values; write the figure."""
+    """Replay the detector and write the figure if it is asked for.
+
+    Args:
+        options: The options of the command line.
+        log: The scalars of the run.
+        metrics: Direction of each metric, `"max"` or `"min"`.
+        loss: Name of the training loss, None if the log has none.
+
+    Returns:
+        Everything that is printed, as plain values.
+    """
     from lsr.knee.replay import advice_for, other_rules, replay
 
     history = log.validations(metrics, loss)
@@ -92,27 +102,7 @@ def _report(
     if options.compare:
         report["compare"] = other_rules(history, metrics)
     if options.leave_one_out:
-        rest = (
-            {
-                name: {other: way for other, way in metrics.items() if other != name}
-                for name in metrics
-            }
-            if len(metrics) > 1
-            else {}
-        )
-        without = {
-            name: replay(log.validations(others, loss), others, options.min_step).verdict
-            for name, others in rest.items()
-        }
-        report["leave_one_out"] = [
-            {
-                "without": name,
-                "knee_step": v.knee_step,
-                "confirmed_at_step": v.confirmed_at_step,
-                "reason": v.reason,
-            }
-            for name, v in without.items()
-        ]
+        report["leave_one_out"] = _leave_one_out(log, metrics, loss, options.min_step)
     if options.png is not None:
         from lsr.figures import save_png
         from lsr.knee.plot import draw_knee
@@ -124,61 +114,94 @@ def _report(
     return report
 
 
-def _in_words(report: Mapping[str, Any], guessed: bool) -> str:
-    files, unit = report["files"], report["step_name"]
-    lines = [
-        f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: {report['validations']} validations, "
-        f"{unit} {report['first_step']:,} to {report['last_step']:,}",
-        f"metrics{' (known by name)' if guessed else ''}: {', '.join(f'{name}:{way}' for name, way in report['metrics'].items())}; "
-        f"loss: {report['loss'] or 'none'}",
-        "",
-    ]
-    if report["knee_step"] is not None:
-        lines.append(
-            f"knee at {unit} {report['knee_step']:,}, confirmed at {unit} {report['confirmed_at_step']:,}"
+def _leave_one_out(
+    log: "RunLog", metrics: Mapping[str, str], loss: str | None, min_step: int
+) -> list[dict[str, Any]]:
+    """Replay the detector without each metric in turn; a single metric gives an empty list."""
+    from lsr.knee.replay import replay
+
+    if len(metrics) < 2:
+        return []
+    results = []
+    for name in metrics:
+        others = {other: way for other, way in metrics.items() if other != name}
+        verdict = replay(log.validations(others, loss), others, min_step).verdict
+        results.append(
+            {
+                "without": name,
+                "knee_step": verdict.knee_step,
+                "confirmed_at_step": verdict.confirmed_at_step,
+                "reason": verdict.reason,
+            }
         )
-    else:
-        lines.append(f"no knee by {unit} {report['step']:,}")
-        if report["candidate_step"] is not None:
-            lines.append(
-                f"  candidate: {unit} {report['candidate_step']:,} ({report['confidence']:.0%} sure)"
-            )
+    return results
+
+
+def _in_words(report: Mapping[str, Any], guessed: bool) -> str:
+    """Return the report as text.
+
+    Args:
+        report: See `_report`.
+        guessed: Whether the metrics were not chosen but known by name.
+    """
+    lines = [*_source(report, guessed), "", *_result(report), f"  {report['reason']}", ""]
     rows = [
-        (name, _ratio(r["noise_to_gain"]), _step(r["knee_step"]), r["reason"])
-        for name, r in report["per_metric"].items()
+        (name, _ratio(record["noise_to_gain"]), _step(record["knee_step"]), record["reason"])
+        for name, record in report["per_metric"].items()
     ]
-    lines += [
-        f"  {report['reason']}",
-        "",
-        *_table(("metric", "noise/gain", "95 % of its rise", "verdict"), rows),
-    ]
+    lines += _table(("metric", "noise/gain", "95 % of its rise", "verdict"), rows)
     if report["advice"]:
         lines += ["", *report["advice"]]
     if "compare" in report:
-        rows = [
-            ("knee detector", "all", _step(report["knee_step"]), _step(report["confirmed_at_step"]))
-        ]
-        rows += [
-            (r["rule"], r["metric"], _step(r["picked_step"]), _step(r["stopped_at_step"]))
-            for r in report["compare"]
-        ]
-        lines += ["", *_table(("rule", "metric", "picks", "ends at"), rows)]
+        lines += ["", *_comparison(report)]
     if "leave_one_out" in report:
         rows = [
             (r["without"], _step(r["knee_step"]), _step(r["confirmed_at_step"]), r["reason"])
             for r in report["leave_one_out"]
         ]
-        lines += [
-            "",
-            *(
-                _table(("without", "knee", "confirmed", "verdict"), rows)
-                if rows
-                else ["leaving one out needs two metrics"]
-            ),
-        ]
+        table = _table(("without", "knee", "confirmed", "verdict"), rows)
+        lines += ["", *(table if rows else ["leaving one out needs two metrics"])]
     if "png" in report:
         lines += ["", f"figure: {report['png']}"]
     return "\n".join(lines) + "\n"
+
+
+def _source(report: Mapping[str, Any], guessed: bool) -> list[str]:
+    """Return the lines that name the files, the validations, the metrics and the loss."""
+    files = report["files"]
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    steps = f"{report['step_name']} {report['first_step']:,} to {report['last_step']:,}"
+    metrics = ", ".join(f"{name}:{way}" for name, way in report["metrics"].items())
+    how = " (known by name)" if guessed else ""
+    return [
+        f"{files[0]}{more}: {report['validations']} validations, {steps}",
+        f"metrics{how}: {metrics}; loss: {report['loss'] or 'none'}",
+    ]
+
+
+def _result(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines that give the knee, or the candidate."""
+    unit = report["step_name"]
+    if report["knee_step"] is not None:
+        confirmed = f"confirmed at {unit} {report['confirmed_at_step']:,}"
+        return [f"knee at {unit} {report['knee_step']:,}, {confirmed}"]
+    lines = [f"no knee by {unit} {report['step']:,}"]
+    if report["candidate_step"] is not None:
+        candidate = f"{unit} {report['candidate_step']:,}"
+        lines.append(f"  candidate: {candidate} ({report['confidence']:.0%} sure)")
+    return lines
+
+
+def _comparison(report: Mapping[str, Any]) -> list[str]:
+    """Return the table that compares the detector with early stopping and the best checkpoint."""
+    rows = [
+        ("knee detector", "all", _step(report["knee_step"]), _step(report["confirmed_at_step"]))
+    ]
+    rows += [
+        (r["rule"], r["metric"], _step(r["picked_step"]), _step(r["stopped_at_step"]))
+        for r in report["compare"]
+    ]
+    return _table(("rule", "metric", "picks", "ends at"), rows)
 
 
 def _step(step: int | None) -> str:
@@ -190,7 +213,7 @@ def _ratio(ratio: float | None) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Align columns: numbers to the right, words to the left."""
+    """Return the lines of a table: columns of numbers are aligned right, columns of text left."""
     columns = []
     for title, *cells in zip(head, *rows, strict=True):
         width = max(map(len, (title, *cells)))
@@ -202,7 +225,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
     if options.png and not options.png.lower().endswith(".png"):
         raise ValueError(f"--png {options.png}: the name of the figure must end in .png")
@@ -216,7 +239,8 @@ def main(arguments: Sequence[str]) -> int:
         metrics = chosen or guess_metrics(log.scalars)
         if not metrics:
             raise ValueError(
-                f"{options.path}: no metric is known by name; choose with --metrics among {', '.join(sorted(log.scalars))}"
+                f"{options.path}: no metric is known by name; "
+                f"choose with --metrics among {', '.join(sorted(log.scalars))}"
             )
         loss = options.loss or next((name for name in _LOSSES if name in log.scalars), None)
         report = _report(options, log, metrics, loss)

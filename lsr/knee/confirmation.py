@@ -105,7 +105,7 @@ def find_obstacle(
     )
     if probability < needed:
         return (
-            f"may still rise: the candidate has 85 % of the gain with a probability of "
-            f"{probability:.0%}, {needed:.0%} needed"
+            f"may still rise: at the candidate the consensus has made 85 % of its gain with a "
+            f"probability of {probability:.0%}, {needed:.0%} needed"
         )
     return ""

@@ -263,8 +263,8 @@ class KneeDetector:
         """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""
         self._candidates = [candidate]
         reason = (
-            f"confirmed: step {candidate} has 85 % of the gain in consensus with a probability of "
-            f"{found['confidence']:.0%}"
+            f"confirmed: at step {candidate} the consensus has made 85 % of its gain, with a "
+            f"probability of {found['confidence']:.0%}"
         )
         self._confirmed = self._verdict(
             step, reason, knee_step=candidate, confirmed_at_step=int(step), **found

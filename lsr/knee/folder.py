@@ -1,10 +1,12 @@
-"""The published knee: a folder that appears complete or not at all, and never changes again.
+"""Keep the weights of the candidates, and publish those of the confirmed knee in a folder.
 
-knee/seed.safetensors   the weights that validation judged, with the model's configuration
+The folder appears complete or not at all, and never changes again:
+
+knee/seed.safetensors   the weights at the knee (those that validation used), with the configuration
 knee/knee.png           the curves and the verdict
-knee/knee.json          step, metrics, verdicts, settings, versions, and the sha256 of the seed
+knee/knee.json          step, metrics, verdict, settings, versions, and the SHA-256 of the seed
 
-Before the knee is confirmed, the weights of its candidates wait in checkpoints/candidates/.
+Until the knee is confirmed, the weights of its candidates are in checkpoints/candidates/.
 """
 
 import json
@@ -17,18 +19,21 @@ from typing import Any
 
 from lsr.figures import save_png
 from lsr.files import sha256_of
-from lsr.knee.detector import KneeDetector, KneeVerdict
+from lsr.knee.detector import KneeDetector
 from lsr.knee.plot import draw_knee
+from lsr.knee.verdict import KneeVerdict
 from lsr.runs.history import Validation
 
 FOLDER = "knee"
 """Name of the folder of the published knee in a run folder."""
 
-SEED, PICTURE, MANIFEST = "seed.safetensors", "knee.png", "knee.json"
+SEED = "seed.safetensors"
+PICTURE = "knee.png"
+MANIFEST = "knee.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the contents of `knee.json`.
+    """Return the contents of `knee.json` after a check of the SHA-256 of the seed.
 
     Raises:
         ValueError: If the folder holds no knee, or its seed is not the one that was published.
@@ -41,7 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: not a knee folder ({type(error).__name__})") from error
     if found != published:
         raise ValueError(
-            f"{folder / SEED}: is not the seed that was published (sha256 {found[:12]}, not {published[:12]})"
+            f"{folder / SEED}: is not the seed that was published "
+            f"(sha256 {found[:12]}, not {published[:12]})"
         )
     return manifest
 
@@ -108,38 +114,41 @@ def publish_verdict(
 def publish(
     folder: Path, weights: Path, manifest: dict[str, Any], draw: Callable[[Path], None]
 ) -> bool:
-    """Publish a knee: build the folder under another name, make it durable, rename it.
+    """Publish a knee.
 
-    A kill at any point leaves either no `folder` or all of it. A knee that is there already is frozen: it is left as it is.
+    The folder is built under a temporary name, written to the disk (fsync) and renamed: a process
+    that is killed at any point leaves either no `folder` or a complete one. A published knee never
+    changes: if `folder` has the same knee already, nothing is written.
 
     Args:
         folder: The knee folder.
         weights: Safetensors file of the seed; it is copied.
-        manifest: Plain values for `knee.json`; the sha256 of the seed is added.
-        draw: Writes the picture to a path.
+        manifest: Plain values for `knee.json`; the SHA-256 of the seed is added.
+        draw: Writes the figure to a path.
 
     Returns:
-        Whether the knee was published now; False if the same one was there.
+        Whether the knee was published now; False if the same knee was published before.
 
     Raises:
         ValueError: If the folder holds another knee.
     """
-    for stale in folder.parent.glob(f".{folder.name}-*"):  # left by a kill
+    # A process that was killed while it built a folder has left it under a temporary name.
+    for stale in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
         there = read_manifest(folder)["step"]
         if there != manifest["step"]:
             raise ValueError(
-                f"{folder} holds the knee of step {there} already: move it away to publish that of step {manifest['step']}"
+                f"{folder} holds the knee of step {there} already: "
+                f"move it away to publish that of step {manifest['step']}"
             )
         return False
     building = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
     building.mkdir(parents=True)
     shutil.copyfile(weights, building / SEED)
     draw(building / PICTURE)
-    (building / MANIFEST).write_text(
-        json.dumps(manifest | {"sha256": sha256_of(building / SEED)}, indent=2) + "\n"
-    )
+    complete = manifest | {"sha256": sha256_of(building / SEED)}
+    (building / MANIFEST).write_text(json.dumps(complete, indent=2) + "\n")
     for path in building.iterdir():
         path.chmod(0o444)
         _sync(path)
@@ -150,6 +159,7 @@ def publish(
 
 
 def _sync(path: Path) -> None:
+    """Write a file or the entries of a folder from the cache of the system to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The picture of a knee: every metric on the scale of its own gain, the training loss, and what the detector says."""
+"""Draw the knee: every metric on the scale of its own gain, the training loss and the verdict."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
-from lsr.knee import KneeVerdict
-from lsr.knee.signal import Array, draw_up, local_noise, running_median
+from lsr.knee.signal import SMOOTHING, Array, draw_up, local_noise, running_median
+from lsr.knee.verdict import KneeVerdict
 from lsr.runs.history import Validation
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-_SMOOTHING = 0.04
 _DECADE = 10.0
-_MARGIN = 0.3  # of the lines' range; single outliers beyond are cut off
+_MARGIN = 0.3
+"""Room above and below the lines, as a fraction of their range; points beyond it are cut off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,14 @@ class _Curve:
 def draw_knee(
     history: Sequence[Validation], verdict: KneeVerdict, directions: Mapping[str, str]
 ) -> Figure:
-    """Draw the validation curves of a run with its knee, or its candidate.
+    """Draw the validation curves of a run with its knee or its candidate.
 
-    Safe in any thread: a figure of its own, no pyplot.
+    The function is safe in any thread: the figure does not use pyplot.
 
     Args:
         history: The validations so far, by increasing step.
-        verdict: What the detector said last.
-        directions: For each metric `"max"` or `"min"`.
+        verdict: The newest verdict of the detector.
+        directions: Direction of each metric, `"max"` or `"min"`.
 
     Returns:
         A figure of 7.5 x 4.5 inches on an Agg canvas.
@@ -63,7 +63,7 @@ def draw_knee(
     figure.text(
         0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=INK
     )
-    # By hand: a layout engine takes longer than all the drawing.
+    # Margins are set by hand: a layout engine takes longer than the whole drawing.
     columns = 3 if max((len(str(line.get_label())) for line in lines), default=0) < 36 else 2
     figure.subplots_adjust(
         left=0.085, right=0.915, bottom=0.13 + 0.04 * -(-len(lines) // columns), top=0.875
@@ -76,7 +76,19 @@ def draw_knee(
 def _normalise(
     history: Sequence[Validation], name: str, sign: int, verdict: KneeVerdict, abstains: bool
 ) -> _Curve | None:
-    """Bring a metric to the scale of the gain that was judged, or of its whole range when it has none; None without two values."""
+    """Normalise a metric to the gain that was judged.
+
+    Args:
+        history: The validations so far.
+        name: Name of the metric.
+        sign: 1 if more is better, else -1.
+        verdict: The newest verdict. Values after its step do not change the gain, so that a curve
+            stays where it was when the knee was confirmed.
+        abstains: Whether the metric abstains; then its scale is its whole range.
+
+    Returns:
+        The curve, or None if the metric has fewer than two finite values.
+    """
     found = [
         (v.step, sign * v.values[name])
         for v in history
@@ -85,21 +97,26 @@ def _normalise(
     if len(found) < 2:
         return None
     steps, values = np.array(found, dtype=np.float64).T
-    half = max(1, round(_SMOOTHING * len(values))) if len(values) >= 5 else 0
+    half = max(1, round(SMOOTHING * len(values))) if len(values) >= 5 else 0
     smooth = running_median(values, half)
     judged = smooth[: max(2, int(np.searchsorted(steps, verdict.step, side="right")))]
     base, top = draw_up(judged)
-    start, gain = judged[base], judged[top] - judged[base]
+    start = judged[base]
+    gain = judged[top] - judged[base]
     if gain <= 0 or abstains:
-        start, gain = values.min(), np.ptp(values) or 1.0
+        start = values.min()
+        gain = np.ptp(values) or 1.0
     noise = local_noise(steps, values) if len(values) > 2 else np.zeros(len(values))
-    return _Curve(
-        steps, (values - start) / gain, (_running_mean(smooth, half) - start) / gain, noise / gain
-    )
+    rounded = _running_mean(smooth, half)
+    return _Curve(steps, (values - start) / gain, (rounded - start) / gain, noise / gain)
 
 
 def _running_mean(values: Array, half: int) -> Array:
-    """Round off the stairs of a running median; the window shrinks with the steep start, not at the end, where single points would rule."""
+    """Return the running mean, which rounds off the steps of a running median.
+
+    At the start the window shrinks on both sides, because the curve is steep there. At the end it
+    shrinks on the right side only: otherwise the last points would be drawn without smoothing.
+    """
     index = np.arange(len(values))
     left = np.minimum(index, half)
     right = np.minimum(left, index[::-1])
@@ -115,7 +132,7 @@ def _draw_metric(
     sign: int,
     index: int,
 ) -> Line2D | None:
-    """Draw points, smoothed line and noise band of one metric; returns its line."""
+    """Draw points, smoothed line and noise band of one metric, and return its line."""
     record = verdict.per_metric[name]
     abstains = record["gain"] is not None and not record["informative"]
     curve = _normalise(history, name, sign, verdict, abstains)
@@ -152,7 +169,10 @@ def _draw_metric(
 
 
 def _draw_loss(axes: Axes, history: Sequence[Validation]) -> list[Line2D]:
-    """Draw the training loss on an axis of its own, logarithmic where it spans a decade; returns its line, if there is one."""
+    """Draw the training loss on a second axis, and return its line if there is a loss.
+
+    The axis is logarithmic if the loss is positive and spans a factor of ten.
+    """
     found = [(v.step, v.loss) for v in history if v.loss is not None and math.isfinite(v.loss)]
     if len(found) < 2:
         return []
@@ -173,7 +193,11 @@ def _draw_loss(axes: Axes, history: Sequence[Validation]) -> list[Line2D]:
 
 
 def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
-    """Draw knee or candidate, confirmation and divergence as vertical lines with their steps in words; returns them."""
+    """Draw the steps of knee or candidate, confirmation and divergence as vertical lines.
+
+    Returns:
+        The lines, whose labels name the step.
+    """
     lines: list[Line2D] = []
 
     def mark(step: int, words: str, style: str, colour: str = INK) -> None:
@@ -196,7 +220,7 @@ def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
 
 
 def _label(axes: Axes, metrics: Sequence[Line2D]) -> None:
-    """Name the axes and keep to the range where the metrics' lines are."""
+    """Label the axes and limit the vertical range to that of the metrics' lines."""
     if metrics:
         heights = np.concatenate([[0.0, 1.0], *(np.asarray(line.get_ydata()) for line in metrics)])
         low, high = axes.get_ylim()

@@ -252,7 +252,8 @@ def test_an_unwritable_figure_is_one_clear_line(log, tmp_path):
 def test_the_verb_starts_without_heavy_imports():
     code = (
         "import sys; import lsr.commands.knee; "
-        "heavy = {'torch', 'lightning', 'numpy', 'tensorboard', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'lightning', 'numpy', 'tensorboard', 'matplotlib'} & set(sys.modules); "
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The knee detector: invariances, bookkeeping of candidates and state, and rates over small sets of drawn curves."""
+"""The knee detector: invariances, kept candidates, state, and hit rates on simulated curves."""
 
 from __future__ import annotations
 

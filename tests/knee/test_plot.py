@@ -189,8 +189,10 @@ def test_threads_draw_the_same_and_pyplot_is_not_touched():
         ]:
             assert np.array_equal(drawn.result(), expected)
     code = (
-        "import sys; from lsr.knee.detector import KneeDetector; from lsr.knee.plot import draw_knee; assert 'matplotlib' not in sys.modules; "
-        "draw_knee([], KneeDetector({'m': 'max'}).update(0, {}), {'m': 'max'}); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from lsr.knee.detector import KneeDetector; "
+        "from lsr.knee.plot import draw_knee; assert 'matplotlib' not in sys.modules; "
+        "draw_knee([], KneeDetector({'m': 'max'}).update(0, {}), {'m': 'max'}); "
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
