@@ -1,152 +1,41 @@
-"""`lsr eval`: the quality of a model, or of someone's results, in figures that others can get again."""
+"""`lsr eval`: evaluate a model, or the results of any method, by reproducible metrics."""
 
 import argparse
 import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.evaluation.protocols import PROTOCOLS
+from lsr.commands.evaluate_options import DEFAULT_METRICS, MAX_THREADS, parser
 from lsr.exit_codes import DONE, SOME_FAILED
 from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
     from lsr.evaluation.data import Item
+    from lsr.evaluation.results import Evaluation
     from lsr.evaluation.scoring import Job
-
-DEFAULT_METRICS = (
-    "maniqa",
-    "maniqa-pipal",
-    "musiq",
-    "clipiqa",
-    "niqe",
-    "psnr_y",
-    "ssim_y",
-    "lpips",
-    "dists",
-    "fid",
-)
-"""What is computed where nobody chooses, as far as there are weights and HR photographs."""
-
-_MAX_THREADS = 8
-"""The default must not depend on the number of processes, and one of many must not take all cores."""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lsr eval",
-        description="Super-resolve LR photographs with a model, or take results that are there, and measure them. Writes per_image.csv, "
-        "summary.json, report.md and contact.png. Run again, it continues. Exit code 1: some images failed, or a metric that was "
-        "asked for by name cannot be computed; each is named, the rest is done.",
-    )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--model",
-        type=Path,
-        metavar="MODEL",
-        help=".safetensors, a checkpoint, a folder with one, owner/name (default: embedded)",
-    )
-    source.add_argument(
-        "--predictions",
-        type=Path,
-        metavar="DIR",
-        help="results of any method, named like the LR photographs",
-    )
-    parser.add_argument(
-        "--data",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="LR photographs, or LR/HR, test_LR/test_HR, lq/gt in it",
-    )
-    parser.add_argument(
-        "--targets", type=Path, metavar="DIR", help="HR photographs, paired by name"
-    )
-    parser.add_argument(
-        "--metrics",
-        metavar="A,B",
-        help=f"default: {','.join(DEFAULT_METRICS)}, those that can be computed; also brisque, ilniqe",
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="custom",
-        help="conditions on the data (default custom)",
-    )
-    parser.add_argument(
-        "--beside",
-        metavar="A,B",
-        help="what to compare with, image by image: bicubic, lanczos, and folders of results, named like the LR photographs",
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
-    )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="DIR",
-        help="weights of metrics, by the names in their cards (default: torch's cache)",
-    )
-    sampling = parser.add_argument_group("of the model, without meaning for --predictions")
-    sampling.add_argument(
-        "--steps", type=int, default=1, help="sampling steps of the model (default 1)"
-    )
-    sampling.add_argument(
-        "--seed", type=int, default=0, help="seed of the sampler's noise (default 0)"
-    )
-    sampling.add_argument(
-        "--tile",
-        type=int,
-        default=0,
-        help="side of tiles in LR pixels (default 0: whole photographs)",
-    )
-    sampling.add_argument(
-        "--color-fix",
-        default="adain",
-        metavar="none|adain|wavelet",
-        help="of lsr upscale (default adain)",
-    )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)"
-    )
-    parser.add_argument(
-        "--devices",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes, one per GPU (default 1); or use torchrun",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads of each process; last digits depend on it (default: one per core, at most 8)",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="drop what an evaluation with other settings has left in --out",
-    )
-    return parser
+    from lsr.inference.config import SamplingConfig
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    options = _parser().parse_args(arguments[1:])
+    """Run `lsr eval`.
+
+    Args:
+        arguments: Command line, beginning with the verb.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: If the options or the files they name cannot be used.
+    """
+    options = parser().parse_args(arguments[1:])
     if options.predictions is None and options.model is None:
         options.model = EMBEDDED
-    # Not by pathlib, which raises where nobody may look; `claimed` says it in one line.
-    if os.path.exists(options.out) and not os.path.isdir(options.out):
-        raise ValueError(f"--out {options.out} is not a folder")
-    if options.data.resolve() in options.out.resolve().parents:
-        raise ValueError(
-            f"--out {options.out} lies inside --data: its pictures would be taken for photographs"
-        )
-    if options.devices < 1 or (options.threads is not None and options.threads < 1):
-        raise ValueError("--devices and --threads must be at least 1")
+    _check_folders_and_counts(options)
     from lsr.evaluation.processes import LostProcess, launched
 
     with launched() as (rank, size):
@@ -159,16 +48,60 @@ def main(arguments: Sequence[str]) -> int:
             return SOME_FAILED
 
 
+def _check_folders_and_counts(options: argparse.Namespace) -> None:
+    """Raise ValueError if `--out` cannot be used, or a number is out of range."""
+    # os.path returns False for a folder that may not be read, where pathlib raises PermissionError.
+    # `claimed` reports such a folder in one line.
+    if os.path.exists(options.out) and not os.path.isdir(options.out):
+        raise ValueError(f"--out {options.out} is not a folder")
+    if options.data.resolve() in options.out.resolve().parents:
+        raise ValueError(
+            f"--out {options.out} lies inside --data: "
+            "the next evaluation would take its pictures for photographs"
+        )
+    if options.devices < 1 or (options.threads is not None and options.threads < 1):
+        raise ValueError("--devices and --threads must be at least 1")
+
+
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, size: int) -> int:
-    """Do this process's part; the first of them writes what comes out."""
-    from lsr.evaluation.available import available_metrics
-    from lsr.evaluation.beside import beside_jobs
-    from lsr.evaluation.data import find_items
+    """Evaluate the share of this process; process 0 writes the results.
+
+    Args:
+        options: Parsed command line.
+        arguments: Command line.
+        rank: Rank of this process among those of torchrun.
+        size: Number of processes of torchrun.
+
+    Returns:
+        The exit code.
+    """
     from lsr.evaluation.processes import score_as_rank, score_in_processes
-    from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.results import write_results
-    from lsr.evaluation.rows import PREDICTIONS, claimed
-    from lsr.evaluation.summary import device_name, versions
+
+    evaluation = _evaluation(options, arguments)
+    jobs = [evaluation.job, *evaluation.others.values()]
+    if rank > 0:
+        score_as_rank(jobs, rank, size)
+        return DONE
+    for name, reason in evaluation.metrics.unavailable.items():
+        sys.stderr.write(f"unavailable: {name}: {reason}\n")
+    # All folders are claimed before the first image, so that a refusal does not come after hours.
+    with _claimed_folders(evaluation, options.overwrite):
+        if size > 1:
+            score_as_rank(jobs, rank, size)
+        else:
+            score_in_processes(jobs, options.devices)
+        return write_results(evaluation)
+
+
+def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evaluation":
+    """Find and check everything that the options name."""
+    from lsr.evaluation.available import available_metrics
+    from lsr.evaluation.data import find_items
+    from lsr.evaluation.methods import jobs_of_methods
+    from lsr.evaluation.protocols import check_protocol
+    from lsr.evaluation.results import Evaluation
+    from lsr.evaluation.rows import PREDICTIONS
     from lsr.models.pretrained import find_model
 
     if options.model is not None:
@@ -176,60 +109,65 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     items = find_items(
         options.data, options.targets, options.predictions, options.out / PREDICTIONS
     )
-    model = None if options.model is None else _model_document(options)
+    sampling = _sampling(options)
+    model = None if options.model is None else _model_document(options.model, sampling)
     scale = None if model is None else model["scale"]
     check_protocol(options.protocol, items, scale)
     paired = any(item.hr is not None for item in items)
     metrics = available_metrics(_names(options.metrics), paired, options.weights)
-    job = _job(options, items, [name for name in metrics.cards if name != "fid"])
-    beside = {}
+    job = _job(options, items, [name for name in metrics.cards if name != "fid"], sampling)
+    others = {}
     if options.beside is not None:
-        beside = beside_jobs(options.beside, job, options.protocol, scale)
-    settings: dict[str, Any] = {
-        "protocol": options.protocol,
+        others = jobs_of_methods(options.beside, job, options.protocol, scale)
+    return Evaluation(
+        job=job,
+        others=others,
+        settings=_settings(options.protocol, model, metrics.cards, job),
+        metrics=metrics,
+        metrics_named=options.metrics is not None,
+        data=options.data,
+        predictions=options.predictions,
+        command=shlex.join(["lsr", *arguments]),
+    )
+
+
+def _settings(
+    protocol: str, model: dict[str, Any] | None, cards: dict[str, Any], job: "Job"
+) -> dict[str, Any]:
+    """Return the contents of evaluation.json; a folder continues only if they are unchanged."""
+    from lsr.evaluation.summary import device_name, versions
+
+    return {
+        "protocol": protocol,
         "model": model,
-        "metrics": metrics.cards,
+        "metrics": cards,
         "versions": versions(),
         "device": device_name(job.device),
         "threads": job.threads,
     }
-    jobs = [job, *beside.values()]
-    if rank > 0:
-        score_as_rank(jobs, rank, size)
-        return DONE
-    for name, reason in metrics.unavailable.items():
-        sys.stderr.write(f"unavailable: {name}: {reason}\n")
+
+
+@contextlib.contextmanager
+def _claimed_folders(evaluation: "Evaluation", overwrite: bool) -> Iterator[None]:
+    """Claim the folders of all methods inside the block, see `lsr.evaluation.rows.claimed`."""
+    from lsr.evaluation.rows import claimed
+
     with contextlib.ExitStack() as claims:
-        # All of them before the first image is looked at: a refusal should not come after hours.
-        claims.enter_context(claimed(options.out, settings, options.overwrite))
-        for other in beside.values():
-            theirs = settings | {"model": None, "upsampling": other.upsampling}
-            claims.enter_context(claimed(other.out, theirs, options.overwrite))
-        if size > 1:
-            score_as_rank(jobs, rank, size)
-        else:
-            score_in_processes(jobs, options.devices)
-        command = shlex.join(["lsr", *arguments])
-        return write_results(
-            job,
-            beside,
-            settings,
-            metrics,
-            options.data,
-            options.predictions,
-            command,
-            named=options.metrics is not None,
-        )
+        claims.enter_context(claimed(evaluation.job.out, evaluation.settings, overwrite))
+        for other in evaluation.others.values():
+            changes = {"model": None, "upsampling": other.upsampling}
+            claims.enter_context(claimed(other.out, {**evaluation.settings, **changes}, overwrite))
+        yield
 
 
 def _names(metrics: str | None) -> list[str]:
+    """Return the keys of `CARDS` that `--metrics` names, in the same order, each once."""
     from lsr.metrics.cards import ALIASES, CARDS
 
     if metrics is None:
         return list(DEFAULT_METRICS)
-    names = list(
-        dict.fromkeys(ALIASES.get(name.strip(), name.strip()) for name in metrics.split(","))
-    )
+    typed = [name.strip() for name in metrics.split(",")]
+    names = list(dict.fromkeys(ALIASES.get(name, name) for name in typed))
     unknown = sorted(set(names) - CARDS.keys())
     if unknown:
         raise ValueError(
@@ -238,47 +176,84 @@ def _names(metrics: str | None) -> list[str]:
     return names
 
 
-def _model_document(options: argparse.Namespace) -> dict[str, Any]:
+def _sampling(options: argparse.Namespace) -> "SamplingConfig":
+    """Return the sampling settings; with `--predictions` the options are ignored."""
+    from lsr.inference.config import SamplingConfig
+
+    if options.model is None:
+        return SamplingConfig(tile=0)
+    return SamplingConfig(
+        num_inference_steps=options.steps,
+        seed=options.seed,
+        tile=options.tile,
+        color_fix=options.color_fix,
+    )
+
+
+def _model_document(model: Path, sampling: "SamplingConfig") -> dict[str, Any]:
+    """Return what the results of a model depend on, as JSON values for evaluation.json."""
     from lsr.files import sha256_of
-    from lsr.inference.upscaler import check_options
     from lsr.models.checkpoint import read_model
 
-    check_options(options.steps, options.seed, options.tile, options.color_fix)
-    scale = read_model(
-        options.model
-    ).config.scale  # before the digest: it tells what is wrong with the file
-    sampling = {
-        "steps": options.steps,
-        "seed": options.seed,
-        "tile": options.tile,
-        "color_fix": options.color_fix,
+    # Read the model before the digest, because an unusable file gives a clearer error then.
+    scale = read_model(model).config.scale
+    return {
+        "sha256": sha256_of(model),
+        "scale": scale,
+        "steps": sampling.num_inference_steps,
+        "seed": sampling.seed,
+        "tile": sampling.tile,
+        "color_fix": sampling.color_fix,
     }
-    return {"sha256": sha256_of(options.model), "scale": scale} | sampling
 
 
-def _job(options: argparse.Namespace, items: "Sequence[Item]", metrics: Sequence[str]) -> "Job":
-    import torch
+def _job(
+    options: argparse.Namespace,
+    items: "Sequence[Item]",
+    metrics: Sequence[str],
+    sampling: "SamplingConfig",
+) -> "Job":
+    """Return the job of the evaluated method.
 
+    Args:
+        options: Parsed command line.
+        items: All images.
+        metrics: Available metrics of single images.
+        sampling: Sampling settings of the model.
+    """
     from lsr.evaluation.scoring import Job
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Job(
+        out=options.out,
+        items=tuple(items),
+        metrics=tuple(metrics),
+        weights=options.weights,
+        model=options.model,
+        sampling=sampling,
+        device=_device(options.device, options.devices),
+        threads=options.threads or min(len(os.sched_getaffinity(0)), MAX_THREADS),
+    )
+
+
+def _device(device: str | None, devices: int) -> str:
+    """Return the device, by default a GPU if there is one.
+
+    Args:
+        device: Device that `--device` names; None chooses the default.
+        devices: Number of processes.
+
+    Raises:
+        ValueError: If the device does not exist, or there are fewer GPUs than processes.
+    """
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         kind = torch.device(device).type
     except RuntimeError:
         kind = ""
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"--device {device}: there is no such device here")
-    if device == "cuda" and options.devices > torch.cuda.device_count():
-        raise ValueError(f"--devices {options.devices}: there are {torch.cuda.device_count()} GPUs")
-    threads = options.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-    sampling = options.steps, options.seed, options.tile, options.color_fix
-    return Job(
-        options.out,
-        tuple(items),
-        tuple(metrics),
-        options.weights,
-        options.model,
-        *sampling,
-        device,
-        threads,
-    )
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise ValueError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+    return device

@@ -1,1 +1,1 @@
-"""What `lsr eval` consists of."""
+"""Evaluation of super-resolution results, the library behind `lsr eval`."""

@@ -1,4 +1,4 @@
-"""Which metrics can be computed here, and why the others cannot."""
+"""Find out which metrics can be computed on this machine, and why the others cannot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from lsr.metrics.weights import MissingWeights
 
 @dataclass(frozen=True)
 class AvailableMetrics:
-    """Metrics that were asked for.
+    """The requested metrics, divided into available and unavailable ones.
 
     Attributes:
-        cards: The cards of those that can be computed, as JSON values.
-        unavailable: Why the others cannot, by name.
+        cards: Cards of the available metrics as JSON values, by name.
+        unavailable: Reasons why the other metrics cannot be computed, by name.
     """
 
     cards: dict[str, dict[str, Any]]
@@ -26,30 +26,32 @@ class AvailableMetrics:
 
 
 def available_metrics(names: Sequence[str], paired: bool, weights: Path | None) -> AvailableMetrics:
-    """Build each metric once to see whether it can be computed.
+    """Build each metric once to find out whether it can be computed.
 
     Args:
         names: Keys of `CARDS`.
         paired: Whether there are HR photographs.
-        weights: Folder with weights that go before those of torch's cache.
+        weights: Folder with files of weights, searched before torch's cache.
     """
-    cards, unavailable = {}, {}
+    cards: dict[str, dict[str, Any]] = {}
+    unavailable: dict[str, str] = {}
     for name in names:
         if CARDS[name].full_reference and not paired:
             unavailable[name] = (
-                "compares with HR photographs, and there are none: --targets names them"
+                "compares with HR photographs, and there are none: name their folder by --targets"
             )
             continue
         try:
-            files = (
-                FrechetInceptionDistance(weights).files
-                if CARDS[name].of_sets
-                else Quality((name,), weights=weights).files[name]
-            )
+            cards[name] = card_document(name, _weights_files(name, weights))
         except MissingWeights as error:
             unavailable[name] = f"its weights are not on this machine: fetch {error.recipe}"
         except ValueError as error:
             unavailable[name] = str(error)
-        else:
-            cards[name] = card_document(name, files)
     return AvailableMetrics(cards, unavailable)
+
+
+def _weights_files(name: str, weights: Path | None) -> list[Path]:
+    """Return the files of weights that a metric uses."""
+    if CARDS[name].of_sets:
+        return FrechetInceptionDistance(weights).files
+    return Quality((name,), weights=weights).files[name]

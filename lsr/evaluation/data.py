@@ -1,4 +1,4 @@
-"""What is evaluated: LR photographs, the HR photographs they belong to, and the files of the results."""
+"""Find the images of an evaluation: LR photographs, their HR photographs, and the results."""
 
 import contextlib
 import hashlib
@@ -20,17 +20,20 @@ from lsr.images.outputs import collect
 
 @dataclass(frozen=True)
 class Item:
-    """A photograph and its result.
+    """An LR photograph, its HR photograph, and the result of one method for it.
 
     Attributes:
-        name: Of the LR photograph, relative to its folder and without suffix.
-        lr: Its file.
-        hr: The file of the HR photograph, None where there is none.
-        sr: The file of the result; None for a prediction that is missing.
-        inputs: The first 16 digits of the SHA-256 of all files, and tags, that were there before the evaluation.
-        tags: What is in the LR photograph, for a model that tags guide; empty where the result is a prediction.
-        size: Width and height that the result is to be upsampled to; None where it is made otherwise.
-        originals: SHA-256 of the LR and of the HR file one after the other, for the `inputs` of other results of the same photograph.
+        name: Path of the LR photograph relative to its folder, without suffix.
+        lr: File of the LR photograph.
+        hr: File of the HR photograph; None if there is none.
+        sr: File of the result; None for a missing prediction.
+        inputs: First 16 digits of a SHA-256 of everything that the values of this image depend on
+            before the evaluation: the contents of the files, the tags, and `size`.
+        tags: Contents of the LR photograph in words, separated by commas, for a model that is
+            guided by tags. Empty for predictions and upsampling.
+        size: Width and height of the result of upsampling; None for other methods.
+        originals: SHA-256 of the LR file followed by that of the HR file. `inputs` of other methods
+            are derived from it without reading the files again.
     """
 
     name: str
@@ -44,16 +47,19 @@ class Item:
 
 
 def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
-    """Find what is to be evaluated, sorted by name.
+    """Return the images to evaluate, sorted by name.
 
     Args:
-        data: LR photographs, or a data set with an LR and an HR folder, see `lsr.datasets.paired_folders`.
-        targets: HR photographs; `data` has the LR photographs then.
-        predictions: Results of someone else, named like the LR or the HR photographs; None where a model makes them.
-        out: Folder for the results that a model makes.
+        data: Folder of LR photographs, or of a data set with an LR and an HR folder, see
+            `lsr.datasets.paired_folders`.
+        targets: Folder of HR photographs. If given, `data` is the folder of LR photographs.
+        predictions: Folder of existing results, named like the LR or the HR photographs; None if a
+            model makes the results.
+        out: Folder for the results of the model.
 
     Raises:
-        ValueError: If there are no photographs, a pair is not complete, no prediction belongs to one, or a `tags.jsonl` is damaged.
+        ValueError: If there are no photographs, a pair is not complete, no prediction has the name
+            of a photograph, or a `tags.jsonl` is damaged.
     """
     if targets is None and any((data / lr).is_dir() and (data / hr).is_dir() for lr, hr in FOLDERS):
         data, targets = paired_folders(data)
@@ -63,58 +69,55 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
     tags_of = FolderTags(data) if predictions is None else lambda photograph: ()
     items = []
     for lr, sr in sorted(made, key=lambda pair: names[pair[0]]):
-        hr, tags = partners.get(lr), ", ".join(tags_of(lr))
-        originals = _contents([lr, hr])
-        items.append(
-            Item(names[lr], lr, hr, sr, _digest(tags, originals), tags, originals=originals)
-        )
+        hr = partners.get(lr)
+        tags = ", ".join(tags_of(lr))
+        originals = _digests_of_files([lr, hr])
+        inputs = _inputs(tags, originals)
+        items.append(Item(names[lr], lr, hr, sr, inputs, tags, originals=originals))
     return items if predictions is None else predicted_items(items, predictions)
 
 
 def predicted_items(items: Sequence[Item], folder: Path) -> list[Item]:
-    """Return the same photographs with the results that someone else has made of them.
+    """Return the same photographs with existing results of another method.
 
     Args:
-        items: From `find_items`.
-        folder: Results, named like the LR or the HR photographs; `sr` is None where there is none.
+        items: Images from `find_items`.
+        folder: Folder of the results, named like the LR or the HR photographs. `sr` is None for an
+            image without a result.
 
     Raises:
-        ValueError: If no result belongs to one of them.
+        ValueError: If no result has the name of one of the photographs.
     """
-    results = _predicted([(item.lr, item.name) for item in items], folder)
-    return [
-        replace(
-            item,
-            sr=results.get(item.lr),
-            inputs=_digest("", item.originals + _contents([results.get(item.lr)])),
-            tags="",
-        )
-        for item in items
-    ]
+    results = _results_by_photograph([(item.lr, item.name) for item in items], folder)
+    predicted = []
+    for item in items:
+        sr = results.get(item.lr)
+        inputs = _inputs("", item.originals + _digests_of_files([sr]))
+        predicted.append(replace(item, sr=sr, inputs=inputs, tags=""))
+    return predicted
 
 
 def upsampled_items(items: Sequence[Item], scale: int | None, folder: Path) -> list[Item]:
-    """Return the same photographs with results that are upsampled instead, as large as those that they are to stand beside.
+    """Return the same photographs with results of upsampling, as large as the given results.
 
     Args:
-        items: From `find_items`.
-        scale: Of the model that makes their results; None where these are there, and tell the size.
-        folder: Where the upsampled ones go; `sr` is None where no size can be told, because the other result cannot be had either.
+        items: Images from `find_items`.
+        scale: Scale of the model that makes the given results; None for predictions, whose files
+            have a size already.
+        folder: Folder for the upsampled images. `sr` is None if the size is unknown because the
+            given result is missing or unreadable too.
     """
-    sizes = [_size_of_result(item, scale) for item in items]
-    return [
-        replace(
-            item,
-            sr=size and folder / f"{item.name}.png",
-            inputs=_digest(f"{size}", item.originals),
-            tags="",
-            size=size,
-        )
-        for item, size in zip(items, sizes, strict=True)
-    ]
+    upsampled = []
+    for item in items:
+        size = _size_of_result(item, scale)
+        sr = None if size is None else folder / f"{item.name}.png"
+        inputs = _inputs(f"{size}", item.originals)
+        upsampled.append(replace(item, sr=sr, inputs=inputs, tags="", size=size))
+    return upsampled
 
 
 def _size_of_result(item: Item, scale: int | None) -> tuple[int, int] | None:
+    """Return width and height of the result of an image; None if its file cannot be read."""
     with contextlib.suppress(UnreadableImage):
         if scale is not None:
             width, height = probe(item.lr)
@@ -124,34 +127,44 @@ def _size_of_result(item: Item, scale: int | None) -> tuple[int, int] | None:
     return None
 
 
-def _predicted(names: Sequence[tuple[Path, str]], folder: Path) -> dict[Path, Path]:
-    """Return the prediction of each LR photograph that has one."""
+def _results_by_photograph(
+    photographs: Sequence[tuple[Path, str]], folder: Path
+) -> dict[Path, Path]:
+    """Return the result of each LR photograph that has one.
+
+    Args:
+        photographs: Files and names of the LR photographs.
+        folder: Folder of the results.
+
+    Raises:
+        ValueError: If no result has the name of one of the photographs.
+    """
     files = images_by_name(folder, plain=True)
-    found = {lr: files[name] for lr, name in names if name in files}
+    found = {lr: files[name] for lr, name in photographs if name in files}
     if not found:
+        # The results may be named like the HR photographs: "1_HR" belongs to "1_LR4".
         files = images_by_name(folder, plain=False)
-        found = {
-            lr: files[stem_without_role(name)]
-            for lr, name in names
-            if stem_without_role(name) in files
-        }
+        stems = [(lr, stem_without_role(name)) for lr, name in photographs]
+        found = {lr: files[stem] for lr, stem in stems if stem in files}
     if not found:
         raise ValueError(
-            f"{folder}: no prediction there is named like one of the {len(names)} LR photographs, such as {names[0][1]}"
+            f"{folder}: no prediction there is named like one of the {len(photographs)} "
+            f"LR photographs, such as {photographs[0][1]}"
         )
     return found
 
 
-def _contents(paths: Sequence[Path | None]) -> bytes:
-    """Return the SHA-256 of each file that is there, one after the other."""
+def _digests_of_files(paths: Sequence[Path | None]) -> bytes:
+    """Return the SHA-256 of each existing file, one after the other."""
     digests = []
     for path in paths:
         if path is not None:
-            # A file that cannot be opened is named when its turn comes.
+            # A file that cannot be opened is reported when its image is processed.
             with contextlib.suppress(OSError):
                 digests.append(hashlib.sha256(path.read_bytes()).digest())
     return b"".join(digests)
 
 
-def _digest(words: str, contents: bytes) -> str:
-    return hashlib.sha256(words.encode() + contents).hexdigest()[:16]
+def _inputs(words: str, digests: bytes) -> str:
+    """Return the `inputs` of an item from its tags or its size, and the digests of its files."""
+    return hashlib.sha256(words.encode() + digests).hexdigest()[:16]

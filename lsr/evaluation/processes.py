@@ -1,4 +1,4 @@
-"""An evaluation on several GPUs: by `--devices`, or by `torchrun`, on several machines too."""
+"""Distribute an evaluation over processes that `--devices` or `torchrun` starts."""
 
 import multiprocessing
 import os
@@ -11,19 +11,19 @@ from lsr.evaluation.rows import merge
 from lsr.evaluation.scoring import Job, pending, score
 
 _PATIENCE = timedelta(days=7)
-"""How long a process waits for the slowest."""
+"""Time that a process waits for the slowest one; an evaluation can take days."""
 
 
 class LostProcess(RuntimeError):  # noqa: N818
-    """A process has ended before its work was done; what it has done is kept."""
+    """A process ended before its work was done; the rows that it wrote are kept."""
 
 
 @contextmanager
 def launched() -> Iterator[tuple[int, int]]:
-    """Join the processes that `torchrun` has started, if it has.
+    """Join the process group if `torchrun` started this process, and leave it at the end.
 
     Yields:
-        The number of this process and how many there are.
+        Rank of this process and number of processes; 0 and 1 without `torchrun`.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -39,12 +39,18 @@ def launched() -> Iterator[tuple[int, int]]:
 
 
 def score_as_rank(jobs: Sequence[Job], rank: int, size: int) -> None:
-    """Do this process's share of what `launched` has begun, job by job; the first process puts the rows together."""
+    """Evaluate the share of one process of `torchrun`; process 0 merges the rows at the end.
+
+    Args:
+        jobs: All jobs, the same in every process.
+        rank: Rank of this process.
+        size: Number of processes.
+    """
     import torch.distributed
 
-    torch.distributed.barrier()  # until the first has claimed the folders
+    torch.distributed.barrier()  # until process 0 has claimed the folders
     work = [(job, pending(job)) for job in jobs]
-    torch.distributed.barrier()  # until all know what there is to do
+    torch.distributed.barrier()  # until all know the pending images, which results would change
     _score_all(work, rank, size)
     torch.distributed.barrier()
     if rank == 0:
@@ -52,10 +58,14 @@ def score_as_rank(jobs: Sequence[Job], rank: int, size: int) -> None:
 
 
 def score_in_processes(jobs: Sequence[Job], devices: int) -> None:
-    """Measure all images of all jobs in `devices` processes, of which this is one, and put the rows together.
+    """Evaluate all pending images of all jobs, and merge the rows.
+
+    Args:
+        jobs: The jobs.
+        devices: Number of processes, including this one.
 
     Raises:
-        LostProcess: If one of them has died.
+        LostProcess: If one of the processes died.
     """
     spawn = multiprocessing.get_context("spawn")
     work = [(job, pending(job)) for job in jobs]
@@ -77,11 +87,13 @@ def score_in_processes(jobs: Sequence[Job], devices: int) -> None:
     ]
     if lost:
         raise LostProcess(
-            f"process {', '.join(lost)} of {devices} ended early; run the same command again, it continues"
+            f"process {', '.join(lost)} of {devices} ended early; "
+            "run the same command again to continue"
         )
 
 
 def _score_all(work: Sequence[tuple[Job, Sequence[Item]]], rank: int, size: int) -> None:
+    """Evaluate the share of process `rank` of `size`: jobs with their pending images."""
     for job, items in work:
         score(job, items, rank, size)
 

@@ -1,4 +1,4 @@
-"""Protocols: what a set of images must be before its figures may stand beside others'."""
+"""Protocols: conditions that make the values of two evaluations comparable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,14 @@ class Protocol:
     """Conditions on a data set.
 
     Attributes:
-        description: In words, for the report.
-        scale: Enlargement; None for any.
-        paired: Whether every image has an HR photograph (True), none has (False), or either (None).
-        lr_size: Width and height of every LR photograph; None for any.
-        counts: Allowed numbers of images, with the data set they tell; empty for any.
-        checks_files: Whether every file's size is looked at before anything is computed.
+        description: Description for the report, which begins with the name of the protocol.
+        scale: Scale factor; None allows any.
+        paired: True if every image must have an HR photograph, False if none may have one, None
+            if both are allowed.
+        lr_size: Width and height of every LR photograph; None allows any.
+        counts: Allowed numbers of images, each with the name of the data set that has this many;
+            empty allows any.
+        checks_files: Whether the size of every file is checked before anything is computed.
     """
 
     description: str
@@ -31,7 +33,8 @@ class Protocol:
 
 PROTOCOLS = {
     "reallq250": Protocol(
-        "RealLQ250: 250 real photographs of 256 x 256 pixels, enlarged to 1024 x 1024, without reference",
+        "RealLQ250: 250 real photographs of 256 x 256 pixels, enlarged to 1024 x 1024, "
+        "without reference",
         scale=4,
         paired=False,
         lr_size=(256, 256),
@@ -44,62 +47,70 @@ PROTOCOLS = {
         lr_size=(128, 128),
         counts={100: "RealSR", 93: "DRealSR", 3000: "DIV2K-Val"},
     ),
-    "paired": Protocol("paired: every HR photograph exactly as large as the result", paired=True),
-    "custom": Protocol("custom: whatever is there; nothing published compares", checks_files=False),
+    "paired": Protocol(
+        "paired: every HR photograph is exactly as large as the result", paired=True
+    ),
+    "custom": Protocol(
+        "custom: any images; the values cannot be compared with published ones", checks_files=False
+    ),
 }
 
 
 def check_protocol(name: str, items: "Sequence[Item]", scale: int | None) -> None:
-    """See that the images are what the protocol says, from the headers of their files.
+    """Check that the images obey a protocol; sizes are read from the headers of the files.
 
     Args:
         name: Key of `PROTOCOLS`.
         items: The images.
-        scale: Of the model; None where the results are there already.
+        scale: Scale of the model that makes the results; None if the results exist already.
 
     Raises:
-        ValueError: If they are not, with the first that is wrong.
+        ValueError: If a condition is violated; names the first violation.
     """
     protocol = PROTOCOLS[name]
     if protocol.counts and len(items) not in protocol.counts:
         expected = " or ".join(f"{count} ({data})" for count, data in protocol.counts.items())
         raise ValueError(
-            f"protocol {name} is for {expected} images, not {len(items)}; --protocol custom takes any number"
+            f"protocol {name} is for {expected} images, not {len(items)}; "
+            "--protocol custom takes any number"
         )
     if protocol.scale is not None and scale not in (None, protocol.scale):
-        raise ValueError(f"protocol {name} is for scale {protocol.scale}, the model's is {scale}")
+        raise ValueError(
+            f"protocol {name} is for scale {protocol.scale}, the scale of the model is {scale}"
+        )
     if protocol.paired is not None and any(
         (item.hr is not None) != protocol.paired for item in items
     ):
-        wanted = (
-            "needs HR photographs (LR and HR folders, or --targets)"
-            if protocol.paired
-            else "has no HR photographs"
-        )
-        raise ValueError(f"protocol {name} {wanted}")
-    if not protocol.checks_files:
-        return
+        needs = "needs HR photographs (LR and HR folders, or --targets)"
+        raise ValueError(f"protocol {name} {needs if protocol.paired else 'has no HR photographs'}")
+    if protocol.checks_files:
+        _check_sizes(name, items, scale)
 
+
+def _check_sizes(name: str, items: "Sequence[Item]", scale: int | None) -> None:
+    """Check the size of every file; see `check_protocol`.
+
+    If neither the protocol nor a model defines the scale, the first image does.
+    """
     from lsr.images import probe
 
+    protocol = PROTOCOLS[name]
     common = protocol.scale or scale
     for item in items:
         width, height = probe(item.lr)
         if protocol.lr_size is not None and (width, height) != protocol.lr_size:
+            expected = " x ".join(map(str, protocol.lr_size))
             raise ValueError(
-                f"{item.lr} has {width} x {height} pixels; protocol {name} has {' x '.join(map(str, protocol.lr_size))}"
+                f"{item.lr} has {width} x {height} pixels; protocol {name} requires {expected}"
             )
-        if item.hr is not None:
-            large = probe(item.hr)
+        # The result of a model always has the right size; an existing result is checked.
+        for file in (item.hr, item.sr if scale is None else None):
+            if file is None:
+                continue
+            large = probe(file)
             common = common or large[0] // width
             if large != (common * width, common * height):
                 raise ValueError(
-                    f"{item.hr} has {large[0]} x {large[1]} pixels, which is not {common} times the {width} x {height} of {item.lr}"
-                )
-        if scale is None and item.sr is not None:
-            made = probe(item.sr)
-            common = common or made[0] // width
-            if made != (common * width, common * height):
-                raise ValueError(
-                    f"{item.sr} has {made[0]} x {made[1]} pixels, which is not {common} times the {width} x {height} of {item.lr}"
+                    f"{file} has {large[0]} x {large[1]} pixels, which is not {common} times "
+                    f"the {width} x {height} of {item.lr}"
                 )

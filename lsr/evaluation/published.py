@@ -1,4 +1,4 @@
-"""Published figures, each under the protocol and the metric's name that they were measured with."""
+"""Published values of metrics, by protocol and by metric."""
 
 from collections.abc import Mapping
 
@@ -18,12 +18,14 @@ _METHODS = (
 
 
 def _column(*values: float | None) -> dict[str, float]:
+    """Return the values by method, without the methods that have none."""
     return {
         method: value for method, value in zip(_METHODS, values, strict=True) if value is not None
     }
 
 
-# arXiv 2510.08771; FluxSR and LucidFlux as their authors give them. `maniqa` is that of KonIQ.
+# From arXiv 2510.08771; FluxSR and LucidFlux from the papers of their authors. `maniqa` was trained
+# on KonIQ-10k, like the metric of this name in `lsr.metrics.cards`.
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "reallq250": {
         "maniqa": _column(
@@ -37,10 +39,10 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         ),
     }
 }
-"""Protocol -> metric -> method -> value."""
+"""Mapping of protocol -> metric -> method -> value."""
 
 
-def methods(protocol: str) -> list[str]:
-    """Return the methods that have a figure under a protocol, in the order of publication."""
+def published_methods(protocol: str) -> list[str]:
+    """Return the methods with a published value under a protocol, in the order of the table."""
     named = {method for column in PUBLISHED.get(protocol, {}).values() for method in column}
     return [method for method in _METHODS if method in named]

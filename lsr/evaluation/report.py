@@ -1,12 +1,12 @@
-"""`report.md`: the figures for people."""
+"""Write `report.md`, the results of an evaluation for human readers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lsr.evaluation.beside import in_words
+from lsr.evaluation.comparison import in_words
 from lsr.evaluation.protocols import PROTOCOLS
-from lsr.evaluation.published import PUBLISHED, methods
+from lsr.evaluation.published import PUBLISHED, published_methods
 from lsr.files import atomic_path
 from lsr.metrics.cards import CARDS
 
@@ -17,26 +17,19 @@ def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) ->
     Args:
         out: Folder of the evaluation.
         summary: Contents of `summary.json`.
-        pictured: The metric that the contact sheet is sorted by; None where there is no sheet.
+        pictured: Metric that orders the images of the contact sheet; None if there is no sheet.
     """
-    images = summary["images"]
     parts = [
         f"# {summary['source']}",
-        f"{PROTOCOLS[summary['protocol']].description[0].upper()}{PROTOCOLS[summary['protocol']].description[1:]}. "
-        f"{images['scored']} of {images['found']} images; data `{summary['data']}`.",
-        _figures(summary["results"]),
-        *_beside_others(summary),
-        *_beside_published(summary),
-        *_section(
-            "Unavailable metrics",
-            [f"`{name}`: {reason}" for name, reason in summary["unavailable"].items()],
-        ),
-        *_section(
-            "Failed images", [f"`{name}`: {reason}" for name, reason in summary["failed"].items()]
-        ),
-        *_section(
+        _introduction(summary),
+        _results_table(summary["results"]),
+        *_comparison_with_methods(summary),
+        *_comparison_with_published(summary),
+        *_reasons("Unavailable metrics", summary["unavailable"]),
+        *_reasons("Failed images", summary["failed"]),
+        *_reasons(
             "Images without a value",
-            [f"`{name}`: {', '.join(these)}" for name, these in summary["without_value"].items()],
+            {name: ", ".join(metrics) for name, metrics in summary["without_value"].items()},
         ),
     ]
     if pictured is not None:
@@ -51,32 +44,48 @@ def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) ->
         temporary.write_text("\n\n".join(parts) + "\n", errors="surrogateescape")
 
 
+def _introduction(summary: Mapping[str, Any]) -> str:
+    """Return the protocol, the numbers of images, and the folder of the data."""
+    images = summary["images"]
+    description = PROTOCOLS[summary["protocol"]].description
+    return (
+        f"{description[0].upper()}{description[1:]}. "
+        f"{images['scored']} of {images['found']} images; data `{summary['data']}`."
+    )
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     return "\n".join(
         "| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)
     )
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
+    """Return a heading and a list, or nothing if the list is empty."""
     return [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
-def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
+def _reasons(title: str, reasons: Mapping[str, str]) -> list[str]:
+    """Return a section that lists a reason for each name."""
+    return _section(title, [f"`{name}`: {reason}" for name, reason in reasons.items()])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table of the means, standard deviations and intervals of all metrics."""
+
     def cells(name: str, result: Mapping[str, Any]) -> list[str]:
         if result["mean"] is None:
             return [name, "–", "–", "–", "0"]
-        interval = (
-            "–"
-            if result["ci95"] is None
-            else " to ".join(f"{bound:.4f}" for bound in result["ci95"])
-        )
-        return [
-            _with_arrow(name),
-            f"{result['mean']:.4f}",
-            "–" if result["std"] is None else f"{result['std']:.4f}",
-            interval,
-            str(result["n"]),
-        ]
+        interval = "–"
+        if result["ci95"] is not None:
+            interval = " to ".join(_number(bound) for bound in result["ci95"])
+        numbers = [_number(result["mean"]), _number(result["std"]), interval, str(result["n"])]
+        return [_with_arrow(name), *numbers]
 
     if not results:
         return "No metric could be computed."
@@ -87,83 +96,91 @@ def _figures(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _with_arrow(name: str) -> str:
+    """Return the name of a metric with an arrow in the direction of better values."""
     return f"{name} {'↑' if CARDS[name].higher_is_better else '↓'}"
 
 
-def _beside_others(summary: Mapping[str, Any]) -> list[str]:
-    """Return the means of other methods, the paired differences, and what is missing from these."""
-    beside, results = summary["beside"], summary["results"]
-    if not beside:
+def _comparison_with_methods(summary: Mapping[str, Any]) -> list[str]:
+    """Return the section that compares our method with other methods, empty without any."""
+    methods = summary["beside"]
+    results = summary["results"]
+    if not methods:
         return []
-
-    def mean(result: Mapping[str, Any]) -> str:
-        return "–" if result["mean"] is None else f"{result['mean']:.4f}"
-
-    def mean_of_theirs(theirs: Mapping[str, Any], n: int) -> str:
-        return (
-            mean(theirs)
-            if theirs["mean"] is None or theirs["mean_n"] == n
-            else f"{mean(theirs)} (n {theirs['mean_n']})"
-        )
-
     means = [
         [
             _with_arrow(name),
-            mean(ours),
-            *(mean_of_theirs(theirs[name], ours["n"]) for theirs in beside.values()),
+            _number(ours["mean"]),
+            *(_mean_of_method(theirs[name], ours["n"]) for theirs in methods.values()),
         ]
         for name, ours in results.items()
     ]
     differences = [
-        [_with_arrow(name), *(in_words(theirs[name]) for theirs in beside.values())]
+        [_with_arrow(name), *(in_words(theirs[name]) for theirs in methods.values())]
         for name in results
     ]
     missing = [
         f"`{name}`, {method}: {reason}"
-        for method, these in summary["missing_beside"].items()
-        for name, reason in these.items()
+        for method, reasons in summary["missing_beside"].items()
+        for name, reason in reasons.items()
     ]
     return [
-        "## Beside other methods",
-        _table(["mean", "ours", *beside], means),
-        "Ours minus theirs, image by image over those that both have: mean, and the 95 % percentile bootstrap interval of that mean "
-        "(10,000 resamples of the images, fixed seed); an interval on one side of 0 is a difference that these images show.",
-        _table(["ours - theirs", *beside], differences),
+        "## Comparison with other methods",
+        _table(["mean", "ours", *methods], means),
+        "Ours minus theirs for the images that both methods have: the mean difference and its 95 % "
+        "percentile bootstrap interval (10,000 resamples of the images, fixed seed). If the "
+        "interval does not contain 0, these images show a difference between the methods.",
+        _table(["ours - theirs", *methods], differences),
         *_section("Missing from other methods", missing),
     ]
 
 
-def _beside_published(summary: Mapping[str, Any]) -> list[str]:
-    """Return the published table with ours as its last row, where every image of the protocol has been scored."""
+def _mean_of_method(theirs: Mapping[str, Any], n: int) -> str:
+    """Return the mean of another method, with its number of images if that differs from ours."""
+    mean = _number(theirs["mean"])
+    if theirs["mean"] is None or theirs["mean_n"] == n:
+        return mean
+    return f"{mean} (n {theirs['mean_n']})"
+
+
+def _comparison_with_published(summary: Mapping[str, Any]) -> list[str]:
+    """Return the table of published values with ours in the last row, empty without any.
+
+    Our mean appears only if every image of the protocol has a value.
+    """
     columns = PUBLISHED.get(summary["protocol"], {})
     if not columns:
         return []
     results = summary["results"]
-    complete = {
-        name
-        for name in columns
-        if name in results and results[name]["n"] == summary["images"]["found"]
-    }
+    found = summary["images"]["found"]
+    complete = {name for name in columns if name in results and results[name]["n"] == found}
     rows = [
         [
             method,
             *(f"{column[method]:g}" if method in column else "–" for column in columns.values()),
         ]
-        for method in methods(summary["protocol"])
+        for method in published_methods(summary["protocol"])
     ]
     ours = [
         "**this evaluation**",
         *(f"**{results[name]['mean']:.4g}**" if name in complete else "–" for name in columns),
     ]
-    note = (
-        "Same protocol, same metrics by name. No-reference scores can be gamed: look at the pictures, and beside PSNR, LPIPS and DISTS."
-        if complete == set(columns)
-        else "A metric of ours is missing here unless it has been computed for every image of the protocol."
-    )
-    return ["## Beside published figures", _table(["method", *columns], [*rows, ours]), note]
+    if complete == set(columns):
+        note = (
+            "Same protocol, and metrics of the same names. A method can be tuned to no-reference "
+            "metrics: look at the pictures too, and at PSNR, LPIPS and DISTS."
+        )
+    else:
+        note = (
+            "Our value of a metric is missing unless the metric was computed for every image of "
+            "the protocol."
+        )
+    table = _table(["method", *columns], [*rows, ours])
+    return ["## Comparison with published values", table, note]
 
 
 def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the table that defines the metrics, empty without any."""
+
     def cells(name: str, card: Mapping[str, Any]) -> list[str]:
         arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())
         weights = ", ".join(
@@ -178,27 +195,21 @@ def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
             weights or "none",
         ]
 
-    rows = [cells(*pair) for pair in cards.items()]
-    return (
-        [_table(["metric", "in pyiqa", "direction", "range", "looks at", "weights"], rows)]
-        if rows
-        else []
-    )
+    if not cards:
+        return []
+    header = ["metric", "in pyiqa", "direction", "range", "looks at", "weights"]
+    return [_table(header, [cells(*pair) for pair in cards.items()])]
 
 
 def _circumstances(summary: Mapping[str, Any]) -> str:
+    """Return a list of the command, the model, the versions and the hardware."""
+    lines = [f"`{summary['command']}`"]
     model = summary["model"]
-    lines = [
-        f"`{summary['command']}`",
-        ", ".join(f"{name} {value}" for name, value in summary["versions"].items()),
-    ]
-    lines.append(
-        ", ".join(f"{name} {value}" for name, value in summary["hardware"].items())
-        + f", {summary['threads']} threads"
-    )
     if model is not None:
-        sampling = ", ".join(
-            f"{name} {model[name]}" for name in ("steps", "seed", "tile", "color_fix", "scale")
-        )
-        lines.insert(1, f"model sha256 `{model['sha256']}`, {sampling}")
+        settings = ("steps", "seed", "tile", "color_fix", "scale")
+        sampling = ", ".join(f"{name} {model[name]}" for name in settings)
+        lines.append(f"model sha256 `{model['sha256']}`, {sampling}")
+    lines.append(", ".join(f"{name} {value}" for name, value in summary["versions"].items()))
+    hardware = ", ".join(f"{name} {value}" for name, value in summary["hardware"].items())
+    lines.append(f"{hardware}, {summary['threads']} threads")
     return "\n".join(f"- {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: a row per image, each on the disk as soon as it is known, and what all rows have in common."""
+"""Read and write the folder of an evaluation: one row per image, and the settings of all rows."""
 
 import contextlib
 import csv
@@ -13,13 +13,13 @@ from lsr.evaluation.data import Item
 from lsr.files import atomic_path, write_json
 
 SETTINGS = "evaluation.json"
-"""What a value depends on beside its image."""
+"""File of the settings: everything that a value depends on in addition to its image."""
 
 PREDICTIONS = "predictions"
-"""Folder of the images that a model made."""
+"""Subfolder of the images that a model or an upsampling made."""
 
 FAILED = "failed"
-"""Key of the reason in the line of an image that has failed; it is tried again by the next run."""
+"""Key of the reason in the row of an image that failed. The next run tries the image again."""
 
 _ROWS = "rows.jsonl"
 _RESULTS = ("per_image.csv", "summary.json", "report.md", "contact.png")
@@ -27,15 +27,16 @@ _RESULTS = ("per_image.csv", "summary.json", "report.md", "contact.png")
 
 @contextlib.contextmanager
 def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
-    """Hold the folder for this evaluation alone, see that it is new or one of the same settings, and put its rows together.
+    """Lock the folder of an evaluation inside the block, check its settings, and merge its rows.
 
     Args:
-        out: The folder.
-        settings: What all rows have in common, JSON values.
-        overwrite: Drop the rows of other settings.
+        out: The folder; it is created if it does not exist.
+        settings: Settings that all rows have in common, JSON values.
+        overwrite: Whether to delete rows that were made with other settings, instead of refusing.
 
     Raises:
-        ValueError: If the folder has something else, cannot be written to, or another process is evaluating there.
+        ValueError: If the folder has other contents or other settings, is locked by another
+            evaluation, or cannot be written to.
     """
     path = out / SETTINGS
     with contextlib.ExitStack() as held:
@@ -48,7 +49,7 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
                 write_json(path, settings)
             file = held.enter_context(path.open("r+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _check(out, file.read(), settings, overwrite)
+            _check_settings(out, file.read(), settings, overwrite)
             for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
                 leftover.unlink()
             merge(out)
@@ -59,25 +60,30 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
         yield
 
 
-def _check(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -> None:
+def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Compare the settings with those of the folder; if they differ, refuse, or delete the rows.
+
+    Args:
+        out: The folder.
+        text: Contents of its evaluation.json.
+        settings: Settings of this evaluation.
+        overwrite: See `claimed`.
+    """
     try:
-        there = json.loads(text)
+        earlier = json.loads(text)
     except ValueError:
-        there = {}
+        earlier = {}
     differing = sorted(
-        key for key in settings.keys() | there.keys() if settings.get(key) != there.get(key)
+        key for key in settings.keys() | earlier.keys() if settings.get(key) != earlier.get(key)
     )
     if not differing:
         return
     if not overwrite:
         raise ValueError(
-            f"--out {out} holds an evaluation with another {', '.join(differing)}: its rows cannot be used; "
-            "choose another folder, or --overwrite"
+            f"--out {out} holds an evaluation with another {', '.join(differing)}: "
+            "its rows cannot be used; choose another folder, or --overwrite"
         )
-    for name in (*_RESULTS, _ROWS):
-        (out / name).unlink(missing_ok=True)
-    for journal in out.glob("rows-*.jsonl"):
-        journal.unlink()
+    _delete_rows(out)
     # In place: a new file would not be the one that is locked.
     with (out / SETTINGS).open("r+") as file:
         file.write(json.dumps(settings, indent=1) + "\n")
@@ -86,19 +92,27 @@ def _check(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -
         os.fsync(file.fileno())
 
 
+def _delete_rows(out: Path) -> None:
+    """Delete the rows and everything that was computed from them; the predictions are kept."""
+    for name in (*_RESULTS, _ROWS):
+        (out / name).unlink(missing_ok=True)
+    for journal in out.glob("rows-*.jsonl"):
+        journal.unlink()
+
+
 class Journal:
-    """Appends rows, each on the disk before the next.
+    """Appends rows to a file, so that a row is on the disk before the next one is computed.
 
     Args:
-        out: The folder.
-        rank: Number of the process; each has a file of its own.
+        out: Folder of the evaluation.
+        rank: Rank of the process; each process writes its own file.
     """
 
     def __init__(self, out: Path, rank: int) -> None:
         self._file = (out / f"rows-{rank}.jsonl").open("a")
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row."""
+        """Append a row and wait until it is on the disk."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -109,7 +123,10 @@ class Journal:
 
 
 def merge(out: Path) -> None:
-    """Put the rows of all processes into one file; half a line, the mark of a kill, is left out."""
+    """Merge the rows of all processes into one file; later rows replace earlier ones of an image.
+
+    A line that is not valid JSON is left out: a killed process can leave an incomplete last line.
+    """
     journals = [path for path in (out / _ROWS, *sorted(out.glob("rows-*.jsonl"))) if path.exists()]
     rows: dict[str, str] = {}
     for journal in journals:
@@ -124,7 +141,10 @@ def merge(out: Path) -> None:
 
 
 def read_rows(out: Path, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """Return the rows by name that are still those of their files: neither of images that have changed nor of results that are gone."""
+    """Return the valid rows by name of the image.
+
+    A row is valid if the `inputs` of its image are unchanged and the file of the result exists.
+    """
     wanted = {item.name: item for item in items if item.sr is not None and item.sr.is_file()}
     return {
         row["name"]: row
@@ -134,16 +154,25 @@ def read_rows(out: Path, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
 
 
 def read_failures(out: Path) -> dict[str, str]:
-    """Return the reason of each image that failed when it was last tried, by name."""
+    """Return the reason for each image that failed when it was last tried, by name."""
     return {row["name"]: row[FAILED] for row in _lines(out) if FAILED in row}
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
+    """Return all merged rows, including those of failed images."""
     return [json.loads(line) for line in (out / _ROWS).read_text().splitlines()]
 
 
 def write_csv(out: Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
-    """Write `per_image.csv`: values with nine significant digits, which is all of a float32; `nan` where an image has none."""
+    """Write `per_image.csv`, one line per row.
+
+    Values have nine significant digits, enough to identify a float32; a missing value is `nan`.
+
+    Args:
+        out: Folder of the evaluation.
+        rows: Rows in the order of the table.
+        metrics: Keys of the rows that become columns.
+    """
     with (
         atomic_path(out / "per_image.csv") as temporary,
         temporary.open("w", newline="", errors="surrogateescape") as file,
@@ -151,12 +180,5 @@ def write_csv(out: Path, rows: Sequence[Mapping[str, Any]], metrics: Sequence[st
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["name", "width", "height", *metrics, "inputs"])
         for row in rows:
-            table.writerow(
-                [
-                    row["name"],
-                    row["width"],
-                    row["height"],
-                    *(f"{row[name]:.9g}" for name in metrics),
-                    row["inputs"],
-                ]
-            )
+            values = [f"{row[name]:.9g}" for name in metrics]
+            table.writerow([row["name"], row["width"], row["height"], *values, row["inputs"]])

@@ -1,4 +1,4 @@
-"""From LR photographs to rows: make the result where a model does it, read it as the file holds it, and measure."""
+"""Evaluate images: make the result, read its file, and compute the row of its metrics."""
 
 import dataclasses
 import functools
@@ -17,6 +17,7 @@ from lsr.evaluation.data import Item
 from lsr.evaluation.rows import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
 from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
+from lsr.inference.config import SamplingConfig
 from lsr.inference.memory import is_out_of_memory
 from lsr.inference.upscaler import Upscaler
 from lsr.metrics.cards import CARDS
@@ -24,23 +25,22 @@ from lsr.metrics.quality import Quality
 from lsr.progress_bar import progress_bar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the processes of an evaluation share; made of what another process can be given.
+    """Evaluation of one method; can be pickled for other processes.
 
     Attributes:
         out: Folder of the evaluation.
         items: All images.
-        metrics: Metrics per image that can be computed.
-        weights: Folder with their weights.
-        model: The model that makes the results; None where they are upsampled, or there already.
-        steps: Its sampling steps.
-        seed: Its seed.
-        tile: Side of its tiles in LR pixels; 0 for whole photographs. Not "auto": results would depend on free memory.
-        color_fix: How its colours are corrected, see `lsr.inference.color_fix`.
-        device: "cpu" or "cuda", or a certain GPU such as "cuda:1".
-        threads: Of each process: sums of another number of threads differ in their last digits.
-        upsampling: How the results are upsampled, a key of `UPSAMPLINGS`; None where they are made otherwise.
+        metrics: Available metrics of single images, keys of `lsr.metrics.cards.CARDS`.
+        weights: Folder with files of metric weights, searched before torch's cache.
+        model: File of the model that makes the results; None for upsampling and for predictions.
+        sampling: Sampling settings of the model. `tile` is a number, never "auto": with "auto" the
+            results would depend on free memory.
+        device: "cpu", "cuda", or one GPU such as "cuda:1".
+        threads: CPU threads of each process. The last digits of a value depend on their number,
+            because they determine the order of summation.
+        upsampling: Key of `UPSAMPLINGS` if the results are made by upsampling, else None.
     """
 
     out: Path
@@ -48,42 +48,41 @@ class Job:
     metrics: tuple[str, ...]
     weights: Path | None
     model: Path | None
-    steps: int
-    seed: int
-    tile: int
-    color_fix: str
+    sampling: SamplingConfig
     device: str
     threads: int
     upsampling: str | None = None
 
 
 def pending(job: Job) -> list[Item]:
-    """Return the images that have no row yet. To be asked before any process begins: results that appear change the answer."""
+    """Return the images without a valid row.
+
+    All processes must call this before one of them starts to evaluate: a row is valid only if the
+    file of the result exists, so that new files change the answer.
+    """
     done = read_rows(job.out, job.items)
     return [item for item in job.items if item.name not in done and item.sr is not None]
 
 
 def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
-    """Measure every `size`-th image, and write down why others fail.
+    """Evaluate every `size`-th pending image, and write one row per image, also if it fails.
 
     Args:
         job: The evaluation.
-        items: What is `pending`, the same for all processes.
-        rank: Number of this process.
+        items: The `pending` images, the same in all processes.
+        rank: Rank of this process.
         size: Number of processes.
     """
     torch.set_num_threads(job.threads)
     todo = items[rank::size]
     if not todo:
         return
-    # torchrun counts through all machines, GPUs are counted on each.
-    local = os.environ.get("LOCAL_RANK", rank)
-    device = torch.device(f"cuda:{local}" if job.device == "cuda" and size > 1 else job.device)
+    device = _device(job, rank, size)
     make = _maker(job, todo, device)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
     journal = Journal(job.out, rank)
     parent = multiprocessing.parent_process()
-    # The other processes have as much to do, and one bar is enough.
+    # All processes have about the same number of images, so that one progress bar is enough.
     description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
     with progress_bar(description, len(todo), "images", shown=rank == 0) as bar:
         for item in todo:
@@ -92,31 +91,41 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
             try:
                 journal.append(_row(item, make, measures, device))
             except Exception as error:
-                if not isinstance(error, (UnreadableImage, OSError)) and not is_out_of_memory(
-                    error
-                ):
-                    raise
-                message = " ".join(
-                    (
-                        str(error) if isinstance(error, UnreadableImage) else f"{item.lr}: {error}"
-                    ).split()
-                )
-                journal.append({"name": item.name, FAILED: message})
+                journal.append({"name": item.name, FAILED: _reason(error, item)})
             bar.advance(1)
     journal.close()
+
+
+def _device(job: Job, rank: int, size: int) -> torch.device:
+    """Return the device of a process; several processes use one GPU each."""
+    if job.device != "cuda" or size == 1:
+        return torch.device(job.device)
+    # Ranks of torchrun count the processes of all machines, but GPUs are numbered on each machine.
+    local = os.environ.get("LOCAL_RANK", rank)
+    return torch.device(f"cuda:{local}")
+
+
+def _reason(error: Exception, item: Item) -> str:
+    """Return, in one line, why an image failed; errors that are not due to the image are raised."""
+    if isinstance(error, UnreadableImage):
+        message = str(error)
+    elif isinstance(error, OSError) or is_out_of_memory(error):
+        message = f"{item.lr}: {error}"
+    else:
+        raise error
+    return " ".join(message.split())
 
 
 def _maker(
     job: Job, items: Sequence[Item], device: torch.device
 ) -> Callable[[Item], Photograph] | None:
-    """Return what makes the result of an image; None where all are there already."""
+    """Return the function that makes the result of an image; None if all results exist already."""
     if job.upsampling is not None:
         return functools.partial(upsampled, method=job.upsampling)
     if job.model is None:
         return None
-    upscaler = Upscaler.from_pretrained(
-        job.model, job.steps, job.seed, device, job.tile, job.color_fix
-    )
+    sampling = dataclasses.asdict(job.sampling)
+    upscaler = Upscaler.from_pretrained(job.model, device=device, **sampling)
     upscaler.expect(item.tags for item in items)
     return lambda item: upscaler.upscale(read_photograph(item.lr), tags=item.tags)
 
@@ -127,9 +136,21 @@ def _row(
     measures: dict[str, Quality],
     device: torch.device,
 ) -> dict[str, Any]:
+    """Return the row of an image.
+
+    Args:
+        item: The image.
+        make: Function that makes the result; None if its file exists.
+        measures: One `Quality` per metric, by name.
+        device: Device of the metrics.
+
+    Raises:
+        UnreadableImage: If a file cannot be read, or HR and result have different sizes.
+        OSError: If the result cannot be written.
+    """
     assert item.sr is not None
     if make is not None:
-        # Metrics look at colours in 8 bits, and so does who opens the file.
+        # Metrics are defined on 8-bit images, and the saved file must be the image they judge.
         write_png(item.sr, dataclasses.replace(make(item), bits=8, alpha=None))
     sr = read_rgb8(item.sr)
     hr = None if item.hr is None else cropped(read_rgb8(item.hr), sr, item)
@@ -143,21 +164,27 @@ def _row(
 
 
 def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
-    """Cut the HR photograph to the size of the result at the right and at the bottom, by less than one LR pixel.
+    """Return the HR photograph cut to the size of the result, at the right and at the bottom.
+
+    An HR photograph may exceed the result by less than one LR pixel: a side of HR that is not a
+    multiple of the scale is rounded down when LR is made.
 
     Args:
-        hr: (H, W, 3) uint8.
-        sr: (h, w, 3) uint8.
-        item: Where they are from.
+        hr: HR photograph (H, W, 3) uint8.
+        sr: Result (h, w, 3) uint8.
+        item: Item with the files of both, and of the LR photograph.
 
     Raises:
-        UnreadableImage: If the sizes do not belong together.
+        UnreadableImage: If the HR photograph is smaller, or larger by one LR pixel or more.
     """
     height, width = sr.shape[:2]
     scale = max(1, width // probe(item.lr)[0])
-    if not (0 <= hr.shape[0] - height < scale and 0 <= hr.shape[1] - width < scale):
+    excess_height = hr.shape[0] - height
+    excess_width = hr.shape[1] - width
+    if not (0 <= excess_height < scale and 0 <= excess_width < scale):
         raise UnreadableImage(
-            f"{item.hr}: {hr.shape[1]} x {hr.shape[0]} pixels do not belong to the {width} x {height} of the result {item.sr}"
+            f"{item.hr}: {hr.shape[1]} x {hr.shape[0]} pixels do not belong to the "
+            f"{width} x {height} of the result {item.sr}"
         )
     return hr[:height, :width]
 

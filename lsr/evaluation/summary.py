@@ -1,4 +1,4 @@
-"""What the rows say together, and everything needed to get them again: `summary.json`."""
+"""Statistics of rows, and a description of everything that determines them, for `summary.json`."""
 
 import math
 import os
@@ -16,30 +16,45 @@ from lsr.metrics.cards import CARDS
 from lsr.metrics.weights import url
 
 CONVENTIONS = (
-    "Metrics are taken on 8-bit RGB: of what the PNG file of the result holds, and of the HR file.",
-    "A model's result is exactly `scale` times as large: inside, photographs are padded at the right and at the bottom by their last "
-    "pixels, never stretched. Those larger than a tile (`tile` LR pixels; 0: none) are sampled in tiles that overlap.",
-    "A model's colours are brought back to those of the LR photograph as `color_fix` says (`lsr upscale --color-fix`).",
-    "A model that tags guide is given those beside the LR photographs (`tags.jsonl` or .txt), at a guidance scale of 1.",
-    "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is cut at the right and at the bottom.",
-    "Beside it, bicubic is Keys' cubic with a = -0.5 in float32, lanczos Pillow's with a = 3, both of the LR photograph in 8 bits.",
-    "An image without a value (too small for a metric, or without texture for NIQE) is left out of its mean; `n` counts the others.",
-    "Beside ours, a result of another size counts as missing, and FID is given where a method has exactly the images that ours has.",
-    "std is that of the sample; the interval is the 95 % percentile bootstrap of the mean, 10,000 resamples, fixed seed.",
+    "Metrics are computed from 8-bit RGB: of the PNG file of the result, and of the HR file.",
+    "A result of a model is exactly `scale` times as large as the LR photograph. Inside the model "
+    "photographs are padded at the right and at the bottom by their last pixels, and never "
+    "stretched. Photographs larger than a tile (`tile` LR pixels; 0: no tiles) are sampled in "
+    "overlapping tiles.",
+    "The colours of a model's result are fitted to those of the LR photograph by the method "
+    "`color_fix` (`lsr upscale --color-fix`).",
+    "A model that is guided by tags reads them from the folder of the LR photographs "
+    "(`tags.jsonl` or .txt); the guidance scale is 1.",
+    "No border is cropped. An HR photograph that exceeds the result by less than one LR pixel is "
+    "cut at the right and at the bottom.",
+    "In comparisons, bicubic is Keys' cubic with a = -0.5 in float32, and lanczos is Pillow's with "
+    "a = 3. Both upsample the LR photograph in 8 bits.",
+    "An image without a value (too small for a metric, or without texture for NIQE) is left out of "
+    "the mean; `n` is the number of the other images.",
+    "In comparisons, a result of another size than ours counts as missing, and FID is given only "
+    "for a method that has results of exactly the same images as ours.",
+    "std is the standard deviation of the sample; the interval is the 95 % percentile bootstrap of "
+    "the mean, 10,000 resamples, fixed seed.",
 )
-"""How figures come about."""
+"""Definition of the values, in sentences for the report."""
 
 _RESAMPLES = 10_000
 _RESAMPLES_AT_ONCE = 100
+"""Resamples that are in memory at the same time; changing it would change the random draws."""
 
 
 def statistics(values: Sequence[float]) -> dict[str, Any]:
-    """Return mean, standard deviation and 95 % bootstrap interval of the values that are finite.
+    """Return mean, standard deviation and 95 % bootstrap interval of the finite values.
 
-    The interval holds the 2.5 % and the 97.5 % percentile of the means of resamples (Efron 1979), drawn by a generator of fixed key.
+    The interval reaches from the 2.5 % to the 97.5 % percentile of the means of resamples (Efron,
+    "Bootstrap methods: another look at the jackknife", 1979). The seed of the resamples is fixed.
+
+    Args:
+        values: Values of single images; those that are not finite are left out.
 
     Returns:
-        `n`, `mean` (None without values), `std` and `ci95` (None with fewer than two).
+        The number `n` of finite values, their `mean` (None if `n` is 0), and their sample standard
+        deviation `std` and interval `ci95` (None if `n` is less than 2).
     """
     finite = np.array([value for value in values if math.isfinite(value)])
     if not len(finite):
@@ -62,7 +77,13 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
 
 
 def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
-    """Return a metric's card as JSON values, with the SHA-256 of the files of weights that are really used."""
+    """Return the card of a metric as JSON values, part of the settings in `evaluation.json`.
+
+    Args:
+        name: Key of `CARDS`.
+        files: Files of weights that are in use, in the order of the card; their SHA-256 is
+            included.
+    """
     card = CARDS[name]
     return {
         "pyiqa_name": card.pyiqa_name,
@@ -80,13 +101,13 @@ def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes the figures."""
+    """Return the versions of Python and of the packages that influence the values."""
     packages = ("linearsr", "torch", "torchvision", "pyiqa", "timm", "numpy", "scipy", "pillow")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Return what the figures are computed on."""
+    """Return the names of the device and of the CPU, and the number of CPU cores."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     model = next(
@@ -101,5 +122,5 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def device_name(device: str) -> str:
-    """Return the name of a device: that of the GPU, or `cpu`."""
+    """Return the name of the GPU for a device such as "cuda:1", else the device itself."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

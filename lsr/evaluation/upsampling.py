@@ -1,4 +1,4 @@
-"""Upsampling without a model: what every method has to beat."""
+"""Upsampling without a model, the baseline that every method has to beat."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +13,8 @@ from lsr.images import Photograph, read_rgb8
 
 def _bicubic(lr: np.ndarray, width: int, height: int) -> np.ndarray:
     planes = torch.from_numpy(lr).permute(2, 0, 1)[None] / 255
-    # What `lsr.images.resampling.upsample_bicubic` does, but to any size: predictions need not be a whole number of times as large.
+    # Like `lsr.images.resampling.upsample_bicubic`, but to any size: the scale of predictions need
+    # not be an integer.
     large = F.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     return large[0].permute(1, 2, 0).numpy()
 
@@ -31,17 +32,22 @@ UPSAMPLINGS: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "bicubic": _bicubic,
     "lanczos": _lanczos,
 }
-"""(h, w, 3) uint8, width and height -> (height, width, 3) float32, 1 is white, not clipped.
+"""Functions (image (h, w, 3) uint8, width, height) -> (height, width, 3) float32, by name.
 
-`bicubic` is that of the field, Keys' cubic with a = -0.5 in float32; `lanczos` is Pillow's, a = 3, which rounds to 8 bits.
+In the result 1 is white; values are not clipped. `bicubic` uses Keys' cubic kernel with a = -0.5 in
+float32, as usual in super-resolution. `lanczos` is Pillow's, with a = 3, and rounds to 8 bits.
 """
 
 
 def upsampled(item: Item, method: str) -> Photograph:
-    """Upsample the LR photograph of an image to its `size`; samples are not clipped yet.
+    """Return the LR photograph of an item upsampled to the item's `size`, not clipped.
+
+    Args:
+        item: Item with a `size`.
+        method: Key of `UPSAMPLINGS`.
 
     Raises:
-        UnreadableImage: As for `read_rgb8`.
+        UnreadableImage: If the LR photograph cannot be read.
     """
     assert item.size is not None
     return Photograph(UPSAMPLINGS[method](read_rgb8(item.lr), *item.size))

@@ -1,1 +1,1 @@
-"""Image quality through pyiqa, with a card per metric."""
+"""Image quality metrics computed by pyiqa, with a description (card) of each metric."""

@@ -1,4 +1,4 @@
-"""A card per metric: what exactly is computed, and which file it needs."""
+"""A card per metric: what exactly pyiqa computes, and which files of weights it needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,11 @@ class WeightsFile:
 
     Attributes:
         name: File name.
-        folder: Where pyiqa looks for it, below `torch.hub.get_dir()`, which is `$TORCH_HOME/hub` or `~/.cache/torch/hub`.
-        url: Where it comes from; None is the repository of pyiqa's weights on Hugging Face.
-        sha256: Digest of the file, where its author publishes one.
+        folder: Folder where pyiqa looks for the file, relative to `torch.hub.get_dir()`, which is
+            `$TORCH_HOME/hub` or `~/.cache/torch/hub`.
+        url: Address to download the file from; None means pyiqa's repository of weights on
+            Hugging Face.
+        sha256: SHA-256 of the file; None if its author publishes none.
     """
 
     name: str
@@ -24,18 +26,20 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class MetricCard:
-    """What a metric is, to the letter.
+    """Exact definition of a metric.
 
     Attributes:
         pyiqa_name: Name in `pyiqa.create_metric`.
-        full_reference: Compares with the HR image; the others (no-reference) look at the SR image alone.
-        higher_is_better: Direction.
-        range: Values and unit.
-        looks_at: Colour space, border and crops.
-        min_side: Fewest pixels a side.
+        full_reference: Whether the metric compares the SR image with the HR image. If False, it is
+            a no-reference metric and judges the SR image alone.
+        higher_is_better: Whether a higher value means better quality.
+        range: Range and unit of the values.
+        looks_at: Colour space, border and crops that enter the metric.
+        min_side: Smallest width and height of an image in pixels.
         arguments: Arguments of `pyiqa.create_metric`.
-        weights: The files it needs.
-        of_sets: Compares two sets of images and has no value for a single one.
+        weights: Files of weights that the metric needs.
+        of_sets: Whether the metric compares two sets of images, so that a single image has no
+            value.
     """
 
     pyiqa_name: str
@@ -54,9 +58,14 @@ def _torchvision(name: str) -> WeightsFile:
 
 
 _LUMA = {"test_y_channel": True, "color_space": "ycbcr", "crop_border": 0}
-_MANIQA_CROPS = "RGB, 20 crops of 224 x 224 on a regular grid that starts at the upper left corner; a smaller image is enlarged"
+_MANIQA_CROPS = (
+    "RGB, 20 crops of 224 x 224 on a regular grid that starts at the upper left corner; "
+    "a smaller image is enlarged"
+)
 _CLIP_SHA256 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 
+# The texts `range` and `looks_at` are written to evaluation.json, and `lsr eval` continues a folder
+# only if its evaluation.json is unchanged: rewording a card invalidates all earlier evaluations.
 CARDS: dict[str, MetricCard] = {
     "psnr_y": MetricCard(
         "psnr",
@@ -83,7 +92,8 @@ CARDS: dict[str, MetricCard] = {
         looks_at=_MANIQA_CROPS,
         weights=(WeightsFile("ckpt_koniq10k.pt"),),
     ),
-    # On the same images it differs from `maniqa` by about 0.1: the two must never be compared.
+    # On the same images `maniqa-pipal` differs from `maniqa` by about 0.1, because the two networks
+    # were trained on different data sets: their values must never be compared.
     "maniqa-pipal": MetricCard(
         "maniqa-pipal",
         full_reference=False,
@@ -172,25 +182,30 @@ CARDS: dict[str, MetricCard] = {
         full_reference=True,
         higher_is_better=False,
         range="0 and up; biased upwards for few images, so only sets of the same size compare",
-        looks_at="RGB, all images at once, each resized to 299 x 299 by Pillow's bicubic filter (clean-fid), features of Inception v3",
+        looks_at="RGB, all images at once, each resized to 299 x 299 by Pillow's bicubic filter "
+        "(clean-fid), features of Inception v3",
         weights=(WeightsFile("pt_inception-2015-12-05-6726825d.pth"),),
         of_sets=True,
     ),
 }
 
 ALIASES = {"psnr": "psnr_y", "ssim": "ssim_y"}
-"""Short names that people type; results go by the keys of `CARDS`."""
+"""Short names that `--metrics` accepts; results are stored under the keys of `CARDS`."""
 
 
 def without_reference(names: Sequence[str]) -> list[str]:
-    """Return those metrics that need no HR image.
+    """Return the no-reference metrics among `names`, in the same order.
+
+    Args:
+        names: Keys of `CARDS`.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If all of them are full-reference metrics.
     """
     found = [name for name in names if not CARDS[name].full_reference]
     if not found:
         raise ValueError(
-            f"photographs without ground truth need a metric without reference, such as niqe, beside {', '.join(names)}"
+            "photographs without ground truth need a metric without reference, such as niqe, "
+            f"in addition to {', '.join(names)}"
         )
     return found

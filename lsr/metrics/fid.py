@@ -1,4 +1,4 @@
-"""FID: one number for two sets of images."""
+"""Fréchet inception distance (FID): one number that compares two sets of images."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,25 +12,35 @@ from lsr.metrics.weights import provide
 
 
 class FrechetInceptionDistance:
-    """pyiqa's `fid` between files.
+    """Computes pyiqa's `fid` between two sets of image files.
+
+    A Gaussian is fitted to the Inception v3 features of each set; the value is the Fréchet distance
+    of the two Gaussians (Heusel et al., arXiv 1706.08500).
 
     Args:
-        weights: Folder with weights that go before those of torch's cache.
+        weights: Folder with files of weights, searched before torch's cache.
 
     Raises:
-        MissingWeights: If weights are missing.
-        ValueError: If weights are damaged.
+        MissingWeights: If the weights are not on this machine and cannot be downloaded.
+        ValueError: If the weights are damaged.
     """
 
     def __init__(self, weights: Path | None = None) -> None:
         files = provide(["fid"], weights)
         self.files = [files[file] for file in CARDS["fid"].weights]
-        """The files of weights that it uses."""
+        """The files of weights that the metric uses."""
         self._metric = create("fid", files)
 
     def __call__(self, sr: Sequence[Path], hr: Sequence[Path], device: torch.device) -> float:
-        """Return the distance between the features of two sets of image files, of at least two images each."""
-        assert min(len(sr), len(hr)) > 1, "a covariance needs two images"
+        """Return the FID between two sets of image files.
+
+        Args:
+            sr: At least two image files.
+            hr: At least two image files.
+            device: Device on which the features are computed.
+        """
+        # One image has no covariance, so that no Gaussian can be fitted.
+        assert min(len(sr), len(hr)) > 1, "FID needs at least two images in each set"
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
             sides = [
                 _linked(Path(folder) / side, paths) for side, paths in (("sr", sr), ("hr", hr))
@@ -40,7 +50,7 @@ class FrechetInceptionDistance:
 
 
 def _linked(folder: Path, paths: Sequence[Path]) -> Path:
-    """Gather files in one folder, where pyiqa wants them."""
+    """Make a folder with links to the files, because pyiqa reads a set of images from a folder."""
     folder.mkdir()
     for index, path in enumerate(paths):
         (folder / f"{index}{path.suffix}").symlink_to(path.resolve())

@@ -1,4 +1,4 @@
-"""One adapter to pyiqa."""
+"""Compute image quality metrics of single images through pyiqa."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ from lsr.metrics.weights import construction, provide
 
 
 class Quality:
-    """Computes several metrics per image.
+    """Computes several metrics of each image.
 
-    Weights are looked for here and now, so that a run that lacks some ends before it has begun. Those that are missing are
-    downloaded, unless `HF_HUB_OFFLINE=1` or the network says no.
+    The constructor finds all weights and downloads missing ones, so that a run without them fails
+    before it starts. `HF_HUB_OFFLINE=1` forbids the download.
 
     Args:
-        names: Keys of `lsr.metrics.cards.CARDS`, none of metrics of sets.
-        niqe_parameters: NIQE's model of good photographs as written by `lsr.metrics.niqe_fit.fit_niqe`, in place of the
-            published one. Values under different models cannot be compared.
-        weights: Folder with weights that go before those of torch's cache.
+        names: Keys of `lsr.metrics.cards.CARDS`, except metrics of sets such as FID.
+        niqe_parameters: File written by `lsr.metrics.niqe_fit.fit_niqe`, which replaces NIQE's
+            published parameters. NIQE values under different parameters cannot be compared.
+        weights: Folder with files of weights, searched before torch's cache.
 
     Raises:
-        MissingWeights: If weights are missing.
+        MissingWeights: If weights are not on this machine and cannot be downloaded.
         ValueError: If a name is unknown, or weights are damaged.
     """
 
@@ -41,96 +41,113 @@ class Quality:
         self.files: dict[str, list[Path]] = {
             name: [files[file] for file in CARDS[name].weights] for name in names
         }
-        """The files of weights that each metric uses."""
+        """Files of weights that each metric uses, by name of the metric."""
         self._metrics = {name: create(name, files) for name in names}
 
     def __call__(
         self, sr: Tensor, hr: Tensor | None = None, names: Collection[str] | None = None
     ) -> dict[str, Tensor]:
-        """Judge the images as files would be judged: clipped and rounded to 8 bits.
+        """Return the values of metrics for each image of a batch.
 
-        A value is a function of its image (and HR image) alone: one image is looked at at a time, in float32 as pyiqa reads files
-        itself, whatever arithmetic a training has chosen.
+        Images are clipped and rounded to 8 bits first, so that a value equals the value of the
+        image's PNG file. Metrics process one image at a time, in float32 as pyiqa does for files:
+        a value depends neither on the rest of the batch nor on the precision of a training.
 
         Args:
-            sr: (B, 3, H, W) in [-1, 1].
-            hr: (B, 3, H, W) in [-1, 1], needed by full-reference metrics.
-            names: Metrics to judge by; None takes all.
+            sr: SR images (B, 3, H, W) in [-1, 1].
+            hr: HR images (B, 3, H, W) in [-1, 1], required by full-reference metrics.
+            names: Metrics to compute; None computes all.
 
         Returns:
-            For each metric its values (B,), float64.
+            Values (B,) float64 of each metric, by name.
 
         Raises:
-            ValueError: If the images are too small for a metric, or it needs the HR images.
+            ValueError: If the images are too small for a metric, or a full-reference metric has no
+                HR images.
         """
         assert hr is None or hr.shape == sr.shape, (sr.shape, None if hr is None else hr.shape)
         names = self._metrics if names is None else names
         for name in names:
-            if min(sr.shape[2:]) < CARDS[name].min_side:
-                height, width = sr.shape[2:]
-                raise ValueError(
-                    f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, not {width} x {height}"
-                )
-            if hr is None and CARDS[name].full_reference:
-                raise ValueError(f"metric {name} compares with the HR image, and there is none")
+            _check_inputs(name, sr, hr)
+        references = sr if hr is None else hr
         with torch.no_grad(), torch.autocast(sr.device.type, enabled=False), _full_float32():
             pairs = [
-                tuple(map(_round_to_8_bits, pair))
-                for pair in zip(sr, sr if hr is None else hr, strict=True)
+                (_round_to_8_bits(image), _round_to_8_bits(reference))
+                for image, reference in zip(sr, references, strict=True)
             ]
             return {
                 name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in names
             }
 
     def _value(self, name: str, sr: Tensor, hr: Tensor) -> Tensor:
+        """Return the value () float64 of a metric for images (1, 3, H, W) in [0, 1]."""
         images = (sr, hr) if CARDS[name].full_reference else (sr,)
         try:
             return self._metrics[name].to(sr.device)(*images).reshape(()).double()
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-            # NIQE inverts a covariance, and an image without texture has none.
+            # NIQE inverts the covariance of an image's features. It is singular if the image has no
+            # texture.
             return torch.full((), torch.nan, device=sr.device, dtype=torch.float64)
 
 
+def _check_inputs(name: str, sr: Tensor, hr: Tensor | None) -> None:
+    """Raise ValueError if a metric cannot be computed for images of this size, or without HR."""
+    height, width = sr.shape[2:]
+    if min(height, width) < CARDS[name].min_side:
+        raise ValueError(
+            f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, "
+            f"not {width} x {height}"
+        )
+    if hr is None and CARDS[name].full_reference:
+        raise ValueError(f"metric {name} compares with the HR image, and there is none")
+
+
 def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
-    """Build a metric of pyiqa on the CPU.
+    """Return a metric of pyiqa on the CPU.
 
     Args:
         name: Key of `CARDS`.
-        files: Where its weights are, see `lsr.metrics.weights.provide`.
+        files: Path of each file of weights, from `lsr.metrics.weights.provide`.
 
     Raises:
-        ValueError: If it cannot use them.
+        ValueError: If pyiqa cannot use these files.
     """
     card = CARDS[name]
     own = {weights: files[weights] for weights in card.weights}
     for path in own.values():
-        if not path.is_file():  # pyiqa would go and look for it elsewhere
+        if not path.is_file():  # pyiqa would search for it elsewhere
             raise ValueError(f"metric {name} cannot use {path}: no such file")
     with construction(own):
-        import pyiqa  # seconds, and only validation needs it
+        import pyiqa  # takes seconds, and only validation needs it
 
         try:
-            # pyiqa picks a GPU by itself; the images decide instead.
+            # By default pyiqa chooses a GPU; here `Quality` moves the metric to the images' device.
             metric = pyiqa.create_metric(
                 card.pyiqa_name, device=torch.device("cpu"), **card.arguments
             )
-            if name == "niqe" and (
-                metric.net.mu_pris_param.shape,
-                metric.net.cov_pris_param.shape,
-            ) != ((36,), (36, 36)):
-                raise ValueError("not a model of 36 features")
-        except Exception as error:  # a damaged file can fail in any way
+            if name == "niqe":
+                _check_niqe(metric.net)
+        except Exception as error:  # a damaged file can raise anything
             if not own:
                 raise
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise ValueError(
-                f"metric {name} cannot use {', '.join(map(str, own.values()))} ({reason}): is it whole, and the right file?"
+                f"metric {name} cannot use {', '.join(map(str, own.values()))} ({reason}): "
+                "check that the file is complete and the right one"
             ) from error
     return metric
 
 
+def _check_niqe(net: Any) -> None:
+    """Raise ValueError if NIQE's parameters do not describe a Gaussian of 36 features."""
+    shapes = net.mu_pris_param.shape, net.cov_pris_param.shape
+    if shapes != ((36,), (36, 36)):
+        raise ValueError("not a model of 36 features")
+
+
 @contextmanager
 def _full_float32() -> Iterator[None]:
+    """Multiply matrices in full float32 inside the block, without TF32 or bfloat16."""
     chosen = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -140,5 +157,6 @@ def _full_float32() -> Iterator[None]:
 
 
 def _round_to_8_bits(image: Tensor) -> Tensor:
+    """Turn (3, H, W) in [-1, 1] into (1, 3, H, W) in [0, 1], multiples of 1/255."""
     levels = ((image[None].double().clamp(-1, 1) + 1) * 127.5).round()
     return levels.float() / 255

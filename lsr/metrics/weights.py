@@ -1,4 +1,4 @@
-"""Files of learned parameters: where they are, how they get there, and how pyiqa is made to take these and no others."""
+"""Find and download files of metric weights, and make pyiqa load exactly these files."""
 
 import io
 import logging
@@ -21,14 +21,16 @@ from lsr.metrics.cards import CARDS, WeightsFile
 log = logging.getLogger(__name__)
 
 _PYIQA_WEIGHTS = "chaofengc/IQA-PyTorch-Weights"
-_NETWORK_TIMEOUT = 10.0  # seconds
+
+_NETWORK_TIMEOUT = 10.0
+"""Seconds without an answer after which a download is given up."""
 
 
 class MissingWeights(ValueError):  # noqa: N818
-    """Weights that are neither on this machine nor to be had.
+    """Weights that are not on this machine and cannot be downloaded.
 
     Attributes:
-        recipe: What to copy where.
+        recipe: Address of each missing file, and the path to copy it to.
     """
 
     def __init__(self, message: str, recipe: str) -> None:
@@ -37,27 +39,29 @@ class MissingWeights(ValueError):  # noqa: N818
 
 
 def url(weights: WeightsFile) -> str:
-    """Return where a file comes from."""
+    """Return the address to download a file from."""
     from huggingface_hub import hf_hub_url
 
     return weights.url or hf_hub_url(_PYIQA_WEIGHTS, weights.name)
 
 
 def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
-    """Find the weights of some metrics, and download those that are not on this machine.
+    """Return the paths of the weights of some metrics, and download missing files.
 
-    pyiqa would download them too, but waits for minutes where there is no network, and can leave half a file.
+    pyiqa could download them too, but it waits for minutes if there is no network, and it can leave
+    an incomplete file.
 
     Args:
         names: Keys of `CARDS`.
-        folder: Where to look before torch's cache: files by their names, or in subfolders as in `torch.hub.get_dir()`.
+        folder: Folder to search before torch's cache. Files lie directly in it, or in the
+            subfolders that `torch.hub.get_dir()` has.
 
     Returns:
-        Where each file is.
+        Path of each file.
 
     Raises:
-        MissingWeights: If some are missing, and `HF_HUB_OFFLINE=1` or the network says no.
-        ValueError: If a file is not the one that its author published.
+        MissingWeights: If a file is missing and cannot be downloaded, or `HF_HUB_OFFLINE=1` is set.
+        ValueError: If the SHA-256 of a file differs from the published one.
     """
     needed = {name: CARDS[name].weights for name in names}
     missing = [
@@ -72,12 +76,13 @@ def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
     for weights, path in paths.items():
         if weights.sha256 is not None and sha256_of(path) != weights.sha256:
             raise ValueError(
-                f"{path} is damaged or another file: its SHA-256 is not {weights.sha256}"
+                f"{path} is damaged or a different file: its SHA-256 is not {weights.sha256}"
             )
     return paths
 
 
 def _path(weights: WeightsFile, folder: Path | None) -> Path:
+    """Return the path of a file in `folder`, or else its path in torch's cache, even if absent."""
     cached = Path(torch.hub.get_dir()) / weights.folder / weights.name
     own = [] if folder is None else [folder / weights.name, folder / weights.folder / weights.name]
     return next((path for path in own if path.is_file()), cached)
@@ -86,6 +91,16 @@ def _path(weights: WeightsFile, folder: Path | None) -> Path:
 def _download(
     missing: list[WeightsFile], needed: Mapping[str, tuple[WeightsFile, ...]], folder: Path | None
 ) -> None:
+    """Download missing files to torch's cache.
+
+    Args:
+        missing: Files that are not on this machine.
+        needed: Files of each metric, by name of the metric.
+        folder: Folder that is named in the advice of the error.
+
+    Raises:
+        MissingWeights: If a download fails.
+    """
     from huggingface_hub import constants
 
     timeout = socket.getdefaulttimeout()
@@ -99,33 +114,44 @@ def _download(
             target.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url(weights), str(target), weights.sha256)
     except (OSError, HTTPException, RuntimeError) as error:
-        lacking = {
-            name: absent
-            for name, files in needed.items()
-            if (absent := [file for file in files if not _path(file, folder).is_file()])
-        }
-        recipe = ", ".join(
-            f"{url(file)} to {_path(file, folder) if folder is None else folder / file.name}"
-            for file in _flat(lacking)
-        )
-        free = ", ".join(name for name, card in CARDS.items() if not card.weights)
-        hint = ", and niqe with parameters of your own" if "niqe" in lacking else ""
-        message = f"weights of {', '.join(lacking)} are missing ({error}): copy {recipe}"
-        raise MissingWeights(
-            f"{message}; or choose other metrics ({free} need no weights{hint})", recipe
-        ) from error
+        raise _missing_weights(needed, folder, error) from error
     finally:
         socket.setdefaulttimeout(timeout)
 
 
-def _flat(files: Mapping[str, list[WeightsFile]]) -> list[WeightsFile]:
-    return list(dict.fromkeys(file for several in files.values() for file in several))
+def _missing_weights(
+    needed: Mapping[str, tuple[WeightsFile, ...]], folder: Path | None, error: Exception
+) -> MissingWeights:
+    """Return the error that names all files that are missing, and the way to get them."""
+    absent: dict[str, list[WeightsFile]] = {}
+    for name, files in needed.items():
+        for file in files:
+            if not _path(file, folder).is_file():
+                absent.setdefault(name, []).append(file)
+    # Two metrics can share a file; it is named once.
+    files = dict.fromkeys(file for several in absent.values() for file in several)
+    recipe = ", ".join(
+        f"{url(file)} to {_path(file, folder) if folder is None else folder / file.name}"
+        for file in files
+    )
+    free = ", ".join(name for name, card in CARDS.items() if not card.weights)
+    hint = ", and niqe with parameters of your own" if "niqe" in absent else ""
+    message = (
+        f"weights of {', '.join(absent)} are missing ({error}): copy {recipe}; "
+        f"or choose other metrics ({free} need no weights{hint})"
+    )
+    return MissingWeights(message, recipe)
 
 
 @contextmanager
 def construction(files: Mapping[WeightsFile, Path]) -> Iterator[None]:
-    """Let pyiqa import and build from these files, without side effects on its caller."""
-    # The import and random initial weights draw from the global generator; loading prints, and torchvision warns of pyiqa's habits.
+    """Make pyiqa load these files inside the block, without side effects on the caller.
+
+    Args:
+        files: Path of each file of weights. pyiqa finds no other files.
+    """
+    # The import of pyiqa and random initial weights draw from torch's global generator, loading
+    # prints messages, and torchvision warns of arguments that pyiqa uses.
     with (
         torch.random.fork_rng(devices=[]),
         redirect_stdout(io.StringIO()),
@@ -143,14 +169,15 @@ def construction(files: Mapping[WeightsFile, Path]) -> Iterator[None]:
         create_model = timm.create_model
 
         def without_weights(*args: Any, **kwargs: Any) -> torch.nn.Module:
-            # MANIQA asks for ImageNet weights of its backbone and then overwrites them with those of its own file.
+            # MANIQA requests ImageNet weights for its backbone, but its own file replaces them.
             return create_model(*args, **kwargs | {"pretrained": False})
 
         with (
             patch.object(timm, "create_model", without_weights),
             patch.object(torch.hub, "_hub_dir", hub),
             patch.object(download_util, "DEFAULT_CACHE_DIR", str(Path(hub) / "pyiqa")),
-            # pyiqa unpickles its files without restriction, unless torch is told otherwise.
+            # pyiqa unpickles its files without restriction, which could run code from them; this
+            # variable makes torch refuse everything but tensors and plain values.
             patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"),
         ):
             yield

@@ -44,7 +44,7 @@ def row(text, name):
     )
 
 
-def test_ours_stands_beside_what_was_measured_by_the_same_name(report):
+def test_published_values_are_compared_by_the_name_of_the_metric(report):
     text = report()
     assert "other methods" not in text
     assert row(text, "method") == ["maniqa", "musiq", "clipiqa"]
@@ -54,7 +54,7 @@ def test_ours_stands_beside_what_was_measured_by_the_same_name(report):
     assert "`maniqa`: fetch this to there" in text
 
 
-def test_other_methods_stand_beside_with_means_and_paired_differences(report):
+def test_other_methods_are_listed_with_means_and_paired_differences(report):
     theirs = {
         "musiq": {
             "mean": 68.0,
@@ -85,7 +85,7 @@ def test_other_methods_stand_beside_with_means_and_paired_differences(report):
         "70.4000 to 70.6000",
         "250",
     ]
-    section = text[text.index("## Beside other methods") :]
+    section = text[text.index("## Comparison with other methods") :]
     assert row(section, "musiq ↑") == ["70.5000", "68.0000 (n 249)", "68.0000 (n 249)"]
     assert row(section, "niqe ↓") == ["4.0000", "3.0000", "3.0000"], "of as many images as ours"
     differences = section[section.index("ours - theirs") :]
@@ -94,7 +94,7 @@ def test_other_methods_stand_beside_with_means_and_paired_differences(report):
     assert "- `a`, x: damaged" in section
 
 
-def test_half_a_data_set_stands_beside_nothing(report):
+def test_an_incomplete_data_set_is_compared_with_nothing(report):
     assert row(report(results={"musiq": result(70.5, n=249)}), "**this evaluation**") == [
         "–",
         "–",
@@ -105,7 +105,7 @@ def test_half_a_data_set_stands_beside_nothing(report):
 @pytest.mark.parametrize("protocol", ["crop128", "paired", "custom"])
 def test_other_protocols_have_no_published_table(report, protocol):
     assert protocol not in PUBLISHED
-    assert "published figures" not in report(protocol=protocol)
+    assert "published values" not in report(protocol=protocol)
 
 
 def test_figures_carry_direction_interval_and_number(report):

@@ -1,0 +1,44 @@
+"""The methods that `--beside` names, and the images that they need."""
+
+import shutil
+
+import pytest
+from support.evaluation_results import summary
+
+from lsr.evaluation.data import find_items, predicted_items
+
+
+def test_photographs_are_read_once_for_all_methods(data, tmp_path):
+    shutil.copytree(data / "HR", data / "theirs")
+    alone = find_items(data, None, data / "theirs", tmp_path / "out")
+    ours = find_items(data, None, data / "bicubic", tmp_path / "out")
+    shutil.rmtree(data / "LR")
+    shutil.rmtree(data / "HR")
+    assert predicted_items(ours, data / "theirs") == alone
+    assert not {item.inputs for item in alone} & {item.inputs for item in ours}
+
+
+def test_a_damaged_lr_photograph_that_only_upsampling_reads_is_named(evaluate, data):
+    (data / "LR" / "2.png").write_bytes(b"")
+    _, out, err = evaluate("--data", data / "LR", "--beside", "lanczos")
+    assert summary(out)["images"]["scored"] == 6
+    assert "failed: 2, method lanczos: " in err and "LR/2.png: the file is empty" in err
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ("spline", "'spline' is neither bicubic nor lanczos nor a folder"),
+        ("bicubic,,lanczos", "'' is neither"),
+        ("nowhere/results", "'nowhere/results' is neither"),
+        ("/", "'/' has no name"),
+        ("bicubic,{data}/bicubic", "two methods are called 'bicubic'"),
+        ("{data}/others", "no prediction there is named like one of the 6 LR photographs"),
+    ],
+)
+def test_methods_that_are_not_there_are_bad_usage(evaluate, data, methods, message):
+    (data / "others").mkdir()
+    shutil.copy(data / "HR" / "0.png", data / "others" / "portrait.png")
+    code, out, err = evaluate("--beside", methods.format(data=data))
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert not out.exists()
