@@ -32,7 +32,6 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
-autodoc_default_options = {"show-inheritance": True}
 
 # Annotations name types that have no page here: those of other packages, and internal ones.
 nitpick_ignore_regex = [("py:.*", ".*")]
