@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Upscaler` when it is asked for: the command line must start without torch."""
+    """Import `Upscaler` when it is first used: the command line must start without torch."""
     if name == "Upscaler":
         from lsr.inference.upscaler import Upscaler
 

@@ -1,4 +1,4 @@
-"""`python -m lsr` is `lsr`."""
+"""Run the command line: `python -m lsr` is the same as `lsr`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What all figures of the project share: colours, clean axes, and writing a PNG file."""
+"""Figures of matplotlib: the colours, an empty figure, clean axes, and writing a PNG file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours of curves: the palette of Okabe and Ito, which colour-blind readers can tell apart."""
+
 GREY = "#858585"
+"""Colour of secondary lines, such as baselines."""
+
 INK = "#222222"
+"""Colour of text and of vertical marks."""
+
 RED = "#C00000"
+"""Colour of marks that warn, such as divergence."""
 
 
 def new_figure(
@@ -42,4 +48,5 @@ def hide_top_and_right(axes: Axes) -> None:
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure to a PNG file atomically."""
     with atomic_path(path) as temporary:
+        # Fast instead of small: callbacks draw figures during training.
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})

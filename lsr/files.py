@@ -1,4 +1,4 @@
-"""Writing files so that a crash cannot tear them; their digests; the cache folder."""
+"""Writing files atomically, SHA-256 digests of files, and the cache folder."""
 
 import hashlib
 import json
@@ -29,7 +29,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically; NaN and infinities are refused, as JSON has none."""
+    """Write a JSON file atomically.
+
+    Raises:
+        ValueError: If the document has NaN or an infinity, which JSON cannot represent.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 

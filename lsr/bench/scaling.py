@@ -16,7 +16,7 @@ from torch import Tensor
 from lsr.bench.attention import softmax_attention
 from lsr.bench.table import Bench, Table, say
 from lsr.bench.timing import time_calls
-from lsr.files import atomic_path
+from lsr.figures import COLOURS, new_figure, save_png
 from lsr.ops.linear_attention import linear_attention
 
 _LEAST_TOKENS = 256
@@ -127,13 +127,9 @@ def draw_scaling(curves: Sequence[Curve], path: Path, title: str) -> None:
         path: File to write.
         title: Text above the picture; long text is wrapped.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.5, dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for curve, colour in zip(curves, ("#0072B2", "#D55E00"), strict=True):
+    for curve, colour in zip(curves, COLOURS[:2], strict=True):
         label = f"{curve.name}: N^{curve.exponent:.2f}"
         milliseconds = [1e3 * s for s in curve.seconds]
         axes.loglog(curve.tokens, milliseconds, "o-", color=colour, label=label, base=2)
@@ -143,5 +139,4 @@ def draw_scaling(curves: Sequence[Curve], path: Path, title: str) -> None:
     axes.set_title(textwrap.fill(title, 90), fontsize=8)
     axes.grid(alpha=0.3)
     axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)

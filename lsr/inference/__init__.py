@@ -1,4 +1,4 @@
-"""A trained model applied to photographs: sampling, tiles, colours and memory."""
+"""Upscale photographs with a trained model: sampling, tiles, colour correction and memory."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,10 @@ __all__ = ["Upscaler"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Upscaler` on first use: whoever needs one small module here should not pay for all."""
+    """Import `Upscaler` when it is first used.
+
+    An import of one small module of this package then does not load torch.
+    """
     if name == "Upscaler":
         from lsr.inference.upscaler import Upscaler
 

@@ -1,10 +1,12 @@
-"""Give an SR image back the colours of its LR image, where a model has shifted them.
+"""Colour correction: give an SR image the colours of its LR image, which a model may have shifted.
 
-Images are (C, H, W) float32 in [0, 1], not clipped; "base" is the bicubically upsampled LR image, of the same size.
+Images are (C, H, W) float32, nominally in [0, 1] but not clipped. "base" is the bicubically
+upsampled LR image; it has the size of the SR image.
 """
 
 import tempfile
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,65 +16,92 @@ from torch import Tensor
 from lsr.images.rows import ROWS_PER_BLOCK, Rows, RowWindow
 
 _LEVELS = 5
+"""Levels of the wavelet transform."""
+
 _REACH = 2**_LEVELS - 1
-"""Pixels that `low_pass` looks at on each side."""
+"""Pixels on each side that `low_pass` depends on: 1 + 2 + 4 + 8 + 16."""
+
+
+class Moments(NamedTuple):
+    """Statistics of an image.
+
+    Attributes:
+        mean: Mean of each channel, (C, 1, 1) float64.
+        deviation: Standard deviation of each channel, (C, 1, 1) float64.
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
 
 def adain(sr: Tensor, base: Tensor) -> Tensor:
-    """Give each channel the mean and the standard deviation that it has in `base`.
+    """Return `sr` with the mean and the standard deviation that each channel has in `base`.
 
-    Adaptive instance normalisation (Huang and Belongie, arXiv 1703.06868, equation 8) of colours, as StableSR
-    (arXiv 2305.07015, section 3.4) applies it: (sr - mean(sr)) / std(sr) * std(base) + mean(base).
+    This is adaptive instance normalisation (Huang and Belongie, arXiv 1703.06868, equation 8) of
+    colours, as in StableSR (arXiv 2305.07015, section 3.4):
+    (sr - mean(sr)) / std(sr) * std(base) + mean(base).
     """
     return _normalise(sr, _moments([sr]), _moments([base]))
 
 
 def wavelet(sr: Tensor, base: Tensor) -> Tensor:
-    """Keep the high frequencies of `sr` and take the low ones from `base`: sr - low_pass(sr) + low_pass(base).
+    """Return the high frequencies of `sr` plus the low frequencies of `base`.
 
-    The wavelet colour correction of StableSR (arXiv 2305.07015, section 3.4), five levels of the "a trous" wavelet transform.
+    This is the wavelet colour correction of StableSR (arXiv 2305.07015, section 3.4), with five
+    levels of the "a trous" wavelet transform: sr - low_pass(sr) + low_pass(base).
     """
+    # low_pass is linear: one transform of the difference replaces two.
     return sr + low_pass(base - sr)
 
 
 def low_pass(image: Tensor) -> Tensor:
-    """Blur by (1 2 1)/4 along both axes with holes of 1, 2, 4, 8 and 16 pixels; the image's edge is repeated."""
+    """Return the image blurred by (1 2 1) / 4 along both axes, at dilations 1, 2, 4, 8 and 16.
+
+    Beyond the edge the last row and column are repeated.
+    """
     kernel = image.new_tensor([1, 2, 1]) / 4
     kernel = (kernel[:, None] * kernel).expand(len(image), 1, 3, 3)
     for level in range(_LEVELS):
-        hole = 2**level
-        padded = F.pad(image[None], (hole,) * 4, mode="replicate")
-        image = F.conv2d(padded, kernel, dilation=hole, groups=len(image))[0]
+        dilation = 2**level
+        padded = F.pad(image[None], (dilation,) * 4, mode="replicate")
+        image = F.conv2d(padded, kernel, dilation=dilation, groups=len(image))[0]
     return image
 
 
 def fix_rows(kind: str, sr: Rows, base: Rows, height: int) -> Rows:
-    """Correct a stream.
+    """Return the corrected rows of an SR image.
 
     Args:
-        kind: One of `lsr.inference.config.COLOR_FIXES`.
+        kind: Colour correction, one of `lsr.inference.config.COLOR_FIXES`.
         sr: Blocks of the SR image.
         base: Blocks of the upsampled LR image.
-        height: Their rows in all.
+        height: Number of rows of both.
     """
     if kind == "adain":
         return _adain_rows(sr, base)
-    return _wavelet_rows(sr, base, height) if kind == "wavelet" else sr
+    if kind == "wavelet":
+        return _wavelet_rows(sr, base, height)
+    return sr
 
 
 def _adain_rows(sr: Rows, base: Rows) -> Rows:
-    """Like `adain` of the whole picture, which waits in a temporary file while its mean and deviation are found."""
+    """Yield the rows that `adain` gives for the whole image.
+
+    The statistics need the whole image first: meanwhile it is kept in a temporary file.
+    """
     with tempfile.TemporaryFile() as file:
         shapes: list[torch.Size] = []
 
         def kept() -> Rows:
             for block in sr:
                 shapes.append(block.shape)
-                # 16 bits: half the disk of single precision for an error that 16-bit files make anyway.
+                # 16 bits take half the disk space of float32. The rounding error is that of a
+                # 16-bit file.
                 file.write((block.numpy().clip(0, 1) * 65535 + 0.5).astype(np.uint16).tobytes())
                 yield block
 
-        before, after = _moments(kept()), _moments(base)
+        before = _moments(kept())
+        after = _moments(base)
         file.seek(0)
         for shape in shapes:
             block = np.fromfile(file, np.uint16, shape.numel()).astype(np.float32) / 65535
@@ -80,30 +109,34 @@ def _adain_rows(sr: Rows, base: Rows) -> Rows:
 
 
 def _wavelet_rows(sr: Rows, base: Rows, height: int) -> Rows:
-    ours, theirs = RowWindow(sr), RowWindow(base)
+    """Yield the rows that `wavelet` gives for the whole image."""
+    sr_window = RowWindow(sr)
+    base_window = RowWindow(base)
     for top in range(0, height, ROWS_PER_BLOCK):
         bottom = min(top + ROWS_PER_BLOCK, height)
-        above, below = max(0, top - _REACH), min(height, bottom + _REACH)
-        fixed = wavelet(ours.take(above, below), theirs.take(above, below))
+        above = max(0, top - _REACH)
+        below = min(height, bottom + _REACH)
+        fixed = wavelet(sr_window.take(above, below), base_window.take(above, below))
         yield fixed[:, top - above : bottom - above]
 
 
-def _moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation of each channel, (C, 1, 1)."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+def _moments(blocks: Iterable[Tensor]) -> Moments:
+    """Return the statistics of an image that comes in blocks of rows."""
+    count = 0
+    total = torch.zeros(())
+    squares = torch.zeros(())
     for block in blocks:
         values = block.flatten(1).double()
-        count, total, squares = (
-            count + values.shape[1],
-            total + values.sum(1),
-            squares + values.square().sum(1),
-        )
+        count += values.shape[1]
+        total = total + values.sum(1)
+        squares = squares + values.square().sum(1)
     mean = total / count
-    return mean[:, None, None], (squares / count - mean.square()).clamp(min=0).sqrt()[:, None, None]
+    # Var = E[x^2] - E[x]^2. Rounding can make it slightly negative for a flat image.
+    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return Moments(mean[:, None, None], deviation[:, None, None])
 
 
-def _normalise(
-    image: Tensor, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
-) -> Tensor:
-    gain = after[1] / before[1].clamp(min=1e-6)
-    return image * gain.float() + (after[0] - before[0] * gain).float()
+def _normalise(image: Tensor, before: Moments, after: Moments) -> Tensor:
+    """Return the image moved from the statistics `before` to the statistics `after`."""
+    gain = after.deviation / before.deviation.clamp(min=1e-6)
+    return image * gain.float() + (after.mean - before.mean * gain).float()

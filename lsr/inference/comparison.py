@@ -1,4 +1,4 @@
-"""Before and after: the bicubically upsampled input beside the result, as a picture and as a page with a slider."""
+"""Compare the upsampled input with the result: an image of both, and a page with a slider."""
 
 import base64
 import html
@@ -17,13 +17,17 @@ from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import ROWS_PER_BLOCK, resize_rows
 
 _JPEG_QUALITY = 92
+"""Quality of the JPEG images in the page."""
 
 
 def kept_pixels(picture: PictureStream) -> tuple[PictureStream, np.ndarray]:
-    """Return the picture, and an array (H, W, 3) uint8 that fills while it is read; transparency becomes white.
+    """Return the stream, and an array of its pixels that is filled while the stream is read.
+
+    Returns:
+        A stream of the same picture, and the array (H, W, 3) uint8, on a white background.
 
     Raises:
-        UnfitFormat: It is too large for the page.
+        UnfitFormat: If the picture is too large for the page.
     """
     check_fits(replace(picture.like, alpha=None), picture.height, picture.width, "jpeg")
     pixels = np.empty((picture.height, picture.width, 3), np.uint8)
@@ -39,61 +43,67 @@ def kept_pixels(picture: PictureStream) -> tuple[PictureStream, np.ndarray]:
 
 
 def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np.ndarray) -> None:
-    """Write `a.png.compare.png`, input | result, and `a.png.compare.html` beside the result `a.png`.
+    """Write the comparison of a result `a.png` next to it.
+
+    `a.png.compare.png` shows input and result side by side, `a.png.compare.html` has a slider
+    between them.
 
     Args:
-        target: The result's file.
-        name: What to call the photograph on the page.
+        target: File of the result.
+        name: Name of the photograph on the page.
         photograph: The input.
-        pixels: The result, from `kept_pixels`.
+        pixels: Pixels of the result, from `kept_pixels`.
     """
     height, width = pixels.shape[:2]
-    samples = (
-        photograph.pixels
-        if photograph.alpha is None
-        else np.dstack([photograph.pixels, photograph.alpha])
-    )
-    lr = (
-        torch.from_numpy(block).permute(2, 0, 1)
-        for block in np.split(samples, range(ROWS_PER_BLOCK, len(samples), ROWS_PER_BLOCK))
-    )
-    before = np.empty_like(pixels)
-    top = 0
-    for block in resize_rows(lr, photograph.pixels.shape[:2], (height, width)):
-        before[top : top + block.shape[1]] = _on_white(block.permute(1, 2, 0).numpy())
-        top += block.shape[1]
-    both = (
-        np.concatenate(
-            [before[top : top + ROWS_PER_BLOCK], pixels[top : top + ROWS_PER_BLOCK]], axis=1
-        ).astype(np.float32)
-        / 255
-        for top in range(0, height, ROWS_PER_BLOCK)
-    )
-    # The pictures have three channels, for which a profile of grey is none.
+    before = _upsampled(photograph, height, width)
+    # Both images have three channels, so the ICC profile of a grey photograph does not apply.
     like = Photograph(photograph.pixels, icc=None if photograph.grey else photograph.icc)
-    write_stream(
-        target.with_name(f"{target.name}.compare.png"),
-        PictureStream(like, height, 2 * width, both),
-        "png",
-    )
+    both = PictureStream(like, height, 2 * width, _side_by_side(before, pixels))
+    write_stream(target.with_name(f"{target.name}.compare.png"), both, "png")
     page = _PAGE.format(
         name=html.escape(name),
         width=width,
         height=height,
-        before=_uri(before, like),
-        after=_uri(pixels, like),
+        before=_data_uri(before, like),
+        after=_data_uri(pixels, like),
     )
     with atomic_path(target.with_name(f"{target.name}.compare.html")) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
+def _upsampled(photograph: Photograph, height: int, width: int) -> np.ndarray:
+    """Return a photograph at another size, (height, width, 3) uint8, on a white background."""
+    samples = photograph.pixels
+    if photograph.alpha is not None:
+        samples = np.dstack([photograph.pixels, photograph.alpha])
+    cuts = range(ROWS_PER_BLOCK, len(samples), ROWS_PER_BLOCK)
+    lr = (torch.from_numpy(block).permute(2, 0, 1) for block in np.split(samples, cuts))
+    result = np.empty((height, width, 3), np.uint8)
+    top = 0
+    for block in resize_rows(lr, photograph.pixels.shape[:2], (height, width)):
+        bottom = top + block.shape[1]
+        result[top:bottom] = _on_white(block.permute(1, 2, 0).numpy())
+        top = bottom
+    return result
+
+
+def _side_by_side(left: np.ndarray, right: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield blocks of rows (r, 2 W, 3) float32 in [0, 1] of two images (H, W, 3) uint8."""
+    for top in range(0, len(left), ROWS_PER_BLOCK):
+        rows = slice(top, top + ROWS_PER_BLOCK)
+        yield np.concatenate([left[rows], right[rows]], axis=1).astype(np.float32) / 255
+
+
 def _on_white(block: np.ndarray) -> np.ndarray:
-    colour, alpha = block[..., :3], block[..., 3:]
+    """Return (r, W, 3) uint8 of a block (r, W, 3), or (r, W, 4) with alpha, in [0, 1]."""
+    colour = block[..., :3]
+    alpha = block[..., 3:]
     shown = colour * alpha + 1 - alpha if alpha.shape[2] else colour
     return np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _uri(pixels: np.ndarray, like: Photograph) -> str:
+def _data_uri(pixels: np.ndarray, like: Photograph) -> str:
+    """Return an image (H, W, 3) uint8 as a JPEG inside a data URI, with the profile of `like`."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(
         buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=like.icc
@@ -107,17 +117,21 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: before and after</title>
 <style>
-  body {{ margin: 0; background: #1b1b1b; color: #ddd; font: 15px/1.4 system-ui, "DejaVu Sans", sans-serif; }}
+  body {{ margin: 0; background: #1b1b1b; color: #ddd;
+    font: 15px/1.4 system-ui, "DejaVu Sans", sans-serif; }}
   header {{ display: flex; gap: 1.5em; align-items: center; padding: .6em 1em; flex-wrap: wrap; }}
   header b {{ overflow-wrap: anywhere; }}
-  main {{ position: relative; margin: auto; --cut: 50%; width: min(100%, calc((100vh - 4em) * {width} / {height})); }}
+  main {{ position: relative; margin: auto; --cut: 50%;
+    width: min(100%, calc((100vh - 4em) * {width} / {height})); }}
   main.actual {{ width: {width}px; }}
   img {{ display: block; width: 100%; aspect-ratio: {width} / {height}; }}
   #after {{ position: absolute; inset: 0; clip-path: inset(0 0 0 var(--cut)); }}
-  main::after {{ content: ""; position: absolute; top: 0; bottom: 0; left: var(--cut); width: 2px; margin-left: -1px; background: #fff;
-    box-shadow: 0 0 4px #000; pointer-events: none; }}
-  main span {{ position: absolute; bottom: .7em; padding: .1em .6em; border-radius: .3em; background: #000a; pointer-events: none; }}
-  #slider {{ position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; z-index: 1; }}
+  main::after {{ content: ""; position: absolute; top: 0; bottom: 0; left: var(--cut); width: 2px;
+    margin-left: -1px; background: #fff; box-shadow: 0 0 4px #000; pointer-events: none; }}
+  main span {{ position: absolute; bottom: .7em; padding: .1em .6em; border-radius: .3em;
+    background: #000a; pointer-events: none; }}
+  #slider {{ position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
+    cursor: ew-resize; z-index: 1; }}
 </style>
 <header><b>{name}</b><span>{width} x {height} pixels; drag, or use the arrow keys</span>
 <label><input type="checkbox" id="actual"> actual pixels</label></header>
@@ -125,12 +139,14 @@ _PAGE = """<!doctype html>
   <img id="before" src="{before}" alt="the input, upsampled bicubically">
   <img id="after" src="{after}" alt="the result">
   <span style="left: .7em">bicubic</span><span style="right: .7em">result</span>
-  <input id="slider" type="range" min="0" max="100" step="0.1" value="50" aria-label="share of the input">
+  <input id="slider" type="range" min="0" max="100" step="0.1" value="50"
+    aria-label="share of the input">
 </main>
 <script>
   const main = document.querySelector("main"), slider = document.getElementById("slider");
   slider.oninput = () => main.style.setProperty("--cut", slider.value + "%");
-  document.getElementById("actual").onchange = event => main.classList.toggle("actual", event.target.checked);
+  document.getElementById("actual").onchange =
+    event => main.classList.toggle("actual", event.target.checked);
 </script>
 </html>
 """

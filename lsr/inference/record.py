@@ -1,4 +1,4 @@
-"""What lies in a folder of results, and how it was made: so that a second run does what is missing and nothing else."""
+"""The record of finished results in an output folder: a second run makes only what is missing."""
 
 import hashlib
 import json
@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import Any
 
 RECORD_FILE = "upscaled.jsonl"
-"""One line per finished picture: its name, and a digest of all that it depends on."""
+"""File with one line per finished result: its name, and a digest of all that it depends on."""
 
 
 class UpscaleRecord:
-    """Knows the finished results of a folder.
+    """The record of finished results in a folder.
 
-    A result counts as finished if its last line was written for the same input, model and options; whatever has changed is made
-    again. A picture is on the disk before its line is: a kill in between costs one picture.
+    A result counts as finished if the last line about it was written for the same input, model and
+    options; otherwise it is made again. The line is written after the file of the result, so that a
+    kill in between costs one result.
 
     Args:
         out: Folder of the results.
-        model: The model file.
-        recipe: All options that change a result; plain values.
-        texts: What guides each input by itself.
+        model: File of the model.
+        recipe: All options that change a result, by name; the values can be written as JSON.
+        texts: Text that guides each input; inputs without text may be missing.
     """
 
     def __init__(
         self, out: Path, model: Path, recipe: dict[str, Any], texts: Mapping[Path, str]
     ) -> None:
-        self._out, self._texts = out, texts
+        self._out = out
+        self._texts = texts
         self._recipe = {"model": _state(model)} | recipe
         self._digests: dict[str, str] = {}
         path = out / RECORD_FILE
@@ -35,18 +37,19 @@ class UpscaleRecord:
             try:
                 entry = json.loads(line)
                 self._digests[entry["file"]] = entry["digest"]
-            except (ValueError, KeyError, TypeError):  # the last line of a run that was killed
+            except (ValueError, KeyError, TypeError):  # a run was killed while it wrote this line
                 continue
 
     def has(self, source: Path, target: Path) -> bool:
-        """Tell whether the result of `source` is there as it would be made now."""
+        """Return whether `target` exists and equals what would be made of `source` now."""
         return target.is_file() and self._digests.get(self._name(target)) == self._digest(source)
 
     def add(self, source: Path, target: Path) -> None:
-        """Record a result that is on the disk."""
+        """Record `target`, the finished result of `source`."""
         line = json.dumps({"file": self._name(target), "digest": self._digest(source)})
         with (self._out / RECORD_FILE).open("a+b") as file:
             if file.tell():
+                # Don't continue a line that a killed run left without its end.
                 file.seek(-1, os.SEEK_END)
                 line = line if file.read(1) == b"\n" else "\n" + line
             file.write(line.encode() + b"\n")
@@ -64,5 +67,6 @@ class UpscaleRecord:
 
 
 def _state(path: Path) -> list[Any]:
+    """Return what identifies a version of a file without reading it: path, size and time."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]

@@ -223,7 +223,7 @@ class TiledSampler:
         return guided(both, self.sampling.guidance_scale)
 
     def _decode(self, x_0: Tensor, top: int, left: int) -> Tensor:
-        """Return the image (3, f t, f t) of a latent tile at time 0."""
+        """Return the image (3, f t, f t) of a latent tile (C, t, t) at time 0."""
         x_0 = x_0[None].to(self.device)
         # The base, the bicubically upsampled LR image, must not depend on where tiles end: it is
         # computed with a margin as wide as the bicubic kernel reaches.
