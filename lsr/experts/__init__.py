@@ -1,1 +1,1 @@
-"""Stage 2: experts that grow from the knee."""
+"""Stage 2 of training: a mixture of experts, each a copy of the knee at the start."""

@@ -1,4 +1,4 @@
-"""What stage 2 is asked for: boundaries, depths and seed of the experts."""
+"""Configuration of stage 2: boundaries, depths and seed of the experts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,16 +13,19 @@ class ExpertsConfig:
     """Stage 2: a mixture of experts that grows from the knee of stage 1.
 
     Attributes:
-        seed: The folder of the knee; every expert starts as a copy of its weights. A run that is continued or evaluated does not
-            look at it.
-        boundaries: Times at which the experts meet: "published" (LinearSR's four experts), "uniform", "bisected"
-            (`lsr.flow.snr.expert_boundaries`), or a list of increasing times.
-        n: Number of experts: four if None and not told by a list.
-        t_range: The times that "bisected" divides.
-        depths: Blocks of each expert, at most those of the knee, of which it takes the first; None keeps all.
-        expert: Train this expert alone, counted from 0, the others staying the knee; None trains all in one run. `lsr merge-experts`
-            joins such runs.
-        allow_unverified_seed: Let `seed` be any model file of a single denoiser, with a warning.
+        seed: Folder of the knee; every expert starts as a copy of its weights. A run that is
+            resumed or evaluated does not read it.
+        boundaries: Flow times in (0, 1) that separate the experts: "published" (the four experts of
+            LinearSR), "uniform", "bisected" (`lsr.flow.snr.expert_boundaries`), or a list of
+            increasing times.
+        n: Number of experts; None means four, or one more than a list has times.
+        t_range: Range of flow times that "bisected" divides.
+        depths: Number of blocks of each expert, which takes the first blocks of the knee; None
+            keeps all blocks.
+        expert: Index of the only expert to train, from 0; the others keep the weights of the knee.
+            None trains all experts in one run. `lsr merge-experts` joins runs of single experts.
+        allow_unverified_seed: Accept any model file of a single denoiser as the seed, with a
+            warning.
     """
 
     seed: str
@@ -34,14 +37,14 @@ class ExpertsConfig:
     allow_unverified_seed: bool = False
 
     def times(self) -> tuple[float, ...]:
-        """Return the boundaries as times.
+        """Return the boundaries as flow times, one less than there are experts.
 
         Raises:
-            ValueError: If they are not increasing times between 0 and 1, or not for `n` experts.
+            ValueError: If they do not increase, are not between 0 and 1, or do not match `n`.
         """
         n = 4 if self.n is None else self.n
         if n < 1:
-            raise ValueError(f"the boundaries are those of at least one expert, not of {n}")
+            raise ValueError(f"experts.n must be at least 1, not {n}")
         if self.boundaries == "uniform":
             times = uniform_boundaries(n)
         elif self.boundaries == "bisected":
@@ -50,22 +53,26 @@ class ExpertsConfig:
             times = PUBLISHED if self.boundaries == "published" else tuple(self.boundaries)
             if self.n not in (None, len(times) + 1):
                 raise ValueError(
-                    f"the boundaries {', '.join(map(str, times))} are those of {len(times) + 1} experts, not {self.n}"
+                    f"the boundaries {', '.join(map(str, times))} separate {len(times) + 1} "
+                    f"experts, but experts.n is {self.n}"
                 )
         if list(times) != sorted({t for t in times if 0 < t < 1}):
             raise ValueError(
-                f"the boundaries of experts must be increasing times between 0 and 1, not {self.boundaries}"
+                "the boundaries of experts must be increasing times between 0 and 1, "
+                f"not {self.boundaries}"
             )
         return times
 
     def build(self, config: DenoiserConfig) -> ExpertMixture:
-        """Return the experts, not yet grown; if one is to be trained alone, the others are frozen.
+        """Return the experts before they get the weights of the knee.
+
+        If one expert is trained alone, the parameters of the others are frozen.
 
         Args:
-            config: Of the knee.
+            config: Configuration of the knee.
 
         Raises:
-            ValueError: If boundaries, depths or `expert` are none of this knee's experts.
+            ValueError: If the boundaries are wrong, or depths or `expert` do not match them.
         """
         times = self.times()
         n = len(times) + 1
@@ -73,7 +80,8 @@ class ExpertsConfig:
             len(self.depths) != n or not all(1 <= depth <= config.depth for depth in self.depths)
         ):
             raise ValueError(
-                f"experts.depths must be {n} numbers from 1 to {config.depth}, the knee's, not {self.depths}"
+                f"experts.depths must be {n} numbers from 1 to {config.depth} (the depth of the "
+                f"knee), not {self.depths}"
             )
         if self.expert is not None and not 0 <= self.expert < n:
             raise ValueError(f"experts.expert must be from 0 to {n - 1}, not {self.expert}")

@@ -1,4 +1,4 @@
-"""Experts that wait in host memory: the device holds the one that is asked, and no other."""
+"""Keep the experts of a mixture in host memory, and only the active one on the device."""
 
 from pathlib import Path
 
@@ -10,19 +10,23 @@ from lsr.models.mixture import ExpertMixture
 
 
 class ExpertOffload:
-    """Moves the experts of a mixture to a device one at a time, each when it is called, for evaluation only.
+    """Copy an expert to the device when it is called, and remove the previous one.
 
-    Weights do not change in evaluation: the expert that leaves is dropped from the device and nothing is copied back. Times fall
-    from step to step, so in sampling an image every expert comes once: n experts take each other's place n - 1 times, and once
-    more for the next image, which begins with the last expert; with `lsr.inference.sampling.super_resolve_together` n - 1 times for all. Not
-    for networks that are replayed as CUDA graphs: those remember where weights lay.
+    This is for evaluation only: the weights do not change, so nothing is copied back. Times
+    decrease from step to step of a sampler, so each of the n experts is copied once for an image,
+    and the next image starts with the last expert again.
+    `lsr.inference.sampling.super_resolve_together` samples several images step by step, and copies
+    each expert once for all of them.
+
+    Do not use it with CUDA graphs: a graph stores the addresses of the weights.
 
     Args:
-        mixture: Its weights are taken from where they are, host memory or a mapped file, and are there again after `release`.
-        device: Where the experts compute.
+        mixture: The experts. Their weights are in host memory or in a mapped file; `release`
+            restores this state.
+        device: The device that computes.
 
     Attributes:
-        arrivals: How often an expert was brought to the device so far.
+        arrivals: Number of copies of an expert to the device so far.
     """
 
     def __init__(self, mixture: ExpertMixture, device: torch.device) -> None:
@@ -37,12 +41,13 @@ class ExpertOffload:
         ]
 
     def release(self) -> None:
-        """Leave the mixture as it was, all of it where it waits."""
+        """Restore the weights of the mixture in host memory and remove the hooks."""
         self._leave()
         for hook in self._hooks:
             hook.remove()
 
     def _bring(self, index: int) -> None:
+        """Copy an expert to the device unless it is there."""
         if index == self._active:
             return
         self._leave()
@@ -50,24 +55,30 @@ class ExpertOffload:
         self.arrivals += 1
         for parameter in self._mixture.expert(index).parameters():
             self._waiting.append((parameter, parameter.data))
-            # A file may hold half precision; it computes as `load_denoiser` would, in float32.
+            # A file may hold half precision; like `load_denoiser`, experts compute in float32.
             parameter.data = parameter.data.to(self.device, torch.float32, copy=True)
 
     def _leave(self) -> None:
+        """Remove the active expert from the device."""
         for parameter, host in self._waiting:
             parameter.data = host
-        self._waiting, self._active = [], None
+        self._waiting = []
+        self._active = None
 
 
 def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, float, ExpertOffload]:
-    """Load a mixture whose experts wait: in the page cache, mapped from the file, if it is `.safetensors`; else in memory.
+    """Load a mixture whose experts stay in host memory until they are called.
+
+    A `.safetensors` file is mapped into memory: the system reads it on demand and can free the
+    pages. Other files are read into memory.
 
     Args:
-        path: A model file of a mixture, see `lsr.models.checkpoint.read_model`.
-        device: Where the experts compute.
+        path: Model file of a mixture, see `lsr.models.checkpoint.read_model`.
+        device: The device that computes.
 
     Returns:
-        The mixture in evaluation mode, the shift of its flow times, and what moves its experts.
+        The mixture in evaluation mode, the shift of its flow times, and the object that copies its
+        experts to the device.
 
     Raises:
         ValueError: If the file cannot be read, or holds a single denoiser.
@@ -75,7 +86,7 @@ def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, flo
     weights, config, shift, boundaries, depths = read_model(path)
     if boundaries is None:
         raise ValueError(
-            f"{path} holds a single denoiser: there are no experts to keep off the device"
+            f"{path} holds a single denoiser: there are no experts to keep in host memory"
         )
     with torch.device("meta"):
         mixture = ExpertMixture(config, boundaries, depths)

@@ -1,4 +1,4 @@
-"""The picture of what the experts have learnt: the validation loss by flow time, beside the knee's."""
+"""Draw the validation loss of the experts over the flow time, compared with that of the knee."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE = COLOURS[0]
-_ROOM_FOR_WORDS = 0.1  # of the axis
+_ROOM_FOR_WORDS = 0.1
+"""Width that a label needs, as a fraction of the axis; narrower experts get only their number."""
 _TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -26,16 +27,18 @@ def draw_loss_by_time(
     boundaries: Sequence[float],
     shift: float,
 ) -> Figure:
-    """Draw the loss over the times, and its change against the knee; below zero an expert is better than what it grew from.
+    """Draw the loss over the flow time, and its relative change from the knee.
 
-    Safe in any thread: a figure of its own, no pyplot.
+    Where the change is below zero, an expert is better than the knee that it started from. The
+    function is safe in any thread: the figure does not use pyplot.
 
     Args:
         step: The training step.
-        times: Before the shift, increasing; the axis is even in them and labelled with flow times.
-        losses: Of the experts, one for each time.
-        knee: Of the knee.
-        boundaries: The flow times at which experts meet.
+        times: Increasing times in [0, 1] before the shift. The axis is linear in them, and its
+            labels are flow times (after the shift).
+        losses: Loss of the experts at each time.
+        knee: Loss of the knee at each time.
+        boundaries: Flow times that separate the experts.
         shift: Shift of the flow times.
 
     Returns:
@@ -53,11 +56,8 @@ def draw_loss_by_time(
     bottom.plot(times, change, ".-", color=_BLUE, linewidth=1.6)
     bottom.set_ylabel("change against the knee, %")
     bottom.set_xlabel("flow time t (evenly spaced before the shift); 0 is data, 1 is noise")
-    ends = [
-        0.0,
-        *unshift_timesteps(torch.tensor(list(boundaries), dtype=torch.float64), shift).tolist(),
-        1.0,
-    ]
+    edges = torch.tensor(list(boundaries), dtype=torch.float64)
+    ends = [0.0, *unshift_timesteps(edges, shift).tolist(), 1.0]
     for axes in (top, bottom):
         for end in ends[1:-1]:
             axes.axvline(end, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))

@@ -1,4 +1,4 @@
-"""What training a mixture adds to a run: whose turn it is, the curves of each expert, and where the experts come from."""
+"""Training of a mixture: the expert of each step, the curves of each expert, and their seed."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
 
 EXPERT_RUN = "expert_run"
-"""Key of the origin of the experts in a Lightning checkpoint."""
+"""Key in a Lightning checkpoint: the SHA-256 of the seed, and the expert that was trained alone."""
 
 
 class ExpertRun:
-    """The experts of one run.
+    """The experts of one training run.
 
     Args:
-        config: What they grow from and which of them are trained.
+        config: Configuration of stage 2.
         mixture: The experts.
 
     Attributes:
-        turns: Whose turn each step is.
-        latest: The newest value of each expert's curves, by name.
+        turns: The schedule that assigns each optimiser step to an expert.
+        latest: Newest value of each logged curve, by name, such as `train/loss_expert_2`.
     """
 
     def __init__(self, config: ExpertsConfig, mixture: ExpertMixture) -> None:
@@ -34,26 +34,26 @@ class ExpertRun:
         self._seed_sha256: str | None = None
 
     def grow(self) -> None:
-        """Let the experts begin as the knee, see `lsr.experts.seed.seed_experts`."""
+        """Copy the weights of the knee to all experts, see `lsr.experts.seed.seed_experts`."""
         self._seed_sha256 = seed_experts(self._mixture, self.config)
 
     def interval(self, step: int) -> tuple[float, float]:
-        """Return the times that optimiser step `step` trains on."""
+        """Return the range of flow times that optimiser step `step` trains on."""
         return self._mixture.interval(self.turns.expert(step))
 
     def keep(self, name: str, step: int, value: Tensor) -> None:
-        """Remember a value of the expert that optimiser step `step` trains."""
+        """Store the newest value of a curve for the expert that optimiser step `step` trains."""
         self.latest[f"train/{name}_expert_{self.turns.expert(step)}"] = value.detach()
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Say which knee the experts come from, and whether one was trained alone."""
+        """Write the SHA-256 of the seed and the expert that is trained alone to a checkpoint."""
         checkpoint[EXPERT_RUN] = {"seed_sha256": self._seed_sha256, "expert": self.turns.alone}
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what `save` has written.
+        """Restore the SHA-256 of the seed that `save` has written.
 
         Raises:
-            ValueError: If other experts were trained.
+            ValueError: If the run of the checkpoint trained other experts than this run.
         """
         found = checkpoint.get(EXPERT_RUN, {})
         if found.get("expert") != self.turns.alone:
@@ -66,18 +66,17 @@ class ExpertRun:
 
 
 def check_same_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse weights of experts that were trained for other times.
+    """Check that the experts of a checkpoint have the boundaries of a model.
 
     Args:
         checkpoint: A Lightning checkpoint.
-        config: The configuration of the model that is to take its weights.
+        config: Configuration of the model that will load the weights of the checkpoint.
 
     Raises:
-        ValueError: If their boundaries are not those of the model.
+        ValueError: If the boundaries differ.
     """
-    found, wanted = (
-        config.get("boundaries") for config in (checkpoint.get(MODEL_CONFIG, {}), config)
-    )
+    found = checkpoint.get(MODEL_CONFIG, {}).get("boundaries")
+    wanted = config.get("boundaries")
     if found != wanted:
         what = [
             "a single denoiser" if times is None else f"experts that meet at {times}"

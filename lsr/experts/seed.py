@@ -1,10 +1,11 @@
-"""What the experts of stage 2 start from."""
+"""Copy the weights of the knee to the experts of stage 2."""
 
 import logging
 from pathlib import Path
 
 from lsr.experts.config import ExpertsConfig
-from lsr.knee.folder import SEED, read_manifest, sha256_of
+from lsr.files import sha256_of
+from lsr.knee.folder import SEED, read_manifest
 from lsr.models.checkpoint import initialise, load_weights
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
@@ -13,17 +14,18 @@ log = logging.getLogger(__name__)
 
 
 def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> str:
-    """Make every expert a copy of the knee, of its first blocks if the expert has fewer.
+    """Make every expert a copy of the knee; a shallower expert takes the first blocks.
 
     Args:
         mixture: The experts.
-        config: Names the knee, or another model file if it allows one.
+        config: Configuration of stage 2, which names the knee.
 
     Returns:
-        The sha256 of the knee's weights.
+        The SHA-256 of the file with the weights of the knee.
 
     Raises:
-        ValueError: If there is no such knee, its weights are not those that were published, or they are of another configuration.
+        ValueError: If there is no such knee, its weights are not those that were published, or they
+            have another configuration.
     """
     path = verified_seed(config)
     knee = Denoiser(mixture.config)
@@ -31,16 +33,15 @@ def seed_experts(mixture: ExpertMixture, config: ExpertsConfig) -> str:
     for i in range(len(mixture.experts)):
         expert = mixture.expert(i)
         wanted = expert.state_dict()
-        load_weights(
-            expert,
-            {name: weight for name, weight in knee.state_dict().items() if name in wanted},
-            path,
-        )
+        weights = {name: weight for name, weight in knee.state_dict().items() if name in wanted}
+        load_weights(expert, weights, path)
     return sha256_of(path)
 
 
 def verified_seed(config: ExpertsConfig) -> Path:
-    """Return the weights of the knee, which are those that were published, or those that the configuration allows.
+    """Return the file with the weights of the knee after a check of their SHA-256.
+
+    If the configuration allows an unverified seed, a failed check is a warning.
 
     Raises:
         ValueError: If there is no such knee, or its weights are not those that were published.
@@ -48,17 +49,23 @@ def verified_seed(config: ExpertsConfig) -> Path:
     seed = Path(config.seed)
     if not seed.exists():
         raise ValueError(
-            f"{seed}: no such knee; make stage1 publishes one, and lsr knee {seed.parent} tells why there is none"
+            f"{seed}: no such knee; make stage1 publishes one, "
+            f"and lsr knee {seed.parent} says why there is none"
         )
-    path = seed / SEED if seed.is_dir() else seed
+    problem = _verification_problem(seed)
+    if problem and not config.allow_unverified_seed:
+        raise ValueError(f"{problem}; experts.allow_unverified_seed: true accepts any model file")
+    if problem:
+        log.warning("%s: the experts grow from it unverified", problem)
+    return seed / SEED if seed.is_dir() else seed
+
+
+def _verification_problem(seed: Path) -> str:
+    """Return why a seed is not a published knee, "" if it is one."""
+    if not seed.is_dir():
+        return f"{seed}: is not the folder of a knee"
     try:
-        if not seed.is_dir():
-            raise ValueError(f"{seed}: is not the folder of a knee")
         read_manifest(seed)
     except ValueError as error:
-        if not config.allow_unverified_seed:
-            raise ValueError(
-                f"{error}; experts.allow_unverified_seed: true lets any model file through"
-            ) from error
-        log.warning("%s: the experts grow from it unverified", error)
-    return path
+        return str(error)
+    return ""
