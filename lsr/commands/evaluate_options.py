@@ -65,7 +65,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="folder with results of any method, named like the LR photographs",
+        help="folder with results of any method, named like the LR or the HR photographs",
     )
     parser.add_argument(
         "--data",

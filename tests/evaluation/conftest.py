@@ -1,4 +1,4 @@
-"""Small photographs, and results made by bicubic interpolation."""
+"""Fixtures: small photographs, and predictions made by bicubic interpolation."""
 
 import pytest
 from PIL import Image
@@ -8,7 +8,7 @@ from lsr.cli import main
 
 @pytest.fixture
 def data(tmp_path, photo):
-    """Six pairs of different sizes, and their LR enlarged by bicubic interpolation as predictions."""
+    """Six pairs of different sizes, and predictions made by bicubic interpolation of LR."""
     folder = tmp_path / "data"
     for name in ("LR", "HR", "bicubic"):
         (folder / name).mkdir(parents=True)
@@ -24,7 +24,7 @@ def data(tmp_path, photo):
 
 @pytest.fixture
 def evaluate(data, tmp_path, capfd):
-    """Run the verb on the pairs; returns the exit code, the folder, and what went to stderr."""
+    """Run `lsr eval` on the pairs; returns the exit code, the folder, and the text of stderr."""
 
     def run(*options, out="out", source=("--predictions", data / "bicubic"), metrics="psnr,ssim"):
         arguments = [

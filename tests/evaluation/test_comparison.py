@@ -20,8 +20,8 @@ def test_differences_are_paired_by_name():
     ours = rows(psnr_y=[20.0, 22.0, 25.0], niqe=[5.0, 4.0, 3.0])
     theirs = rows(psnr_y=[19.0, 23.0, 21.0], niqe=[6.0, 4.0, 5.0])[::-1]
     by_metric = compare_rows(ours, theirs, ("psnr_y", "niqe"))
-    # The differences are +1, -1 and +4 dB. A resample of three equal differences has a probability of
-    # 1/27 > 2.5 %, so that the interval reaches from the smallest to the largest difference.
+    # The differences are +1, -1 and +4 dB. A resample of three times the same difference has a
+    # probability of 1/27 > 2.5 %: the interval reaches from the smallest to the largest difference.
     assert by_metric["psnr_y"] == {
         "mean": 21.0,
         "mean_n": 3,

@@ -26,7 +26,7 @@ def test_worst_median_and_best(values, higher_is_better, expected):
 
 @pytest.fixture
 def files(tmp_path):
-    """Random pictures: an LR, two results four times as large, one of twice its size, and an HR that exceeds them."""
+    """Random pictures: LR, two results at scale 4, one at scale 2, and HR, larger than scale 4."""
     rng = np.random.default_rng(0)
     sizes = {"lr": (16, 24), "sr": (64, 96), "theirs": (64, 96), "half": (32, 48), "hr": (66, 97)}
     found = {}
@@ -37,7 +37,7 @@ def files(tmp_path):
 
 
 def places(sheet, picture):
-    """Where a picture lies in the sheet, pixel for pixel: (top, left), from top to bottom."""
+    """Return the positions (top, left) of a picture in the sheet, from top to bottom."""
     height, width = picture.shape[:2]
     corners = np.argwhere(
         (sheet[: 1 - height or None, : 1 - width or None] == picture[0, 0]).all(-1)
@@ -89,8 +89,8 @@ def test_other_methods_stand_between_lr_and_ours_as_large_as_ours(files, tmp_pat
 def test_every_column_has_its_name_above_and_long_names_make_room(files, tmp_path):
     name = "a method of a long name " * 3
     item = Item("a", files["lr"], files["hr"], files["sr"], "")
-    sheet = drawn(tmp_path, ("", item, {name: item}))  # no caption: all ink is that of the names
-    ours = places(sheet, read(files["sr"]))  # of the other method, and ours
+    sheet = drawn(tmp_path, ("", item, {name: item}))  # no caption: only the names are drawn in ink
+    ours = places(sheet, read(files["sr"]))  # the picture of the other method, and ours
     font = ImageFont.load_default(18)
     assert ours[1][1] - ours[0][1] > font.getlength(name)
     lefts = [12, ours[0][1], ours[1][1], sheet.shape[1]]

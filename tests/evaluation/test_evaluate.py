@@ -1,4 +1,4 @@
-"""`lsr eval` from end to end, on small photographs, with a small random model or results made by bicubic interpolation."""
+"""`lsr eval` from end to end, with a small random model or with bicubic interpolation."""
 
 import hashlib
 from dataclasses import asdict, replace
@@ -17,7 +17,7 @@ from lsr.models.denoiser import Denoiser
 LUMA = {"test_y_channel": True, "color_space": "ycbcr"}
 
 
-def test_every_value_is_what_pyiqa_says_of_the_files(evaluate, data):
+def test_every_value_equals_that_of_pyiqa_for_the_files(evaluate, data):
     code, out, _ = evaluate()
     assert code == 0
     rows = table(out)
@@ -75,7 +75,9 @@ def test_weights_come_from_the_folder_that_was_named(evaluate, data, tmp_path):
     assert card["weights"][0]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_what_cannot_be_computed_is_told_and_the_rest_is_done(evaluate, tmp_path, monkeypatch):
+def test_metrics_that_cannot_be_computed_are_reported_and_the_others_are_computed(
+    evaluate, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     code, out, err = evaluate(metrics="musiq,psnr")
     assert code == 1
@@ -87,7 +89,7 @@ def test_what_cannot_be_computed_is_told_and_the_rest_is_done(evaluate, tmp_path
         in (out / "report.md").read_text()
     )
     code, out, _ = evaluate(metrics=None, out="default")
-    assert code == 0, "nobody asked for them"
+    assert code == 0, "no metric was requested by name"
     assert (
         set(summary(out)["results"]) == {"psnr_y", "ssim_y"}
         and "musiq" in summary(out)["unavailable"]
@@ -168,28 +170,32 @@ def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):
     for folder, size in (("LR", (2, 4)), ("HR", (8, 16)), ("bicubic", (8, 16))):
         Image.open(data / folder / "1.png").resize(size).save(data / folder / "1.png")
     code, out, _ = evaluate()
-    assert code == 1, "the metric was asked for by name"
+    assert code == 1, "the metric was requested by name"
     assert table(out)["1"]["ssim_y"] == "nan" and float(table(out)["1"]["psnr_y"]) > 0
     assert summary(out)["without_value"] == {"1": ["ssim_y"]}
     assert summary(out)["results"]["ssim_y"]["n"] == 5
 
 
-def test_results_do_not_depend_on_free_memory_and_tiles_and_colour_fix_are_told(
+def test_results_do_not_depend_on_free_memory_and_the_report_has_tiles_and_colour_fix(
     evaluate, model, data, photo, monkeypatch
 ):
     Image.fromarray(photo[:64, :72]).save(data / "LR" / "0.png")
     Image.fromarray(photo).resize((288, 256)).save(data / "HR" / "0.png")
     _, out, _ = evaluate(source=("--model", model))
     whole = table(out)["0"]["psnr_y"]
-    monkeypatch.setattr(
-        "lsr.inference.memory._BANDS_BUDGET", 0
-    )  # "auto" would take its smallest tiles
+    # Without budget, "auto" chooses its smallest tiles.
+    monkeypatch.setattr("lsr.inference.memory._BANDS_BUDGET", 0)
     _, other, _ = evaluate(source=("--model", model), out="other")
     assert table(other)["0"]["psnr_y"] == whole
     for i, (option, value) in enumerate({"--tile": "32", "--color-fix": "none"}.items()):
         _, other, _ = evaluate(option, value, source=("--model", model), out=f"other{i}")
         assert table(other)["0"]["psnr_y"] != whole
         assert f"{option.strip('-').replace('-', '_')} {value}" in (other / "report.md").read_text()
+
+
+def test_sampling_options_are_ignored_with_predictions(evaluate):
+    code, _, _ = evaluate("--steps", "0", "--color-fix", "sepia")
+    assert code == 0
 
 
 @pytest.mark.parametrize("option", [("--steps", "0"), ("--tile", "7"), ("--color-fix", "sepia")])
@@ -214,7 +220,7 @@ def test_bad_options_are_bad_usage(evaluate, options, message):
     assert not out.exists()
 
 
-def test_a_model_that_is_not_there_is_told_as_everywhere(evaluate):
+def test_a_missing_model_gives_the_same_error_as_in_other_verbs(evaluate):
     code, out, err = evaluate(source=("--model", "nowhere.safetensors"))
     assert code == 2 and err == "lsr eval: nowhere.safetensors: no such model file\n"
     assert not out.exists()
@@ -225,13 +231,13 @@ def test_results_cannot_lie_among_the_photographs(evaluate, data):
     assert code == 2 and "lies inside --data" in err
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_line(evaluate, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(evaluate, tmp_path):
     (tmp_path / "notes.txt").touch()
     code, out, err = evaluate(out="notes.txt/scores")
     assert code == 2 and err == f"lsr eval: --out {out} cannot be written to: Not a directory\n"
 
 
-def test_a_folder_where_writing_is_not_allowed_is_told_in_one_line(evaluate, monkeypatch):
+def test_a_folder_without_write_permission_is_reported_in_one_line(evaluate, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
@@ -243,7 +249,8 @@ def test_a_folder_where_writing_is_not_allowed_is_told_in_one_line(evaluate, mon
 def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_done(
     evaluate, model, monkeypatch
 ):
-    forward, calls = Denoiser.forward, []
+    forward = Denoiser.forward
+    calls = []
 
     def limited(*arguments, **options):
         calls.append(1)
@@ -258,7 +265,7 @@ def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_don
     assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")
 
 
-def test_a_model_that_tags_guide_is_given_those_beside_the_lr_photographs(
+def test_a_model_guided_by_tags_reads_them_from_the_folder_of_the_lr_photographs(
     evaluate, data, tmp_path, generator
 ):
     config = replace(TINY, guidance="tags", vocabulary=("cat", "sea"))

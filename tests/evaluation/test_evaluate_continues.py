@@ -1,5 +1,7 @@
-"""What an evaluation keeps of an earlier one, and what it shares with other processes."""
+"""An evaluation continues an earlier one, and is shared by several processes."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -35,6 +37,20 @@ def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser
     assert code == 0 and (out / "per_image.csv").read_bytes() != before
 
 
+def test_the_settings_keep_the_keys_by_which_earlier_folders_continue(evaluate, model):
+    _, out, _ = evaluate("--steps", "2", "--tile", "32", source=("--model", model))
+    settings = json.loads((out / "evaluation.json").read_text())
+    assert settings.keys() == {"protocol", "model", "metrics", "versions", "device", "threads"}
+    assert settings["model"] == {
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "scale": 4,
+        "steps": 2,
+        "seed": 0,
+        "tile": 32,
+        "color_fix": "adain",
+    }
+
+
 def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
     _, out, _ = evaluate(source=("--model", model))
     before = (out / "predictions" / "0.png").stat().st_mtime_ns
@@ -44,20 +60,8 @@ def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
 
 def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
     _, whole, _ = evaluate(source=("--model", model), out="whole")
-    command = [
-        sys.executable,
-        "-m",
-        "lsr",
-        "eval",
-        "--model",
-        model,
-        "--data",
-        data,
-        "--metrics",
-        "psnr,ssim",
-        "--threads",
-        "1",
-    ]
+    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data]
+    command += ["--metrics", "psnr,ssim", "--threads", "1"]
     out = tmp_path / "killed"
     process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL)
     journal = out / "rows-0.jsonl"
@@ -67,14 +71,14 @@ def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_pat
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (out / "per_image.csv").exists(), "killed too late to say anything"
+    assert not (out / "per_image.csv").exists(), "the process was killed too late for this test"
     kept = {path: path.stat().st_mtime_ns for path in (out / "predictions").glob("[0-9].png")}
     assert 2 <= len(kept) < 6
     code, out, _ = evaluate(source=("--model", model), out="killed")
     assert code == 0
     assert (out / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
     assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, (
-        "what was done is not done again"
+        "finished images are not processed again"
     )
 
 

@@ -7,7 +7,7 @@ from lsr.evaluation.protocols import PROTOCOLS, check_protocol
 
 @pytest.fixture
 def photograph(tmp_path):
-    """A file of a size; files of one size are one file."""
+    """Make a black photograph of a given size; one size is one file."""
 
     def make(*size):
         path = tmp_path / "{}x{}.png".format(*size)
@@ -22,7 +22,7 @@ def items(count, lr, hr=None, sr=None):
     return [Item(str(i), lr, hr, sr, "") for i in range(count)]
 
 
-def test_what_fits_passes(photograph):
+def test_images_that_obey_the_protocol_pass(photograph):
     check_protocol("reallq250", items(250, photograph(256, 256)), 4)
     check_protocol("reallq250", items(250, photograph(256, 256), sr=photograph(1024, 1024)), None)
     for count in (100, 93, 3000):
@@ -89,13 +89,15 @@ def test_what_fits_passes(photograph):
         ("paired", 1, (30, 20), (60, 40), (90, 60), None, "90 x 60 pixels, which is not 2 times"),
     ],
 )
-def test_what_does_not_fit_is_told(photograph, protocol, count, lr, hr, sr, scale, message):
+def test_images_that_violate_the_protocol_are_refused(
+    photograph, protocol, count, lr, hr, sr, scale, message
+):
     files = [size and photograph(*size) for size in (lr, hr, sr)]
     with pytest.raises(ValueError, match=message):
         check_protocol(protocol, items(count, *files), scale)
 
 
-def test_every_protocol_says_what_it_is():
+def test_every_description_begins_with_the_name():
     assert all(
         protocol.description.lower().startswith(name) for name, protocol in PROTOCOLS.items()
     )

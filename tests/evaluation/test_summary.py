@@ -34,7 +34,7 @@ def test_images_without_a_value_are_left_out():
     assert statistics([2.5]) == {"n": 1, "mean": 2.5, "std": None, "ci95": None}
 
 
-def test_a_card_tells_the_file_that_is_really_used(tmp_path):
+def test_a_card_has_the_sha256_of_the_file_in_use(tmp_path):
     path = tmp_path / "some.mat"
     path.write_bytes(b"parameters")
     card = card_document("niqe", [path])

@@ -10,7 +10,7 @@ from lsr.images.resampling import upsample_bicubic
 
 @pytest.fixture
 def enlarge(tmp_path, photo):
-    """Upsample a photograph of 10 x 9 pixels; returns it and the result, both over [0, 1]."""
+    """Upsample a photograph of 10 x 9 pixels; returns it and the result, both in [0, 1]."""
     lr = photo[40:49, 20:30]
     Image.fromarray(lr).save(tmp_path / "lr.png")
 
@@ -23,7 +23,10 @@ def enlarge(tmp_path, photo):
 
 
 def along_an_axis(kernel, reach, size, target):
-    """Resizing as a matrix (target, size): the kernel around each place, cut at the border and normalised there."""
+    """Return the matrix (target, size) that resizes one axis.
+
+    Each row has the kernel around one target pixel, cut at the border and normalised to sum 1.
+    """
     offsets = np.abs((np.arange(target)[:, None] + 0.5) * size / target - 0.5 - np.arange(size))
     weights = np.where(offsets < reach, kernel(offsets), 0)
     return weights / weights.sum(1, keepdims=True)
@@ -47,7 +50,7 @@ def test_the_kernels_are_those_of_the_formulas_at_any_size(enlarge, width, heigh
     )
     np.testing.assert_allclose(bicubic, expected, atol=1e-5)
     _, large = enlarge("lanczos", width, height)
-    # Pillow goes along the rows first, and clips and rounds in between.
+    # Pillow resizes the rows first, and clips and rounds before it resizes the columns.
     rows = (
         np.rint(np.einsum("xj,ijc->ixc", along_an_axis(lanczos, 3, 10, width), lr).clip(0, 1) * 255)
         / 255

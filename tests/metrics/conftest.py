@@ -1,4 +1,4 @@
-"""Real photographs, and NIQE fitted to some of them."""
+"""Fixtures: real photographs, and NIQE fitted to some of them."""
 
 from pathlib import Path
 

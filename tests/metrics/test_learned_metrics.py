@@ -1,4 +1,4 @@
-"""LPIPS and FID with random weights in the real file formats."""
+"""LPIPS and FID, with random weights in the real file formats."""
 
 import numpy as np
 import pyiqa.archs.fid_arch
@@ -20,7 +20,10 @@ def save(folder, name, state):
 
 
 def random_like(state, generator):
-    """Random tensors of the same shapes; the largest, which no metric uses, take the room of one number."""
+    """Return random tensors of the same shapes.
+
+    The largest belong to layers that no metric uses; they are zeros with the memory of one number.
+    """
     return {
         name: torch.zeros(1).expand(like.shape)
         if like.numel() > 2**21
@@ -31,7 +34,7 @@ def random_like(state, generator):
 
 @pytest.fixture
 def lpips_weights(tmp_path):
-    """A folder with AlexNet and the layers on top of it, the latter times a factor."""
+    """Make a folder with AlexNet and with the linear layers of LPIPS, multiplied by a factor."""
     generator = torch.Generator().manual_seed(0)
     backbone, layers = (file.name for file in CARDS["lpips"].weights)
     with torch.device("meta"):
@@ -88,7 +91,7 @@ def inception_weights(tmp_path, monkeypatch):
             lambda net, _: state.update(net.state_dict()),
         )
         pyiqa.archs.inception.fid_inception_v3()
-    # torchvision's initial weights let the signal die out on the way.
+    # With the initial weights of torchvision the activations vanish in the deep layers.
     save(
         tmp_path / "weights",
         CARDS["fid"].weights[0].name,
@@ -100,7 +103,8 @@ def inception_weights(tmp_path, monkeypatch):
 def test_fid_compares_the_two_sets_that_it_is_given(
     inception_weights, held_out_photographs, tmp_path, monkeypatch
 ):
-    # The root of a matrix of 2048 x 2048 takes a minute; the squared distance of the means tells sets apart as well.
+    # The square root of a 2048 x 2048 matrix takes a minute. The squared distance of the means is
+    # enough to distinguish sets.
     monkeypatch.setattr(
         pyiqa.archs.fid_arch,
         "frechet_distance",

@@ -16,7 +16,7 @@ def middle(image, side=480):
 
 @pytest.fixture(scope="module")
 def squares(training_photographs):
-    """Photographs of 480 x 480 pixels, whole blocks."""
+    """Photographs of 480 x 480 pixels, 5 x 5 whole blocks."""
     return [middle(image) for image in training_photographs if image.shape == (512, 512, 3)]
 
 

@@ -20,13 +20,13 @@ def quality(niqe_parameters):
 
 @pytest.fixture(scope="module")
 def pair(held_out_photographs, to_tensor):
-    """SR and HR, (2, 3, 192, 288) in [-1, 1]."""
+    """SR and HR images (2, 3, 192, 288) in [-1, 1]."""
     hr = torch.cat([to_tensor(image[:192, :288]) for image in held_out_photographs[:2]])
     return hr + 0.1 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0)), hr
 
 
 def luma(x):
-    """ITU-R BT.601 luma of 8-bit RGB in [0, 255]."""
+    """Return ITU-R BT.601 luma of 8-bit RGB in [0, 255]."""
     return 16 + x @ np.array([65.481, 128.553, 24.966]) / 255
 
 
@@ -39,7 +39,7 @@ def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tens
     )
 
 
-def test_niqe_is_what_pyiqa_says_of_the_file(
+def test_niqe_equals_that_of_pyiqa_for_the_file(
     niqe_parameters, quality, held_out_photographs, to_tensor, tmp_path
 ):
     Image.fromarray(held_out_photographs[2]).save(tmp_path / "photograph.png")

@@ -35,7 +35,7 @@ URLS = {
     ],
     "fid": [pyiqa.archs.inception.FID_WEIGHTS_URL],
 }
-"""What pyiqa would download."""
+"""Addresses from which pyiqa would download the weights of each metric."""
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -78,10 +78,10 @@ def test_one_message_names_all_missing_weights_and_only_those(empty_home):
         Quality(("maniqa", "musiq", "niqe"))
 
 
-def test_a_network_that_says_no_leaves_nothing_behind(empty_home, monkeypatch):
+def test_a_failed_download_leaves_no_files(empty_home, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     for name in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody listens
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # no server listens there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match="weights of musiq are missing .*Connection refused"):
@@ -144,7 +144,7 @@ refusal()
 """
 
 
-def test_weights_on_this_machine_are_used_with_suspicion_and_without_traces(tmp_path, monkeypatch):
+def test_weights_are_loaded_safely_and_without_side_effects(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # pyiqa reads it when it is imported
     process = subprocess.run([sys.executable, "-c", MUSIQ], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
