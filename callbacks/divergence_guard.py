@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lsr.batch import Batch
 from lsr.training.divergence import RobustScore, end_diverged, non_finite, remove_report
+from lsr.training.gradients import is_logging_step
 from lsr.training.module import LinearSRModule
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class DivergenceGuard(L.Callback):
         expert = 0 if run is None else run.turns.expert(trainer.global_step)
         score = self._norm_scores[expert](value)
         loss_score = self._loss_scores[expert](loss)
-        if pl_module.is_logging_step:
+        if is_logging_step(pl_module):
             pl_module.log_dict({"guard/grad_norm_z": score, "guard/loss_z": min(loss_score, 1e6)})
         self._loss_scores[expert].accept(loss)
         if score < self.threshold or not self._skips(trainer, pl_module, value, score):

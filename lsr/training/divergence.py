@@ -37,15 +37,6 @@ class RecordsSteps(Protocol):
     recent_steps: Sequence[dict[str, Any]]
 
 
-@runtime_checkable
-class WatchesGradientNorm(Protocol):
-    """A callback that looks at the gradient norm of every optimiser step."""
-
-    def on_gradient_norm(self, trainer: L.Trainer, pl_module: Any, norm: Tensor) -> None:
-        """Look at the norm, a scalar, before gradients are clipped and the optimiser steps."""
-        ...
-
-
 class RobustScore:
     """How far a new value lies from the recent ones, in robust standard deviations.
 

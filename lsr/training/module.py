@@ -1,83 +1,86 @@
-"""LinearSRModule: the loss, the validation and the optimiser. It knows no data set and saves nothing."""
+"""LinearSRModule: training, validation and prediction of a denoiser, or of a mixture of experts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from lsr.batch import Batch
 from lsr.distributed.fsdp import shard
 from lsr.distributed.ranks import allow_unused_weights
-from lsr.distributed.tensors import gather, whole
+from lsr.distributed.tensors import gather
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.run import ExpertRun, check_same_experts
 from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
-from lsr.images.resampling import upsample_bicubic
 from lsr.inference.sampling import super_resolve
-from lsr.metrics.cards import without_reference
-from lsr.metrics.niqe_fit import fitted_in_run
-from lsr.metrics.quality import Quality
 from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import Model
-from lsr.training.divergence import WatchesGradientNorm
+from lsr.training.gradients import clip_gradients, log_step
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
+from lsr.training.scores import Scores
 from lsr.training.validation_loss import ValidationLoss
 
-_TIME, _PATH, _START = 0, 1, 2  # uses of a sample's seed; lsr.guidance.context has the fourth
-
-_BICUBIC = "psnr_y_bicubic"
+# Uses of a sample's seed, so that the draws of each use are independent of the others. The context
+# has number 3, see lsr.guidance.context.
+_TIME, _PATH, _START = 0, 1, 2
 
 
 class LinearSRModule(L.LightningModule):
-    """Trains a denoiser, or a mixture of them, by conditional flow matching and validates it by super-resolving.
+    """Trains a denoiser by conditional flow matching, and validates it by super-resolving images.
 
-    A batch is a dictionary with `hr` (B, 3, H, W) and `lr` (B, 3, H / scale, W / scale), both in [-1, 1], and `seed` (B,), the
-    sample's own source of randomness; for evaluation by metrics without reference `hr` may be missing. In training `latent`, what the
-    autoencoder makes of `hr`, may come along to save making it; the data then tell `latents_made_by`. A model with guidance reads
-    `tags`, a list of B texts; its `val/loss_other_context` is the loss when every image has its neighbour's. Logs `train/loss`,
-    `train/grad_norm`, `train/lr`, `val/loss`, `val/<metric>` and, as the mark to beat, `val/psnr_y_bicubic`; of a second validation
-    loader, whose images have no `hr`, `val_real/<metric>`.
+    Batches are of type `lsr.batch.Batch`. Logs `train/loss`, `train/grad_norm`, `train/lr`,
+    `val/loss`, `val/<metric>` and the baseline `val/psnr_y_bicubic`; for a second validation
+    loader, whose images have no ground truth, `val_real/<metric>`; with guidance also
+    `val/loss_other_context`, the loss when every image gets the guidance of its neighbour.
 
-    With `experts` (stage 2) every optimiser step trains one expert, see `lsr.experts.turns`: the times of its batches are drawn from
-    the expert's share with the density they would have had, and the others are left as they are, without gradients. Logs
-    `train/loss_expert_<i>` and `train/grad_norm_expert_<i>`, the latest of each, and `val/loss_expert_<i>`, that at the middle of its
-    share before the shift.
+    With `experts` (stage 2) the denoiser is a mixture, and every optimiser step trains one expert,
+    see `lsr.experts.turns`. The times of its batches are drawn from the expert's interval, with the
+    density of `TrainingTimes` restricted to it. The other experts get no gradients and do not
+    change. Also logs the latest `train/loss_expert_<i>` and `train/grad_norm_expert_<i>` of every
+    expert, and `val/loss_expert_<i>`, the loss at the middle of its interval before the shift.
 
     Args:
-        denoiser: The model, or each expert of a mixture.
-        optimizer: AdamW and its warm-up.
+        denoiser: Configuration of the denoiser, or of each expert of a mixture.
+        optimizer: Settings of AdamW and its warm-up.
         shift: Shift of the flow times towards noise, in training and sampling.
-        logit_mean: Location of the logit-normal density of training times.
+        logit_mean: Location of the logit-normal density of the training times.
         logit_std: Scale of that density.
-        terminal_fraction: Part of the training times that are exactly 1, where every sampler starts and the density vanishes:
-            what one-step sampling lives on.
-        l1_weight: Weight in the training loss of the absolute error of the data that the velocity points to, see `Denoiser.loss`.
-        num_inference_steps: Sampling steps in validation.
+        terminal_fraction: Fraction of the training times that are exactly 1. Every sampler starts
+            there, and the density vanishes there: one-step sampling needs this fraction.
+        l1_weight: Weight of the absolute error of the predicted data in the training loss, see
+            `Denoiser.loss`.
+        num_inference_steps: Number of sampling steps in validation.
         sampler: "euler" or "heun".
-        align_steps: Let no sampling step straddle a boundary of experts, see `lsr.flow.timesteps.timestep_grid`.
-        val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`; their weights are looked for at the start.
-        experts: Grows a mixture of experts from the knee of stage 1; None trains a single denoiser.
-        vocabulary: File of the tags, or words, that get embeddings; None takes those that `denoiser` lists.
-        null_ratio: Part of the training samples whose guidance is dropped, so that the model also learns to do without.
-        guidance_scale: Of classifier-free guidance in sampling, see `lsr.flow.classifier_free`; 1 is without.
-        niqe_parameters: NIQE's model of good photographs: a `.mat` file, or "fit" to fit it to the training photographs and
-            keep it as `niqe.mat` in the run folder; None takes the published one.
-        init_from: Weights to begin with, a model file of this configuration; a run that is continued does not look at it.
-        compile: Compile the network with torch.compile.
-        compile_autoencoder: Compile the autoencoder too; it has more to compute than the network.
-        gradient_checkpointing: Save memory in training at a third more time, see `LinearDiT`.
+        align_steps: Whether sampling steps begin and end at the boundaries between experts, see
+            `lsr.flow.timesteps.timestep_grid`.
+        val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`.
+        experts: Configuration of the experts, which start as copies of the knee of stage 1; None
+            trains a single denoiser.
+        vocabulary: File of the tags, or words, that get learned embeddings; None takes those listed
+            in `denoiser`.
+        null_ratio: Fraction of the training samples whose guidance is dropped, so that the model
+            also learns to work without guidance.
+        guidance_scale: Scale of classifier-free guidance in sampling, see
+            `lsr.flow.classifier_free`; 1 turns it off.
+        niqe_parameters: `.mat` file of NIQE's model of good photographs, or "fit" to fit it to the
+            training photographs, see `Scores`; None takes the published model.
+        init_from: Model file of the same configuration, whose weights a new run starts from. A
+            resumed run ignores it.
+        compile: Whether to compile the network with torch.compile.
+        compile_autoencoder: Whether to compile the autoencoder, which computes more than the
+            network.
+        gradient_checkpointing: Whether to save memory for a third more time, see `LinearDiT`.
 
     Raises:
-        ValueError: If a number is out of range, the boundaries of the experts are none, or a vocabulary is unusable.
+        ValueError: If a number is out of range, the boundaries between experts are invalid, or the
+            vocabulary is unusable.
     """
 
     def __init__(
@@ -104,46 +107,40 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        if init_from is not None and experts is not None:
+            raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
         denoiser = with_vocabulary(denoiser, vocabulary)
-        self.guidance, self.guidance_scale = Guidance(denoiser, null_ratio), guidance_scale
+        self.guidance = Guidance(denoiser, null_ratio)
         self.denoiser: Model
         self.expert_run: ExpertRun | None
         if experts is None:
-            self.denoiser, self.expert_run = Denoiser(denoiser), None
+            self.denoiser = Denoiser(denoiser)
+            self.expert_run = None
         else:
             mixture = experts.build(denoiser)
-            self.denoiser, self.expert_run = mixture, ExpertRun(experts, mixture)
-        self.optimizer_config, self.shift, self._l1_weight, self._align_steps = (
-            optimizer,
-            shift,
-            l1_weight,
-            align_steps,
-        )
-        self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
-        self._validation_loss = ValidationLoss(self.denoiser, shift)
-        self.num_inference_steps, self.sampler = num_inference_steps, sampler
-        self.val_metrics, self.niqe_parameters = tuple(val_metrics), niqe_parameters
-        if init_from is not None and experts is not None:
-            raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
+            self.denoiser = mixture
+            self.expert_run = ExpertRun(experts, mixture)
         for each in self.denoiser.denoisers:
             each.net.gradient_checkpointing = gradient_checkpointing
-        self._compile, self._compile_autoencoder, self._init_from = (
-            compile,
-            compile_autoencoder,
-            init_from,
-        )
-        self._quality: Quality | None = None
-        # Metric objects average over images, not over batches or ranks, whatever their sizes.
-        self._means = torch.nn.ModuleDict(
-            {
-                f"{stage}_{name}": MeanMetric()
-                for stage in ("val", "val_real", "test")
-                for name in (*self.val_metrics, _BICUBIC, *self._validation_loss.names)
-            }
-        )
+        self.optimizer_config = optimizer
+        self.shift = shift
+        self.num_inference_steps = num_inference_steps
+        self.sampler = sampler
+        self.guidance_scale = guidance_scale
+        self._l1_weight = l1_weight
+        self._align_steps = align_steps
+        self._init_from = init_from
+        self._compile = compile
+        self._compile_autoencoder = compile_autoencoder
+        self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
+        loss = ValidationLoss(self.denoiser, shift)
+        self.scores = Scores(val_metrics, loss, denoiser.scale, niqe_parameters)
 
     def configure_model(self) -> None:
-        """Compile in place, which keeps the names of the weights, and shard where the strategy does; a second call changes nothing."""
+        """Shard the denoiser if the strategy does, and compile it.
+
+        Compiling in place keeps the names of the weights. A second call changes nothing.
+        """
         if self.device_mesh is not None:
             shard(self.denoiser.denoisers, self.device_mesh["data_parallel"])
         if self._compile:
@@ -151,37 +148,35 @@ class LinearSRModule(L.LightningModule):
                 denoiser.net.compile()
 
     def setup(self, stage: str) -> None:
-        """Prepare autoencoder and metrics, so that what they lack is told before training and not after hours.
+        """Load autoencoder, guidance and metrics: what is missing is reported before training.
 
         Raises:
-            ValueError: If a metric is unknown, weights are missing, or the data bring latents of another autoencoder.
+            ValueError: If a metric is unknown, weights are missing, or the data have latents of
+                another autoencoder.
         """
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
         if stage == "fit":
             data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             check_same_latents(self.denoiser.space, data)
-        if self.expert_run is not None or (
-            self.denoiser.config.context_dim and self.guidance.encoder is None
-        ):
+        # DDP has to expect weights without gradients: of the experts that a step does not train,
+        # and of a cross-attention that never gets a context.
+        never_guided = self.denoiser.config.context_dim and self.guidance.encoder is None
+        if self.expert_run is not None or never_guided:
             allow_unused_weights(self.trainer.strategy)
-        if stage == "predict":
-            return
-        parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
-        if self.niqe_parameters == "fit" and "niqe" in self.val_metrics:
-            parameters = fitted_in_run(self.trainer, stage)
-        self._quality, self._psnr_y = Quality(self.val_metrics, parameters), Quality(("psnr_y",))
+        if stage != "predict":
+            self.scores.prepare(self.trainer, stage)
 
     def stream_batch(self, k: int) -> int:
-        """Tell the DataModule which batch of the training stream the run's k-th is."""
+        """Return the number of the training stream's batch that is the run's batch `k`."""
         per_step: int = self.trainer.accumulate_grad_batches  # pyright: ignore[reportAttributeAccessIssue]
         return k if self.expert_run is None else self.expert_run.turns.stream_batch(k, per_step)
 
     def on_fit_start(self) -> None:
-        """Begin a new run with the weights of `init_from`, or the knee's; by now a checkpoint would be in place.
+        """Start a new run from the weights of `init_from`, or of the knee.
 
         Raises:
-            ValueError: If they are missing, of another model, or not what was published.
+            ValueError: If they are missing, of another model, or changed since their publication.
         """
         if self.trainer.ckpt_path is None and self.expert_run is not None:
             self.expert_run.grow()
@@ -189,7 +184,7 @@ class LinearSRModule(L.LightningModule):
             initialise(self.denoiser, Path(self._init_from))  # pyright: ignore[reportArgumentType]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW with a warm-up that counts optimiser steps."""
+        """Return AdamW and its warm-up, which counts optimiser steps."""
         optimizer, schedule = build_optimizer(self.denoiser.denoisers, self.optimizer_config)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -199,54 +194,21 @@ class LinearSRModule(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the total norm and log the norm before clipping: one pass over the gradients for both.
-
-        In between, while the gradients are still as they came, tells the norm to every callback with a hook
-        `on_gradient_norm(trainer, module, norm)`: the last moment before the optimiser steps, for which Lightning has no hook.
-        """
-        total = torch.nn.utils.get_total_norm(
-            [p.grad for p in self.denoiser.parameters() if p.grad is not None]
-        )
-        norm = whole(total)
-        self._log_step(self.global_step + 1)
-        if self.expert_run is not None:
-            self.expert_run.keep("grad_norm", self.global_step, norm)
-        if self.is_logging_step:
-            self.log("train/grad_norm", norm)
-            # Each expert has a warm-up of its own.
-            trained = (
-                group["lr"]
-                for group in optimizer.param_groups
-                if any(p.grad is not None for p in group["params"])
-            )
-            self.log("train/lr", max(trained))
-            if self.expert_run is not None:
-                self.log_dict(dict(self.expert_run.latest))
-        for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(callback, WatchesGradientNorm):
-                callback.on_gradient_norm(self.trainer, self, norm)
-        if gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.denoiser.parameters(), gradient_clip_val, total
-            )
-
-    @property
-    def is_logging_step(self) -> bool:
-        """Whether what is logged before the optimiser steps now will be kept: a call to `log` costs a fraction of a millisecond."""
-        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
-        return every > 0 and ((self.global_step + 1) % every == 0 or self.trainer.should_stop)
+        """Log the total norm of the gradients, and clip them, see `clip_gradients`."""
+        clip_gradients(self, optimizer, gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say how to build the model, so that the checkpoint can be used without its experiment file."""
+        """Add the model's configuration: the checkpoint can be used without its YAML file."""
         checkpoint[MODEL_CONFIG] = model_config(self.denoiser, self.shift)
         if self.expert_run is not None:
             self.expert_run.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of experts that were trained for other times, or beside others, and embeddings of other tags.
+        """Check that the checkpoint fits the model, and restore the state of the experts' run.
 
         Raises:
-            ValueError: If their boundaries or their vocabulary are not those of this model, or other experts were trained.
+            ValueError: If its boundaries between experts or its vocabulary are not those of this
+                model, or if other experts were trained.
         """
         config = model_config(self.denoiser, self.shift)
         check_same_vocabulary(checkpoint, config)
@@ -255,7 +217,10 @@ class LinearSRModule(L.LightningModule):
             self.expert_run.load(checkpoint)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the weights that inference needs, as they are now, and the configuration that travels with them; see `gather`."""
+        """Return the current weights of the denoiser, and the model's configuration.
+
+        Every rank has to call this: sharded weights are gathered, see `gather`.
+        """
         return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -277,22 +242,21 @@ class LinearSRModule(L.LightningModule):
 
     def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        return self._times.draw(
-            z,
-            choice,
-            *(
-                (0.0, 1.0)
-                if self.expert_run is None
-                else self.expert_run.interval(self.global_step)
-            ),
-        )
+        interval = (0.0, 1.0)
+        if self.expert_run is not None:
+            interval = self.expert_run.interval(self.global_step)
+        return self._times.draw(z, choice, *interval)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Super-resolve the batch, log its quality, return SR (B, 3, H, W) in [-1, 1]; those of a second loader are `val_real`."""
+        """Log the scores of a batch, as `val_real/...` for the second loader.
+
+        Returns:
+            SR images (B, 3, H, W) in [-1, 1].
+        """
         return self._evaluate(batch, "val_real" if dataloader_idx else "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """As `validation_step`, on the test photographs."""
+        """Log the scores of a batch of test images, and return its SR images."""
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -300,7 +264,7 @@ class LinearSRModule(L.LightningModule):
         return self.super_resolve(batch)
 
     def super_resolve(self, batch: Batch) -> Tensor:
-        """Return SR (B, 3, H, W) in [-1, 1] of the batch's `lr`, with noise from its `seed`."""
+        """Return the SR images (B, 3, H, W) in [-1, 1]; the noise comes from the batch's `seed`."""
         context, mask = self.guidance(batch) or (None, None)
         return super_resolve(
             self.denoiser,
@@ -316,36 +280,21 @@ class LinearSRModule(L.LightningModule):
         )
 
     def path_noise(self, batch: Batch) -> Callable[[tuple[int, ...]], Tensor]:
-        """Return what draws the noise of a validation batch's losses, given the shape of one latent."""
+        """Return a function that draws the noise of the losses, given the shape of one latent."""
         return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
 
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
-        assert self._quality is not None
         if self.trainer.state.fn == "fit" and stage == "val":  # pyright: ignore[reportAttributeAccessIssue]
-            self._log_step(self.global_step)
-        batch["context"] = self.guidance(batch)  # for the picture, the losses, and callbacks
-        sr, hr = self.super_resolve(batch), batch.get("hr")
-        scores = self._quality(
-            sr, hr, without_reference(self.val_metrics) if stage == "val_real" else None
-        )
-        if hr is not None:
-            scores[_BICUBIC] = self._psnr_y(
-                upsample_bicubic(batch["lr"], self.denoiser.config.scale), hr
-            )["psnr_y"]
-            scores |= self._validation_loss(batch, self.path_noise(batch), batch["context"])
-        for name, values in scores.items():
-            mean = self._means[f"{stage}_{name}"]
-            assert isinstance(mean, MeanMetric)
-            mean.update(values)
+            log_step(self, self.global_step)
+        # Kept in the batch, so that the SR images, the losses and the callbacks share it.
+        batch["context"] = self.guidance(batch)
+        sr = self.super_resolve(batch)
+        for name, values in self.scores(batch, sr, stage, self.path_noise(batch)).items():
             self.log(
                 f"{stage}/{name}",
-                mean,
+                self.scores.mean(stage, name, values),
                 prog_bar=name == "psnr_y",
                 batch_size=len(values),
                 add_dataloader_idx=False,
             )
         return sr
-
-    def _log_step(self, step: int) -> None:
-        # Lightning takes the x axis from a value of this name; its own is one short of the optimiser steps done.
-        self.log("step", float(step), batch_size=1, reduce_fx="max", add_dataloader_idx=False)

@@ -160,4 +160,4 @@ def test_experts_take_no_initial_weights_beside_the_knee(knee):
 
 
 def test_a_single_denoiser_logs_nothing_of_experts():
-    assert not any("expert" in name for name in LinearSRModule()._means)
+    assert not any("expert" in name for name in LinearSRModule().scores.means)

@@ -201,7 +201,7 @@ def test_the_loss_with_the_neighbours_tags_stands_beside_the_loss():
     module = LinearSRModule(TAGS)
     random_weights(module.denoiser)
     own, swapped = (
-        module._validation_loss(
+        module.scores.loss(
             batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags))
         )
         for tags in (("sea", "cat"), ("cat", "sea"))
@@ -210,7 +210,7 @@ def test_the_loss_with_the_neighbours_tags_stands_beside_the_loss():
         own["loss"], swapped["loss"]
     )
     alone = {key: value[:1] for key, value in batch("sea").items()}
-    found = module._validation_loss(alone, module.path_noise(alone), module.guidance(alone))
+    found = module.scores.loss(alone, module.path_noise(alone), module.guidance(alone))
     assert len(found["loss"]) == 1 and len(found["loss_other_context"]) == 0, (
         "every rank logs the name, whatever batches it has"
     )
