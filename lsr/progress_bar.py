@@ -17,14 +17,14 @@ from rich.progress import (
 from rich.text import Text
 
 _RATE_WINDOW_S = 600.0
-"""Seconds over which the rate is averaged: long, so that pieces of a minute each have a rate too."""
+"""Seconds over which the rate is averaged: long, so that slow pieces have a rate too."""
 
 
 class ProgressBar:
-    """A bar on the screen; `progress_bar` makes it.
+    """A progress bar on stderr; `progress_bar` creates it.
 
     Args:
-        progress: The display, with one task.
+        progress: Display of rich, with one task.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -35,7 +35,10 @@ class ProgressBar:
         self._progress.advance(self._progress.task_ids[0], pieces)
 
     def say(self, line: str) -> None:
-        """Print a line on stderr above the bar, unwrapped and literally; also where no bar is."""
+        """Print a line on stderr above the bar, unwrapped and without markup.
+
+        The line is printed where no bar is shown too.
+        """
         self._progress.console.print(
             line, markup=False, highlight=False, emoji=False, soft_wrap=True
         )
@@ -73,7 +76,7 @@ def progress_bar(
 
 
 class _Rate(ProgressColumn):
-    """Column with the pieces per second, in three significant digits."""
+    """Column that shows the pieces per second with three significant digits."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from lsr.flow.timesteps import timestep_grid
 from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 from lsr.inference.config import SamplingConfig
-from lsr.models.denoiser import Condition
+from lsr.models.condition import Condition
 from lsr.models.mixture import Model
 
 OVERLAP = 0.125

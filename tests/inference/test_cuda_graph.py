@@ -1,4 +1,4 @@
-"""Graph replay: keyed by shape and type, left out where it cannot be; on a GPU the same bits as a plain call."""
+"""CUDA graphs: one per set of shapes and dtypes; a replay gives the bits of a plain call."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from lsr.models.mixture import ExpertMixture
 
 @pytest.fixture
 def log(monkeypatch):
-    """What happens, in order; a graph is stood for by a function that says that it is replayed."""
+    """Return the list of what happens; instead of a graph, a function notes that it is replayed."""
     events = []
 
     def capture(function, inputs):
@@ -41,7 +41,7 @@ def function(log):
 
 
 def on_gpu(*shape, dtype=torch.float32):
-    """A tensor without storage that takes itself to be on a GPU."""
+    """Return a tensor without storage whose device is a GPU."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         return torch.empty(shape, dtype=dtype, device="cuda")
 

@@ -1,4 +1,4 @@
-"""Tiles against the whole picture, and the seams between them."""
+"""Tiles compared with the whole image, and the seams between tiles."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def sampled(denoiser, lr, tile, steps=1, seed=0):
 
 @pytest.fixture
 def trained(denoiser):
-    """A model whose output is of the size of a trained model's, and depends on its surroundings."""
+    """Return a model whose output is as large as that of a trained model."""
     with torch.no_grad():
         denoiser.net.out.weight *= 0.1
         denoiser.net.out.bias.zero_()
@@ -68,15 +68,9 @@ def test_tiles_cover_an_axis_with_weights_that_sum_to_one(length, side):
 def test_blending_what_does_not_look_around_changes_nothing(generator):
     image = torch.randn(3, 50, 41, generator=generator)
     blocks = iter(image.split([7, 30, 1, 12], dim=1))
-    blended = torch.cat(
-        list(
-            blend(
-                blocks, lambda tile, top, left: 2 * tile, Tiles.cover(50, 16), Tiles.cover(41, 16)
-            )
-        ),
-        dim=1,
-    )
-    torch.testing.assert_close(blended, 2 * image)
+    down, across = Tiles.cover(50, 16), Tiles.cover(41, 16)
+    blended = list(blend(blocks, lambda tile, top, left: 2 * tile, down, across))
+    torch.testing.assert_close(torch.cat(blended, dim=1), 2 * image)
 
 
 def test_noise_is_a_function_of_seed_and_place():
@@ -88,14 +82,14 @@ def test_noise_is_a_function_of_seed_and_place():
 
 
 def test_an_untrained_model_is_bicubic_however_it_is_tiled(lr, monkeypatch):
-    """The base of a tile does not know where the tile ends, even where no overlap hides it."""
+    """The base of a tile does not depend on where the tile ends, even without overlap."""
     monkeypatch.setattr(tiling, "OVERLAP", 0)
     model = Denoiser(DenoiserConfig(width=32, depth=1, stem_width=8))
     torch.testing.assert_close(sampled(model, lr, 32), sampled(model, lr, 0), rtol=1e-4, atol=1e-4)
 
 
 def seam(image, tiles, axis):
-    """Return the mean absolute gradient across the borders of tiles over that elsewhere."""
+    """Return the mean absolute gradient across borders of tiles, divided by that elsewhere."""
     gradient = image.diff(dim=axis).abs().mean(dim=(0, 3 - axis))
     starts = np.array(tiles.starts)
     middles = (starts[1:] + starts[:-1] + tiles.side) // 2
@@ -105,13 +99,13 @@ def seam(image, tiles, axis):
 
 
 def contrast(tile, top, left):
-    """A function that looks at all of a tile, as linear attention does."""
+    """Return values that depend on all pixels of a tile, as linear attention does."""
     return tile - 0.3 * tile.mean()
 
 
 @pytest.fixture
 def scene(generator):
-    """(2, 384, 512): fine texture, darker towards one corner."""
+    """Return (2, 384, 512): fine texture, darker towards one corner."""
     texture = 0.1 * torch.rand(2, 384, 512, generator=generator)
     return texture + torch.linspace(0, 1, 512) + torch.linspace(0, 1, 384)[:, None]
 
@@ -119,10 +113,8 @@ def scene(generator):
 def seams(scene, side):
     down, across = Tiles.cover(384, side), Tiles.cover(512, side)
     assert len(down.starts) > 3
-    tiled, whole = (
-        torch.cat(list(blend(iter([scene]), contrast, down, across)), 1),
-        contrast(scene, 0, 0),
-    )
+    tiled = torch.cat(list(blend(iter([scene]), contrast, down, across)), 1)
+    whole = contrast(scene, 0, 0)
     return [
         seam(tiled, along, axis) / seam(whole, along, axis)
         for axis, along in ((1, down), (2, across))
@@ -140,7 +132,8 @@ def test_without_overlap_the_seams_would_be_seen(scene, monkeypatch):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_tiles_of_a_model_give_nearly_what_the_whole_gives(trained, lr, steps):
-    whole, tiles = sampled(trained, lr, 0, steps), sampled(trained, lr, 32, steps)
+    whole = sampled(trained, lr, 0, steps)
+    tiles = sampled(trained, lr, 32, steps)
     assert (whole - sampled(trained, lr, 0, steps, seed=1)).abs().mean() > 0.005, (
         "the model does something"
     )

@@ -1,4 +1,4 @@
-"""The Python interface: pictures of many kinds, tiles, and memory that runs out."""
+"""The Python interface: types of images, settings of sampling, tiles, and lack of memory."""
 
 from dataclasses import asdict
 
