@@ -1,4 +1,7 @@
-"""Where training and validation pairs come from. Named by class path in `experiments/*.yaml`."""
+"""DataModules: the data of training, validation, test and prediction.
+
+`experiments/*.yaml` name them by class path.
+"""
 
 from datamodules.paired import PairedDataModule
 from datamodules.real_esrgan import RealESRGANDataModule

@@ -1,4 +1,7 @@
-"""Whether the data keep up with training: `python -m datamodules.bench EXPERIMENT.yaml` trains for a while and times both."""
+"""Measure whether the data keep up with training.
+
+`python -m datamodules.bench EXPERIMENT.yaml` trains for 120 steps and times loader and steps.
+"""
 
 import itertools
 import sys
@@ -22,22 +25,27 @@ def _now() -> float:
 
 
 class DataClock(L.Callback):
-    """Times the loader alone, and in training the steps and what is between them: waiting, transfer, degradation on a device.
+    """Times the loader alone, and in training the steps and the time between them.
+
+    The time between two steps is spent on waiting for the batch, its transfer, and a degradation on
+    the device.
 
     Attributes:
         loader: Images per second of the loader while nothing else runs.
-        working: Seconds of steps, from the batch on the device to the weights.
-        between: Seconds between steps.
-        images: Images of those steps.
+        working: Seconds of all timed steps, from the batch on the device to the updated weights.
+        between: Seconds between these steps.
+        images: Number of images in these steps.
     """
 
     def __init__(self) -> None:
-        self.loader = self.working = self.between = 0.0
+        self.loader = 0.0
+        self.working = 0.0
+        self.between = 0.0
         self.images = 0
         self._last = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Time the loader."""
+        """Time the loader alone."""
         batches = iter(trainer.datamodule.train_dataloader())  # pyright: ignore[reportAttributeAccessIssue]
         for _ in range(_WARM_UP):
             next(batches)
@@ -48,7 +56,7 @@ class DataClock(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """End the waiting."""
+        """Add the time since the last step to `between`."""
         now = _now()
         if trainer.global_step >= _WARM_UP:
             self.between += now - self._last
@@ -62,7 +70,7 @@ class DataClock(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """End the step."""
+        """Add the time of the step to `working`."""
         now = _now()
         if trainer.global_step > _WARM_UP:
             self.working += now - self._last
@@ -71,7 +79,7 @@ class DataClock(L.Callback):
 
 
 def main(config: str) -> int:
-    """Train for a while without validation and print a table; returns 0."""
+    """Train an experiment for some steps without validation and print a table; return 0."""
     with tempfile.TemporaryDirectory() as folder:
         cli = prepare_run(
             config, folder, max_steps=_WARM_UP + _STEPS, limit_val_batches=0, num_sanity_val_steps=0
@@ -79,13 +87,15 @@ def main(config: str) -> int:
         clock = DataClock()
         cli.trainer.callbacks.append(clock)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
+    total = clock.working + clock.between
     lines = (
         "| what | images/s |",
         "|---|---|",
         f"| loader alone, {cli.datamodule.num_workers} workers | {clock.loader:.0f} |",
         f"| training steps alone | {clock.images / clock.working:.0f} |",
-        f"| training | {clock.images / (clock.working + clock.between):.0f} |",
-        f"\ndata (waiting, transfer, degradation on a device): {100 * clock.between / (clock.working + clock.between):.1f} % of the time",
+        f"| training | {clock.images / total:.0f} |",
+        "\ndata (waiting, transfer, degradation on a device): "
+        f"{100 * clock.between / total:.1f} % of the time",
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

@@ -1,4 +1,7 @@
-"""The embedded data set: the real photographs that ship inside the scikit-image wheel, so that nothing is downloaded."""
+"""The bundled data set: photographs in the installed scikit-image, so that nothing is downloaded.
+
+`python -m datamodules.bundled_photographs SPLIT` prints their paths.
+"""
 
 import importlib.util
 import sys
@@ -21,7 +24,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "val": ("camera.png", "chelsea.png", "coffee.png"),
     "test": ("rocket.jpg",),
 }
-
+"""Names of the photographs of each split; no scene is in two splits."""
 
 _TAGS: dict[str, tuple[str, ...]] = {
     "astronaut.png": (
@@ -59,7 +62,10 @@ _TAGS: dict[str, tuple[str, ...]] = {
     "rocket.jpg": ("rocket", "tower", "sky", "dusk"),
 }
 _CAPTIONS: dict[str, str] = {
-    "astronaut.png": "a portrait of a smiling woman in an orange astronaut suit in front of a flag and a model of a rocket",
+    "astronaut.png": (
+        "a portrait of a smiling woman in an orange astronaut suit in front of a flag and a model"
+        " of a rocket"
+    ),
     "brick.png": "a black and white picture of a wall made of brick",
     "coins.png": "a black and white picture of old metal coins on a dark ground",
     "grass.png": "a black and white picture of grass seen from above",
@@ -70,7 +76,9 @@ _CAPTIONS: dict[str, str] = {
     "motorcycle_left.png": "a picture of a motorcycle with a big wheel in a garage",
     "motorcycle_right.png": "a picture of a motorcycle with a big wheel in a garage",
     "retina.jpg": "a picture of the retina of an eye with blood vessels",
-    "camera.png": "a black and white picture of a man in a dark coat with a camera on a tripod on the grass",
+    "camera.png": (
+        "a black and white picture of a man in a dark coat with a camera on a tripod on the grass"
+    ),
     "chelsea.png": "a close view of the face of a brown cat with whiskers",
     "coffee.png": "a cup of coffee with a spoon on a saucer on a table made of wood",
     "rocket.jpg": "a picture of a rocket beside a tower in front of a sky at dusk",
@@ -78,15 +86,21 @@ _CAPTIONS: dict[str, str] = {
 
 
 def bundled_tags(name: str, tags_file: str) -> tuple[str, ...]:
-    """Return the tags of a photograph, written by hand; its caption where the list of them is named `captions.jsonl`."""
+    """Return the hand-written tags of a bundled photograph, or its caption as a single tag.
+
+    Args:
+        name: Name of the photograph.
+        tags_file: Name of the list of tags that a folder would have; `captions.jsonl` gives the
+            caption, any other name the tags.
+    """
     return (_CAPTIONS[name],) if tags_file == "captions.jsonl" else _TAGS[name]
 
 
 def bundled_photographs(split: str) -> list[Path]:
-    """Return the photographs of a split, "train", "val" or "test"; no scene is in two splits.
+    """Return the photographs of a split, "train", "val" or "test".
 
     Raises:
-        ValueError: If the split is unknown or scikit-image does not carry a photograph.
+        ValueError: The split is unknown, or scikit-image or a photograph in it is missing.
     """
     if split not in SPLITS:
         raise ValueError(

@@ -1,8 +1,11 @@
-"""Training crops whose latents were made beforehand: which crops these are, and serving both together.
+"""Training crops whose latents were made beforehand by `lsr cache-latents`.
 
-Kept are the latents of the first draws of every photograph; their pixels are not, since the LR image needs the photograph anyway, a
-PNG of the crop would take longer to decode than most JPEGs and twenty times the room. Later draws repeat the crops of the first ones with
-degradations, noise and times of their own. So a run without cached latents and one with them have the same samples in the first draws.
+The cache holds the latents of the crops of the first `draws` epochs; later epochs use the same
+crops again, each time with new degradations, noise and times. So runs with and without a cache have
+the same samples in the first `draws` epochs.
+
+The pixels of the crops are not cached: the LR image is made from the photograph anyway, and a PNG
+of the crop would take longer to decode than most JPEGs and twenty times the space of the latent.
 """
 
 import hashlib
@@ -15,7 +18,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.image_source import ImageSource
-from datamodules.pairs import TrainingCrops, target, to_tensor
+from datamodules.pairs import TrainingCrops, to_tensor, training_target
 from lsr.datasets.latents import LatentCache
 from lsr.degradations import DegradationConfig
 
@@ -25,6 +28,10 @@ def _crc(pixels: np.ndarray) -> int:
 
 
 def _identity(crops: TrainingCrops) -> dict[str, Any]:
+    """Return every setting that changes the targets of training crops.
+
+    The photographs are represented by a digest of their sizes; `CachedCrops.crop` compares pixels.
+    """
     sides = np.ascontiguousarray(crops.source.sides, np.int32)
     return {
         "crop_size": crops.crop_size,
@@ -35,41 +42,52 @@ def _identity(crops: TrainingCrops) -> dict[str, Any]:
 
 
 class TargetCrops(Dataset[dict[str, Any]]):
-    """The targets of the first draws, in the order of a cache: `hr` (3, H, W) float32 in [-1, 1], and `crc` of the crop's pixels.
+    """The training targets of the first epochs, in the order of a `LatentCache`.
+
+    A sample has `hr` (3, H, W) float32 in [-1, 1], and `crc`, the CRC-32 of the crop's pixels
+    before they are sharpened.
 
     Args:
         crops: The training crops.
-        draws: Draws of each photograph.
+        draws: Number of crops of each photograph, one for each of the first epochs.
 
     Attributes:
-        identity: What tells these crops from others, in plain values.
+        identity: Identity of the crops, see `lsr.datasets.latents.LatentPlan.crops`.
     """
 
     def __init__(self, crops: TrainingCrops, draws: int) -> None:
-        self._crops, self._draws = crops, draws
+        self._crops = crops
+        self._draws = draws
         self.identity = _identity(crops)
 
     def __len__(self) -> int:
         return self._draws * len(self._crops.source)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        pixels, _ = self._crops.crop(*divmod(position, len(self._crops.source)))
-        return {"hr": target(to_tensor(pixels)[None], self._crops.config)[0], "crc": _crc(pixels)}
+        epoch, index = divmod(position, len(self._crops.source))
+        pixels, _ = self._crops.crop(epoch, index)
+        target = training_target(to_tensor(pixels)[None], self._crops.config)[0]
+        return {"hr": target, "crc": _crc(pixels)}
 
 
 class CachedCrops(TrainingCrops):
-    """`TrainingCrops` with `latent` (C, h, w), of the first draws over and over.
+    """`TrainingCrops` whose samples have `latent` (C, h, w) too.
+
+    The crops are those of the first `draws` epochs, over and over.
 
     Args:
-        folder: The latents.
+        folder: Folder that `lsr cache-latents` wrote.
         source: The photographs.
         config: The degradation.
         crop_size: Side of an HR crop in pixels.
         seed: Seed of crops, flips, degradations and noise.
-        deferred: Leave the degradation to the device.
+        deferred: Whether to leave the degradation to the device.
+
+    Attributes:
+        latents: The latents.
 
     Raises:
-        ValueError: If the latents are not there, not complete, or of other crops.
+        ValueError: The latents are missing, not complete, or those of other crops.
     """
 
     def __init__(
@@ -85,23 +103,22 @@ class CachedCrops(TrainingCrops):
         self.latents = LatentCache(folder)
         self.latents.check_crops(_identity(self))
 
-    def crop(self, draw_index: int, index: int) -> tuple[np.ndarray, Sequence[str]]:
-        """Return the crop and the tags, see `TrainingCrops.crop`.
+    def crop(self, epoch: int, index: int) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the crop (H, W, 3) uint8 of a photograph in an epoch, and the tags.
 
         Raises:
-            ValueError: If the pixels are not those that the latent was made of.
+            ValueError: The pixels differ from those that the latent was made of.
         """
-        kept = draw_index % self.latents.plan.draws
-        pixels, tags = super().crop(kept, index)
-        if _crc(pixels) != self.latents.crc(kept, index):
-            name = self.source.name(index)
+        cached_epoch = epoch % self.latents.plan.draws
+        pixels, tags = super().crop(cached_epoch, index)
+        if _crc(pixels) != self.latents.crc(cached_epoch, index):
             raise ValueError(
-                f"{name}: not the pixels that its latent was made of; let lsr cache-latents make another folder"
+                f"{self.source.name(index)}: not the pixels that its latent was made of; run lsr "
+                "cache-latents with another --out"
             )
         return pixels, tags
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        draw_index, index = key
-        return super().__getitem__(key) | {
-            "latent": self.latents.latent(draw_index % self.latents.plan.draws, index)
-        }
+        epoch, index = key
+        latent = self.latents.latent(epoch % self.latents.plan.draws, index)
+        return super().__getitem__(key) | {"latent": latent}

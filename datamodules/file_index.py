@@ -1,4 +1,7 @@
-"""Which photographs lie in a folder, how large they are and what their tags say; remembered, so that headers are read once."""
+"""Index of photographs in files: their paths, sizes in pixels and tags.
+
+The sizes are kept in a cache file, so that every header is read once.
+"""
 
 import hashlib
 import logging
@@ -23,17 +26,23 @@ log = logging.getLogger(__name__)
 
 BUNDLED = "bundled:"
 
-_PROBES = 8  # threads: headers are waited for, not computed
+_THREADS = 8
+"""Threads that read headers. They wait for the disk most of the time, so the CPU is no limit."""
+
+_UNKNOWN = -1
+"""Height of a photograph whose header has to be read."""
 
 
 def resolve_paths(entry: str) -> list[Path]:
-    """Expand a folder (searched recursively), an image, a manifest or `bundled:SPLIT` into image files, in a fixed order.
+    """Return the image files of an entry, in a fixed order.
 
-    A manifest is a `.txt` file with one image per line, relative to the manifest's own folder or absolute; empty lines and lines
-    that start with `#` do not count.
+    Args:
+        entry: A folder (searched recursively), an image, a manifest, or `bundled:SPLIT`. A manifest
+            is a `.txt` file with one image per line; a path is absolute, or relative to the folder
+            of the manifest. Empty lines and lines that start with `#` are ignored.
 
     Raises:
-        ValueError: If the entry does not exist.
+        ValueError: The entry does not exist.
     """
     path = Path(entry)
     if entry.startswith(BUNDLED):
@@ -41,34 +50,33 @@ def resolve_paths(entry: str) -> list[Path]:
     if path.is_dir():
         return find_images(path)
     if path.is_file() and path.suffix == ".txt":
-        lines = path.read_text("utf-8-sig", errors="surrogateescape").split("\n")
-        return [
-            path.parent / line
-            for line in (line.rstrip("\r") for line in lines)
-            if line.strip() and not line.startswith("#")
-        ]
+        text = path.read_text("utf-8-sig", errors="surrogateescape")
+        lines = [line.rstrip("\r") for line in text.split("\n")]
+        return [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
     if path.is_file():
         return [path]
     raise ValueError(f"{entry}: no such folder or image")
 
 
 class FileIndex:
-    """The photographs of one entry, with their sizes read from their headers.
+    """The photographs of one entry, with their tags and sizes.
 
-    What was read once is kept in a file per entry, and believed for every photograph whose length and time of modification are
-    the same: opening the entry again costs one `stat` per photograph, half a minute for a million. Afterwards a photograph takes its
-    name, its tags and 17 bytes of memory.
+    The sizes are read from the headers and kept in one cache file per entry. A size from the cache
+    is used if the length and the time of modification of the photograph have not changed: opening
+    the entry again costs one `stat` per photograph, half a minute for a million. In memory, a
+    photograph takes its name, its tags and 17 bytes.
 
     Args:
-        entry: See `resolve_paths`.
-        cache: Folder of remembered indices.
+        entry: The photographs, see `resolve_paths`.
+        cache: Folder of the cache files.
         tags_file: Name of the list of tags in the folder.
 
     Attributes:
-        sides: (N, 2) int32, heights and widths in pixels; 0 where the header cannot be read.
+        sides: (N, 2) int32, heights and widths in pixels; 0 for a header that cannot be read.
 
     Raises:
-        ValueError: If the entry or a photograph of a manifest does not exist, or its `tags.jsonl` is damaged.
+        ValueError: The entry or a photograph of a manifest does not exist, or the list of tags is
+            damaged.
     """
 
     def __init__(self, entry: str, cache: Path, tags_file: str = TAGS) -> None:
@@ -78,43 +86,44 @@ class FileIndex:
             ["\0".join([path, *(t or ())]) for path, t in zip(paths, tags, strict=True)]
         )
         self._listed = np.array([t is not None for t in tags], bool)
-        self.sides = _sides(
-            entry,
-            paths,
-            cache / f"{hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()[:16]}.npz",
-        )
+        digest = hashlib.sha256(os.fsencode(os.path.abspath(entry))).hexdigest()
+        self.sides = _sides(entry, paths, cache / f"{digest[:16]}.npz")
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
-    def _lines(self, index: int) -> list[str]:
-        return (
-            self._text[self._bounds[index] : self._bounds[index + 1]]
-            .tobytes()
-            .decode("utf-8", "surrogateescape")
-            .split("\0")
-        )
+    def _strings(self, index: int) -> list[str]:
+        """Return the path of a photograph, and the tags that a list gives for it."""
+        text = self._text[self._bounds[index] : self._bounds[index + 1]]
+        return text.tobytes().decode("utf-8", "surrogateescape").split("\0")
 
     def name(self, index: int) -> str:
         """Return the path of a photograph."""
-        return self._lines(index)[0]
+        return self._strings(index)[0]
 
     def tags(self, index: int) -> tuple[str, ...]:
-        """Return the tags of a photograph: from `tags.jsonl` of the entry's folder, else from the `.txt` beside the photograph."""
-        path, *tags = self._lines(index)
+        """Return the tags of a photograph.
+
+        They come from the list of tags in the folder, or, for a photograph that is not listed
+        there, from the `.txt` next to it.
+        """
+        path, *tags = self._strings(index)
         return tuple(tags) if self._listed[index] else tags_beside(Path(path))
 
     def read(self, index: int) -> bytes:
-        """Return the file of a photograph.
+        """Return the bytes of a photograph's file.
 
         Raises:
-            OSError: If it cannot be read.
+            OSError: The file cannot be read.
         """
         return Path(self.name(index)).read_bytes()
 
 
 def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, ...] | None]:
-    """Return the listed tags of each photograph, None where there are none; files that are listed but not there are counted."""
+    """Return the listed tags of each photograph, or None for a photograph that is not listed.
+
+    A warning reports how many listed files do not exist.
+    """
     if entry.startswith(BUNDLED):
         return [bundled_tags(os.path.basename(path), tags_file) for path in paths]
     folder = os.path.abspath(entry if os.path.isdir(entry) else os.path.dirname(entry))
@@ -123,7 +132,7 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
     unknown = listed.keys() - set(names)
     if unknown and os.path.isdir(entry):
         log.warning(
-            "%d of %d files in %s/%s are not there, %s for one",
+            "%d of %d files in %s/%s do not exist, %s for one",
             len(unknown),
             len(listed),
             folder,
@@ -134,28 +143,38 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
 
 
 def _pack(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return strings as one array of bytes (T,), and where each begins and the last ends (N + 1,).
+
+    A million Python strings would take several times the memory, and their reference counts would
+    make every worker process copy them.
+    """
     encoded = [line.encode("utf-8", "surrogateescape") for line in lines]
-    return np.frombuffer(b"".join(encoded), np.uint8), np.array(
-        [0, *accumulate(map(len, encoded))], np.int64
-    )
+    bounds = np.array([0, *accumulate(map(len, encoded))], np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), bounds
 
 
-def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
-    """Return (N, 2) heights and widths, from memory where the files have not changed since."""
+def _sides(entry: str, paths: Sequence[str], cache: Path) -> np.ndarray:
+    """Return heights and widths (N, 2) int32 in pixels, and write new ones to the cache file.
+
+    Args:
+        entry: The entry, for messages.
+        paths: The photographs.
+        cache: The cache file.
+    """
     stamps = np.array([_stamp(entry, path) for path in paths], np.int64).reshape(-1, 2)
-    known = _recall(memory)
-    nothing = (-1, -1, -1, -1)
-    rows = np.array([known.get(path, nothing) for path in paths], np.int64).reshape(-1, 4)
-    sides = np.where((rows[:, :2] == stamps).all(1, keepdims=True), rows[:, 2:], -1).astype(
-        np.int32
-    )
+    cached = _load(cache)
+    absent = (-1, -1, -1, -1)
+    rows = np.array([cached.get(path, absent) for path in paths], np.int64).reshape(-1, 4)
+    unchanged = (rows[:, :2] == stamps).all(1, keepdims=True)
+    sides = np.where(unchanged, rows[:, 2:], _UNKNOWN).astype(np.int32)
     new = np.flatnonzero(sides[:, 0] < 0)
     if not len(new):
         return sides
-    # Decoding silences Pillow by the process's own list of warnings; what the threads leave of it does not matter.
+    # `probe` silences Pillow by changing the list of warning filters of the whole process. The
+    # threads may leave that list in any state, so it is set here and restored at the end.
     with (
         progress_bar(f"reading the headers of {entry}", len(new), "photographs") as bar,
-        ThreadPoolExecutor(_PROBES) as pool,
+        ThreadPoolExecutor(_THREADS) as pool,
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -164,12 +183,13 @@ def _sides(entry: str, paths: Sequence[str], memory: Path) -> np.ndarray:
             sides[i] = size
             bar.advance(1)
     if not entry.startswith(BUNDLED) and (sides[new] > 0).any():
-        # What cannot be read is named at every start, so it is not remembered.
-        _remember(memory, paths, stamps, np.where(sides > 0, sides, -1))
+        # Photographs that cannot be read are not cached, so that every start warns of them.
+        _save(cache, paths, stamps, np.where(sides > 0, sides, _UNKNOWN))
     return sides
 
 
 def _stamp(entry: str, path: str) -> tuple[int, int]:
+    """Return length and time of modification of a photograph; ValueError if it is missing."""
     try:
         state = os.stat(path)
     except OSError as error:
@@ -178,6 +198,7 @@ def _stamp(entry: str, path: str) -> tuple[int, int]:
 
 
 def _probe(path: str) -> tuple[int, int]:
+    """Return height and width of a photograph, or (0, 0) with a warning if it cannot be read."""
     try:
         width, height = probe(Path(path))
     except UnreadableImage as error:
@@ -186,18 +207,23 @@ def _probe(path: str) -> tuple[int, int]:
     return height, width
 
 
-def _recall(memory: Path) -> dict[str, tuple[int, int, int, int]]:
+def _load(cache: Path) -> dict[str, tuple[int, int, int, int]]:
+    """Return (length, time of modification, height, width) of each photograph in a cache file.
+
+    A missing or damaged cache file gives an empty result; it will be written again.
+    """
     try:
-        with np.load(memory, allow_pickle=False) as file:
+        with np.load(cache, allow_pickle=False) as file:
             paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")
             return dict(zip(paths, map(tuple, file["rows"].tolist()), strict=True))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
-        return {}  # what is damaged is made again
+        return {}
 
 
-def _remember(memory: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.ndarray) -> None:
+def _save(cache: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.ndarray) -> None:
+    """Write a cache file, or warn if it cannot be written."""
     try:
-        with atomic_path(memory) as temporary, temporary.open("wb") as file:
+        with atomic_path(cache) as temporary, temporary.open("wb") as file:
             joined = "\0".join(paths).encode("utf-8", "surrogateescape")
             np.savez(
                 file,
@@ -207,6 +233,6 @@ def _remember(memory: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.
     except OSError as error:
         log.warning(
             "%s cannot be written (%s): the headers will be read again next time",
-            memory,
+            cache,
             error.strerror,
         )

@@ -6,24 +6,31 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.pairs import FIXED_DRAW, middle, noise_seed, spread, to_model_range, to_tensor
+from datamodules.pairs import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.images import find_images, probe, read_rgb8
 
 
 class LowQualityPhotographs(Dataset[dict[str, Any]]):
-    """Photographs: `lr` (3, h, w), float32 in [-1, 1], `seed`, an integer in [0, 2^31), and `tags`, separated by commas.
+    """Photographs of a folder as LR images without ground truth.
+
+    A sample has `lr` (3, h, w) float32 in [-1, 1], `seed`, an integer in [0, 2^31), and `tags`, a
+    text with the tags separated by commas.
 
     Args:
-        folder: Searched recursively.
+        folder: Folder of the photographs, searched recursively.
         seed: Seed of the noise.
-        max_images: Photographs used at most, evenly spread; None uses all.
-        max_side: Longest side in pixels; what is longer is reduced to its middle. None takes photographs whole.
+        max_images: Largest number of photographs to use, evenly spread; None uses all.
+        max_side: Longest side in pixels; a longer photograph is cropped to its middle. None uses
+            whole photographs.
         tags_file: Name of the list of tags in the folder.
 
+    Attributes:
+        paths: The photographs.
+
     Raises:
-        ValueError: If there are none.
+        ValueError: There is no such folder, or it holds no photographs.
     """
 
     def __init__(
@@ -36,14 +43,15 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
     ) -> None:
         if not folder.is_dir():
             raise ValueError(
-                f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, is to be fetched from its authors)"
+                f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, must "
+                "be downloaded from its authors)"
             )
-
         paths = find_images(folder)
         if not paths:
             raise ValueError(f"{folder}: no photographs there")
         self.paths = [paths[i] for i in spread(len(paths), max_images)]
-        self.seed, self.max_side = seed, max_side
+        self.seed = seed
+        self.max_side = max_side
         self._tags = FolderTags(folder, tags_file)
 
     def __len__(self) -> int:
@@ -56,26 +64,28 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         image = read_rgb8(path)
+        if self.max_side is not None:
+            image = middle(image, self.max_side)
         return {
-            "lr": to_model_range(
-                to_tensor(image if self.max_side is None else middle(image, self.max_side))
-            ),
-            "seed": noise_seed(self.seed, FIXED_DRAW, index),
+            "lr": to_model_range(to_tensor(image)),
+            "seed": noise_seed(self.seed, FIXED_EPOCH, index),
             "tags": ", ".join(self._tags(path)),
         }
 
 
 class RealLQDataModule(SampleStreamDataModule):
-    """Photographs to validate, test and predict on, for metrics without reference (`--model.val_metrics '[niqe]'`).
+    """Photographs without ground truth for validation, test and prediction.
+
+    Their metrics must need no reference, such as `--model.val_metrics '[niqe]'`.
 
     Args:
-        folder: The photographs, RealLQ250 for one.
-        max_images: Photographs used at most, evenly spread; None uses all.
+        folder: Folder of the photographs, for example RealLQ250.
+        max_images: Largest number of photographs to use, evenly spread; None uses all.
         val_batch_size: Photographs per device; more than 1 needs photographs of one size.
         seed: Seed of the noise.
 
     Raises:
-        ValueError: If `max_images` is below 1.
+        ValueError: `max_images` is below 1.
     """
 
     def __init__(
@@ -83,13 +93,18 @@ class RealLQDataModule(SampleStreamDataModule):
     ) -> None:
         super().__init__(val_batch_size, val_batch_size, num_workers=0, seed=seed)
         check_sizes(1, max_images)
-        self.folder, self.max_images = Path(folder), max_images
+        self.folder = Path(folder)
+        self.max_images = max_images
 
     def setup(self, stage: str) -> None:
         """Find the photographs.
 
+        Args:
+            stage: "validate", "test" or "predict".
+
         Raises:
-            ValueError: If there are none, or for training: they have no ground truth.
+            ValueError: There are no photographs, or `stage` is "fit", for which they lack ground
+                truth.
         """
         if stage == "fit":
             raise ValueError("RealLQDataModule has no ground truth to train on")

@@ -1,4 +1,4 @@
-"""What every DataModule of this package does alike: an endless training stream that resumes, and fixed pairs that ranks share."""
+"""The common part of the DataModules: an endless training stream, and fixed evaluation samples."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -12,17 +12,23 @@ from datamodules.stream import StreamBatchSampler
 from lsr.batch import ChoosesBatches
 
 MAX_PHOTOGRAPHS = 1000
-"""Photographs that are enough to fit statistics to."""
+"""Number of photographs that is enough to fit statistics to."""
 
 REAL = "val_real"
-"""The split of real photographs without ground truth that are validated on beside those of "val"."""
+"""The split of real photographs without ground truth, for validation in addition to "val"."""
 
 
 def check_sizes(scale: int, max_images: int | None, **sides: int) -> None:
-    """Check settings that several DataModules have.
+    """Check settings that several DataModules have in common.
+
+    Args:
+        scale: HR pixels per LR pixel along each axis.
+        max_images: Largest number of photographs, or None.
+        **sides: Sides of HR crops in pixels, by the name of the setting.
 
     Raises:
-        ValueError: If `scale` or `max_images` is below 1, or a side is no positive multiple of `scale`.
+        ValueError: `scale` or `max_images` is below 1, or a side is not a positive multiple of
+            `scale`.
     """
     if scale < 1:
         raise ValueError(f"scale must be at least 1, not {scale}")
@@ -41,82 +47,97 @@ def _single_threaded(worker_id: int) -> None:
 class SampleStreamDataModule(L.LightningDataModule):
     """Loaders over data sets that a subclass opens in `setup`.
 
-    The training stream is endless (set `max_steps`) and a function of the seed: the same on any number of ranks and workers,
-    and continued exactly by a resumed run. A module with a method `stream_batch(k)` chooses which of its batches the run's k-th is.
-    Validation, test and prediction visit every sample once, each on one rank.
+    The training stream is endless, so the trainer needs `max_steps`. It is a function of the seed:
+    it is the same on any number of ranks and workers, and a resumed run continues it exactly, see
+    `datamodules.stream`. A LightningModule that implements `lsr.batch.ChoosesBatches` chooses which
+    batches of the stream it trains on.
+
+    Validation, test and prediction visit every sample once, on one of the ranks.
 
     Args:
-        batch_size: Pairs per device and step.
+        batch_size: Pairs per device and step in training.
         val_batch_size: Samples per device in validation, test and prediction.
-        num_workers: Worker processes of the training loader.
+        num_workers: Number of worker processes of the training loader.
         seed: Seed of order, crops, degradations and noise.
     """
 
     def __init__(self, batch_size: int, val_batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.num_workers, self.seed = num_workers, seed
+        self.batch_size = batch_size
+        self.val_batch_size = val_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
         self._training: Any = None
         self._lengths: Sequence[int] = ()
         self._weights: Sequence[float] | None = None
         self._fixed: dict[str, Any] = {}
-        self._samples_seen = self._batches_before = 0
+        self._samples_seen = 0
+        self._batches_before = 0
         self._streaming = False
 
     def _keep_fixed(
         self, split: str, samples: Any, sizes: Collection[tuple[int, int]] = ()
     ) -> None:
-        """Take the samples of "val", "test" or `REAL`, a sized data set, and the sizes that they have.
+        """Set the samples of a split that is evaluated on.
+
+        Args:
+            split: "val", "test" or `REAL`.
+            samples: Data set with a length.
+            sizes: The different sizes of the samples, if they are known.
 
         Raises:
-            ValueError: On every rank alike: if there are fewer than ranks, for one without a sample would leave the others waiting;
-                or if samples of different sizes are to share a batch.
+            ValueError: Samples of different sizes would share a batch; or there are fewer samples
+                than ranks, because a rank without a sample would leave the others waiting. Every
+                rank raises the error.
         """
         if self.val_batch_size > 1 and len(sizes) > 1:
             raise ValueError(
-                f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: set val_batch_size to 1"
+                f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: "
+                "set val_batch_size to 1"
             )
         ranks = self.trainer.world_size if self.trainer else 1
         if len(samples) < ranks:
             raise ValueError(
-                f"{ranks} devices need at least as many photographs in {split}, there are {len(samples)}"
+                f"{ranks} devices need at least as many photographs in {split}, there are "
+                f"{len(samples)}"
             )
         self._fixed[split] = samples
         training = f"{sum(self._lengths):,} to train on, " if self._lengths else ""
         rank_zero_info(f"photographs: {training}{len(samples):,} in {split}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Say how far the stream has been used, in samples over all ranks."""
+        """Return the position in the training stream, in samples of all ranks together."""
         return {"samples_seen": self._position()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the stream behind the samples that the run has seen."""
+        """Restore the position in the training stream, where the next loader begins."""
         self._samples_seen = state_dict["samples_seen"]
 
     def texts(self) -> Iterator[str]:
-        """Yield the tags, separated by commas, of every photograph that has been opened, for what is to be known before the first batch."""
+        """Yield the text of every photograph that `setup` found, see `lsr.batch.KnowsTexts`."""
         for samples in (self._training, *self._fixed.values()):
             if samples is not None:
                 yield from samples.texts()
 
     def train_dataloader(self) -> DataLoader:
-        """Return the endless loader of this rank's share of the training stream."""
+        """Return the endless loader of this rank's part of the training stream."""
         assert self.trainer is not None and self._training is not None
-        if self._streaming:  # the loader is made again in the middle of a run
+        if self._streaming:
+            # Lightning makes the loader again in the middle of a run: it continues from here.
             self._samples_seen = self._position()
-        self._batches_before, self._streaming = self._batches_done(), True
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        self._batches_before = self._batches_done()
+        self._streaming = True
         return DataLoader(
             self._training,
             batch_sampler=StreamBatchSampler(
                 self._lengths,
                 self.batch_size,
                 self.seed,
-                rank,
-                ranks,
+                self.trainer.global_rank,
+                self.trainer.world_size,
                 self._position,
                 self._weights,
-                **self._choice(),
+                **self._chosen_batches(),
             ),
             num_workers=self.num_workers,
             worker_init_fn=_single_threaded,
@@ -124,38 +145,46 @@ class SampleStreamDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """Return the loader of this rank's share of the fixed validation samples, and one of real photographs where there are some."""
+        """Return the loader of this rank's validation pairs, and one of its real photographs.
+
+        Without real photographs it is the loader of the pairs alone, not in a list.
+        """
         pairs = self._fixed_loader("val")
         return [pairs, self._fixed_loader(REAL)] if REAL in self._fixed else pairs
 
     def test_dataloader(self) -> DataLoader:
-        """Return the loader of this rank's share of the fixed test samples."""
+        """Return the loader of this rank's test samples."""
         return self._fixed_loader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """Return the test samples, of which prediction uses the LR."""
+        """Return the loader of this rank's test samples; prediction uses only their LR images."""
         return self._fixed_loader("test")
 
     def _fixed_loader(self, split: str) -> DataLoader:
         assert self.trainer is not None
         samples = self._fixed[split]
-        # Every sample on exactly one rank: no padding, which would count some twice.
+        # Every sample is on exactly one rank. A DistributedSampler would repeat some samples to
+        # give all ranks the same number, and these would count twice in the metrics.
         share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
         return DataLoader(
             Subset(samples, share), batch_size=1 if split == REAL else self.val_batch_size
         )
 
-    def _choice(self) -> dict[str, Any]:
+    def _chosen_batches(self) -> dict[str, Any]:
+        """Return the argument `batches` of the sampler, if the module chooses its batches."""
         assert self.trainer is not None
         module: object = self.trainer.lightning_module
         return {"batches": module.stream_batch} if isinstance(module, ChoosesBatches) else {}
 
     def _position(self) -> int:
+        """Return the position in the stream, in samples of all ranks together."""
         assert self.trainer is not None
         batches = self._batches_done() - self._batches_before
         return self._samples_seen + batches * self.batch_size * self.trainer.world_size
 
     def _batches_done(self) -> int:
+        """Return the number of training batches of the run, counted by the trainer."""
         assert self.trainer is not None
-        # "processed" counts the batch whose hooks are running, "completed" does not yet.
+        # A checkpoint may be written while the hooks of a batch run. "processed" counts that batch
+        # already, "completed" does not.
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # pyright: ignore[reportAttributeAccessIssue]

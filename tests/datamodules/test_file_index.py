@@ -56,17 +56,17 @@ def test_a_file_that_cannot_be_read_is_named_every_time(folder, tmp_path, caplog
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nonsense", None])
-def test_a_damaged_memory_is_made_again(folder, tmp_path, probed, damage):
+def test_a_damaged_cache_file_is_made_again(folder, tmp_path, probed, damage):
     FileIndex(str(folder), tmp_path / "cache")
-    (memory,) = (tmp_path / "cache").iterdir()
-    memory.write_bytes(memory.read_bytes()[:-100] if damage is None else damage)
+    (cache_file,) = (tmp_path / "cache").iterdir()
+    cache_file.write_bytes(cache_file.read_bytes()[:-100] if damage is None else damage)
     FileIndex(str(folder), tmp_path / "cache")
     assert len(probed) == 6
     FileIndex(str(folder), tmp_path / "cache")
     assert len(probed) == 6
 
 
-def test_a_memory_that_cannot_be_written_costs_time_alone(folder, tmp_path, caplog):
+def test_a_cache_file_that_cannot_be_written_costs_only_time(folder, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert len(FileIndex(str(folder), tmp_path / "cache")) == 3
     assert "cannot be written" in caplog.text
@@ -94,7 +94,9 @@ def test_names_may_be_relative_or_absolute_in_either_place(folder, tmp_path, mon
     monkeypatch.chdir(folder.parent)
     for entry in ("photos", str(folder), "photos/list.txt", str(folder / "list.txt")):
         assert FileIndex(entry, tmp_path / "cache").tags(0) == ("sea",), entry
-    assert len(probed) == 4, "a folder and a manifest, each remembered under all of its names"
+    assert len(probed) == 4, (
+        "a folder and a manifest, each with one cache file for all of its names"
+    )
 
 
 def test_a_damaged_list_of_tags_is_an_error(folder, tmp_path):
@@ -111,7 +113,7 @@ def test_files_that_are_listed_but_not_there_are_counted(folder, tmp_path, caplo
     assert "1 of 2 files in" in caplog.text and "gone.png for one" in caplog.text
     caplog.clear()
     FileIndex(str(folder / "a.png"), tmp_path / "cache")
-    assert "are not there" not in caplog.text, "one file of a folder is not the folder"
+    assert "do not exist" not in caplog.text, "one file of a folder is not the folder"
 
 
 def test_another_list_holds_captions(folder, tmp_path):

@@ -13,7 +13,7 @@ from datamodules.real_lq import LowQualityPhotographs
 
 @pytest.fixture
 def dataset(tmp_path, photo):
-    """HR photographs of different sizes and their LR: every fourth pixel, so that alignment shows."""
+    """HR photographs of different sizes; their LR is every fourth pixel, so that shifts show."""
     for folder in ("LR", "HR"):
         (tmp_path / folder).mkdir()
     for i in range(5):
@@ -41,7 +41,7 @@ def module(dataset, stage="fit", rank=0, world=1, **options):
 
 
 def aligned(batch):
-    """Whether every LR pixel is a corner of its HR block: the left one, or the right one where the crop is mirrored."""
+    """For each pair, whether the LR pixels are the left (or, mirrored, right) corners of HR blocks."""
     lr, hr = batch["lr"], batch["hr"]
     return [
         torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x)

@@ -33,7 +33,7 @@ def module(folder, rank=0, world=1, **options):
 
 
 def hashes(loader, batches, transfer=lambda batch: batch):
-    """One hash of (hr, lr, seed) per sample, in order; `transfer` is what the DataModule does with a batch on the device."""
+    """One hash of (hr, lr, seed) per sample, in order, after `transfer` of each batch."""
     out = []
     for batch in map(transfer, itertools.islice(iter(loader), batches)):
         for hr, lr, seed in zip(batch["hr"], batch["lr"], batch["seed"], strict=True):
