@@ -85,7 +85,8 @@ def test_the_arithmetic_of_a_training_does_not_reach_the_values(quality, pair):
 
 def test_global_generators_stay_where_they_are(niqe_parameters, pair):
     def states():
-        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+        numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), numpy_state, random.getstate()
 
     before = states()
     Quality(HERE, niqe_parameters)(*pair)
