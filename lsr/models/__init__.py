@@ -1,1 +1,1 @@
-"""Whatever a weights file rebuilds: the denoiser, the mixture of experts, the latent space, and their files."""
+"""Models that a file describes: denoisers, mixtures of experts, latent spaces; and these files."""

@@ -1,4 +1,4 @@
-"""The latents of DC-AE, the deep compression autoencoder of SANA, through diffusers."""
+"""Map images to latents with DC-AE, the deep compression autoencoder of SANA, from diffusers."""
 
 import hashlib
 import json
@@ -15,28 +15,35 @@ from lsr.batch import CachesLatents
 class DeepCompression:
     """Maps images to the latents of a frozen `diffusers.AutoencoderDC` (arXiv 2410.10733) and back.
 
-    The autoencoder is loaded when it is first needed and belongs to no module: neither checkpoints nor averages nor the optimiser
-    see it. Latents are multiplied by the autoencoder's own scaling factor (0.41407 for f32c32), which makes them of unit scale.
+    The autoencoder is loaded when it is first needed. It is not part of any module, so checkpoints,
+    averaged weights and the optimiser do not contain it. Latents are multiplied by the scaling
+    factor in its configuration (0.41407 for f32c32), which gives them about unit scale.
 
     Args:
-        source: A folder written by diffusers, or a name on the hub.
+        source: Folder that diffusers wrote, or a name on the hub.
         channels: Channels of the latents.
         factor: Image pixels per latent position and axis.
-        tile: Images with a longer side than this many pixels are decoded in tiles that overlap by a quarter.
+        tile: Side of a tile in pixels. Larger images are decoded in tiles that overlap by a
+            quarter.
     """
 
     def __init__(self, source: str, channels: int = 32, factor: int = 32, tile: int = 1024) -> None:
-        self.source, self.channels, self.factor, self.tile = source, channels, factor, tile
+        self.source = source
+        self.channels = channels
+        self.factor = factor
+        self.tile = tile
         self._autoencoder: Any = None
 
     def prepare(self, compile: bool = False) -> None:
         """Load the autoencoder.
 
         Args:
-            compile: Compile both its halves, each for every new size, when they are first used.
+            compile: Whether to compile encoder and decoder. Compilation takes place at the first
+                use of each and again for every new image size.
 
         Raises:
-            ValueError: If it is missing, damaged, or of another shape.
+            ValueError: If the autoencoder is missing or damaged, or its latents have other channels
+                or another factor.
         """
         if self._autoencoder is not None:
             return
@@ -44,7 +51,8 @@ class DeepCompression:
         found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
         if found != (self.channels, self.factor):
             raise ValueError(
-                f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not f{self.factor}c{self.channels}"
+                f"the autoencoder {self.source} is f{found[1]}c{found[0]}, "
+                f"not f{self.factor}c{self.channels}"
             )
         autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
         if compile:
@@ -61,19 +69,23 @@ class DeepCompression:
             loaded: Any = AutoencoderDC.from_pretrained(
                 self.source, use_safetensors=True, output_loading_info=True
             )
-        except Exception as error:  # OSError, JSON, safetensors, hub: each has its own kinds
+        # Files, JSON, safetensors and the hub all raise different exceptions.
+        except Exception as error:
             raise ValueError(
-                f"the autoencoder {self.source} cannot be loaded ({type(error).__name__}): {self._remedy(error)}"
+                f"the autoencoder {self.source} cannot be loaded ({type(error).__name__}): "
+                f"{self._remedy(error)}"
             ) from error
         autoencoder, report = loaded
-        if report["missing_keys"]:  # diffusers would leave them random
+        if report["missing_keys"]:  # diffusers only warns and leaves random weights there
             first, *others = report["missing_keys"]
             raise ValueError(
-                f"the autoencoder {self.source} lacks the weights {first} and {len(others)} more: fetch it again"
+                f"the autoencoder {self.source} lacks the weights {first} and {len(others)} more: "
+                "fetch it again"
             )
         return autoencoder
 
     def _remedy(self, error: Exception) -> str:
+        """Return advice on what to do about an autoencoder that cannot be loaded."""
         folder = Path(self.source)
         if folder.is_dir():
             inner = (
@@ -82,22 +94,23 @@ class DeepCompression:
             return f"{inner}; {' '.join(str(error).split())[:200]}"
         if len(folder.parts) != 2 or folder.parts[0] in ("/", ".", ".."):
             return "there is no such folder; name one of diffusers, or owner/name on the hub"
-        return f"fetch it with `hf download {self.source}`, or name a folder of diffusers with --model.denoiser.autoencoder"
+        return (
+            f"fetch it with `hf download {self.source}`, "
+            "or name a folder of diffusers with --model.denoiser.autoencoder"
+        )
 
     def identity(self) -> dict[str, Any]:
-        """Return what latents depend on: the autoencoder's configuration, and the SHA-256 of its weights in bfloat16."""
+        """Return the configuration of the autoencoder, and the SHA-256 of its weights in bfloat16.
+
+        Latents depend on nothing else, so equal identities mean equal latents. bfloat16 is the type
+        of the weights on a GPU: with it the identity is the same on every device.
+        """
         self.prepare()
         digest = hashlib.sha256()
         for name, weight in sorted(self._autoencoder.state_dict().items()):
             digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-            digest.update(
-                weight.to("cpu", torch.bfloat16)
-                .flatten()
-                .contiguous()
-                .view(torch.uint8)
-                .numpy()
-                .data
-            )
+            values = weight.to("cpu", torch.bfloat16).flatten().contiguous()
+            digest.update(values.view(torch.uint8).numpy().data)
         config = {
             name: value
             for name, value in self._autoencoder.config.items()
@@ -106,14 +119,18 @@ class DeepCompression:
         return {"config": json.loads(json.dumps(config)), "sha256": digest.hexdigest()}
 
     def check_identity(self, other: Mapping[str, Any], what: str) -> None:
-        """Compare with the identity of the autoencoder that made something.
+        """Compare this autoencoder with the one that made some latents.
+
+        Args:
+            other: `identity` of the autoencoder that made them.
+            what: Name of the latents for the error message, in the plural.
 
         Raises:
-            ValueError: If it is another autoencoder.
+            ValueError: If the two autoencoders differ.
         """
         own = self.identity()
         differing = ["weights"] if own["sha256"] != other["sha256"] else []
-        # Versions of diffusers name settings that others do not know yet.
+        # Only settings that both have are compared: newer versions of diffusers add settings.
         differing += sorted(
             name
             for name in own["config"].keys() & other["config"].keys()
@@ -121,11 +138,15 @@ class DeepCompression:
         )
         if differing:
             raise ValueError(
-                f"{what} were made by another autoencoder than {self.source}: other {', '.join(differing)}"
+                f"{what} were made by another autoencoder than {self.source}: "
+                f"other {', '.join(differing)}"
             )
 
     def encode(self, image: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1], sides multiples of `factor`, to (B, channels, H / factor, W / factor) float32."""
+        """Map images (B, 3, H, W) in [-1, 1] to latents (B, channels, H / factor, W / factor).
+
+        H and W must be multiples of `factor`. Latents are float32.
+        """
         autoencoder = self._on(image)
         autoencoder.use_tiling = False  # diffusers cannot encode in tiles
         with torch.no_grad(), _own_precision(image):
@@ -135,7 +156,7 @@ class DeepCompression:
             )
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Map latents back to images (B, 3, H, W) float32, not clipped."""
+        """Map latents to images (B, 3, H, W), float32, whose values are not clipped."""
         autoencoder = self._on(latent)
         autoencoder.use_tiling = max(latent.shape[-2:]) * self.factor > self.tile
         with torch.no_grad(), _own_precision(latent):
@@ -144,33 +165,42 @@ class DeepCompression:
             ).sample.float()
 
     def _on(self, like: Tensor) -> Any:
+        """Return the autoencoder on the device of a tensor, in the type that suits the device."""
         self.prepare()
-        # bfloat16 halves time and memory on a GPU and costs the pictures nothing that can be seen; on a CPU it is slow.
-        wanted = like.device, torch.bfloat16 if like.is_cuda else torch.float32
-        if (
-            self._autoencoder.device,
-            self._autoencoder.dtype,
-        ) != wanted:  # diffusers warns at every conversion
-            self._autoencoder.to(*wanted)
+        # bfloat16 halves time and memory on a GPU without a visible difference; on a CPU it is
+        # slow.
+        dtype = torch.bfloat16 if like.is_cuda else torch.float32
+        # Convert only if necessary: diffusers warns at every conversion.
+        if (self._autoencoder.device, self._autoencoder.dtype) != (like.device, dtype):
+            self._autoencoder.to(like.device, dtype)
         return self._autoencoder
 
 
 def _own_precision(like: Tensor) -> torch.autocast:
-    # The attention of DC-AE computes its sums in float32; the autocast of training would take that back.
+    """Return a context that switches autocast off.
+
+    The attention of DC-AE computes its sums in float32; autocast would make them half precision.
+    """
     return torch.autocast(like.device.type, enabled=False)
 
 
 def check_same_latents(space: Any, data: object) -> None:
-    """Refuse latents that data bring along, `latents_made_by`, if another autoencoder made them than that of the model's space.
+    """Check that the autoencoder of the model made the cached latents of the data.
+
+    Args:
+        space: Latent space of the model.
+        data: Data module, whose attribute `latents_made_by` is the identity of the autoencoder that
+            made its latents. Nothing is checked if it has none.
 
     Raises:
-        ValueError: If so, or the model has none.
+        ValueError: If another autoencoder made the latents, or the model has no autoencoder.
     """
     made_by = data.latents_made_by if isinstance(data, CachesLatents) else None
     if made_by is None:
         return
     if not isinstance(space, DeepCompression):
         raise ValueError(
-            "the data bring latents of an autoencoder, but the model has none: model.denoiser.autoencoder"
+            "the data have cached latents of an autoencoder, but the model has no autoencoder: "
+            "set model.denoiser.autoencoder"
         )
     space.check_identity(made_by, "the cached latents")

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with their configuration, and Lightning checkpoints."""
+"""Read and write model files: safetensors with a configuration, and Lightning checkpoints."""
 
 import json
 from collections.abc import Sequence
@@ -17,27 +17,31 @@ from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import ExpertMixture, Model
 
 MODEL_CONFIG = "model_config"
-"""Key of the model's configuration in a Lightning checkpoint and in the metadata of safetensors."""
+"""Key of the configuration of the model in Lightning checkpoints and in safetensors metadata."""
 
 EMA_STATE = "ema_state_dict"
-"""Key of the averaged weights in a Lightning checkpoint, under the module's own names."""
+"""Key of the averaged weights (EMA) in a Lightning checkpoint.
+
+They have the same names as the weights under `state_dict`.
+"""
 
 DENOISER_PREFIX = "denoiser."
-"""What the names of the denoiser's weights begin with in a Lightning checkpoint."""
+"""Prefix of the names of the denoiser's weights in a Lightning checkpoint."""
 
 
 def model_config(denoiser: Model, shift: float) -> dict[str, Any]:
-    """Return the configuration that travels with the weights of a model, see `save_denoiser`."""
+    """Return the configuration that a model file holds next to the weights, see `save_denoiser`."""
     return asdict(denoiser.config) | {"shift": shift} | denoiser.shares
 
 
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write weights as safetensors that describe themselves.
+    """Write weights and their configuration to one safetensors file.
 
     Args:
-        path: Target file.
-        weights: State of a `Denoiser` or an `ExpertMixture`.
-        config: Fields of `DenoiserConfig`, `shift`, and of a mixture its `boundaries`, and `depths` where they differ.
+        path: Path of the file.
+        weights: State dict of a `Denoiser` or an `ExpertMixture`.
+        config: Result of `model_config`: the fields of `DenoiserConfig`, `shift`, and for a mixture
+            `boundaries` and, if the experts have depths of their own, `depths`.
     """
     with atomic_path(path) as temporary:
         save_file(
@@ -48,7 +52,11 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
 
 
 def read_weights(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a model file and its configuration as plain values; errors are those of the file format."""
+    """Return the weights of a model file and its configuration as plain values.
+
+    Errors are those of the libraries that read the file; `read_model` turns them into ValueError.
+    `averaged` is described there, too.
+    """
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}
@@ -59,7 +67,10 @@ def read_weights(path: Path, averaged: bool = True) -> tuple[dict[str, Tensor], 
 
 
 def denoiser_weights(checkpoint: dict[str, Any], averaged: bool = True) -> dict[str, Tensor]:
-    """Return the state of the denoiser in a Lightning checkpoint: raw weights, or averages where there are."""
+    """Return the state dict of the denoiser in a Lightning checkpoint.
+
+    If `averaged`, averaged weights (EMA) replace the trained ones where the checkpoint has them.
+    """
     state = checkpoint["state_dict"] | (checkpoint.get(EMA_STATE, {}) if averaged else {})
     return {
         key.removeprefix(DENOISER_PREFIX): value
@@ -69,14 +80,14 @@ def denoiser_weights(checkpoint: dict[str, Any], averaged: bool = True) -> dict[
 
 
 class ModelFile(NamedTuple):
-    """What a model file holds.
+    """Content of a model file.
 
     Attributes:
-        weights: The state of a `Denoiser` or an `ExpertMixture`.
-        config: Its configuration.
-        shift: The shift of its flow times.
-        boundaries: Where the experts of a mixture meet; None for a single denoiser.
-        depths: The blocks of each expert; None if they are those of `config`.
+        weights: State dict of a `Denoiser` or an `ExpertMixture`.
+        config: Configuration of the denoiser, or of every expert.
+        shift: Shift of the flow times, see `lsr.flow.timesteps.shift_timesteps`.
+        boundaries: Times that separate the experts of a mixture; None for a single denoiser.
+        depths: Number of blocks of each expert; None if all have `config.depth`.
     """
 
     weights: dict[str, Tensor]
@@ -87,14 +98,19 @@ class ModelFile(NamedTuple):
 
 
 def read_model(path: Path, averaged: bool = True) -> ModelFile:
-    """Read a model file: the averaged weights where the file has them.
+    """Read a model file.
 
     Args:
-        path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of `LinearSRModule`.
-        averaged: False reads the weights that a checkpoint was training.
+        path: A `.safetensors` file of `save_denoiser` or a Lightning checkpoint of
+            `LinearSRModule`.
+        averaged: Whether to read the averaged weights (EMA) of a checkpoint, if it has any, instead
+            of the trained ones. A `.safetensors` file has only one set of weights.
+
+    Returns:
+        Weights and configuration.
 
     Raises:
-        ValueError: If there is no such file or it holds no LinearSR model.
+        ValueError: If the file does not exist or holds no LinearSR model.
     """
     if path.is_dir():
         raise ValueError(
@@ -104,12 +120,11 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
         raise ValueError(f"{path}: no such model file")
     try:
         weights, config = read_weights(path, averaged)
-        shift, boundaries, depths = (
-            config.pop("shift"),
-            config.pop("boundaries", None),
-            config.pop("depths", None),
-        )
-    except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
+        shift = config.pop("shift")
+        boundaries = config.pop("boundaries", None)
+        depths = config.pop("depths", None)
+    # torch, pickle, zip, safetensors and json all raise different exceptions.
+    except Exception as error:
         raise ValueError(
             f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})"
         ) from error
@@ -122,13 +137,13 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
 
 
 def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
-    """Read the file of a single denoiser, see `read_model`.
+    """Read the model file of a single denoiser, see `read_model`.
 
     Returns:
-        The state of a `Denoiser`, its configuration, and the shift of its flow times.
+        State dict of a `Denoiser`, its configuration, and the shift of its flow times.
 
     Raises:
-        ValueError: Also if it holds a mixture of experts.
+        ValueError: If the file cannot be read or holds a mixture of experts.
     """
     found = read_model(path)
     if found.boundaries is not None:
@@ -137,13 +152,13 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
 
 
 def load_denoiser(path: Path) -> tuple[Model, float]:
-    """Build a denoiser, or a mixture of them, from a model file, see `read_model`.
+    """Build the model that a model file describes, see `read_model`.
 
     Returns:
-        The model in evaluation mode on the CPU, and the shift of its flow times.
+        The model in evaluation mode on the CPU, without gradients, and the shift of its flow times.
 
     Raises:
-        ValueError: If the file cannot be read, or its weights do not fit their configuration.
+        ValueError: If the file cannot be read, or its weights do not fit its configuration.
     """
     weights, config, shift, boundaries, depths = read_model(path)
     denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries, depths)
@@ -154,16 +169,16 @@ def load_denoiser(path: Path) -> tuple[Model, float]:
 def load_weights(
     denoiser: Model, weights: dict[str, Tensor], path: Path, assign: bool = False
 ) -> None:
-    """Put the weights that were read from `path` in place.
+    """Load weights that were read from a file into a model.
 
     Args:
         denoiser: The model.
-        weights: Its state.
-        path: Named in the error.
-        assign: Take the tensors themselves, in place of copies.
+        weights: Its state dict.
+        path: Path of the file, for the error message.
+        assign: Whether the model takes the tensors themselves instead of copying their values.
 
     Raises:
-        ValueError: If they do not fit.
+        ValueError: If names or shapes of the weights do not fit the model.
     """
     try:
         load_whole(denoiser, weights, assign=assign)
@@ -172,45 +187,42 @@ def load_weights(
 
 
 def initialise(denoiser: Denoiser, path: Path) -> None:
-    """Begin with the weights of a model file.
+    """Load the weights of a model file into a denoiser that is about to be trained.
 
     Raises:
-        ValueError: If the file cannot be read, or is of a model of another configuration; where the autoencoder lies, and which
-            frozen encoder guides, may differ.
+        ValueError: If the file cannot be read, or was made with another configuration. The path of
+            the autoencoder and the frozen encoder of the guidance may differ.
     """
     weights, found, _ = read_denoiser(path)
-    wanted = asdict(denoiser.config)
-    differing = [
-        f"{name} {value!r}, not {wanted[name]!r}"
-        for name, value in asdict(found).items()
-        if value != wanted[name]
-    ]
-    differing = [
-        text
-        for text in differing
-        if not (text.startswith("autoencoder ") and found.autoencoder and wanted["autoencoder"])
-    ]
-    if not (
-        found.vocabulary or wanted["vocabulary"]
-    ):  # a frozen encoder has no weights in the file
-        differing = [
-            text for text in differing if not text.startswith(("guidance ", "guidance_encoder "))
-        ]
-    if found.vocabulary and (
-        differing_tags := difference(found.vocabulary, denoiser.config.vocabulary)
-    ):
-        differing = [text for text in differing if not text.startswith("vocabulary ")] + [
-            differing_tags
-        ]
+    differing = _differences(found, denoiser.config)
     if differing:
         raise ValueError(f"{path} is of another model: {', '.join(differing)}")
     load_weights(denoiser, weights, path)
 
 
+def _differences(found: DenoiserConfig, wanted: DenoiserConfig) -> list[str]:
+    """Return in words which fields of a configuration differ from the one that is wanted."""
+    ignored: set[str] = set()
+    if found.autoencoder and wanted.autoencoder:
+        ignored.add("autoencoder")  # one autoencoder may lie in different folders
+    if not found.vocabulary and not wanted.vocabulary:
+        ignored |= {"guidance", "guidance_encoder"}  # a frozen encoder has no weights in the file
+    vocabularies = difference(found.vocabulary, wanted.vocabulary) if found.vocabulary else None
+    if vocabularies:
+        ignored.add("vocabulary")  # too long to be listed
+    values = asdict(wanted)
+    texts = [
+        f"{name} {value!r}, not {values[name]!r}"
+        for name, value in asdict(found).items()
+        if value != values[name] and name not in ignored
+    ]
+    return texts + ([vocabularies] if vocabularies else [])
+
+
 def difference(found: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Tell in words how a vocabulary differs from the one that is wanted; None if it does not."""
+    """Return in words how a vocabulary differs from the one that is wanted; None if it does not."""
     if tuple(found) == tuple(wanted):
         return None
-    alone = sorted(set(found) ^ set(wanted))
-    what = f"{alone[0]!r} is in one of them alone" if alone else "the order is another"
+    in_one_only = sorted(set(found) ^ set(wanted))
+    what = f"{in_one_only[0]!r} is in one of them alone" if in_one_only else "the order is another"
     return f"a vocabulary of {len(found)} tags, not of these {len(wanted)}: {what}"

@@ -1,4 +1,4 @@
-"""The spaces a denoiser can work in. A space maps images to latents and back; the denoiser knows nothing else of it."""
+"""Define the spaces in which a denoiser can work: each maps images to latents and back."""
 
 from typing import Protocol
 
@@ -7,38 +7,46 @@ from torch import Tensor
 
 
 class LatentSpace(Protocol):
-    """Maps images (B, 3, H, W) in [-1, 1] to latents (B, channels, H / factor, W / factor) of about unit scale.
+    """Map from images to latents and back: all that a denoiser knows about its space.
+
+    Images are (B, 3, H, W) in [-1, 1], latents (B, channels, H / factor, W / factor) with a
+    standard deviation of about 1.
 
     Attributes:
         channels: Channels of a latent.
-        factor: Image pixels per latent position and axis; image sides must be multiples of it.
+        factor: Image pixels per latent position and axis. Image sides must be multiples of it.
     """
 
     channels: int
     factor: int
 
     def prepare(self, compile: bool = False) -> None:
-        """Load what the maps need; `compile` what is a network.
+        """Load the weights that `encode` and `decode` need, if any.
+
+        Args:
+            compile: Whether to compile the networks of `encode` and `decode`.
 
         Raises:
-            ValueError: If it is missing.
+            ValueError: If the weights are missing.
         """
         ...
 
     def encode(self, image: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) to latents."""
+        """Map images (B, 3, H, W) to latents (B, channels, H / factor, W / factor)."""
         ...
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Map latents to images (B, 3, H, W), not clipped."""
+        """Map latents to images (B, 3, H, W), whose values are not clipped to [-1, 1]."""
         ...
 
 
 class PixelSpace:
-    """The image itself, its pixels in patches: exact, orthogonal, without weights. White noise stays white noise.
+    """Space of patches: the pixels of a patch are the channels of one latent position.
+
+    The map is exact, orthogonal and has no weights. It turns white noise into white noise.
 
     Args:
-        patch_size: Side of a patch in pixels.
+        patch_size: Side p of a patch in pixels.
     """
 
     def __init__(self, patch_size: int = 8) -> None:
@@ -46,12 +54,12 @@ class PixelSpace:
         self.channels = 3 * patch_size**2
 
     def prepare(self, compile: bool = False) -> None:
-        """Nothing is needed."""
+        """Do nothing: there are no weights."""
 
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to patches (B, 3 p^2, H / p, W / p)."""
         return F.pixel_unshuffle(image, self.factor)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Map patches back to images."""
+        """Map patches (B, 3 p^2, H / p, W / p) back to images (B, 3, H, W)."""
         return F.pixel_shuffle(latent, self.factor)

@@ -1,4 +1,7 @@
-"""Several denoisers that share the times among them: exactly one is evaluated at a time, so a step costs what one denoiser costs."""
+"""Combine denoisers into a mixture of experts: each flow time belongs to exactly one of them.
+
+A sampling step therefore costs as much as a step of a single denoiser.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,20 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsr.models.denoiser import Condition, Denoiser, DenoiserConfig
+from lsr.models.condition import Condition
+from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.latent_space import LatentSpace
 
 
 class ExpertMixture(nn.Module):
-    """Complete denoisers of one configuration, their depths apart, routed by time alone; to be used as one `Denoiser`.
+    """Mixture of experts that is used like one `Denoiser` and routes by the flow time alone.
 
-    Expert i holds `boundaries[i - 1] <= t < boundaries[i]`: a boundary belongs to the expert of the noisier side, t = 0 to the first
-    and t = 1 to the last. Times and boundaries are compared in single precision, in which samplers and training hand them over.
+    Every expert is a complete denoiser. Expert i computes the times `boundaries[i - 1] <= t <
+    boundaries[i]`: a boundary belongs to the expert of the noisier side, t = 0 to the first expert
+    and t = 1 to the last. Times and boundaries are compared in float32, the type of the times in
+    samplers and in training.
 
     Args:
-        config: Of every expert.
-        boundaries: Increasing times between 0 and 1, one less than there are experts.
-        depths: Blocks of each expert, in place of those of `config`.
+        config: Configuration of every expert.
+        boundaries: Increasing times between 0 and 1, one fewer than there are experts.
+        depths: Number of blocks of each expert; None takes `config.depth` for all.
+
+    Attributes:
+        config: Configuration of every expert, apart from `depths`.
+        boundaries: Times at which one expert ends and the next one begins.
+        depths: Number of blocks of each expert, or None.
+        experts: The denoisers, from the least noisy times to the noisiest.
     """
 
     def __init__(
@@ -40,74 +52,90 @@ class ExpertMixture(nn.Module):
         )
         assert len(self.experts) == n
         for i in range(1, n):
-            self.expert(i).space = self.space  # an autoencoder is loaded once
+            self.expert(i).space = self.space  # so that an autoencoder is loaded once
 
     def expert(self, index: int) -> Denoiser:
-        """Return one of the experts."""
+        """Return the expert of an index; 0 is the one of the least noisy times."""
         expert = self.experts[index]
         assert isinstance(expert, Denoiser)
         return expert
 
     @property
     def denoisers(self) -> list[Denoiser]:
-        """All denoisers of the model: the experts, from the least to the noisiest times."""
+        """The experts, from the least noisy times to the noisiest; see `Denoiser.denoisers`."""
         return [self.expert(index) for index in range(len(self.experts))]
 
     @property
     def shares(self) -> dict[str, Any]:
-        """What a model file says of the experts: their boundaries, and their depths where these are not those of `config`."""
-        return {"boundaries": list(self.boundaries)} | (
-            {} if self.depths is None else {"depths": list(self.depths)}
-        )
+        """Entries of a model file that describe the experts, see `Denoiser.shares`.
+
+        They are `boundaries`, and `depths` if the experts have depths of their own.
+        """
+        shares: dict[str, Any] = {"boundaries": list(self.boundaries)}
+        if self.depths is not None:
+            shares["depths"] = list(self.depths)
+        return shares
 
     def interval(self, index: int) -> tuple[float, float]:
-        """Return the times at which an expert's share begins and ends."""
+        """Return the times at which the interval of an expert begins and ends."""
         edges = (0.0, *self.boundaries, 1.0)
         return edges[index], edges[index + 1]
 
     def route(self, t: Tensor) -> Tensor:
-        """Return the indices of the experts that hold the times, on the CPU, of the shape of `t`."""
+        """Return the index of the expert for each time, in the shape of `t`, on the CPU."""
+        # `right=True` gives a boundary to the expert above it.
         return torch.bucketize(t.detach().cpu().float().contiguous(), self._edges, right=True)
 
     def _expert_of(self, t: Tensor) -> Denoiser:
+        """Return the one expert that all times of a batch must belong to."""
         found = self.route(t).unique()
-        assert len(found) == 1, f"the times of one evaluation belong to experts {found.tolist()}"
+        assert len(found) == 1, (
+            f"all times of one batch must belong to one expert, not to experts {found.tolist()}"
+        )
         return self.expert(int(found))
 
     @property
     def space(self) -> LatentSpace:
-        """The space that all experts work in."""
+        """The latent space of all experts."""
         return self.expert(0).space
 
     @property
     def lr_multiple(self) -> int:
-        """See `Denoiser.lr_multiple`."""
+        """Number that LR sides must be multiples of, see `Denoiser.lr_multiple`."""
         return self.expert(0).lr_multiple
 
     def condition(
         self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Condition:
-        """See `Denoiser.condition`: an expert looks at the LR image when it is first called, once."""
+        """Prepare an LR image and its context, see `Denoiser.condition`.
+
+        Each expert computes its features of the image when it is first evaluated, and once.
+        """
         return self.expert(0).condition(lr, context, mask)
 
     def encode(self, hr: Tensor, condition: Condition) -> Tensor:
-        """See `Denoiser.encode`."""
+        """Map HR images to the data x_0 of the flow, see `Denoiser.encode`."""
         return self.expert(0).encode(hr, condition)
 
     def decode(self, x_0: Tensor, condition: Condition) -> Tensor:
-        """See `Denoiser.decode`."""
+        """Map the data x_0 of the flow to images, see `Denoiser.decode`."""
         return self.expert(0).decode(x_0, condition)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """See `Denoiser.forward`; all times must be of one expert."""
+        """Return the velocity, see `Denoiser.forward`; all times must belong to one expert."""
         return self._expert_of(t)(x_t, t, condition)
 
     def loss(
         self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0
     ) -> Tensor:
-        """See `Denoiser.loss`; all times must be of one expert."""
+        """Return the training loss, see `Denoiser.loss`; all times must belong to one expert."""
         return self._expert_of(t).loss(x_0, noise, t, condition, l1_weight)
 
 
 Model = Denoiser | ExpertMixture
-"""Any velocity field that samplers and training can use."""
+"""A single denoiser or a mixture of experts.
+
+Both have the same methods and the properties `denoisers`, `shares`, `space` and `lr_multiple`, so
+samplers, training and model files accept either. A function that accepts only a single denoiser
+asks for a `Denoiser`.
+"""

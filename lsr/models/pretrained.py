@@ -1,24 +1,29 @@
-"""Where the weights of a model are."""
+"""Find the file of a model by its path or its name on the Hugging Face Hub."""
 
 import re
 from pathlib import Path
 
 MODEL_FILE = "model.safetensors"
-"""Name of the weights in a folder or a repository of the hub."""
+"""Name of the model file in a folder or in a repository of the hub."""
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_model" / MODEL_FILE
-"""The model that comes with this package; what it is, and what it is not, stands in `README.md` beside it."""
+"""Model file that this package contains; `README.md` in its folder describes the model."""
 
 
 def find_model(name: str | Path) -> Path:
-    """Return the model file that a name stands for.
+    """Return the path of the model file that a name stands for.
 
     Args:
-        name: A file; a folder with `model.safetensors`, a single other `.safetensors` file, or a run's `checkpoints/last.ckpt`; or a
-            repository of the hub, `owner/name`, whose `model.safetensors` is fetched once.
+        name: Path of a file; or of a folder with `model.safetensors`, a single other `.safetensors`
+            file, or `checkpoints/last.ckpt` of a run; or a repository of the hub, `owner/name`,
+            whose `model.safetensors` is downloaded once.
+
+    Returns:
+        Path of the file. A path that names neither a folder nor a repository is returned unchanged,
+        whether the file exists or not.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If a folder holds no model file or several, or the download fails.
     """
     path = Path(name)
     if path.is_dir():
@@ -31,7 +36,8 @@ def find_model(name: str | Path) -> Path:
             return path / "checkpoints" / "last.ckpt"
         reason = f"several ({', '.join(found.name for found in weights)})" if weights else "none"
         raise ValueError(
-            f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or checkpoints/last.ckpt, not {reason}"
+            f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or "
+            f"checkpoints/last.ckpt, not {reason}"
         )
     is_local = path.exists() or path.parent.is_dir() or path.suffix in (".safetensors", ".ckpt")
     if is_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
@@ -40,10 +46,10 @@ def find_model(name: str | Path) -> Path:
 
     try:
         return Path(hf_hub_download(str(name), MODEL_FILE))
-    except (
-        Exception
-    ) as error:  # no network, no such repository, no such file, no access: each has its own kinds
+    # No network, no such repository, no such file, no access: all raise different exceptions.
+    except Exception as error:
         raise ValueError(
-            f"{name}: neither a file or folder nor to be had from the hub ({type(error).__name__}): fetch it with "
-            f"`hf download {name} {MODEL_FILE}`, or name a local file"
+            f"{name} is no file or folder, and the hub did not provide it "
+            f"({type(error).__name__}): "
+            f"fetch it with `hf download {name} {MODEL_FILE}`, or name a local file"
         ) from error

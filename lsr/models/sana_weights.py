@@ -1,7 +1,8 @@
-"""Weights of SANA's transformer under other people's names: diffusers' and NVlabs', and ours.
+"""Convert the weights of SANA's transformer between the names of diffusers, NVlabs and `LinearDiT`.
 
-Names and shapes: `SanaTransformer2DModel` of diffusers and `SanaMS` of NVlabs/Sana. Ours has one matrix for q, k and v, one for the
-context's k and v, and linear layers where theirs are 1x1 convolutions.
+The published layouts are `SanaTransformer2DModel` of diffusers and `SanaMS` of NVlabs/Sana.
+`LinearDiT` has one matrix for q, k and v (diffusers has three), one for k and v of the context
+(diffusers has two), and linear layers where both have 1x1 convolutions.
 """
 
 import json
@@ -14,6 +15,8 @@ from torch import Tensor
 
 Layout = Literal["diffusers", "nvlabs"]
 
+# For each module of `LinearDiT`: the published modules it is made of. Several are joined in this
+# order.
 _OUTER: dict[str, dict[Layout, tuple[str, ...]]] = {
     "embed": {"diffusers": ("patch_embed.proj",), "nvlabs": ("x_embedder.proj",)},
     "time_embedding.mlp.0": {
@@ -37,6 +40,7 @@ _OUTER: dict[str, dict[Layout, tuple[str, ...]]] = {
     "out": {"diffusers": ("proj_out",), "nvlabs": ("final_layer.linear",)},
     "": {"diffusers": ("",), "nvlabs": ("final_layer",)},
 }
+# The same for the modules of one block; "" is the block, or the transformer, itself.
 _BLOCK: dict[str, dict[Layout, tuple[str, ...]]] = {
     "attention.qkv": {
         "diffusers": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
@@ -60,21 +64,29 @@ _BLOCK: dict[str, dict[Layout, tuple[str, ...]]] = {
 }
 _BLOCKS: dict[Layout, str] = {"diffusers": "transformer_blocks", "nvlabs": "blocks"}
 _CONVOLUTIONS = ("embed.weight", "ffn.inverted.weight", "ffn.point.weight")
-_UNUSED = (
-    "y_embedder.y_embedding",
-    "pos_embed",
-    "logvar_linear.",
-)  # of NVlabs: the empty prompt, a constant, and a training aid
+# Weights of NVlabs that the network does not need: the embedding of the empty prompt, a constant,
+# and a layer that only their training uses.
+_UNUSED = ("y_embedder.y_embedding", "pos_embed", "logvar_linear.")
 
 
 def sources(name: str, layout: Layout) -> tuple[str, ...]:
-    """Return their names of our parameter `name` of a `LinearDiT`; of several they are the parts of ours, in this order."""
+    """Return the published names of the parts of a parameter.
+
+    Args:
+        name: Name of a parameter of `LinearDiT`, such as "blocks.3.attention.qkv.weight".
+        layout: Layout whose names are returned.
+
+    Returns:
+        One name, or several whose weights are joined along the first dimension in this order.
+    """
     module, _, leaf = name.rpartition(".")
     prefix = ""
     table = _OUTER
     if module.startswith("blocks."):
         _, index, *rest = module.split(".")
-        module, prefix, table = ".".join(rest), f"{_BLOCKS[layout]}.{index}.", _BLOCK
+        module = ".".join(rest)
+        prefix = f"{_BLOCKS[layout]}.{index}."
+        table = _BLOCK
     return tuple(
         f"{prefix}{theirs}.{leaf}" if theirs else f"{prefix}{leaf}"
         for theirs in table[module][layout]
@@ -82,38 +94,39 @@ def sources(name: str, layout: Layout) -> tuple[str, ...]:
 
 
 def layout_of(names: Mapping[str, Any]) -> Layout:
-    """Tell whose names these are.
+    """Return the layout that the names of weights belong to.
 
     Raises:
-        ValueError: If they are nobody's.
+        ValueError: If they belong to no known layout.
     """
-    for layout, first in (
-        ("diffusers", "patch_embed.proj.weight"),
-        ("nvlabs", "x_embedder.proj.weight"),
-    ):
-        if first in names:
-            return layout  # pyright: ignore[reportReturnType]
+    if "patch_embed.proj.weight" in names:
+        return "diffusers"
+    if "x_embedder.proj.weight" in names:
+        return "nvlabs"
     raise ValueError(
-        "not a SANA transformer: neither patch_embed.proj.weight (diffusers) nor x_embedder.proj.weight (NVlabs) is there"
+        "not a SANA transformer: it has neither patch_embed.proj.weight (diffusers) "
+        "nor x_embedder.proj.weight (NVlabs)"
     )
 
 
 def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename, join and reshape the weights of a SANA transformer.
+    """Convert the published weights of a SANA transformer to those of a `LinearDiT`.
 
     Args:
-        theirs: The weights, by diffusers' or NVlabs' names.
-        expected: The weights of a `LinearDiT` of the same size, of which names and shapes count. Its first layer may have more
-            inputs than theirs (LR features): the weights of those are 0, so that it computes what theirs computes.
+        theirs: Published weights by the names of diffusers or NVlabs.
+        expected: State dict of a `LinearDiT` of the same size, for its names and shapes. Its first
+            layer may have more input channels than the published one, for LR features. Their
+            weights become 0, so that both networks compute the same.
 
     Returns:
         Weights by the names of `LinearDiT`.
 
     Raises:
-        ValueError: If a weight is missing, has another shape, or is left over.
+        ValueError: If a weight is missing, has a wrong shape, or is not used.
     """
     layout = layout_of(theirs)
-    ours, used = {}, set()
+    ours: dict[str, Tensor] = {}
+    used: set[str] = set()
     for name, like in expected.items():
         parts = sources(name, layout)
         missing = [part for part in parts if part not in theirs]
@@ -121,62 +134,76 @@ def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dic
             raise ValueError(f"the SANA checkpoint lacks {missing[0]} ({layout} names)")
         used.update(parts)
         weight = torch.cat([theirs[part] for part in parts])
-        weight = weight.flatten(1) if name.endswith(_CONVOLUTIONS) else weight
+        if name.endswith(_CONVOLUTIONS):
+            weight = weight.flatten(1)  # (out, in, 1, 1) to (out, in)
         if name == "embed.weight" and weight.shape[1] < like.shape[1]:
             weight = torch.nn.functional.pad(weight, (0, like.shape[1] - weight.shape[1]))
         if weight.shape != like.shape:
             raise ValueError(
-                f"{' + '.join(parts)} of the SANA checkpoint is {tuple(weight.shape)}, not {tuple(like.shape)}"
+                f"{' + '.join(parts)} of the SANA checkpoint has the shape {tuple(weight.shape)}, "
+                f"not {tuple(like.shape)}"
             )
         ours[name] = weight.contiguous()
     left = sorted(name for name in theirs.keys() - used if not name.startswith(_UNUSED))
     if left:
         raise ValueError(
-            f"the SANA checkpoint has {left[0]} and {len(left) - 1} more that LinearDiT has no place for"
+            f"LinearDiT has no place for {left[0]} and {len(left) - 1} more weights of the SANA "
+            "checkpoint"
         )
     return ours
 
 
 def to_diffusers(ours: Mapping[str, Tensor], in_channels: int) -> dict[str, Tensor]:
-    """Name the weights of a `LinearDiT` as `SanaTransformer2DModel` does: the inverse of `to_ours` for the first `in_channels` inputs."""
+    """Convert the weights of a `LinearDiT` to those of `SanaTransformer2DModel` of diffusers.
+
+    Args:
+        ours: State dict of a `LinearDiT`.
+        in_channels: Input channels of the converted network, the first ones of the `LinearDiT`.
+
+    Returns:
+        Weights by the names of diffusers: the inverse of `to_ours`.
+    """
     theirs = {}
     for name, weight in ours.items():
         parts = sources(name, "diffusers")
-        weight = weight[:, :in_channels] if name == "embed.weight" else weight
-        weight = weight[..., None, None] if name.endswith(_CONVOLUTIONS) else weight
-        theirs |= dict(
-            zip(parts, (part.contiguous() for part in weight.chunk(len(parts))), strict=True)
-        )
+        if name == "embed.weight":
+            weight = weight[:, :in_channels]
+        if name.endswith(_CONVOLUTIONS):
+            weight = weight[..., None, None]
+        for part, values in zip(parts, weight.chunk(len(parts)), strict=True):
+            theirs[part] = values.contiguous()
     return theirs
 
 
 def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the transformer of a published SANA.
+    """Read the weights of the transformer of a published SANA.
 
     Args:
-        source: A folder of diffusers (the model or its `transformer` folder), or a `.safetensors` or `.pth` file.
+        source: Folder of diffusers (of the whole model or of its transformer), or a `.safetensors`
+            or `.pth` file.
 
     Returns:
-        The weights by their names, and `config.json` of diffusers where there is one.
+        Weights by their published names, and the content of `config.json` in the same folder; {} if
+        there is no such file.
 
     Raises:
-        ValueError: If there is no such file or it holds no weights.
+        ValueError: If the file does not exist or holds no weights.
     """
     folder = source / "transformer" if (source / "transformer").is_dir() else source
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [source]
     index = folder / "diffusion_pytorch_model.safetensors.index.json"
     if index.is_file():
-        files = [
-            folder / name
-            for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        ]
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        files = [folder / name for name in sorted(shards)]
     elif len(files) > 1:
         raise ValueError(
-            f"{folder} holds several checkpoints: name one of {', '.join(file.name for file in files)}"
+            f"{folder} holds several checkpoints: name one of "
+            f"{', '.join(file.name for file in files)}"
         )
     if not files or not all(file.is_file() for file in files):
         raise ValueError(
-            f"{source}: no SANA checkpoint there (a folder of diffusers, a .safetensors or a .pth file)"
+            f"{source}: no SANA checkpoint there "
+            "(a folder of diffusers, a .safetensors or a .pth file)"
         )
     config = files[0].parent / "config.json"
     try:
@@ -184,7 +211,8 @@ def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for file in files:
             weights |= _read_file(file)
         return weights, json.loads(config.read_text()) if config.is_file() else {}
-    except Exception as error:  # torch, pickle, zip, safetensors and json each have their own kinds
+    # torch, pickle, zip, safetensors and json all raise different exceptions.
+    except Exception as error:
         raise ValueError(
             f"{source}: not a checkpoint, or a damaged one ({type(error).__name__})"
         ) from error

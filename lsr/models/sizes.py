@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Name the configurations of the models."""
 
 from typing import Any
 
@@ -20,14 +20,18 @@ SIZES: dict[str, dict[str, Any]] = {
     "sana-0.6b": {**_SANA, "width": 1152, "depth": 28, "cross_heads": 16},
     "sana-1.6b": {**_SANA, "width": 2240, "depth": 20, "cross_heads": 20},
 }
-"""Fields of `DenoiserConfig` by name: two in pixel space, and the two of SANA (arXiv 2410.10629) in the latents of DC-AE."""
+"""Fields of `DenoiserConfig` for each name.
+
+The first two models work in pixel space, the two of SANA (arXiv 2410.10629) in the latents of
+DC-AE.
+"""
 
 
 def named_size(name: str, **changes: Any) -> DenoiserConfig:
-    """Return the configuration of a named model, with `changes` to single fields.
+    """Return the configuration of a named model, with `changes` to some of its fields.
 
     Raises:
-        ValueError: If there is no such name.
+        ValueError: If there is no model of this name.
     """
     if name not in SIZES:
         raise ValueError(f"unknown size {name!r}; known are {', '.join(SIZES)}")

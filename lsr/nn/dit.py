@@ -65,7 +65,7 @@ class LinearDiT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Set the initial weights: Xavier for linear layers, normal for embeddings, 0 for the output."""
+        """Set the initial weights: Xavier, normal for embeddings, 0 for the output layer."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

@@ -44,7 +44,7 @@ def test_the_l1_term_is_on_the_data_that_the_velocity_points_to(denoiser, genera
 
 
 def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser, generator):
-    """Its velocity, followed back to t = 0, is (1 - t) / s^2 x_t + t / s F."""
+    """The velocity, followed back to t = 0, leads to (1 - t) / s^2 x_t + t / s F."""
     condition = denoiser.condition(torch.randn(3, 3, 4, 4, generator=generator))
     x_t, t = torch.randn(3, 192, 2, 2, generator=generator), torch.tensor([0.1, 0.6, 1.0])
     time = t[:, None, None, None]
@@ -57,7 +57,7 @@ def test_preconditioning_is_the_best_linear_estimate_plus_a_correction(denoiser,
 
 
 def test_untrained_preconditioning_is_a_wiener_filter(generator):
-    """With unit variance data no linear estimate has a smaller error: scaling it either way makes it worse."""
+    """For data of unit variance any other factor than (1 - t) / s^2 makes the error larger."""
     model = Denoiser(TINY)
     condition = model.condition(torch.zeros(64, 3, 4, 4))
     x_0, noise = torch.randn(2, 64, 192, 2, 2, generator=generator)
@@ -93,7 +93,7 @@ def test_an_untrained_model_is_bicubic(generator):
 
 
 def test_bicubic_has_the_kernel_of_the_field(generator):
-    """Keys' cubic with a = -1/2: quadratic images are reproduced, which a = -3/4 does not."""
+    """The cubic of Keys with a = -1/2 reproduces quadratic images; a = -3/4 does not."""
     x = torch.arange(16, dtype=torch.float32)
     lr = (x**2 / 256).expand(1, 3, 16, 16)
     fine = (torch.arange(64) + 0.5) / 4 - 0.5
@@ -112,7 +112,7 @@ def test_any_size_comes_back_exactly_scaled(denoiser, generator, size, steps):
 
 
 def test_padding_is_not_stretching(generator):
-    """What was padded does not move what was there: the residual-free model gives bicubic where padding is out of reach."""
+    """Padding does not shift the image: away from it an untrained model gives bicubic."""
     model = Denoiser(TINY)
     lr = torch.rand(1, 3, 5, 7, generator=generator) - 0.5
     torch.testing.assert_close(
@@ -124,7 +124,7 @@ def test_padding_is_not_stretching(generator):
 
 
 def test_a_model_learns(generator, photo):
-    """A few steps on one pair beat the bicubic that training starts from."""
+    """A few training steps on one pair give a smaller error than bicubic upsampling."""
     model = Denoiser(TINY)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     hr = torch.from_numpy(photo[:32, :32]).permute(2, 0, 1)[None] / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Routing: exactly one expert is evaluated, and it is the one whose share holds the time."""
+"""Routing: exactly one expert is evaluated, the one whose interval contains the time."""
 
 from dataclasses import asdict, replace
 
@@ -21,7 +21,7 @@ SMALL = replace(TINY, context_dim=0, depth=1)
 
 @pytest.fixture
 def mixture(generator):
-    """Four experts that differ in every weight."""
+    """Return four experts that differ in every weight."""
     model = ExpertMixture(SMALL, PUBLISHED).requires_grad_(False)
     for parameter in model.parameters():
         parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
@@ -30,7 +30,7 @@ def mixture(generator):
 
 @pytest.fixture
 def calls(mixture):
-    """The experts that were called, and with what times, in order."""
+    """Return the experts that were called and their times, in the order of the calls."""
     seen = []
     for i in range(4):
         mixture.expert(i).register_forward_pre_hook(
@@ -253,16 +253,16 @@ def test_boundaries_have_names_and_can_be_listed():
 
 
 @pytest.mark.parametrize(
-    "boundaries, n",
+    "boundaries, n, message",
     [
-        ([0.6, 0.3], None),
-        ([0.3, 0.3], None),
-        ([0.0, 0.5], None),
-        ([0.3], 4),
-        ("published", 2),
-        ("uniform", 0),
+        ([0.6, 0.3], None, "boundaries"),
+        ([0.3, 0.3], None, "boundaries"),
+        ([0.0, 0.5], None, "boundaries"),
+        ([0.3], 4, "boundaries"),
+        ("published", 2, "boundaries"),
+        ("uniform", 0, "n must be at least 1, not 0"),
     ],
 )
-def test_boundaries_that_are_none_are_refused(boundaries, n):
-    with pytest.raises(ValueError, match="boundaries"):
+def test_invalid_boundaries_are_refused(boundaries, n, message):
+    with pytest.raises(ValueError, match=message):
         ExpertsConfig("knee", boundaries, n).times()

@@ -1,4 +1,4 @@
-"""Models by file, folder and name, and `lsr export`, which makes them."""
+"""Find models by file, folder and name, and write them with `lsr export`."""
 
 from dataclasses import asdict
 
@@ -14,7 +14,7 @@ from lsr.models.pretrained import find_model
 
 @pytest.fixture
 def run(denoiser, tmp_path):
-    """A run's folder whose averaged weights are twice the trained ones."""
+    """Return the folder of a run whose averaged weights are twice the trained ones."""
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)
     state = {f"denoiser.{name}": weight for name, weight in denoiser.state_dict().items()}
@@ -48,7 +48,7 @@ def test_a_name_that_cannot_be_had_says_what_to_fetch(tmp_path):
 
 
 def test_a_name_is_fetched_from_the_hub(monkeypatch, run, tmp_path):
-    """From the hub's cache, which is laid out here as the hub lays it out."""
+    """A model is read from the cache of the hub; the test builds such a cache."""
     import huggingface_hub.constants
 
     assert main(["export", str(run), "--out", str(tmp_path / "model.safetensors")]) == 0

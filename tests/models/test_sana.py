@@ -1,4 +1,4 @@
-"""Parity with SANA: diffusers' model with the same weights computes the same."""
+"""Parity with SANA: the model of diffusers with the same weights computes the same."""
 
 from dataclasses import asdict
 
@@ -32,7 +32,7 @@ SHAPE = {
 
 @pytest.fixture(params=[None, "rms_norm_across_heads"], ids=["plain", "qk_norm"])
 def sana(request, tmp_path, generator):
-    """A small SANA of diffusers in which every weight matters, and its folder."""
+    """Return a small SANA of diffusers in which every weight has an effect, and its folder."""
     from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
 
     model = SanaTransformer2DModel(**SHAPE, qk_norm=request.param).eval().requires_grad_(False)
