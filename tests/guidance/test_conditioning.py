@@ -1,4 +1,4 @@
-"""Guidance through the whole model: tags in, another image out, and nothing where there is none."""
+"""Guidance through the whole model: tags change the image, no tags change nothing."""
 
 from dataclasses import replace
 
@@ -94,7 +94,7 @@ def test_keys_and_values_are_made_once_per_image_and_change_nothing(model, mixtu
     once = sampled(model, context, steps=5)
     assert len(made) == 1
     monkeypatch.setattr(
-        "lsr.models.denoiser.Condition.memory",
+        "lsr.models.condition.Condition.memory",
         lambda condition, denoiser: denoiser.net.keys_values(denoiser.embed(condition)),
     )
     made.clear()
@@ -127,7 +127,7 @@ def test_every_expert_has_a_table_of_its_own():
 
 @pytest.mark.parametrize("scale", [0.0, 3.0])
 def test_classifier_free_guidance_is_the_difference_of_two_runs(model, scale):
-    """With one step the sample is the start less the velocity, so guidance of velocities is guidance of samples."""
+    """With one step the sample is the start minus the velocity: both are guided alike."""
     model = random_weights(
         Denoiser(replace(TAGS, residual_std=0.001))
     )  # far from the limits of the range
@@ -201,9 +201,7 @@ def test_the_loss_with_the_neighbours_tags_stands_beside_the_loss():
     module = LinearSRModule(TAGS)
     random_weights(module.denoiser)
     own, swapped = (
-        module.scores.loss(
-            batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags))
-        )
+        module.scores.loss(batch(*tags), module.path_noise(batch()), module.guidance(batch(*tags)))
         for tags in (("sea", "cat"), ("cat", "sea"))
     )
     assert torch.equal(own["loss_other_context"], swapped["loss"]) and not torch.allclose(
