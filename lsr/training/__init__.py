@@ -1,1 +1,1 @@
-"""Training: the LightningModule, its optimiser, its losses, and `lsr fit`."""
+"""Training: the LightningModule with its optimiser and losses, `lsr fit` and `lsr ablate`."""

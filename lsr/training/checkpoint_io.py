@@ -1,4 +1,4 @@
-"""Reading and writing Lightning checkpoints: atomically, and without unpickling code."""
+"""Write Lightning checkpoints atomically, and read them without executing code in them."""
 
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,28 @@ from lsr.models.checkpoint import DENOISER_PREFIX, MODEL_CONFIG, read_weights
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes Lightning checkpoints that are complete or not there, also after a power cut."""
+    """Reads and writes Lightning checkpoints.
+
+    A checkpoint is complete or does not exist, even after a power cut.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write beside the target, fsync, rename."""
+        """Write a temporary file in the same folder, flush it to the disk, and rename it."""
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read plain values and tensors, nothing that could run code; weights as `save_denoiser` writes them will do for evaluation.
+        """Return the contents of a checkpoint. Only tensors and plain values are unpickled.
+
+        A file written by `save_denoiser` (.safetensors) is accepted too. It has weights and the
+        model's configuration only, which is enough for evaluation.
 
         Raises:
-            ValueError: If the file is missing or no such checkpoint.
+            ValueError: If the file is missing or is not a checkpoint.
         """
         path = Path(path)
         if not path.is_file():
@@ -42,5 +48,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     "pytorch-lightning_version": lightning.__version__,
                 }
             return torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:  # pickle, zip and torch each have their own kinds
+        except Exception as error:  # pickle, zip and torch raise different types
             raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error

@@ -1,4 +1,7 @@
-"""`lsr fit|validate|test|predict`: a thin LightningCLI. What is composed stands in the experiment file alone."""
+"""The commands `lsr fit`, `validate`, `test` and `predict`: a LightningCLI with few changes.
+
+The YAML file of an experiment alone decides which model, data, callbacks and loggers are composed.
+"""
 
 import logging
 import os
@@ -28,12 +31,23 @@ from lsr.training.module import LinearSRModule
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 
+_MOVED = {
+    "lsr.metrics_csv.MetricsCSVLogger:": "it is lsr.runs.csv_logger.MetricsCSVLogger now",
+    "callbacks.KneePointCallback: Option 'action'": "it belongs to callbacks.DivergenceGuard",
+    "callbacks.KneePointCallback: Option 'threshold'": "it belongs to callbacks.DivergenceGuard",
+    "callbacks.KneePointCallback: Option 'max_skips'": "it belongs to callbacks.DivergenceGuard",
+}
+"""Hints for YAML files of older versions, by the start of the error message."""
+
 
 class SaveConfigPerLaunch(SaveConfigCallback):
-    """Writes the resolved configuration to `config.yaml`, and the one of every earlier launch stays as `config-<n>.yaml`."""
+    """Writes the resolved configuration to `config.yaml` in the run folder.
+
+    The file of an earlier launch is renamed to `config-<n>.yaml`.
+    """
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write on rank 0; only training changes a run folder."""
+        """Write the file; Lightning calls this on rank 0. Only training changes a run folder."""
         if stage != "fit":
             return
         target = Path(trainer.default_root_dir) / "config.yaml"
@@ -45,7 +59,12 @@ class SaveConfigPerLaunch(SaveConfigCallback):
 
 
 class LinearSRCLI(LightningCLI):
-    """LightningCLI whose command line always wins, also over the checkpoint that a run continues."""
+    """LightningCLI whose command line overrides the YAML file and a resumed run's checkpoint.
+
+    Args:
+        arguments: The subcommand and its options; without the subcommand if `run` is False.
+        run: Whether to run the subcommand, or only to build trainer, model and data.
+    """
 
     def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
         # Interpolations resolve after all files and the command line are merged.
@@ -56,9 +75,8 @@ class LinearSRCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_callback=SaveConfigPerLaunch,
             save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={
-                "use_distributed_sampler": False
-            },  # the DataModules shard by themselves
+            # The DataModules give each rank its share themselves.
+            trainer_defaults={"use_distributed_sampler": False},
             seed_everything_default=0,
             parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
             args=list(arguments),
@@ -67,14 +85,14 @@ class LinearSRCLI(LightningCLI):
         )
 
     def init_parser(self, **kwargs: object) -> LightningArgumentParser:
-        """Make errors exceptions in the parsers of the subcommands too, so that they become one line."""
+        """Let the parsers of subcommands raise errors too: each becomes a message of one line."""
         return super().init_parser(**{"parser_mode": "omegaconf+", "exit_on_error": False} | kwargs)
 
     def _parse_ckpt_path(self) -> None:
-        """Do not let hyper-parameters saved in a checkpoint overrule the command line."""
+        """Do nothing: hyper-parameters saved in a checkpoint do not override the command line."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Write checkpoints atomically, whatever other plugins the experiment asks for; log nothing but training to its logs."""
+        """Add `AtomicCheckpointIO` to the plugins, and remove the loggers unless this is `fit`."""
         if self.subcommand not in (None, "fit"):
             kwargs["logger"] = False
         plugins = self._get(self.config_init, "trainer")["plugins"] or []
@@ -82,7 +100,11 @@ class LinearSRCLI(LightningCLI):
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
     def _needs_checkpoint(self) -> None:
-        """Refuse to score weights that were never trained; "best" is the published knee, known before any callback is asked."""
+        """Find the checkpoint: "last", "best" (the published knee), or a file.
+
+        Raises:
+            ValueError: If no checkpoint is named, it does not exist, or the strategy is sharded.
+        """
         if isinstance(self.trainer.strategy, ShardedStrategy):
             raise ValueError(
                 f"{self.subcommand} does not shard: leave out --trainer.strategy sharded"
@@ -90,7 +112,8 @@ class LinearSRCLI(LightningCLI):
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(
-                f"{self.subcommand} needs a checkpoint: --ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
+                f"{self.subcommand} needs a checkpoint: "
+                "--ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
             )
         folder = Path(self.trainer.default_root_dir)
         named = {"last": folder / "checkpoints" / "last.ckpt", "best": folder / "knee" / SEED}
@@ -102,22 +125,32 @@ class LinearSRCLI(LightningCLI):
     before_validate = before_test = before_predict = _needs_checkpoint
 
     def before_fit(self) -> None:
-        """Refuse to start a second run in the folder of the first, and to continue from weights alone."""
+        """Check strategy, run folder and checkpoint before training.
+
+        Raises:
+            ValueError: If the folder holds another run already, if the checkpoint has weights but
+                no state of the optimiser, or if the strategy does not support this run.
+        """
         check_strategy(self.trainer.strategy)
         checkpoint = self.config_init["fit"]["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():
             raise ValueError(
-                f"{folder} already holds a run: continue it with --ckpt_path last, or choose another folder with --trainer.default_root_dir"
+                f"{folder} already holds a run: continue it with --ckpt_path last, "
+                "or choose another folder with --trainer.default_root_dir"
             )
         if checkpoint == "best" or Path(checkpoint or "").suffix == ".safetensors":
             raise ValueError(
-                f"--ckpt_path {checkpoint}: holds weights alone; training continues from --ckpt_path last"
+                f"--ckpt_path {checkpoint}: holds weights alone; "
+                "training continues from --ckpt_path last"
             )
         self.leave_cores_to_workers()
 
     def leave_cores_to_workers(self) -> None:
-        """On a CPU lower the number of threads: those that wait for a core which a data worker has are slower than no such threads."""
+        """On a CPU, use only the cores that the data workers leave.
+
+        A thread that waits for a core of a worker delays all other threads.
+        """
         if isinstance(self.trainer.accelerator, CPUAccelerator):
             workers = getattr(self.datamodule, "num_workers", 0)
             torch.set_num_threads(
@@ -126,20 +159,23 @@ class LinearSRCLI(LightningCLI):
 
 
 class _Data(LinearSRCLI):
-    """An experiment of which only the data are built: the network may be larger than this machine."""
+    """Builds the data of an experiment only: its network may need more memory than there is."""
 
     def instantiate_classes(self) -> None:
-        """Build the data."""
+        """Build the DataModule."""
         self.datamodule = self._get(
             self.parser.instantiate(Namespace(data=self.config.data)), "data"
         )
 
 
 def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
-    """Return the data of an experiment, and what its denoiser would be, from a command line such as that of `lsr fit`.
+    """Return the DataModule of an experiment and the configuration of its denoiser.
+
+    Args:
+        arguments: Options as of `lsr fit`, such as `--config FILE`.
 
     Raises:
-        ValueError: If the command line or the experiment is none.
+        ValueError: If an option or the YAML file is invalid.
     """
     try:
         cli = _Data(arguments, run=False)
@@ -149,64 +185,70 @@ def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
 
 
 def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
-    """Build a run of an experiment in another folder without starting it, on the cores that `lsr fit` would use; for measurements.
+    """Build a run of an experiment without starting it; used by benchmarks.
+
+    The number of threads is set as by `lsr fit`.
 
     Args:
-        config: The experiment file.
-        folder: The run folder.
-        settings: Of the trainer, in place of the file's.
+        config: YAML file of the experiment.
+        folder: Run folder, instead of the one in the file.
+        settings: Settings of the trainer, instead of those in the file.
     """
     changes = {"default_root_dir": folder} | settings
-    cli = LinearSRCLI(
-        [
-            "--config",
-            config,
-            *(
-                part
-                for name, value in changes.items()
-                for part in (f"--trainer.{name}", str(value))
-            ),
-        ],
-        run=False,
-    )
+    options = [f"--trainer.{name}={value}" for name, value in changes.items()]
+    cli = LinearSRCLI(["--config", config, *options], run=False)
     cli.leave_cores_to_workers()
     return cli
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says that is an advertisement, about its own code, or not so here."""
+    """Hide messages that are advertisements, concern Lightning's own code, or are wrong here."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage()
     )
     for message in (
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
-        ".*there is no last checkpoint available.*",  # `make stage1` always asks to continue
+        ".*there is no last checkpoint available.*",  # `make stage1` always passes ckpt_path last
         ".*does not have many workers.*",
         ".*the same hyperparameters.*",
-        ".*exists and is not empty.*",  # so it is when a run is continued
-        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # it is the same on all ranks
-        "Grad strides do not match bucket view strides.*",  # depth-wise convolutions under DDP: one copy
+        ".*exists and is not empty.*",  # the folder of a run that is resumed
+        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # the step is the same on all ranks
+        # Of depth-wise convolutions under DDP, at the cost of one copy.
+        "Grad strides do not match bucket view strides.*",
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)
 
 
 def _mistake(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
-    hint = (
-        ""
-        if any(argument.startswith("--config") for argument in arguments)
-        else "; name an experiment with --config FILE"
-    )
-    # Of jsonargparse's account of every type it tried the one that names the class is what the user did.
+    """Return an error of one line for what jsonargparse reports about each type that it tried."""
+    # Of these reports, the one that names a class path is about the user's mistake.
     problem = re.search(
         r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split())
     )
-    return ValueError(f"{problem[1]}: {problem[2]}" if problem else f"{error}{hint}")
+    if problem:
+        line = f"{problem[1]}: {problem[2]}"
+        hints = [f"; {hint}" for start, hint in _MOVED.items() if line.startswith(start)]
+        return ValueError("".join([line, *hints]))
+    if any(argument.startswith("--config") for argument in arguments):
+        return ValueError(str(error))
+    return ValueError(f"{error}; name an experiment with --config FILE")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `fit`, `validate`, `test` or `predict`; returns the exit code."""
+    """Run `fit`, `validate`, `test` or `predict`.
+
+    Args:
+        arguments: The subcommand and its options.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: If an option, the YAML file, a data set or a checkpoint is unusable.
+        KeyboardInterrupt: If the user pressed Ctrl-C.
+    """
     _quieten()
     try:
         LinearSRCLI(arguments)
@@ -218,7 +260,7 @@ def main(arguments: Sequence[str]) -> int:
     except (MisconfigurationException, OSError) as error:
         raise ValueError(str(error)) from error
     except SystemExit as end:
-        if end.code != 1:  # Lightning's way to end after Ctrl-C; help and the like end with 0
+        if end.code != 1:  # Lightning exits with 1 after Ctrl-C; --help exits with 0
             raise
         raise KeyboardInterrupt from end
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, and the choice of what it decays."""
+"""AdamW with a warm-up, and the choice of the weights that are decayed."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,10 +18,11 @@ class OptimizerConfig:
     """Settings of AdamW (arXiv 1711.05101).
 
     Attributes:
-        lr: Learning rate after warm-up.
-        weight_decay: Decoupled weight decay of the weights that are decayed.
-        betas: Decay rates of the moments.
-        warmup_steps: Steps of linear warm-up from lr / warmup_steps; every expert of a mixture counts its own.
+        lr: Learning rate after the warm-up.
+        weight_decay: Decoupled weight decay, for the weights chosen by `is_decayed`.
+        betas: Decay rates of the averages of the gradient and of its square.
+        warmup_steps: Steps in which the learning rate rises linearly, from lr / warmup_steps to lr.
+            Each expert of a mixture counts its own steps.
     """
 
     lr: float = 1e-4
@@ -35,12 +36,19 @@ class OptimizerConfig:
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Tell whether weight decay applies.
+    """Return whether weight decay applies to a parameter.
 
-    Not to vectors (biases, norms) and modulation tables; not to embeddings of tags, for most are absent from a batch and would only
-    shrink; not to query and key projections either: linear attention does not
-    change when they are scaled, so decay would only shrink them until their gradient, which grows as 1 / |W|, spikes. A
-    fused projection goes with its queries and keys.
+    It does not apply to:
+
+    - vectors (biases and norms) and modulation tables;
+    - embeddings of tags: most tags are absent from a batch, so decay would only shrink them;
+    - query and key projections: the output of linear attention does not change when they are
+      scaled, so decay would only shrink them, until their gradient, which grows as 1 / |W|, spikes.
+      A projection fused with values counts as one of queries and keys.
+
+    Args:
+        name: Name of the parameter in its network.
+        parameter: The parameter.
     """
     return parameter.ndim >= 2 and not _NO_DECAY.search(name)
 
@@ -48,29 +56,32 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 def build_optimizer(
     networks: Sequence[nn.Module], config: OptimizerConfig
 ) -> tuple[torch.optim.AdamW, LambdaLR]:
-    """Return AdamW over the trainable parameters of the networks, and its per-step warm-up.
+    """Return AdamW for the trainable parameters of the networks, and its warm-up.
 
-    Each network that is trained has two parameter groups, with and without weight decay, and a warm-up of its own.
+    Each network with trainable parameters has two parameter groups, with and without weight decay,
+    and a warm-up of its own.
 
     Args:
         networks: The denoiser, or the experts of a mixture.
         config: Settings of AdamW.
+
+    Returns:
+        The optimiser and its schedule, which counts optimiser steps.
     """
     parts = [part for part in networks if any(p.requires_grad for p in part.parameters())]
-    groups, factors = [], []
+    groups = []
+    factors = []
     for i, part in enumerate(parts):
         named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
-        groups += [
-            {
-                "params": [p for name, p in named if is_decayed(name, p)],
-                "weight_decay": config.weight_decay,
-            },
-            {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
-        ]
+        decayed = [p for name, p in named if is_decayed(name, p)]
+        others = [p for name, p in named if not is_decayed(name, p)]
+        groups.append({"params": decayed, "weight_decay": config.weight_decay})
+        groups.append({"params": others, "weight_decay": 0.0})
         factors += [_warm_up(i, len(parts), max(config.warmup_steps, 1))] * 2
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
     return optimizer, LambdaLR(optimizer, factors)
 
 
 def _warm_up(expert: int, n_experts: int, steps: int) -> Callable[[int], float]:
+    # LambdaLR calls this with the number of optimiser steps done, and multiplies lr by the result.
     return lambda step: min(1.0, (steps_taken(expert, step, n_experts) + 1) / steps)

@@ -1,4 +1,7 @@
-"""The loss on the validation images: at fixed times, so that it tells training steps apart and not draws of the time."""
+"""The flow matching loss on validation images, at fixed times.
+
+With fixed times, two values differ because of the weights and not because of the drawn times.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -12,25 +15,32 @@ from lsr.inference.sampling import pad_to_multiple
 from lsr.models.mixture import Model
 
 OTHER_CONTEXT = "loss_other_context"
-"""The loss when every image of a batch has its neighbour's guidance: above `loss` as far as the guidance is of use."""
+"""Name of the loss when each image has the guidance of its neighbour in the batch.
+
+The more useful the guidance is, the more this loss exceeds `loss`.
+"""
 
 _TIMES = (0.125, 0.375, 0.625, 0.875)
-"""The middles of four equal parts of the times before the shift."""
+"""The times of `loss` before the shift: the middles of four equal parts of [0, 1]."""
 
 
 class ValidationLoss:
-    """Flow matching loss per image, its mean over fixed times, and that of each expert in the middle of its share.
+    """Computes the flow matching losses of images.
+
+    `loss` is the mean over four fixed times. For a mixture, `loss_expert_<i>` is the loss at the
+    middle of the interval of expert i before the shift.
 
     Args:
         denoiser: The model.
         shift: Shift of its flow times.
 
     Attributes:
-        times: The times before the shift, by the name of the loss that is their mean: `loss`, and of a mixture `loss_expert_<i>`.
+        times: For each loss, the times before the shift over which it is averaged.
     """
 
     def __init__(self, denoiser: Model, shift: float) -> None:
-        self.denoiser, self.shift = denoiser, shift
+        self.denoiser = denoiser
+        self.shift = shift
         self.times: dict[str, tuple[float, ...]] = {"loss": _TIMES}
         if denoiser.shares:
             edges = unshift_timesteps(
@@ -41,7 +51,7 @@ class ValidationLoss:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all losses that a batch can have."""
+        """Names of all losses that a batch may have."""
         return (*self.times, OTHER_CONTEXT)
 
     def __call__(
@@ -50,11 +60,15 @@ class ValidationLoss:
         draw_noise: Callable[[tuple[int, ...]], Tensor],
         context: Context | None = None,
     ) -> dict[str, Tensor]:
-        """Return the losses (B,) of a batch by name; of an image without a neighbour none, (0,), of others' guidance.
+        """Return the losses (B,) of a batch by name.
+
+        With guidance this includes `OTHER_CONTEXT`; it is empty, (0,), if the batch has one image,
+        which has no neighbour.
 
         Args:
-            batch: `lr` (B, 3, h, w) and `hr` (B, 3, scale h, scale w), both in [-1, 1].
-            draw_noise: Given the shape (C, H / f, W / f) of one latent, returns standard normal noise (B, C, H / f, W / f).
+            batch: Batch with `lr` and `hr`.
+            draw_noise: Function that returns standard normal noise (B, C, H / f, W / f), given the
+                shape (C, H / f, W / f) of one latent.
             context: The guidance, or None.
         """
         names = list(self.times)
@@ -63,7 +77,7 @@ class ValidationLoss:
         parts = losses.split([len(self.times[name]) for name in names], dim=1)
         found = {name: part.mean(1) for name, part in zip(names, parts, strict=True)}
         if context is not None:
-            # Of all batches alike: ranks that log different names would wait for each other.
+            # Every batch has this name: ranks that log different names would wait for each other.
             found[OTHER_CONTEXT] = losses.new_empty(0)
             if len(context.mask) > 1:
                 found[OTHER_CONTEXT] = loss_at_times(
@@ -81,13 +95,13 @@ def loss_at_times(
     shift: float,
     context: Context | None = None,
 ) -> Tensor:
-    """Return the flow matching loss (B, T) of every image of a batch at each of T times.
+    """Return the flow matching losses (B, T) of B images at T times.
 
     Args:
         denoiser: The model.
         batch: See `ValidationLoss`.
         draw_noise: See `ValidationLoss`.
-        times: Before the shift, in [0, 1].
+        times: Times in [0, 1] before the shift.
         shift: Shift of the flow times.
         context: The guidance, or None.
     """
