@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
-from lsr.datasets.tags import TAGS, listed_tags, tags_beside
+from lsr.datasets.tags import TAGS, listed_tags, sidecar_tags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.progress_bar import progress_bar
@@ -108,7 +108,7 @@ class FileIndex:
         there, from the `.txt` next to it.
         """
         path, *tags = self._strings(index)
-        return tuple(tags) if self._listed[index] else tags_beside(Path(path))
+        return tuple(tags) if self._listed[index] else sidecar_tags(Path(path))
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a photograph's file.

@@ -99,7 +99,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
                 self._damaged.add(candidate)
                 continue
             return self._sample(epoch, candidate, *self._crop(epoch, index, lr, hr))
-        raise ValueError("none of the pairs can be read any more")
+        raise ValueError("every pair of photographs is damaged: see the warnings")
 
     def _crop(
         self, epoch: int, index: int, lr: np.ndarray, hr: np.ndarray

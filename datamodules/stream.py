@@ -83,7 +83,7 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
     within rounds of 1000 positions, in which the number of positions of a source is proportional
     to its weight. Both random orders are computed from the seed when they are needed: the order of
     an epoch from (seed, source, epoch), the assignment in a round from (seed, round). So no state
-    has to be kept, except for the position.
+    must be kept, except for the position.
 
     Batch k of all ranks together holds the R B positions from k R B on; rank r takes the B
     positions from k R B + r B on.

@@ -65,8 +65,11 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
     return tags
 
 
-def tags_beside(photograph: Path) -> tuple[str, ...]:
-    """Return the comma-separated tags in the `.txt` next to a photograph; none if it is missing."""
+def sidecar_tags(photograph: Path) -> tuple[str, ...]:
+    """Return the comma-separated tags in a photograph's sidecar file, the `.txt` next to it.
+
+    Without such a file there are no tags.
+    """
     try:
         return tidy_tags(photograph.with_suffix(".txt").read_text("utf-8", "replace"))
     except OSError:
@@ -97,4 +100,4 @@ class FolderTags:
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""
         listed = self.listed.get(photograph.relative_to(self.folder).as_posix())
-        return tags_beside(photograph) if listed is None else listed
+        return sidecar_tags(photograph) if listed is None else listed

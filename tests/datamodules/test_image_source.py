@@ -13,7 +13,7 @@ from lsr.cli import main
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """Good, odd and bad files, some in a folder within."""
+    """A folder with good, odd and bad files, some of them in a folder inside it."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     Image.fromarray(photo).save(tmp_path / "a.png")
     Image.fromarray(photo).save(tmp_path / "deep" / "er" / "b.JPG", quality=95)

@@ -41,7 +41,7 @@ def module(dataset, stage="fit", rank=0, world=1, **options):
 
 
 def aligned(batch):
-    """For each pair, whether the LR pixels are the left (or, mirrored, right) corners of HR blocks."""
+    """For each pair: are its LR pixels left (or, if mirrored, right) corners of HR blocks?"""
     lr, hr = batch["lr"], batch["hr"]
     return [
         torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x)

@@ -1,4 +1,4 @@
-"""Files that cannot be read, and files that look as if they could not."""
+"""Files that cannot be read, and files that can be read although they are unusual."""
 
 import io
 from pathlib import Path
