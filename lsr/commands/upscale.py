@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsr.commands.upscale_options import SUFFIXES, parser
+from lsr.commands.upscale_options import SUFFIXES, parser, sampling_of
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.inference.config import SamplingConfig
 
 if TYPE_CHECKING:
     from lsr.images.photograph import Photograph, PictureStream
@@ -33,13 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments[1:])
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
-    sampling = SamplingConfig(
-        num_inference_steps=options.steps,
-        seed=options.seed,
-        tile=options.tile,
-        color_fix=options.color_fix,
-        guidance_scale=options.guidance_scale,
-    )
+    sampling = asdict(sampling_of(options))
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
 
     pairs = collect(
@@ -57,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
 
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     model = find_model(options.model)
-    upscaler = Upscaler.from_pretrained(model, **asdict(sampling))
+    upscaler = Upscaler.from_pretrained(model, **sampling)
     texts = _texts(options, [source for source, _ in pairs], upscaler)
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
-    record = UpscaleRecord(options.out, model, asdict(sampling) | outcome, texts)
+    record = UpscaleRecord(options.out, model, sampling | outcome, texts)
     todo = [pair for pair in pairs if not record.has(*pair)]
     failed = _upscale_all(todo, upscaler, options, record, texts)
     before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""

@@ -137,5 +137,20 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def sampling_of(options: argparse.Namespace) -> SamplingConfig:
+    """Return the settings of sampling on a parsed command line.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+    return SamplingConfig(
+        num_inference_steps=options.steps,
+        seed=options.seed,
+        tile=options.tile,
+        color_fix=options.color_fix,
+        guidance_scale=options.guidance_scale,
+    )
+
+
 def _tile(text: str) -> "int | str":
     return text if text == "auto" else int(text)
