@@ -159,7 +159,7 @@ class ImageSource:
 
 
 def _large_enough(index: FileIndex | ShardIndex, min_side: int) -> np.ndarray:
-    """Return the numbers of the photographs with sides of at least `min_side`; warn of smaller ones."""
+    """Return the numbers of the photographs that are large enough; warn of the others."""
     shorter = index.sides.min(1)
     small = np.flatnonzero((shorter > 0) & (shorter < min_side))
     for i in small[:_MAX_WARNINGS]:
