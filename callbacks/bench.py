@@ -13,7 +13,7 @@ from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
 from lsr.training.cli import prepare_run
 
-_PER_VALIDATION = ("on_validation_batch_end", "on_validation_end")
+_PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 _PER_STEP = ("on_before_backward", "on_gradient_norm")
 
 

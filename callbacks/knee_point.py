@@ -18,7 +18,7 @@ from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER, SEED, keep_candidates, publish_verdict
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
-from lsr.training.divergence import end_diverged, remove_report
+from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.module import LinearSRModule
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
@@ -39,9 +39,10 @@ class KneePointCallback(Checkpoint):
     callback moves itself before all other `Checkpoint` callbacks. So a resumed run has the same
     verdicts, and publishes a knee that a killed run had confirmed but not published.
 
-    A validation metric or training loss that is not finite ends the run as diverged, with
-    `divergence.json` and exit code 3. This callback does not watch gradients: without the callback
-    `DivergenceGuard`, NaN may reach the weights and checkpoints before the next validation.
+    Weights, a validation metric or a training loss that are not finite end the run as diverged,
+    with `divergence.json` and exit code 3. They are checked at validations only, and gradients are
+    not checked: without the callback `DivergenceGuard`, NaN may reach the weights, and checkpoints
+    written before the next validation.
 
     Args:
         metrics: Watched metrics and their directions, "max" or "min".
@@ -123,6 +124,11 @@ class KneePointCallback(Checkpoint):
         if self.verdict is not None and self.verdict.knee_step is not None:
             self._publish(trainer)
             trainer.should_stop = self.stop
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the weights: metrics raise errors of their own if images are not finite."""
+        if self._watches(trainer):
+            check_weights(trainer, pl_module)
 
     def on_validation_batch_end(
         self,

@@ -21,7 +21,7 @@ def experiment(path, width, logged=False):
     }
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "num_sanity_val_steps": 0}
     config["trainer"]["logger"] = logged and config["trainer"]["logger"]
-    kept = ("EMA", "LastCheckpoint", "KneePointCallback")
+    kept = ("EMA", "LastCheckpoint", "DivergenceGuard", "KneePointCallback")
     config["trainer"]["callbacks"] = [
         each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)
     ]
