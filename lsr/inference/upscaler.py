@@ -204,7 +204,7 @@ class Upscaler:
         """
         new = dict.fromkeys(text for text in texts if text not in self._expected)
         if new and self.context_encoder is not None:
-            self.context_encoder.remember(new)
+            self.context_encoder.prepare_texts(new)
         self._expected |= new.keys()
 
     def _context(self, pixels: np.ndarray, text: str) -> Context | None:

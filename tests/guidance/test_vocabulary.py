@@ -54,15 +54,15 @@ def test_unknown_tags_are_dropped_and_counted(caplog):
     encoder = VocabularyIndices(("boat", "sea"), words=False, max_tokens=9)
     assert indices(encoder, "Sea, motocross, boat", "", "motocross") == [[1, 0], [], []]
     with caplog.at_level(logging.WARNING):
-        encoder.remember(["sea, castle, castle", "boat"])
-    assert "2 of 4 tags" in caplog.text and "'castle' for one" in caplog.text
+        encoder.prepare_texts(["sea, castle, castle", "boat"])
+    assert "2 of 4 tags" in caplog.text and "such as 'castle'" in caplog.text
 
 
 def test_ten_thousand_tags_on_one_image_are_cut_and_counted(caplog):
     vocabulary = [f"tag {i}" for i in range(10_000)]
     encoder = VocabularyIndices(vocabulary, words=False, max_tokens=300)
     with caplog.at_level(logging.WARNING):
-        encoder.remember([", ".join(vocabulary), "tag 1"])
+        encoder.prepare_texts([", ".join(vocabulary), "tag 1"])
     assert "1 photographs have more than 300 tags" in caplog.text
     assert indices(encoder, ", ".join(vocabulary)) == [list(range(300))]
 

@@ -33,7 +33,7 @@ def test_the_published_form_is_read_whole_and_tags(tmp_path, pixels, plus):
 
 
 def test_the_decoder_is_berts_cross_attention_and_feed_forward(pixels):
-    """BERT's own layer with the same weights under the same names, its self-attention left out as in Query2Label."""
+    """The layer of BERT with the same weights, without its self-attention as in Query2Label."""
     published = published_weights(plus=False)
     network = build_ram(published, len(TAGS), plus=False)
     sizes = {
@@ -89,8 +89,8 @@ def test_ram_plus_mixes_the_descriptions_of_each_tag_by_their_likeness_to_the_im
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("fc.bias"), "1 missing, fc.bias for one"),
-        (lambda w: w.update({"head.weight": torch.zeros(1)}), "1 left over, head.weight for one"),
+        (lambda w: w.pop("fc.bias"), "1 missing, such as fc.bias"),
+        (lambda w: w.update({"head.weight": torch.zeros(1)}), "1 left over, such as head.weight"),
         (lambda w: w.pop("label_embed"), "label_embed is missing"),
         (
             lambda w: w.update({"label_embed": torch.zeros(7, 8)}),
