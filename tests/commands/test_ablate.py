@@ -138,8 +138,11 @@ def test_what_is_varied_names_the_row():
         ["--trainer.max_steps", "9"],
     )
     assert [variant.name for variant in found][:4] == [
-        "seed=knee boundaries=published", "seed=knee boundaries=[0.875]", "seed=knee boundaries=[]", "seed=last boundaries=published"
-    ]  # fmt: skip
+        "seed=knee boundaries=published",
+        "seed=knee boundaries=[0.875]",
+        "seed=knee boundaries=[]",
+        "seed=last boundaries=published",
+    ]
     changed = (f"--model.experts.seed={starts[0]}", "--model.experts.boundaries=[0.875]")
     assert found[1].settings == ("--trainer.max_steps", "9", *changed)
 
