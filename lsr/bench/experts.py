@@ -54,27 +54,25 @@ def measure(bench: Bench) -> int:
             alone = _step(denoiser, lr, noise, t)
             routed = _step(mixture, lr, noise, t)
             error = (routed() - alone()).abs().max().item()
-            seconds = [
-                time_calls(step, bench.device, bench.seconds / 4).seconds
-                for step in (alone, routed)
-            ]
-            expert = f"expert {index} of the mixture"
+            seconds = time_calls(alone, bench.device, bench.seconds / 4).seconds
+            routed_seconds = time_calls(routed, bench.device, bench.seconds / 4).seconds
+            same = {
+                "t": f"{t:.3f}",
+                "of them at work": _millions(denoiser),
+                "error": f"{error:.1e}",
+            }
             for name, step, model, taken in (
-                ("one denoiser", alone, denoiser, seconds[0]),
-                (expert, routed, mixture, seconds[1]),
+                ("one denoiser", alone, denoiser, seconds),
+                (f"expert {index} of the mixture", routed, mixture, routed_seconds),
             ):
-                table.add(
-                    {
-                        "model": name,
-                        "t": f"{t:.3f}",
-                        "M parameters": _millions(model),
-                        "of them at work": _millions(denoiser),
-                        "GFLOP": f"{counted_flops(step) / 1e9:.3f}",
-                        "ms": _time_or_refusal(taken, error),
-                        "times one denoiser": f"{taken / seconds[0]:.2f}",
-                        "error": f"{error:.1e}",
-                    }
-                )
+                cells = {
+                    "model": name,
+                    "M parameters": _millions(model),
+                    "GFLOP": f"{counted_flops(step) / 1e9:.3f}",
+                    "ms": _time_or_refusal(taken, error),
+                    "times one denoiser": f"{taken / seconds:.2f}",
+                }
+                table.add(same | cells)
             wrong += error != 0
     table.save(bench.out, "experts", bench.header)
     return wrong
