@@ -25,7 +25,7 @@ class Stopwatch(L.Callback):
     """Times training steps, validations, and hooks of other callbacks.
 
     Attributes:
-        seconds: Seconds of each call of a hook, each "training step" and each "validation", by name.
+        seconds: Seconds of each hook call, each "training step" and each "validation", by name.
     """
 
     def __init__(self) -> None:
