@@ -1,4 +1,4 @@
-"""Latents made beforehand: training sees what it would have seen, whatever happened on the way."""
+"""Latents made in advance: training reads the latents that it would have computed itself."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def _small_files():
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """Photographs, an autoencoder, and stage 1 at the paper's size with little of everything."""
+    """Photographs, an autoencoder, and the full-size stage 1 with a tiny model and dataset."""
     folder = tmp_path_factory.mktemp("workplace")
     photographs = write_photographs(folder / "photographs", N)
     autoencoder = save_autoencoder(folder / "autoencoder")
@@ -76,7 +76,7 @@ def contents(folder):
 
 
 def run(workplace, folder, *more):
-    """Train; returns the losses in order."""
+    """Train and return the losses in order."""
     seed_everything(0)
     arguments = [
         "--config",

@@ -1,4 +1,4 @@
-"""`lsr knee` on logs with a knee, without one, and with mistakes."""
+"""`lsr knee` on logs with a knee, on logs without a knee, and with mistakes."""
 
 import csv
 import json

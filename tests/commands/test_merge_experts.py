@@ -1,4 +1,4 @@
-"""Experts trained one by one and joined are the experts that are trained in one run."""
+"""Experts that are trained one by one and merged equal experts that are trained in one run."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Stage 2 grows from a published knee and from nothing else, unless it is told to."""
+"""Stage 2 grows only from a published knee, unless an unverified seed is allowed."""
 
 import logging
 from dataclasses import asdict, replace

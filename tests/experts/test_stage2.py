@@ -1,4 +1,4 @@
-"""Training of the experts: one per step, the others left as they are."""
+"""Training of the experts: each step changes one expert and no other."""
 
 import csv
 import shutil

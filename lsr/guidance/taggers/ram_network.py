@@ -1,5 +1,7 @@
 """The network of RAM and RAM++: a Swin transformer, and a decoder with one query for each tag."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
@@ -63,7 +65,7 @@ class RAM(nn.Module):
 
     def __init__(
         self,
-        swin: dict[str, int | tuple[int, ...]],
+        swin: dict[str, Any],
         n_tags: int,
         descriptions: int,
         embed: int,
@@ -74,8 +76,8 @@ class RAM(nn.Module):
         super().__init__()
         # Swin has patches of 4 pixels and halves the resolution three times: with 32 pixels for
         # each position of a window, one window covers the whole last stage.
-        self.image_size = 32 * int(swin["window_size"])  # pyright: ignore[reportArgumentType]
-        self.visual_encoder = SwinTransformer(img_size=self.image_size, num_classes=0, **swin)  # pyright: ignore[reportArgumentType]
+        self.image_size = 32 * swin["window_size"]
+        self.visual_encoder = SwinTransformer(img_size=self.image_size, num_classes=0, **swin)
         self.image_proj = nn.Linear(self.visual_encoder.num_features, embed)
         self.label_embed = nn.Parameter(torch.zeros(n_tags * descriptions, embed))
         self.reweight_scale = nn.Parameter(torch.zeros(())) if descriptions > 1 else None

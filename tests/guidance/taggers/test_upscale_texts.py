@@ -1,4 +1,4 @@
-"""`lsr upscale --tags` with a model that tags guide."""
+"""`lsr upscale --tags` with a model that is guided by tags."""
 
 from dataclasses import asdict, replace
 
