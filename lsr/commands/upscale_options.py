@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lsr.guidance.taggers import TAGGERS
 from lsr.inference.config import COLOR_FIXES, SMALLEST_TILE, SamplingConfig
 from lsr.models.pretrained import EMBEDDED
 
@@ -87,7 +88,7 @@ def _add_tag_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tagger",
-        choices=["ram++", "ram", "clip"],
+        choices=TAGGERS,
         default="ram++",
         help="model that finds the tags of --tags auto (default ram++)",
     )

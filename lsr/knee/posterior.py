@@ -83,8 +83,9 @@ def rise(time: Array) -> Array:
     Args:
         time: Times in units of the knee, >= 0, of any shape.
 
-    Returns: `(shapes, *time.shape)`, 0 at time 0 and 0.95 at time 1. Shapes are ordered by `m`,
-        then `xi`.
+    Returns:
+        `(shapes, *time.shape)`, 0 at time 0 and 0.95 at time 1. Shapes are ordered by `m`, then
+        `xi`.
     """
     shapes = np.empty((len(START_EXPONENTS), len(TAIL_INDICES), *time.shape))
     for rows, exponent in zip(shapes, START_EXPONENTS, strict=True):

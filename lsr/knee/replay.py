@@ -76,9 +76,10 @@ def parse_metrics(text: str) -> dict[str, str]:
 class Replay:
     """The result of a detector that was fed with the validations of a logged run.
 
-    Attributes: verdict: The final verdict: the confirmation, the divergence, or that of the last
-        validation. per_metric: The last known entries of `KneeVerdict.per_metric`. They are kept
-        here because
+    Attributes:
+        verdict: The final verdict: the confirmation, the divergence, or that of the last
+            validation.
+        per_metric: The last known entries of `KneeVerdict.per_metric`. They are kept here because
             the verdict of a divergence has none.
     """
 

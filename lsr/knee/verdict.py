@@ -11,18 +11,21 @@ from typing import Any
 class KneeVerdict:
     """The knowledge of the detector after one validation, in plain values that JSON can write.
 
-    Attributes: step: Step of the validation. knee_step: Step of the knee, which is a validated
-        step; None until it is confirmed. confirmed_at_step: Step of the validation that confirmed
-        the knee; None until then. candidates: Increasing steps whose checkpoints must be kept.
+    Attributes:
+        step: Step of the validation.
+        knee_step: Step of the knee, which is a validated step; None until it is confirmed.
+        confirmed_at_step: Step of the validation that confirmed the knee; None until then.
+        candidates: Steps whose checkpoints must be kept, in increasing order.
         candidate_step: The kept step that would be the knee if it were confirmed now; None if
-        unknown. confidence: Probability in [0, 1] that 85 % of the fast gain is made at
-        `candidate_step`. consensus: Newest value of the consensus, about 0 at the start of the rise
-        and 1 at its top;
-            None if no metric is informative.
+            unknown.
+        confidence: Probability in [0, 1] that 85 % of the fast gain is made at `candidate_step`.
+        consensus: Newest value of the consensus, about 0 at the start of the rise and 1 at its
+            top; None if no metric is informative.
         per_metric: For each metric a dictionary with the keys `informative`, `reason`, `noise`,
             `gain`, `noise_to_gain`, `knee_step` and `smoothed`; an unknown value is None.
         diverged: Whether the loss or every metric was non-finite. Then no knee is confirmed any
-        more. reason: One line that says why the knee is confirmed, or why not yet.
+            more.
+        reason: One line that says why the knee is confirmed, or why not yet.
     """
 
     step: int
