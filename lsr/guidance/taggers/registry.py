@@ -7,7 +7,7 @@ To add a tagger:
    probable first. Its constructor takes the weights and the device. If a file is missing or
    damaged, it raises a `ValueError` of one line that names the file and says how to get it.
 2. Add its name to `TAGGERS` of this package and a branch to `load_tagger`, which imports the module
-   only when it is needed. `lsr tag --tagger` and `lsr upscale --tagger` offer the name from then on.
+   only when it is needed. `lsr tag --tagger` and `lsr upscale --tagger` then offer it.
 3. Add tests with a small random network, as in tests/guidance/taggers.
 """
 
