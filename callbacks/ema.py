@@ -108,7 +108,9 @@ class EMA(L.Callback):
             decay = min(self.decay, (1 + updates) / (10 + updates))
             averages = [self._average[name] for name in alike]
             weights = [trained[name] for name in alike]
-            torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+                averages, weights, 1 - decay
+            )
         for name in trained:
             self._updates[name] += 1
 

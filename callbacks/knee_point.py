@@ -104,13 +104,14 @@ class KneePointCallback(Checkpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Move before the callbacks that write checkpoints: they then save the current verdict."""
-        others = [callback for callback in trainer.callbacks if callback is not self]  # pyright: ignore[reportAttributeAccessIssue]
+        run: Any = trainer  # Lightning does not declare the attribute `callbacks`
+        others = [callback for callback in run.callbacks if callback is not self]
         first = next(
             (i for i, callback in enumerate(others) if isinstance(callback, Checkpoint)),
             len(others),
         )
         # A new list, because Lightning is iterating over the old one.
-        trainer.callbacks = [*others[:first], self, *others[first:]]  # pyright: ignore[reportAttributeAccessIssue]
+        run.callbacks = [*others[:first], self, *others[first:]]
         seed = Path(trainer.default_root_dir) / FOLDER / SEED
         self.best_model_path = str(seed) if seed.is_file() else ""
 
@@ -183,8 +184,9 @@ class KneePointCallback(Checkpoint):
     def _watches(self, trainer: L.Trainer) -> bool:
         """Return whether this is a validation of training that was not seen yet."""
         repeated = bool(self.history) and self.history[-1].step == trainer.global_step
-        skipped = trainer.sanity_checking or trainer.fast_dev_run or repeated  # pyright: ignore[reportAttributeAccessIssue]
-        return trainer.state.fn == "fit" and not skipped
+        run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+        skipped = run.sanity_checking or run.fast_dev_run or repeated
+        return run.state.fn == "fit" and not skipped
 
     def _values(self, trainer: L.Trainer) -> Validation:
         """Return the values of this validation: those of rank 0 on every rank."""

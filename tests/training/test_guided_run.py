@@ -14,13 +14,21 @@ from lsr.inference.upscaler import Upscaler
 
 TINY = """
 model:
-  denoiser: {{width: 16, depth: 1, head_dim: 8, cross_heads: 2, stem_width: 4, context_dim: 16, {guidance}}}
+  denoiser:
+    {{width: 16, depth: 1, head_dim: 8, cross_heads: 2, stem_width: 4, context_dim: 16, {guidance}}}
   optimizer: {{lr: 0.01, warmup_steps: 1}}
   val_metrics: [psnr_y]
 {model}
 data:
   class_path: datamodules.RealESRGANDataModule
-  init_args: {{train: [{photos}], val: [{photos}], test: [{photos}], crop_size: 32, val_crop_size: 32, batch_size: 2, num_workers: 0}}
+  init_args:
+    train: [{photos}]
+    val: [{photos}]
+    test: [{photos}]
+    crop_size: 32
+    val_crop_size: 32
+    batch_size: 2
+    num_workers: 0
 trainer:
   default_root_dir: {out}
   accelerator: cpu
@@ -101,8 +109,8 @@ def test_another_vocabulary_than_the_checkpoints_is_one_line(tmp_path, experimen
         )
         told = capsys.readouterr().err
         assert (
-            "the checkpoint has a vocabulary of 4 tags, not of these 2: 'boat' is in one of them alone"
-            in told
+            "the checkpoint has a vocabulary of 4 tags, not of these 2: "
+            "'boat' is in one of them alone" in told
         )
 
 

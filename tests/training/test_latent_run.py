@@ -203,7 +203,7 @@ def command(autoencoder, tmp_path):
     return run_of(config, tmp_path, steps=5)
 
 
-def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoencoder_in_its_checkpoint(
+def test_the_full_size_experiment_trains_and_its_checkpoint_has_no_autoencoder(
     command, tmp_path, autoencoder
 ):
     assert main(command) == 0
