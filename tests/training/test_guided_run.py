@@ -83,7 +83,7 @@ def test_a_run_with_tags_trains_validates_and_upscales(tmp_path, photos, experim
         assert main(["fit", "--config", str(config)]) == 0
     assert "1 of 3 files in" in caplog.text and "gone.png for one" in caplog.text
     assert (
-        "tags of the photographs are not in the vocabulary and are dropped, 'cat' for one"
+        "tags of the photographs are not in the vocabulary and are dropped, such as 'cat'"
         in caplog.text
     )
     with (tmp_path / "run" / "metrics.csv").open() as file:
