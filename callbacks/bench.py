@@ -108,14 +108,14 @@ def main(config: str) -> int:
 
 
 def _row(stopwatch: Stopwatch, what: str, hooks: tuple[str, ...], whole: str, target: float) -> str:
-    """Return a row of the table: hooks compared with a whole step or a whole validation.
+    """Return a Markdown row that compares hooks with a whole step or a whole validation.
 
     Args:
         stopwatch: The measured times.
         what: Name of the row.
         hooks: Names of the hooks.
         whole: "training step" or "validation".
-        target: Share of the hooks in percent that should not be exceeded.
+        target: Largest share in percent that the hooks should take; it is only printed.
     """
     own = stopwatch.mean(*hooks)
     all_of_it = stopwatch.mean(whole)

@@ -33,7 +33,7 @@ class EMA(L.Callback):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"EMA decay must be in [0, 1), not {decay}")
+            raise ValueError(f"EMA decay must be at least 0 and below 1, not {decay}")
         self.decay = decay
         self._updates: int | dict[str, int] = 0
         self._step = -1

@@ -10,9 +10,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lsr.batch import Batch
+from lsr.experts.initial_weights import verified_seed
 from lsr.experts.plot import draw_loss_by_time
 from lsr.experts.run import ExpertRun
-from lsr.experts.seed import verified_seed
 from lsr.figures import save_png
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from datamodules.crops import TrainingCrops, to_tensor, training_target
 from datamodules.image_source import ImageSource
-from datamodules.pairs import TrainingCrops, to_tensor, training_target
 from lsr.datasets.latents import LatentCache
 from lsr.degradations import DegradationConfig
 

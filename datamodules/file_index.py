@@ -55,7 +55,7 @@ def resolve_paths(entry: str) -> list[Path]:
         return [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
     if path.is_file():
         return [path]
-    raise ValueError(f"{entry}: no such folder or image")
+    raise ValueError(f"{entry}: no such folder, image or list (.txt)")
 
 
 class FileIndex:
@@ -193,7 +193,7 @@ def _stamp(entry: str, path: str) -> tuple[int, int]:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise ValueError(f"{path}, of {entry}: {error.strerror}") from None
+        raise ValueError(f"{path}, which {entry} lists: {error.strerror}") from None
     return state.st_size, state.st_mtime_ns
 
 
@@ -232,7 +232,7 @@ def _save(cache: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.ndarr
             )
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s): the headers will be read again next time",
+            "the cache %s cannot be written (%s): the next run reads all sizes again",
             cache,
             error.strerror,
         )

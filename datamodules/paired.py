@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.pairs import (
+from datamodules.crops import (
     FIXED_EPOCH,
     crop_and_flip,
     noise_seed,

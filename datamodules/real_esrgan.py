@@ -1,4 +1,4 @@
-"""RealESRGANDataModule: training pairs made of photographs by synthetic real-world degradation."""
+"""RealESRGANDataModule: makes LR/HR pairs from photographs by the degradation of Real-ESRGAN."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from datamodules.cached_latents import CachedCrops, TargetCrops
+from datamodules.crops import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.image_source import ImageSource, open_index
-from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
-from datamodules.stream import shares_of
+from datamodules.stream_sampler import shares_of
 from lsr.batch import Batch
 from lsr.datasets.tags import TAGS
 from lsr.degradations import DegradationConfig, DegradationParameters

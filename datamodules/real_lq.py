@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.pairs import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
+from datamodules.crops import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.images import find_images, probe, read_rgb8

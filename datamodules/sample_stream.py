@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Subset
 
-from datamodules.stream import StreamBatchSampler
+from datamodules.stream_sampler import StreamBatchSampler
 from lsr.batch import ChoosesBatches
 
 MAX_PHOTOGRAPHS = 1000
@@ -49,8 +49,8 @@ class SampleStreamDataModule(L.LightningDataModule):
 
     The training stream is endless, so the trainer needs `max_steps`. It is a function of the seed:
     it is the same on any number of ranks and workers, and a resumed run continues it exactly, see
-    `datamodules.stream`. A LightningModule that implements `lsr.batch.ChoosesBatches` chooses which
-    batches of the stream it trains on.
+    `datamodules.stream_sampler`. A LightningModule that implements `lsr.batch.ChoosesBatches`
+    chooses which batches of the stream it trains on.
 
     Validation, test and prediction visit every sample once, on one of the ranks.
 

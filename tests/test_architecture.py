@@ -218,12 +218,12 @@ RULES = {
 
 MORE_VIOLATIONS = [
     (imports_that_go_up, "callbacks/ema.py", "from datamodules import PairedDataModule"),
-    (imports_that_go_up, "datamodules/pairs.py", "import callbacks.ema"),
+    (imports_that_go_up, "datamodules/crops.py", "import callbacks.ema"),
     (imports_that_go_up, "lsr/ops/kernel_support.py", "from lsr.models.denoiser import Denoiser"),
     (imports_that_go_up, "lsr/degradations/jpeg.py", "from lsr.models.denoiser import Denoiser"),
     (imports_that_go_up, "lsr/distributed/fsdp.py", "from lsr.models.mixture import ExpertMixture"),
     (imports_that_go_up, "lsr/experts/run.py", "from lsr.training.module import LinearSRModule"),
-    (imports_that_go_up, "lsr/inference/tiling.py", "from lsr.evaluation.rows import merge"),
+    (imports_that_go_up, "lsr/inference/tiling.py", "from lsr.evaluation.per_image import merge"),
     (imports_that_go_up, "lsr/guidance/context.py", "from lsr.bench import timing"),
     (the_library_knows_its_users, "lsr/files.py", "import lsr.cli"),
     (lightning_where_it_does_not_belong, "lsr/runs/history.py", "import lightning as L"),

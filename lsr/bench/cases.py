@@ -158,14 +158,15 @@ _COLUMNS = (
 
 
 def compare(bench: Bench, name: str, cases: Iterable[Case]) -> int:
-    """Check and time every case; print and write the table of results.
+    """Compare the result of every case with `expected`, time it, and print and write the table.
 
     A case that fails or gives a wrong result gets no time, and the other cases still run.
 
     Args:
         bench: Settings of the run.
         name: Name of the files to write, without suffix.
-        cases: Cases to measure; the baseline of a shape comes before the other cases of that shape.
+        cases: Cases to measure; the baseline of a shape, which the column "times faster" divides
+            by, comes before the other cases of that shape.
 
     Returns:
         The number of cases that failed or gave a wrong result.

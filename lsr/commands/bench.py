@@ -21,7 +21,7 @@ SUITES: dict[str, str] = {
     "training": "lsr.bench.training",
     "experts": "lsr.bench.experts",
     "e2e": "lsr.bench.end_to_end",
-    "context": "lsr.bench.context",
+    "context": "lsr.bench.guidance",
 }
 """Suite -> module with `measure(bench) -> int`, which returns the number of wrong results."""
 

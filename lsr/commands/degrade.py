@@ -157,7 +157,7 @@ def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     """Write the picture of a photograph and its LR images, and return the exit code."""
     from lsr.degradations import draw
     from lsr.degradations.export import degrade, read_hr, write_rgb8
-    from lsr.degradations.grid import describe, draw_grid
+    from lsr.degradations.preview import describe, draw_grid
 
     target = options.out or Path(f"{options.image.stem}-{options.preset}.png")
     _check_preview(options, cfg, target)
@@ -199,7 +199,7 @@ def _centre(hr: "np.ndarray", side: int, scale: int) -> "np.ndarray":
 
 
 def _title(options: argparse.Namespace, cfg: "DegradationConfig") -> str:
-    from lsr.degradations.grid import NOTE
+    from lsr.degradations.preview import NOTE
 
     changed = "".join(f" {setting}" for setting in options.set)
     sharpened = "sharpened before" if cfg.usm_lr else "not sharpened before"

@@ -99,9 +99,9 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evalu
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.data import find_items
     from lsr.evaluation.methods import jobs_of_methods
+    from lsr.evaluation.per_image import PREDICTIONS
     from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.results import Evaluation
-    from lsr.evaluation.rows import PREDICTIONS
     from lsr.models.pretrained import find_model
 
     if options.model is not None:
@@ -149,8 +149,8 @@ def _settings(
 
 @contextlib.contextmanager
 def _claimed_folders(evaluation: "Evaluation", overwrite: bool) -> Iterator[None]:
-    """Claim the folders of all methods inside the block, see `lsr.evaluation.rows.claimed`."""
-    from lsr.evaluation.rows import claimed
+    """Claim the folders of all methods inside the block, see `lsr.evaluation.per_image.claimed`."""
+    from lsr.evaluation.per_image import claimed
 
     with contextlib.ExitStack() as claims:
         claims.enter_context(claimed(evaluation.job.out, evaluation.settings, overwrite))

@@ -83,7 +83,7 @@ def _texts(
     options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler"
 ) -> Mapping[Path, str]:
     """Return the text that guides each photograph; an empty mapping if the model takes no text."""
-    from lsr.guidance.taggers.upscale_texts import note_ignored_options, tagger_of, texts_for
+    from lsr.guidance.upscale_texts import note_ignored_options, tagger_of, texts_for
 
     guidance = upscaler.denoiser.config.guidance
     if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
@@ -173,7 +173,7 @@ def _upscale_one(
         Notes for the user.
     """
     from lsr.images import write_stream
-    from lsr.inference.comparison import kept_pixels, write_comparison
+    from lsr.inference.comparison_page import kept_pixels, write_comparison
 
     file_format = _FORMATS[target.suffix.lower()]
 

@@ -43,8 +43,9 @@ def export(
 ) -> Outcome:
     """Write the LR images that are missing, as 8-bit PNG.
 
-    Every photograph that cannot be read is reported on stderr. An LR image is on the disk before
-    its line, so a kill at any moment costs one LR image, which the next export makes again.
+    Every photograph that cannot be read is reported on stderr. Every LR image is
+    written before its line in `params.jsonl`: an export that is killed loses at most one LR image,
+    and the next export makes it again.
 
     Args:
         pairs: Photographs and their LR images below `out`, from `lsr.images.collect`.

@@ -41,7 +41,8 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
         like: Tensor that is sharded or not.
 
     Returns:
-        `DTensor` with the part of this rank, or `tensor` if `like` is not sharded.
+        `DTensor` with the part of this rank; `tensor` itself if `like` is not sharded or `tensor`
+        is sharded already.
     """
     if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor

@@ -26,9 +26,10 @@ class Item:
         name: Path of the LR photograph relative to its folder, without suffix.
         lr: File of the LR photograph.
         hr: File of the HR photograph; None if there is none.
-        sr: File of the result; None for a missing prediction.
-        inputs: First 16 digits of a SHA-256 of everything that the values of this image depend on
-            before the evaluation: the contents of the files, the tags, and `size`.
+        sr: File of the result, which a model may not have written yet. None for a missing
+            prediction, and for upsampling to an unknown size.
+        inputs: First 16 digits of a SHA-256 of all inputs of this image: the contents of the files,
+            the tags, and `size`. The settings of the evaluation are not part of it.
         tags: Contents of the LR photograph in words, separated by commas, for a model that is
             guided by tags. Empty for predictions and upsampling.
         size: Width and height of the result of upsampling; None for other methods.

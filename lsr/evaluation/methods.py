@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from lsr.evaluation.data import predicted_items, upsampled_items
+from lsr.evaluation.per_image import PREDICTIONS
 from lsr.evaluation.protocols import check_protocol
-from lsr.evaluation.rows import PREDICTIONS
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.upsampling import UPSAMPLINGS
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import FAILED, Journal, read_rows
+from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
 from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
 from lsr.inference.config import SamplingConfig

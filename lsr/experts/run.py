@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lsr.experts.config import ExpertsConfig
-from lsr.experts.seed import seed_experts
+from lsr.experts.initial_weights import seed_experts
 from lsr.experts.turns import Turns
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
@@ -34,7 +34,7 @@ class ExpertRun:
         self._seed_sha256: str | None = None
 
     def grow(self) -> None:
-        """Copy the weights of the knee to all experts, see `lsr.experts.seed.seed_experts`."""
+        """Copy the weights of the knee to all experts, see `seed_experts`."""
         self._seed_sha256 = seed_experts(self._mixture, self.config)
 
     def interval(self, step: int) -> tuple[float, float]:

@@ -48,7 +48,8 @@ def load_pretrained(load: Any, folder: Path, what: str, **options: Any) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the {what} in {folder} cannot be loaded ({type(error).__name__}: {reason})"
+            f"the {what} in {folder} cannot be loaded, is the folder complete? "
+            f"({type(error).__name__}: {reason})"
         ) from error
 
 

@@ -77,7 +77,7 @@ class VocabularyIndices:
         """Do nothing: the embeddings are in the model file."""
 
     def prepare_texts(self, texts: Iterable[str]) -> None:
-        """Warn about tags that are not in the vocabulary, and about images with too many tags."""
+        """Only check the texts: warn about unknown tags, and about images with too many tags."""
         known = 0
         cut = 0
         unknown: Counter[str] = Counter()

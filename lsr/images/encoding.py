@@ -1,7 +1,7 @@
 """Writing pictures as PNG, JPEG, WebP or TIFF files.
 
-PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole picture in 8 bits. A
-file is either complete under its name, or not there.
+PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole picture in 8 bits. If
+writing fails, no incomplete file is left, and an older file of that name stays as it was.
 """
 
 import struct

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.batch import Context
 from lsr.flow.classifier_free import guided
 from lsr.flow.timesteps import timestep_grid
-from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 from lsr.inference.config import SamplingConfig
 from lsr.models.condition import Condition
@@ -176,7 +176,10 @@ class TiledSampler:
 
     @cached_property
     def _guide(self) -> Condition:
-        """The context of every tile, without an image: its keys and values are computed once."""
+        """The condition that all tiles share: the context, whose keys and values are computed once.
+
+        `with_image` adds the LR image of a tile. For classifier-free guidance it is doubled.
+        """
         nothing = torch.zeros(1, device=self.device)
         tokens, mask = self.context or (None, None)
         guide = Condition(nothing, nothing, tokens, mask)

@@ -18,13 +18,14 @@ class KneeVerdict:
         candidates: Steps whose checkpoints must be kept, in increasing order.
         candidate_step: The kept step that would be the knee if it were confirmed now; None if
             unknown.
-        confidence: Probability in [0, 1] that 85 % of the fast gain is made at `candidate_step`.
+        confidence: Probability in [0, 1] that 85 % of the fast gain, see `KneeDetector`, is made at
+            `candidate_step`.
         consensus: Newest value of the consensus, about 0 at the start of the rise and 1 at its
             top; None if no metric is informative.
         per_metric: For each metric a dictionary with the keys `informative`, `reason`, `noise`,
             `gain`, `noise_to_gain`, `knee_step` and `smoothed`; an unknown value is None.
-        diverged: Whether the loss or every metric was non-finite. Then no knee is confirmed any
-            more.
+        diverged: Whether the run has diverged: the loss is not finite, or no metric was finite in
+            two validations in a row. Then no knee is confirmed any more.
         reason: One line that says why the knee is confirmed, or why not yet.
     """
 

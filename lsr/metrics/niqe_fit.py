@@ -69,7 +69,7 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
 
     Args:
         images: Photographs (H, W, 3) uint8 without visible degradation. Of larger photographs only
-            the middle 1024 x 1024 pixels are used.
+            the middle 960 x 960 pixels are used.
         path: The .mat file to write, with `mu_prisparam` (1, 36) and `cov_prisparam` (36, 36).
 
     Raises:
@@ -134,7 +134,7 @@ def _sharp_block_features(image: np.ndarray) -> np.ndarray:
 
 
 def _middle(side: int) -> slice:
-    """Return the slice of the middle whole blocks along a side, at most 1024 pixels."""
+    """Return the middle whole blocks of a side that fit into 1024 pixels: at most 960 pixels."""
     kept = min(side, _MAX_SIDE) // _BLOCK * _BLOCK
     start = (side - kept) // 2
     return slice(start, start + kept)

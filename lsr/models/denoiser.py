@@ -85,7 +85,7 @@ class DenoiserConfig:
                 "do not go together: only text and visual have an encoder, and they need one"
             )
         if self.vocabulary and self.guidance not in ("tags", "words"):
-            raise ValueError(f"guidance by {self.guidance} has no use for a vocabulary")
+            raise ValueError(f"a vocabulary needs guidance by tags or words, not {self.guidance}")
 
 
 def flow_data(latent: Tensor, condition: Condition, config: DenoiserConfig) -> Tensor:

@@ -188,7 +188,7 @@ def _continue(past: Scalars, launch: Scalars) -> None:
 
 
 def _read_csv(path: Path) -> RunLog:
-    """Read a CSV file with a header line.
+    """Return the scalars of a CSV file with a header line.
 
     An empty cell is a missing value. A row without a step is ignored, and so is a column that holds
     text. If a step has several rows, the last value of each column counts.

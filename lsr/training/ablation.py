@@ -78,7 +78,7 @@ def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> l
     if not configs:
         raise ValueError(f"{experiments}: no experiments in this folder")
     if not configs[0].is_file():
-        raise ValueError(f"{experiments}: no such experiment, and no folder of them")
+        raise ValueError(f"{experiments}: no such file or folder of experiments (.yaml)")
     axes = [_axis(text) for text in vary]
     keys = [key for key, _ in axes]
     found = []

@@ -84,7 +84,7 @@ def test_a_manifest_names_its_files(folder, tmp_path):
     manifest.write_bytes("\ufeffa.png\r\nb c.png\r\n".encode())
     assert len(FileIndex(str(manifest), tmp_path / "cache")) == 2
     manifest.write_text("gone.png\n")
-    with pytest.raises(ValueError, match="gone.png, of .*list.txt: No such file"):
+    with pytest.raises(ValueError, match="gone.png, which .*list.txt lists: No such file"):
         FileIndex(str(manifest), tmp_path / "cache")
 
 

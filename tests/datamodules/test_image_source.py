@@ -52,7 +52,7 @@ def test_nothing_left_is_an_error(tmp_path):
     (tmp_path / "text.png").write_text("I am not a picture")
     with pytest.raises(ValueError, match="no readable photograph"):
         ImageSource([str(tmp_path)], 32)
-    with pytest.raises(ValueError, match="no such folder or image"):
+    with pytest.raises(ValueError, match="no such folder, image or list"):
         ImageSource([str(tmp_path / "nowhere")], 32)
     with pytest.raises(ValueError, match="no readable photograph"):
         ImageSource([], 32)

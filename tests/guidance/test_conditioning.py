@@ -243,7 +243,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
     [
         ({"guidance": "tags", "context_dim": 0}, "needs a context_dim"),
         ({"guidance": "text"}, "do not go together"),
-        ({"vocabulary": ("a",)}, "has no use for a vocabulary"),
+        ({"vocabulary": ("a",)}, "a vocabulary needs guidance by tags or words"),
         (
             {"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"},
             "do not go together",

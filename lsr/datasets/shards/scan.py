@@ -50,7 +50,7 @@ def scan(path: Path) -> Iterator[Sample]:
                 raise tarfile.ReadError(f"no header and no end of archive at byte {tar.offset}")
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{path}: not an uncompressed tar archive, or damaged or truncated ({error})"
+            f"{path}: a compressed, damaged or truncated tar ({error}); unpack .tar.gz first"
         ) from None
 
 

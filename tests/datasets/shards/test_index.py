@@ -177,7 +177,7 @@ def test_every_cut_through_a_foreign_shard_is_noticed(tmp_path):
         cut.write_bytes(whole[:size])
         with pytest.raises(
             ValueError,
-            match=f"cut-{size}.tar: not an uncompressed tar archive, or damaged or truncated",
+            match=f"cut-{size}.tar: a compressed, damaged or truncated tar",
         ):
             ShardIndex.open(cut)
     damaged = tmp_path / "damaged.tar"
@@ -196,7 +196,7 @@ def test_what_holds_no_photographs_is_one_clear_line(tmp_path):
         ShardIndex.open(tmp_path / "text")
     with tarfile.open(tmp_path / "b.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"))
-    with pytest.raises(ValueError, match="b.tar: not an uncompressed tar"):
+    with pytest.raises(ValueError, match="b.tar: a compressed"):
         ShardIndex.open(tmp_path / "b.tar")
 
 

@@ -8,7 +8,7 @@ import torch
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 
 from lsr.experts.config import ExpertsConfig
-from lsr.experts.seed import seed_experts
+from lsr.experts.initial_weights import seed_experts
 from lsr.inference.sampling import super_resolve
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture

@@ -9,9 +9,9 @@ import torch
 from PIL import ImageFont
 
 from lsr.degradations import PRESETS, DegradationConfig, draw
-from lsr.degradations.grid import describe, draw_grid, wrap
 from lsr.degradations.noise import add_gaussian, add_poisson
 from lsr.degradations.parameters import Stage
+from lsr.degradations.preview import describe, draw_grid, wrap
 
 
 def test_every_picture_of_the_grid_is_whole_and_enlarged_without_smoothing():

@@ -3,7 +3,15 @@ import json
 import pytest
 
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import FAILED, Journal, claimed, merge, read_failures, read_rows, write_csv
+from lsr.evaluation.per_image import (
+    FAILED,
+    Journal,
+    claimed,
+    merge,
+    read_failures,
+    read_rows,
+    write_csv,
+)
 
 ROW = {"name": "a", "width": 8, "height": 4, "psnr_y": 20.5, "inputs": "1"}
 
