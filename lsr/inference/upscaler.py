@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from lsr.batch import Context, context_encoder, encode
+from lsr.batch import Context
+from lsr.guidance.context import context_encoder, encode
 from lsr.images.conversion import photograph_of, to_input_type
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import resize_rows, upsample_rows
