@@ -26,6 +26,7 @@ FLOORS = (
         "lsr.distributed",
         "lsr.flow",
         "lsr.embedded_model",
+        "lsr.error_text",
         "lsr.batch",
         "lsr.exit_codes",
         "lsr.files",

@@ -76,7 +76,10 @@ def main(arguments: Sequence[str]) -> int:
     reference = [Path(path) for path in options.reference or ()]
     for path in reference:
         if not path.is_file():
-            raise ValueError(f"{path}: no such reference (--reference YAML FILE)")
+            raise ValueError(
+                f"--reference {path}: no such file; give the YAML file of the experiment and its "
+                "checkpoint"
+            )
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
     # The reference comes first, so that a mistake in it is reported before anything is trained.

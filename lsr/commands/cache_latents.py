@@ -58,12 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     data, denoiser = read_data(["--config", options.config, *changes])
     if not denoiser.autoencoder:
         raise ValueError(
-            f"{options.config} has no autoencoder (it works on pixels): there is nothing to encode"
+            f"{options.config} has no autoencoder (it works on pixels): there is nothing to "
+            "encode; only models with model.denoiser.autoencoder need this command"
         )
     if not hasattr(data, "target_crops"):
         raise ValueError(
-            f"{type(data).__name__} has no crops to encode in advance; "
-            "use datamodules.RealESRGANDataModule"
+            f"{options.config}: the DataModule {type(data).__name__} has no crops to encode in "
+            "advance; use datamodules.RealESRGANDataModule"
         )
     space = DeepCompression(denoiser.autoencoder, denoiser.latent_channels, denoiser.latent_factor)
     space.prepare(options.compile)
@@ -71,8 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     side, rest = divmod(data.crop_size, space.factor)
     if rest:
         raise ValueError(
-            f"crop_size {data.crop_size} is not a multiple of the {space.factor} pixels along each "
-            "axis of a latent position"
+            f"data.init_args.crop_size must be a multiple of {space.factor}, the side of a latent "
+            f"position in pixels, not {data.crop_size}"
         )
     plan = LatentPlan.of(
         space.identity(),
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
         _write_missing(options.out, plan, space, crops, device, data.batch_size, data.num_workers)
     except OSError as error:
         raise ValueError(
-            f"{error.filename or options.out}: {error.strerror}; run again to continue"
+            f"{error.filename or options.out}: {error.strerror}; run the same command again to "
+            "continue"
         ) from error
     size = sum((options.out / name).stat().st_size for name in plan.files()) / 2**20
     sys.stdout.write(

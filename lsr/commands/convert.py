@@ -97,7 +97,8 @@ def _to_diffusers(options: argparse.Namespace) -> None:
     weights, config, _ = read_denoiser(options.src)
     if config.autoencoder is None:
         raise ValueError(
-            f"{options.src} works in pixel space, but all models of SANA work on latents"
+            f"{options.src} works on pixels, but SANA works on latents: only a model with an "
+            "autoencoder can be converted"
         )
     net = {
         name.removeprefix("net."): weight
@@ -130,15 +131,18 @@ def sana_shape(
         """Return the shape of a weight, given by its LinearSR name."""
         name = sources(ours, layout)[0]
         if name not in weights:
-            raise ValueError(f"the SANA checkpoint lacks {name} ({layout} names)")
+            raise ValueError(
+                f"the SANA checkpoint lacks {name} ({layout} names): it is incomplete or another "
+                "model; fetch it again"
+            )
         return tuple(weights[name].shape)
 
     width, channels = shape("embed.weight")[:2]
     heads = cross_heads or published.get("num_cross_attention_heads") or _CROSS_HEADS.get(width)
     if heads is None:
         raise ValueError(
-            f"SANA has no model of width {width}: "
-            "give the heads of the cross-attention with --cross-heads"
+            f"the number of cross-attention heads is not known for a model of width {width}: "
+            "give it with --cross-heads"
         )
     depth = 0
     while sources(f"blocks.{depth}.scale_shift_table", layout)[0] in weights:

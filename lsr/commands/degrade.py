@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
 
     changes = parse_changes(options.set)
     if "scale" in changes:
-        raise ValueError("--set scale: use --scale")
+        raise ValueError("--set cannot change scale: use --scale")
     cfg = DegradationConfig.preset(options.preset, scale=options.scale, **changes)
     draw(cfg, options.seed, epoch=0, index=0)  # refuses a bad seed before any file is written
     try:
@@ -142,13 +142,15 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {setting}: not of the form key=value")
+            raise ValueError(
+                f"--set {setting}: must have the form KEY=VALUE, such as aligned=false"
+            )
         try:
             changes[key] = json.loads(text)
         except json.JSONDecodeError:
             raise ValueError(
-                f"--set {setting}: the value is not JSON (text needs its quotes, as in "
-                "'jpeg=\"libjpeg\"')"
+                f"--set {setting}: the value is not JSON; text needs double quotes, as in "
+                "'jpeg=\"libjpeg\"'"
             ) from None
     return changes
 
@@ -179,11 +181,12 @@ def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
 def _check_preview(options: argparse.Namespace, cfg: "DegradationConfig", target: Path) -> None:
     if options.n < 1 or 0 < options.crop < cfg.scale or options.crop < 0:
         raise ValueError(
-            f"--n must be at least 1 and --crop at least {cfg.scale}, or 0 for the whole photograph"
+            f"--n (here {options.n}) must be at least 1, and --crop (here {options.crop}) must be "
+            f"at least {cfg.scale}, the scale, or 0 for the whole photograph"
         )
     if target.suffix.lower() != ".png" or target.resolve() == options.image.resolve():
         raise ValueError(
-            f"--out {target}: must end in .png and be another file than the photograph"
+            f"--out {target}: the name must end in .png and must not be that of the photograph"
         )
 
 
@@ -212,9 +215,9 @@ def _title(options: argparse.Namespace, cfg: "DegradationConfig") -> str:
 def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     """Write the LR images of all photographs, and return the exit code."""
     if options.per_image < 1:
-        raise ValueError("--per-image must be at least 1")
+        raise ValueError(f"--per-image must be at least 1, not {options.per_image}")
     if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder")
+        raise ValueError(f"--out {options.out} is not a folder: choose another path")
     from lsr.degradations.export import export
     from lsr.degradations.export_folder import ExportSettings
     from lsr.images import collect

@@ -71,7 +71,8 @@ def read_expert(run: Path) -> TrainedExpert:
     index = origin.get("expert")
     if index is None:
         raise ValueError(
-            f"{path}: is not of one expert that was trained alone (--model.experts.expert N)"
+            f"{path}: the run did not train one expert alone; train each expert with "
+            "--model.experts.expert N"
         )
     weights = {
         name: weight
@@ -98,8 +99,8 @@ def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[st
     for other in experts[1:]:
         if other.seed_sha256 != first.seed_sha256:
             raise ValueError(
-                f"{other.path}: grew from another knee ({other.seed_sha256[:12]}) than "
-                f"{first.path} ({first.seed_sha256[:12]})"
+                f"{other.path} and {first.path} were trained from different knees (SHA-256 "
+                f"{other.seed_sha256[:12]} and {first.seed_sha256[:12]}): use one experts.seed"
             )
         keys = sorted(first.config.keys() | other.config.keys())
         differing = [
@@ -109,14 +110,15 @@ def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[st
         ]
         if differing:
             raise ValueError(
-                f"{other.path}: has another model than {first.path}: {', '.join(differing)}"
+                f"{other.path}: the model differs from that of {first.path} "
+                f"({', '.join(differing)}): train both with one configuration"
             )
     n = len(first.config["boundaries"]) + 1
     found = sorted(expert.index for expert in experts)
     if found != list(range(n)):
         raise ValueError(
-            f"a mixture of {n} experts needs each of 0 to {n - 1} once, "
-            f"not {', '.join(map(str, found))}"
+            f"give the run of each expert from 0 to {n - 1} once; these are runs of experts "
+            f"{', '.join(map(str, found))}"
         )
     weights: dict[str, Tensor] = {}
     for expert in experts:

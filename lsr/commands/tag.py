@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
     if not options.dir.is_dir():
-        raise ValueError(f"{options.dir}: no such folder")
+        raise ValueError(f"{options.dir}: no such folder; give a folder of photographs")
     from lsr.datasets.tags import TAGS
     from lsr.guidance.taggers.registry import load_tagger
     from lsr.images import UnreadableImage, find_images, read_rgb8
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
     photographs = find_images(options.dir)
     if not photographs:
-        raise ValueError(f"{options.dir}: no photographs there")
+        raise ValueError(f"{options.dir}: no photographs in this folder")
     path = options.dir / TAGS
     done = continue_list(path)
     todo = [
@@ -112,7 +112,9 @@ def continue_list(path: Path) -> set[str]:
         try:
             json.loads(data[end:])
         except ValueError:
-            sys.stderr.write(f"{path}: the last line is incomplete and is made again\n")
+            sys.stderr.write(
+                f"{path}: the last line was incomplete; its photograph is tagged again\n"
+            )
         else:
             whole = data + b"\n"
         with atomic_path(path) as temporary:

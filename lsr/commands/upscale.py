@@ -74,9 +74,9 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise ValueError(f"--out {out} is not a folder") from None
+        raise ValueError(f"--out {out} is not a folder: choose another path") from None
     except OSError as error:
-        raise ValueError(f"--out {out} cannot be made: {error.strerror}") from error
+        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
 
 
 def _texts(
@@ -143,6 +143,10 @@ def _upscale_all(
 
 def _failure(source: Path, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's path."""
+    from lsr.error_text import first_clause
+
+    if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
+        return f"{source}: {first_clause(error)}; choose a smaller --tile"
     message = str(error)
     if message.startswith(f"{source}: "):
         return message

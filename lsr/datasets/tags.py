@@ -57,10 +57,12 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
                 raise TypeError(value)
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}'
+                f'{path}, line {number}: must have the form {{"file": "a.png", "tags": ["sea"]}}'
             ) from None
         if name in tags:
-            raise ValueError(f"{path}, line {number}: {name} is listed for the second time")
+            raise ValueError(
+                f"{path}, line {number}: {name} is listed for the second time; remove one line"
+            )
         tags[name] = tidy_tags(value)
     return tags
 

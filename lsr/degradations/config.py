@@ -173,13 +173,13 @@ class DegradationConfig:
         for name in _SIZES:
             self._normalise_range(name, 3, MAX_KERNEL_SIZE, whole=True)
             if any(size % 2 == 0 for size in getattr(self, name)):
-                raise ValueError(f"{name} must be odd, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be two odd numbers, got {getattr(self, name)}")
         for name, (low, high) in _RANGE_LIMITS.items():
             self._normalise_range(name, low, high)
         for name in ("resize_1_range", "resize_2_range"):
             low, high = getattr(self, name)
             if not low <= 1 <= high:
-                raise ValueError(f"{name} must contain 1, got {(low, high)}")
+                raise ValueError(f"{name} must contain 1 (no resizing), got {(low, high)}")
 
     # The `_normalise_*` methods check a field and store it in one form, whatever JSON or YAML it
     # came from: 1 and 1.0, or a list and a tuple, are the same configuration with the same digest.
@@ -232,7 +232,10 @@ class DegradationConfig:
             raise ValueError(f"unknown degradation preset {name!r}; known: {', '.join(PRESETS)}")
         unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"unknown degradation setting {', '.join(unknown)}")
+            raise ValueError(
+                f"unknown degradation setting {', '.join(unknown)}; see the fields of "
+                "lsr.degradations.DegradationConfig"
+            )
         return cls(**{**PRESETS[name], **changes})
 
     def digest(self) -> str:

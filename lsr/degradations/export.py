@@ -109,7 +109,8 @@ def _plan(
             file = numbered.as_posix()
             if file in taken:
                 raise ValueError(
-                    f"{path}: {out / file} is the LR of another photograph: choose another --out"
+                    f"{path}: {out / file} is the LR image of another photograph: choose another "
+                    "--out"
                 )
             taken.add(file)
             missing.append((epoch, file))
@@ -121,7 +122,8 @@ def _plan(
 def _check_same_photograph(path: Path, source: str, out: Path, image: Finished) -> None:
     if image.source_bytes != path.stat().st_size:
         raise ValueError(
-            f"{out / image.file} was made from another {source} than {path}: choose another --out"
+            f"{out / image.file} was made from another photograph named {source}, not from {path} "
+            "(their sizes in bytes differ): choose another --out"
         )
 
 
@@ -140,7 +142,7 @@ def _make(todo: Sequence[_Photograph], out: Path, settings: ExportSettings) -> l
             except (UnreadableImage, MemoryError) as error:
                 failed.append(photograph)
                 named = isinstance(error, UnreadableImage)
-                bar.say(f"failed: {error if named else f'{photograph.path}: {error}'}")
+                bar.say(f"failed: {error if named else f'{photograph.path}: out of memory'}")
                 bar.advance(len(photograph.missing))
                 continue
             for epoch, file in photograph.missing:
@@ -197,7 +199,8 @@ def read_hr(path: Path, scale: int) -> np.ndarray:
     hr = read_rgb8(path)
     if min(hr.shape[:2]) < scale:
         raise UnreadableImage(
-            f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}"
+            f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}: each "
+            f"side needs at least {scale}"
         )
     return hr
 

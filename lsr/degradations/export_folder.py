@@ -68,7 +68,9 @@ def claimed(out: Path, settings: ExportSettings) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"--out {out}: another export is writing there") from None
+            raise ValueError(
+                f"--out {out}: another export is writing there; wait for its end"
+            ) from None
         _check_same_settings(out, file, settings)
         yield
 
@@ -76,7 +78,7 @@ def claimed(out: Path, settings: ExportSettings) -> Iterator[None]:
 def _begin(out: Path, settings: ExportSettings) -> None:
     if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(
-            f"--out {out} is neither empty nor an export of this command: choose another"
+            f"--out {out} holds files that lsr degrade did not write: choose an empty or new folder"
         )
     document = {
         "preset": settings.preset,

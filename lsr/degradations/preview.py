@@ -130,8 +130,8 @@ def draw_grid(
     canvas_height = 2 * _GAP + line_height * len(title_lines) + sum(row_heights)
     if canvas_width * canvas_height > _MAX_PIXELS:
         raise ValueError(
-            f"the grid would have {canvas_width} x {canvas_height} pixels: take a smaller crop or "
-            "fewer draws"
+            f"the picture would have {canvas_width} x {canvas_height} pixels, too many: choose a "
+            "smaller --crop or --n"
         )
 
     canvas = Image.new("RGB", (canvas_width, canvas_height), _PAPER)

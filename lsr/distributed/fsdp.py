@@ -102,8 +102,8 @@ class ShardedStrategy(ModelParallelStrategy):
         ]
         if not self.reduce_boolean_decision(images == self.broadcast(images)):
             raise ValueError(
-                "with sharded weights every rank needs as many validation images as the others: "
-                "set max_images to a multiple of the number of devices"
+                "--trainer.strategy sharded needs the same number of validation images on every "
+                "device: set max_images to a multiple of the number of devices"
             )
 
 
@@ -129,8 +129,8 @@ def check_strategy(strategy: Strategy) -> None:
         and getattr(strategy.precision_plugin, "scaler", None) is not None
     ):
         raise ValueError(
-            "with sharded weights each rank would scale its gradients differently: "
-            "use --trainer.precision bf16-mixed, not 16-mixed"
+            "--trainer.strategy sharded cannot train with --trainer.precision 16-mixed (each rank "
+            "would scale its gradients differently): use bf16-mixed"
         )
 
 

@@ -149,8 +149,8 @@ def _results_by_photograph(
         found = {lr: files[stem] for lr, stem in stems if stem in files}
     if not found:
         raise ValueError(
-            f"{folder}: no prediction there is named like one of the {len(photographs)} "
-            f"LR photographs, such as {photographs[0][1]}"
+            f"{folder}: none of its files has the name of one of the {len(photographs)} LR "
+            f"photographs, such as {photographs[0][1]}; name the results like the photographs"
         )
     return found
 

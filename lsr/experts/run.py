@@ -61,7 +61,10 @@ class ExpertRun:
                 "all experts" if expert is None else f"expert {expert} alone"
                 for expert in (found.get("expert"), self.turns.alone)
             ]
-            raise ValueError(f"the checkpoint is of a run of {what[0]}, not of {what[1]}")
+            raise ValueError(
+                f"the checkpoint is of a run of {what[0]}, but this run trains {what[1]}: set "
+                "model.experts.expert to the same value"
+            )
         self._seed_sha256 = found.get("seed_sha256")
 
 
@@ -82,4 +85,7 @@ def check_same_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> No
             "a single denoiser" if times is None else f"experts that meet at {times}"
             for times in (found, wanted)
         ]
-        raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")
+        raise ValueError(
+            f"the checkpoint is of {what[0]}, but the model is of {what[1]}: give the experiment "
+            "that the checkpoint was trained with"
+        )

@@ -43,7 +43,7 @@ def check_same_vocabulary(checkpoint: dict[str, Any], config: dict[str, Any]) ->
     found = checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ())
     differing = difference(found, config["vocabulary"])
     if differing:
-        raise ValueError(f"the checkpoint has {differing}")
+        raise ValueError(differing)
 
 
 class Guidance:

@@ -47,14 +47,14 @@ def fitted_in_run(trainer: Any, stage: str) -> Path:
     if not path.is_file():
         if stage != "fit":
             raise ValueError(
-                f"{path} is missing: it is made by training, "
-                "or name another file in model.niqe_parameters"
+                f"{path} is missing: lsr fit makes this file; copy it from the run, "
+                "or name another .mat file in model.niqe_parameters"
             )
         data: object = trainer.datamodule
         if not isinstance(data, KnowsPhotographs):
             raise ValueError(
-                f"model.niqe_parameters fit: {type(data).__name__} has no method photographs() "
-                "to fit NIQE to, name a .mat file instead"
+                "model.niqe_parameters cannot be 'fit', because the DataModule "
+                f"{type(data).__name__} has no method photographs(): name a .mat file instead"
             )
         on_rank_zero(trainer.strategy, lambda: fit_niqe(data.photographs(), path))
     return path
@@ -91,8 +91,8 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
     # NIQE inverts the covariance, which therefore must have full rank.
     if rank < _FEATURES:
         raise ValueError(
-            f"the sharp blocks of {count} photographs span {rank} of NIQE's {_FEATURES} features: "
-            f"{advice}"
+            f"the sharp blocks of {count} photographs are too similar to fit NIQE "
+            f"(rank {rank} of {_FEATURES}): {advice}"
         )
     with atomic_path(path) as temporary:
         parameters = {"mu_prisparam": features.mean(0, keepdims=True), "cov_prisparam": covariance}

@@ -177,7 +177,7 @@ def test_a_damaged_file_is_told_and_made_again(workplace, cache, tmp_path):
     shutil.copytree(cache, copy)
     damaged = sorted(copy.glob("*.safetensors"))[1]
     damaged.write_bytes(damaged.read_bytes()[:-3])
-    with pytest.raises(ValueError, match=f"{damaged.name}: missing or damaged, 1 of 3"):
+    with pytest.raises(ValueError, match=f"{damaged.name} is missing or damaged .1 of 3"):
         LatentCache(copy)
     assert main(command(workplace, copy)) == 0
     assert contents(copy) == contents(cache)
@@ -191,14 +191,23 @@ def test_a_whole_cache_is_left_alone(workplace, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--draws", "3"], "was begun with other draws: choose another --out"),
-        (["--data.crop_size", "40"], "other crop_size"),
-        (["--data.seed", "1"], "other seed"),
-        (["--data.degradation_changes", "{usm_target: false}"], "other usm_target"),
-        (["--model.denoiser.autoencoder", "other"], "other autoencoder"),
-        (["--data.crop_size", "36"], "crop_size 36 is not a multiple of the 8 pixels"),
+        (
+            ["--draws", "3"],
+            "was begun with other settings (draws): give the same ones, or choose another --out",
+        ),
+        (["--data.crop_size", "40"], "other settings (crop_size)"),
+        (["--data.seed", "1"], "other settings (seed)"),
+        (["--data.degradation_changes", "{usm_target: false}"], "other settings (usm_target)"),
+        (["--model.denoiser.autoencoder", "other"], "other settings (autoencoder)"),
+        (
+            ["--data.crop_size", "36"],
+            "crop_size must be a multiple of 8, the side of a latent position",
+        ),
         (["--draws", "0"], "--draws must be at least 1"),
-        (["--data", "datamodules.PairedDataModule"], "PairedDataModule has no crops to encode"),
+        (
+            ["--data", "datamodules.PairedDataModule"],
+            "the DataModule PairedDataModule has no crops to encode",
+        ),
         (["--model.denoiser.autoencoder", "null"], "there is nothing to encode"),
         (["--model.denoiser.autoencoder", "gone"], "the autoencoder gone cannot be loaded"),
         (["--data.crop_sise", "40"], "crop_sise"),
@@ -224,12 +233,12 @@ def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--data.seed", "1"], "latents of other crops: seed 0, not 1"),
+        (["--data.seed", "1"], "its latents were made with seed 0, but this experiment has 1"),
         (
             ["--model.denoiser.autoencoder", "other"],
             "made by another autoencoder than other: other weights, scaling_factor",
         ),
-        (["--data.latents", "nowhere"], "nowhere: no latents there"),
+        (["--data.latents", "nowhere"], "nowhere: no latents in this folder"),
         (["--data.train", "['fewer']"], "other crops: photographs"),
     ],
 )

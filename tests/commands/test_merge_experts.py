@@ -123,8 +123,10 @@ def refusal(capsys, tmp_path, *runs):
 
 
 def test_each_expert_is_needed_once(alone, capsys, tmp_path):
-    assert "needs each of 0 to 3 once, not 0, 1, 2" in refusal(capsys, tmp_path, *alone[:3])
-    assert "needs each of 0 to 3 once, not 0, 1, 2, 2" in refusal(
+    assert "each expert from 0 to 3 once; these are runs of experts 0, 1, 2" in refusal(
+        capsys, tmp_path, *alone[:3]
+    )
+    assert "each expert from 0 to 3 once; these are runs of experts 0, 1, 2, 2" in refusal(
         capsys, tmp_path, *alone[:3], alone[2]
     )
 
@@ -136,7 +138,7 @@ def test_experts_of_another_knee_or_model_are_refused(alone, photographs, knee, 
     checkpoint = torch.load(stranger / "checkpoints/last.ckpt", weights_only=True)
     checkpoint["expert_run"]["seed_sha256"] = sha256_of(deeper / "seed.safetensors")
     torch.save(checkpoint, stranger / "checkpoints/last.ckpt")
-    assert "grew from another knee" in refusal(capsys, tmp_path, *alone[:3], stranger)
+    assert "were trained from different knees" in refusal(capsys, tmp_path, *alone[:3], stranger)
     elsewhere = train(tmp_path / "elsewhere", photographs, knee, 1, expert=3, boundaries="uniform")
     message = refusal(capsys, tmp_path, *alone[:3], elsewhere)
     assert (
@@ -147,6 +149,6 @@ def test_experts_of_another_knee_or_model_are_refused(alone, photographs, knee, 
 
 def test_what_was_not_trained_alone_is_refused(photographs, knee, tmp_path, capsys):
     together = train(tmp_path / "together", photographs, knee, 1)
-    assert "not of one expert that was trained alone" in refusal(capsys, tmp_path, together)
+    assert "did not train one expert alone" in refusal(capsys, tmp_path, together)
     assert "no such checkpoint" in refusal(capsys, tmp_path, tmp_path / "nothing")
     assert main(["merge-experts", str(together), "--out", str(tmp_path / "model.ckpt")]) == 2

@@ -120,11 +120,11 @@ def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(
     model, inbox, tmp_path, capsys
 ):
     assert main(["upscale", str(inbox), "--out", str(model), "--model", str(model)]) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    assert "is not a folder: choose another path" in capsys.readouterr().err
     assert main(["upscale", str(inbox), "--out", str(model / "out"), "--model", "nowhere"]) == 2
     assert (
         capsys.readouterr().err
-        == f"lsr upscale: --out {model / 'out'} cannot be made: Not a directory\n"
+        == f"lsr upscale: --out {model / 'out'} cannot be created: Not a directory\n"
     ), "before the model"
     assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(inbox)]) == 2
     assert "should hold one model file" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_changes_go_on_top_of_a_preset():
         ({"poisson_2": (-1, 1)}, "poisson_2 must be"),
         ({"jpeg_quality_1": (0, 50)}, "jpeg_quality_1 must be"),
         ({"jpeg_quality_2": (50, 101)}, "jpeg_quality_2 must be"),
-        ({"kernel_sizes_1": (8, 20)}, "kernel_sizes_1 must be odd"),
+        ({"kernel_sizes_1": (8, 20)}, "kernel_sizes_1 must be two odd numbers"),
         ({"kernel_sizes_final": (7, 23)}, "kernel_sizes_final must be"),
         ({"resize_1_range": (1.1, 1.5)}, "resize_1_range must contain 1"),
         ({"resize_2_probabilities": (0.5, 0.6, 0.1)}, "resize_2_probabilities must be"),

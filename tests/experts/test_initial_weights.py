@@ -83,8 +83,8 @@ def test_a_seed_of_another_architecture_is_refused_by_the_keys_that_differ(mixtu
     for allow in (False, True):
         message = refusal(mixture, knee, allow_unverified_seed=allow)
         assert (
-            "depth 2, not 1" in message
-            and "stem_width 16, not 8" in message
+            "depth is 2 there, but 1 here" in message
+            and "stem_width is 16 there, but 8 here" in message
             and "width 32" not in message
         )
 
@@ -119,6 +119,6 @@ def test_experts_do_not_grow_from_experts(mixture, tmp_path):
         },
         tmp_path / "mix.ckpt",
     )
-    assert "4 experts, not a single denoiser" in refusal(
+    assert "4 experts, but a single denoiser is needed" in refusal(
         mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True
     )

@@ -233,7 +233,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
     module.on_load_checkpoint(checkpoint)
     other = LinearSRModule(replace(TAGS, vocabulary=(*TAGS.vocabulary[:-1], "lake")))
     with pytest.raises(
-        ValueError, match="a vocabulary of 5 tags, not of these 5: 'lake' is in one"
+        ValueError, match="another vocabulary .5 tags, the model has 5; 'lake' is only in the model"
     ):
         other.on_load_checkpoint(checkpoint)
 

@@ -77,8 +77,8 @@ def test_without_a_vocabulary_there_is_no_guidance_by_tags():
     [
         (("a", "b"), None),
         (["a", "b"], None),
-        (("b", "a"), "the order is another"),
-        (("a",), "1 tags, not of these 2: 'b' is in one"),
+        (("b", "a"), "the order differs"),
+        (("a",), "(1 tags, the model has 2; 'b' is only in the model)"),
         ((), "0 tags"),
     ],
 )

@@ -109,8 +109,8 @@ def test_another_vocabulary_than_the_checkpoints_is_one_line(tmp_path, experimen
         )
         told = capsys.readouterr().err
         assert (
-            "the checkpoint has a vocabulary of 4 tags, not of these 2: "
-            "'boat' is in one of them alone" in told
+            "the checkpoint was trained with another vocabulary (4 tags, the model has 2; "
+            "'boat' is only in the checkpoint)" in told
         )
 
 

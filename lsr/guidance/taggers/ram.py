@@ -72,10 +72,13 @@ def build_ram(published: Mapping[str, Tensor], n_tags: int, plus: bool) -> RAM:
     try:
         model = RAM(*_sizes(theirs, n_tags))
     except KeyError as error:
-        raise ValueError(f"not the weights of a tagger: {error.args[0]} is missing") from None
+        raise ValueError(
+            f"the weight {error.args[0]} is missing: this is not the file of a tagger; "
+            f"fetch {_FILES[plus]}"
+        ) from None
     if (model.reweight_scale is not None) != plus:
         found, choice = ("RAM", "ram") if plus else ("RAM++", "ram++")
-        raise ValueError(f"these are the weights of {found}: choose --tagger {choice}")
+        raise ValueError(f"this file has the weights of {found}: choose --tagger {choice}")
     ours = {name: theirs.pop(published_name(name), None) for name in model.state_dict()}
     missing = [published_name(name) for name, weight in ours.items() if weight is None]
     problems = [
@@ -85,14 +88,17 @@ def build_ram(published: Mapping[str, Tensor], n_tags: int, plus: bool) -> RAM:
     ]
     if problems:
         raise ValueError(
-            f"the weights are not those of the published tagger: {'; '.join(problems)}"
+            "the names of the weights in this file are not those of the published tagger "
+            f"({'; '.join(problems)}); fetch {_FILES[plus]}"
         )
-    try:
-        model.load_state_dict(ours)  # pyright: ignore[reportArgumentType]
-    except RuntimeError as error:
-        raise ValueError(
-            f"the weights do not fit each other: {' '.join(str(error).split())[:200]}"
-        ) from error
+    for name, expected in model.state_dict().items():
+        if getattr(ours[name], "shape", None) != expected.shape:
+            raise ValueError(
+                "the weights in this file contradict each other in their shapes: it is damaged or "
+                f"not the published file; fetch {_FILES[plus]} again "
+                f"(first mismatch: {published_name(name)})"
+            )
+    model.load_state_dict(ours)  # pyright: ignore[reportArgumentType]
     return model.eval().requires_grad_(False)
 
 
@@ -117,7 +123,10 @@ def _sizes(theirs: Mapping[str, Tensor], n_tags: int) -> tuple[Any, ...]:
     }
     labels, embed = theirs["label_embed"].shape
     if labels % n_tags:
-        raise ValueError(f"{labels} embeddings of tags do not belong to a list of {n_tags} tags")
+        raise ValueError(
+            f"the file has {labels} embeddings of tags, which is no multiple of the {n_tags} tags "
+            f"in {_LISTS[0]}: one of the two files is wrong; fetch both again"
+        )
     layers = 0
     while f"tagging_head.encoder.layer.{layers}.intermediate.dense.weight" in theirs:
         layers += 1
@@ -153,8 +162,8 @@ class RAMTagger:
         )
         if len(self.tags) != len(thresholds):
             raise ValueError(
-                f"{weights.parent}: {len(self.tags)} tags and {len(thresholds)} thresholds do not "
-                "belong together"
+                f"{weights.parent}: {_LISTS[0]} has {len(self.tags)} tags, but {_LISTS[1]} has "
+                f"{len(thresholds)} thresholds; fetch both files again"
             )
         self.thresholds = torch.tensor([float(line) for line in thresholds])
         try:
@@ -162,7 +171,8 @@ class RAMTagger:
             published = published.get("model", published)
         except Exception as error:  # torch, pickle and zip raise exceptions of many classes
             raise ValueError(
-                f"{weights}: not a checkpoint, or a damaged one ({type(error).__name__})"
+                f"{weights}: not a checkpoint, or damaged ({type(error).__name__}); "
+                f"fetch {_FILES[plus]} again"
             ) from error
         try:
             self.network = build_ram(published, len(self.tags), plus).to(device)

@@ -152,7 +152,7 @@ def test_another_photograph_of_the_same_name_is_not_taken_for_the_first(
     other.parent.mkdir()
     Image.fromarray(photo[8:72]).save(other)
     assert export(other, tmp_path / "out") == 2
-    assert "was made from another a.png" in capsys.readouterr().err
+    assert "was made from another photograph named a.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "nonsense"])
