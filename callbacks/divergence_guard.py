@@ -59,7 +59,8 @@ class DivergenceGuard(L.Callback):
             raise ValueError(f"action must be warn, skip or stop, not {action!r}")
         if threshold <= 0 or max_skips < 1:
             raise ValueError(
-                f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}"
+                "threshold must be above 0 and max_skips at least 1, not "
+                f"{threshold} and {max_skips}"
             )
         self.action = action
         self.threshold = threshold

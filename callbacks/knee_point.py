@@ -195,8 +195,8 @@ class KneePointCallback(Checkpoint):
         missing = [name for name in self.detector.metrics if name not in logged]
         if missing and not self.history:
             raise ValueError(
-                f"the knee watches {', '.join(missing)}, which is not logged; "
-                f"logged are {', '.join(sorted(logged))}"
+                f"the knee watches {', '.join(missing)}, but validation does not log it; "
+                f"it logs {', '.join(sorted(logged))}"
             )
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))

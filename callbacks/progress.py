@@ -157,7 +157,7 @@ class TrainingProgress(ProgressBar):
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print a line about the end, and close the bar."""
+        """Print the line of the last step, unless it is printed already, and close the bar."""
         if self._said != trainer.global_step:
             self._say(trainer, pl_module)
         if self._progress is not None:

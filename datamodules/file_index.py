@@ -55,7 +55,7 @@ def resolve_paths(entry: str) -> list[Path]:
         return [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
     if path.is_file():
         return [path]
-    raise ValueError(f"{entry}: no such folder, image or list (.txt)")
+    raise ValueError(f"{entry}: no such folder, image or list of images (.txt)")
 
 
 class FileIndex:
@@ -132,11 +132,11 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
     unknown = listed.keys() - set(names)
     if unknown and os.path.isdir(entry):
         log.warning(
-            "%d of %d files in %s/%s do not exist, %s for one",
-            len(unknown),
-            len(listed),
+            "%s/%s: %d of its %d files do not exist, such as %s; their tags are not used",
             folder,
             tags_file,
+            len(unknown),
+            len(listed),
             min(unknown),
         )
     return [listed.get(name) for name in names]
@@ -193,7 +193,7 @@ def _stamp(entry: str, path: str) -> tuple[int, int]:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise ValueError(f"{path}, which {entry} lists: {error.strerror}") from None
+        raise ValueError(f"{path}: {error.strerror}, though {entry} lists it") from None
     return state.st_size, state.st_mtime_ns
 
 

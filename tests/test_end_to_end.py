@@ -262,7 +262,7 @@ def bad_commands(folder, photographs, unbroken):
     yield (
         "training on from a seed",
         arguments("fit", folder / "r", photographs, "--ckpt_path", "best"),
-        "holds weights alone",
+        "has weights but no state of the optimiser",
     )
     other = arguments(
         "fit", unbroken, photographs, "--ckpt_path", "last", **{"model.denoiser.width": 64}

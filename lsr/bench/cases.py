@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lsr.bench.table import Bench, Table
 from lsr.bench.timing import time_calls
+from lsr.error_text import first_clause
 
 Result = Tensor | tuple[Tensor, ...]
 
@@ -195,8 +196,7 @@ def _row(bench: Bench, case: Case, baselines: dict[str, float]) -> tuple[dict[st
     try:
         error = case.error()
     except Exception as problem:  # one implementation that cannot run must not end the others
-        reason = next(iter(str(problem).splitlines()), "")
-        return cells | {"ms": f"FAILED: {type(problem).__name__}: {reason}"}, False
+        return cells | {"ms": f"FAILED: {type(problem).__name__}: {first_clause(problem)}"}, False
     cells["error"] = "another function" if error is None else f"{error:.1e}"
     # `not <=` and not `>`: an error that is NaN is wrong too.
     if error is not None and not error <= case.tolerance:

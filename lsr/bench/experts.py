@@ -1,7 +1,7 @@
-"""`lsr bench experts`: the cost of a step of an expert mixture, compared with one denoiser.
+"""`lsr bench experts`: the time of a sampling step of an expert mixture and of one denoiser.
 
-A step runs one expert, so it needs the operations and the time of one denoiser at every time t;
-only the memory grows with the number of experts.
+A sampling step at time t runs only the expert for this t. Operations and time should therefore be
+those of a single denoiser; only the memory for the weights grows with the number of experts.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,13 @@ Step = Callable[[], Tensor]
 
 @torch.no_grad()
 def measure(bench: Bench) -> int:
-    """Measure the suite.
+    """Measure one denoiser and a mixture of copies of it, at a time t of each expert.
+
+    Args:
+        bench: Settings of the run.
 
     Returns:
-        The number of experts whose result differs from that of the denoiser they are copies of.
+        The number of experts with a wrong result: different from the result of the denoiser.
     """
     denoiser = Denoiser(named_size("sana-0.6b" if bench.large else "small"))
     denoiser = denoiser.to(bench.device).eval()
@@ -79,7 +82,7 @@ def measure(bench: Bench) -> int:
 
 
 def copies_of(denoiser: Denoiser) -> ExpertMixture:
-    """Return the four experts of the paper, each a copy of `denoiser`, as stage 2 starts."""
+    """Return a mixture with the four time intervals of the paper; each expert copies `denoiser`."""
     mixture = ExpertMixture(denoiser.config, PUBLISHED)
     for i in range(len(mixture.experts)):
         mixture.expert(i).load_state_dict(denoiser.state_dict())
@@ -104,8 +107,10 @@ def _step(model: Model, lr: Tensor, noise: Tensor, t: float) -> Step:
 
 
 def _millions(module: nn.Module) -> str:
+    """Return the number of parameters in millions, as a cell of the table."""
     return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
 
 
 def _time_or_refusal(seconds: float, error: float) -> str:
-    return f"{1e3 * seconds:.2f}" if error == 0 else "WRONG: not what the denoiser computes"
+    """Return the time in milliseconds, or a warning if the results differ."""
+    return f"{1e3 * seconds:.2f}" if error == 0 else "WRONG: differs from the denoiser"

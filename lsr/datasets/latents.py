@@ -187,9 +187,12 @@ class LatentCache:
         cached = self.plan.crops
         for name in sorted(crops.keys() | cached.keys()):
             if crops.get(name) != cached.get(name):
+                what = f"{name} {cached.get(name)!r} instead of {crops.get(name)!r}"
+                if name == "photographs":  # the values are digests
+                    what = "other photographs"
                 raise ValueError(
-                    f"{self.folder}: its latents were made with {name} {cached.get(name)!r}, but "
-                    f"this experiment has {crops.get(name)!r}; run lsr cache-latents for it"
+                    f"{self.folder}: its latents were made with {what}; run lsr cache-latents for "
+                    "this experiment with another --out"
                 )
 
     def latent(self, epoch: int, index: int) -> Tensor:

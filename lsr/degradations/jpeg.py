@@ -255,9 +255,13 @@ def _blocks(planes: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _cosine_transform(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the matrices from a block's row of 64 samples to its 64 coefficients, and back.
+    """Return the cosine transform of a block of 8 x 8 samples and its inverse.
 
-    They are the orthonormal two-dimensional cosine transform of ITU-T T.81, section A.3.3.
+    This is the orthonormal two-dimensional cosine transform of ITU-T T.81, section A.3.3.
+
+    Returns:
+        Two matrices (64, 64). The 64 samples of a block, as a row vector, times the first matrix
+        are its 64 coefficients; these times the second matrix are the samples again.
     """
     frequency, position = torch.meshgrid(
         torch.arange(8.0, dtype=torch.float64),

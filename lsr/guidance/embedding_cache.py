@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lsr.error_text import first_clause
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class EmbeddingCache:
         tokens = self._files[shard].get_tensor(key)
         if self._files[shard].metadata().get(key) != _checksum(tokens):
             raise ValueError(
-                f"{self.folder / shard}: damaged; delete it, and its embeddings are made again"
+                f"{self.folder / shard}: damaged; delete it and start again, then its embeddings "
+                "are made again"
             )
         return tokens
 
@@ -105,7 +107,8 @@ class EmbeddingCache:
             try:
                 file = safe_open(path, "pt")
             except (SafetensorError, OSError) as error:
-                log.warning("%s is damaged (%s): its embeddings are made again", path, error)
+                reason = first_clause(error)
+                log.warning("%s is damaged (%s): its embeddings are made again", path, reason)
                 continue
             self._files[path.name] = file
             self._shard_of |= dict.fromkeys(file.keys(), path.name)

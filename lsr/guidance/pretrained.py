@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lsr.error_text import first_clause
+
 
 def pretrained_folder(source: str, what: str) -> Path:
     """Return the local folder of a pretrained model; nothing is downloaded.
@@ -46,10 +48,9 @@ def load_pretrained(load: Any, folder: Path, what: str, **options: Any) -> Any:
     try:
         return load(folder, local_files_only=True, **options)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the {what} in {folder} cannot be loaded, is the folder complete? "
-            f"({type(error).__name__}: {reason})"
+            f"the {what} in {folder} cannot be loaded: check that the folder is complete, or fetch "
+            f"it again ({type(error).__name__}: {first_clause(error)})"
         ) from error
 
 
@@ -63,5 +64,6 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
         return json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{folder}: no {what} there (config.json: {type(error).__name__})"
+            f"{folder}: no {what} in this folder, its config.json is missing or damaged "
+            f"({type(error).__name__}); fetch it again or give another folder"
         ) from error

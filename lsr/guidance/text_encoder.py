@@ -61,7 +61,7 @@ class FrozenText:
         if width != self.width:
             raise ValueError(
                 f"the text encoder {self.source} has {width} channels, not {self.width}: "
-                "set model.denoiser.context_dim"
+                f"set model.denoiser.context_dim to {width}"
             )
         model = fingerprint(self._model_folder)[:16]
         tokenizer = fingerprint(self._tokenizer_folder)[:8]
@@ -103,8 +103,8 @@ class FrozenText:
         unknown = next((text for text in texts if text and text not in self._cache), None)
         if unknown is not None:
             raise ValueError(
-                f"the text {unknown[:60]!r} has not been embedded: "
-                "the tags have changed since the start of the run; start it again"
+                f"the text {unknown[:60]!r} has no embedding: the tags have changed since the "
+                "start of the run; start it again"
             )
         return [self._cache[text].float() if text else torch.zeros(0, self.width) for text in texts]
 

@@ -43,7 +43,7 @@ class FrozenVisual:
         if width != self.width:
             raise ValueError(
                 f"the image encoder {self.source} has {width} channels, not {self.width}: "
-                "set model.denoiser.context_dim"
+                f"set model.denoiser.context_dim to {width}"
             )
         from transformers import AutoImageProcessor, AutoModel
 

@@ -34,7 +34,8 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file of tags for a vocabulary; make one with lsr tag, or write one"
+            f"{path}: no such file of tags for a vocabulary; make one with lsr tag, or write a "
+            "text file with one tag per line"
         )
     if path.suffix == ".jsonl":
         texts: Iterable[str] = (", ".join(tags) for tags in read_listed(path).values())
@@ -42,10 +43,10 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
         try:
             texts = path.read_text("utf-8").split("\n")
         except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8") from None
+            raise ValueError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
     vocabulary = tuple(sorted({entry for text in texts for entry in split_text(text, words)}))
     if not vocabulary:
-        raise ValueError(f"{path}: no tags for a vocabulary in this file")
+        raise ValueError(f"{path}: no tags for a vocabulary in this file; write one tag per line")
     return vocabulary
 
 

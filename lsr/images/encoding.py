@@ -85,10 +85,10 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
     if max(height, width) > limit:
         raise UnfitFormat(
             f"{width}x{height} pixels are too many for {kind.upper()}, whose longest side is "
-            f"{limit}: choose png or tiff"
+            f"{limit}: choose the format png or tiff"
         )
     if kind == "jpeg" and like.alpha is not None:
-        raise UnfitFormat("JPEG holds no transparency: choose png, webp or tiff")
+        raise UnfitFormat("JPEG cannot store transparency: choose the format png, webp or tiff")
 
 
 def _write_png(file: BinaryIO, picture: PictureStream) -> None:

@@ -101,7 +101,7 @@ class MemoryEstimate:
         if needed > free:
             raise MemoryError(
                 f"{self.width}x{self.height} pixels need about {needed / 2**30:.1f} GiB of memory,"
-                f" {free / 2**30:.1f} GiB are free"
+                f" {free / 2**30:.1f} GiB are free; choose a smaller tile or picture"
             )
         return tile
 

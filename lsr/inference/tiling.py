@@ -4,7 +4,8 @@ This is MultiDiffusion (arXiv 2302.08113) with the Gaussian weights of Mixture o
 2302.02412). All tiles share one latent state, the canvas. The noise is a function of the position
 on the canvas: neither the size nor the number of the tiles changes it. The canvas streams through
 the steps from top to bottom. Each step holds one row of tiles, so memory grows with the width of
-the photograph but not with its height.
+the photograph but not with its height. The Euler step is written here once more: `sample_euler` of
+`lsr.flow.samplers` samples whole batches, not a stream of rows.
 """
 
 import math

@@ -68,7 +68,9 @@ class KneeDetector:
         max_candidates: int = 6,
     ) -> None:
         if not metrics:
-            raise ValueError("the knee detector needs at least one metric")
+            raise ValueError(
+                "the knee detector has no metrics: name at least one with its direction, max or min"
+            )
         for name, direction in metrics.items():
             if direction not in ("max", "min"):
                 raise ValueError(
@@ -81,8 +83,9 @@ class KneeDetector:
             or max_candidates < 3
         ):
             raise ValueError(
-                f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} "
-                f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
+                f"the knee needs min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < "
+                f"{LATE_WAIT} and max_candidates >= 3, not {min_step}, {confidence}, {wait} and "
+                f"{max_candidates}"
             )
         self.metrics = dict(metrics)
         self.min_step = min_step
@@ -127,7 +130,8 @@ class KneeDetector:
         """
         if step < 0 or (self._last_step is not None and step <= self._last_step):
             raise ValueError(
-                f"validation steps must be >= 0 and increase: {step} after {self._last_step}"
+                f"the steps of validations must be >= 0 and increase, not {step} after "
+                f"{self._last_step}"
             )
         self._last_step = step
         if self._confirmed is not None:
@@ -168,8 +172,8 @@ class KneeDetector:
         """
         if list(state["metrics"].items()) != list(self.metrics.items()):
             raise ValueError(
-                f"the knee state is of metrics {dict(state['metrics'])}, "
-                f"but this detector has {self.metrics}"
+                f"the checkpoint's knee watches the metrics {dict(state['metrics'])}, but this run "
+                f"watches {self.metrics}: set the same metrics of the knee callback"
             )
         self._steps = list(state["steps"])
         self._rows = [

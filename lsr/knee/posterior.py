@@ -2,14 +2,15 @@
 
 **Model.** A curve is `a + b g(t) + noise` with the template `g(t) = F(t) + r max(t / knee - 1, 0)`:
 start `a`, gain `b > 0`, fast rise `F` with `F(0) = 0` and `F(knee) = 0.95`, and after the knee a
-slow drift of `r` gains per knee time. The noise is normal and independent, with known standard
-deviations.
+slow drift: in each further span as long as the knee, the curve changes by `r` times the gain. Here
+the time `t` and the knee count from the start of the rise. The noise is normal and independent,
+with known standard deviations.
 
 **Shapes.** `F = 1 - (1 + xi z)^(-1 / xi)` with `z` proportional to `t^m`: one minus the survival
 function of a generalised Pareto distribution (Pickands 1975, Annals of Statistics 3) in warped
-time. The tail index `xi` runs from a corner (-1: a linear ramp that stops) over the exponential (0)
-and power laws (> 0) to a logarithm that never saturates (large `xi`). `m > 1` bends the start into
-an S.
+time. The scale of `z` is set by `F(knee) = 0.95`. The tail index `xi` sets how the rise ends: for
+-1 it is a ramp that stops abruptly, for 0 an exponential, above 0 a power law; for large `xi` it
+resembles a logarithm, which never saturates. `m > 1` bends the start into an S.
 
 **Fit.** `a` and `b` enter linearly, so weighted least squares gives their best values in closed
 form. The other parameters (`m`, `xi`, the knee, `r`, and the step at which the rise starts) run
@@ -44,7 +45,10 @@ TAIL_INDICES = (-1.0, -0.6, -0.3, 0.0, 0.4, 0.8, 1.5, 4.0)
 TAIL_SPREAD = 1.0
 """Standard deviation of the half-normal prior of the tail index; the prior is flat below 0."""
 DRIFT_RATES = np.array([-0.4, -0.25, -0.15, -0.08, -0.04, 0.0, 0.02, 0.04, 0.06, 0.09, 0.12])
-"""Grid of `r`, the drift in gains per knee time. The prior of a downward drift is flat."""
+"""Grid of `r`: after the knee, the curve changes by `r` times the gain in each span of its length.
+
+The prior of a downward drift (`r < 0`) is flat.
+"""
 DRIFT_SPREAD = 0.04
 """Standard deviation of the half-normal prior of an upward drift: "slow" in numbers."""
 TOTAL_DRIFT_SPREAD = 0.3
@@ -65,7 +69,8 @@ A template that rises less is nearly a straight line; with a huge gain `b` it wo
 _FITTED = 4
 """Degrees of freedom that a fit uses up."""
 
-# `z` at the knee, in units of which `rise` measures time: the solution of F(z) = KNEE.
+# The value of `z` at the knee: the solution of F(z) = KNEE for each `xi`. With time in units of the
+# knee, z = Z_KNEE t^m.
 Z_KNEE = np.array(
     [-np.log1p(-KNEE) if xi == 0 else ((1 - KNEE) ** -xi - 1) / xi for xi in TAIL_INDICES]
 )

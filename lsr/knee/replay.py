@@ -63,12 +63,12 @@ def parse_metrics(text: str) -> dict[str, str]:
             direction = _known_direction(part)
         if not name or direction not in ("max", "min"):
             raise ValueError(
-                f"--metrics: {part} is not a metric with its direction, "
-                "such as val/musiq:max or val/niqe:min"
+                f"--metrics: {part} is not a metric with its direction, max or min: write "
+                "NAME:DIRECTION, such as val/musiq:max or val/niqe:min"
             )
         metrics[name] = direction
     if not metrics:
-        raise ValueError("--metrics: no metric given")
+        raise ValueError("--metrics: no metric given; write NAME:DIRECTION, such as val/musiq:max")
     return metrics
 
 

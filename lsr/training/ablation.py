@@ -93,7 +93,9 @@ def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> l
             ]
             found.append(Variant(" ".join(words), config, (*common, *settings)))
     if len({variant.folder for variant in found}) < len(found):
-        raise ValueError("--vary: two variants have the same name")
+        raise ValueError(
+            "--vary: two variants have the same name; give values that differ in their names"
+        )
     return found
 
 
@@ -113,7 +115,7 @@ def _axis(text: str) -> tuple[str, list[Any]]:
         listed = None
     if not isinstance(listed, list) or not listed:
         raise ValueError(
-            f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]"
+            f"--vary {text}: must be a setting and a YAML list of its values, KEY=[A, B]"
         )
     return key, listed
 
@@ -254,7 +256,7 @@ def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
         }
         code = train(["fit", *variant.arguments(settings)])
         if code not in (DONE, DIVERGED):
-            raise ValueError(f"exit code {code}")
+            raise ValueError(f"training ended with exit code {code}, see the lines above")
     return _diverged_at(folder)
 
 

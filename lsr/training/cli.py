@@ -107,12 +107,12 @@ class LinearSRCLI(LightningCLI):
         """
         if isinstance(self.trainer.strategy, ShardedStrategy):
             raise ValueError(
-                f"{self.subcommand} does not shard: leave out --trainer.strategy sharded"
+                f"lsr {self.subcommand} cannot shard weights: leave out --trainer.strategy sharded"
             )
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(
-                f"{self.subcommand} needs a checkpoint: "
+                f"lsr {self.subcommand} needs a checkpoint: "
                 "--ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
             )
         folder = Path(self.trainer.default_root_dir)
@@ -141,8 +141,8 @@ class LinearSRCLI(LightningCLI):
             )
         if checkpoint == "best" or Path(checkpoint or "").suffix == ".safetensors":
             raise ValueError(
-                f"--ckpt_path {checkpoint}: holds weights alone; "
-                "training continues from --ckpt_path last"
+                f"--ckpt_path {checkpoint} has weights but no state of the optimiser: "
+                "continue training with --ckpt_path last"
             )
         self.leave_cores_to_workers()
 
@@ -266,5 +266,8 @@ def main(arguments: Sequence[str]) -> int:
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
-        raise ValueError("the checkpoint belongs to a model of another configuration") from error
+        raise ValueError(
+            "the checkpoint belongs to a model of another configuration: give the experiment "
+            "(--config) that it was trained with"
+        ) from error
     return DONE

@@ -106,7 +106,7 @@ class LinearSRModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if init_from is not None and experts is not None:
-            raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
+            raise ValueError(f"experts start from experts.seed: leave out init_from {init_from}")
         denoiser = with_vocabulary(denoiser, vocabulary)
         self.guidance = Guidance(denoiser, null_ratio)
         self.denoiser: Model

@@ -122,7 +122,7 @@ def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path
     module = Scripted()
     with pytest.raises(
         ValueError,
-        match="the knee watches val/magic, which is not logged; logged are .*val/a, val/b",
+        match="the knee watches val/magic, but validation does not log it; it logs .*val/a, val/b",
     ):
         fit(tmp_path, module, knee=KneePointCallback({"val/a": "max", "val/magic": "max"}))
     assert module.global_step == 1

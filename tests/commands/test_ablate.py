@@ -185,7 +185,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     ],
 )
 def test_a_setting_without_a_list_of_values_is_refused(text):
-    with pytest.raises(ValueError, match="should be a setting and a YAML list of its values"):
+    with pytest.raises(ValueError, match="must be a setting and a YAML list of its values"):
         variants(TINY_STAGE1, [text], [])
 
 

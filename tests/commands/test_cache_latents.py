@@ -233,13 +233,13 @@ def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--data.seed", "1"], "its latents were made with seed 0, but this experiment has 1"),
+        (["--data.seed", "1"], "its latents were made with seed 0 instead of 1; run lsr"),
         (
             ["--model.denoiser.autoencoder", "other"],
-            "made by another autoencoder than other: other weights, scaling_factor",
+            r"made by another autoencoder than other \(other weights, scaling_factor",
         ),
         (["--data.latents", "nowhere"], "nowhere: no latents in this folder"),
-        (["--data.train", "['fewer']"], "other crops: photographs"),
+        (["--data.train", "['fewer']"], "its latents were made with other photographs; run lsr"),
     ],
 )
 def test_training_refuses_latents_of_something_else(
@@ -259,7 +259,7 @@ def test_a_photograph_that_has_changed_since_is_noticed(workplace, cache, tmp_pa
         tmp_path / "photographs" / "2.png", Photograph(np.full((72, 96, 3), 0.25, np.float32))
     )
     changed = ["--data.train", f"['{tmp_path / 'photographs'}']"]
-    with pytest.raises(ValueError, match=r"2\.png: not the pixels that its latent was made of"):
+    with pytest.raises(ValueError, match=r"2\.png: changed since its latent was made"):
         run(workplace, tmp_path / "run", "--data.latents", str(cache), *changed)
 
 

@@ -226,8 +226,8 @@ def test_metrics_are_parsed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metrics", "val/fid:min"], "nothing called val/fid; there are .*val/musiq"),
-        (["--loss", "val/x"], "nothing called val/x"),
+        (["--metrics", "val/fid:min"], "no curve is called val/fid; there are .*val/musiq"),
+        (["--loss", "val/x"], "no curve is called val/x"),
         (["--png", "figure.jpg"], "must end in .png"),
         (["--min-step", "-1"], "min_step"),
     ],

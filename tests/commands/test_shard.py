@@ -259,7 +259,7 @@ def test_tags_come_from_the_list_else_from_the_text_beside(tmp_path, capsys):
         (),
         ("pier", "blue sky"),
     ]
-    assert "1 of 4 files in" in (told := capsys.readouterr().err) and "sub/gone.png" in told
+    assert "1 of its 4 files do not exist, such as sub/gone.png" in capsys.readouterr().err
 
 
 def test_a_bad_line_of_tags_is_named(tmp_path, capsys):

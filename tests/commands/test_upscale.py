@@ -95,7 +95,7 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
     before = (inbox / "rgba.png").read_bytes()
     command = ["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]
     assert main(command) == 2
-    assert "would lie among the originals" in capsys.readouterr().err
+    assert "would lie in the folder of the original" in capsys.readouterr().err
     assert (inbox / "rgba.png").read_bytes() == before
 
 
@@ -103,7 +103,7 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
     ("options", "message"),
     [
         (["--scale", "0"], "the scale must be a number above 0"),
-        (["--tile", "7"], "a tile must have at least 32 pixels"),
+        (["--tile", "7"], "tile must be at least 32"),
         (["--color-fix", "sepia"], "must be one of none, adain, wavelet"),
         (["--quality", "0"], "--quality must be from 1 to 100"),
         (["--steps", "0"], "steps must be at least 1"),
@@ -204,7 +204,7 @@ def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsy
     assert main([*command, "--format", "jpeg"]) == 1, "one of them is transparent"
     errors = capsys.readouterr().err.splitlines()
     assert [line.split("in/")[1] for line in errors if line.startswith("failed")] == [
-        "rgba.png: JPEG holds no transparency: choose png, webp or tiff"
+        "rgba.png: JPEG cannot store transparency: choose the format png, webp or tiff"
     ]
     assert any(
         "note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors

@@ -146,5 +146,5 @@ def test_evaluation_does_not_shard(tmp_path):
         "--trainer.strategy",
         "sharded",
     ]
-    with pytest.raises(ValueError, match="validate does not shard"):
+    with pytest.raises(ValueError, match="validate cannot shard weights"):
         main([*command, "--ckpt_path", "last", "--trainer.accelerator", "cpu"])

@@ -241,12 +241,12 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"guidance": "tags", "context_dim": 0}, "needs a context_dim"),
-        ({"guidance": "text"}, "do not go together"),
-        ({"vocabulary": ("a",)}, "a vocabulary needs guidance by tags or words"),
+        ({"guidance": "tags", "context_dim": 0}, "needs context_dim, the channels of the context"),
+        ({"guidance": "text"}, "does not fit guidance_encoder"),
+        ({"vocabulary": ("a",)}, "a vocabulary needs guidance: tags or words"),
         (
             {"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"},
-            "do not go together",
+            "does not fit guidance_encoder",
         ),
         ({"guidance": "words"}, "needs a vocabulary"),
     ],

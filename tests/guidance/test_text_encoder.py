@@ -91,7 +91,7 @@ def test_a_text_that_was_not_to_be_remembered_is_an_error(tmp_path):
     save_text_encoder(tmp_path / "t5", "t5")
     encoder = FrozenText(str(tmp_path / "t5"), 16, 20)
     encoder.prepare()
-    with pytest.raises(ValueError, match="'sea' has not been embedded"):
+    with pytest.raises(ValueError, match="'sea' has no embedding"):
         encoder(["sea"], LR)
 
 
@@ -99,7 +99,9 @@ def test_what_is_missing_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="fetch it with `hf download google/gemma-2-2b-it`"):
         FrozenText("google/gemma-2-2b-it", 2304, 300).prepare()
     save_text_encoder(tmp_path / "t5", "t5")
-    with pytest.raises(ValueError, match="has 16 channels, not 32"):
+    with pytest.raises(
+        ValueError, match="has 16 channels, not 32: set model.denoiser.context_dim to 16"
+    ):
         FrozenText(str(tmp_path / "t5"), 32, 300).prepare()
     shutil.copytree(tmp_path / "t5", tmp_path / "torn")
     (tmp_path / "torn" / "model.safetensors").write_bytes(b"nonsense")

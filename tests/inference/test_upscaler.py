@@ -214,8 +214,8 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
     [
         ({"num_inference_steps": 0}, "steps must be at least 1"),
         ({"seed": 2**31}, "seed must be in"),
-        ({"tile": -1}, "a tile must have at least 32 pixels"),
-        ({"tile": 31}, "a tile must have at least 32 pixels"),
+        ({"tile": -1}, "tile must be at least 32"),
+        ({"tile": 31}, "tile must be at least 32"),
         ({"color_fix": "sepia"}, "must be one of none, adain, wavelet"),
     ],
 )

@@ -215,12 +215,12 @@ def test_min_step_holds_the_confirmation_back() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="at least one metric"):
+    with pytest.raises(ValueError, match="has no metrics: name at least one"):
         KneeDetector(metrics={})
     with pytest.raises(ValueError, match="'max' or 'min'"):
         KneeDetector(metrics={"m": "up"})
     for setting in ({"min_step": -1}, {"confidence": 1.0}, {"wait": 0.0}, {"max_candidates": 2}):
-        with pytest.raises(ValueError, match="need min_step"):
+        with pytest.raises(ValueError, match="the knee needs min_step"):
             KneeDetector(metrics={"m": "max"}, **setting)
     detector = KneeDetector(metrics={"m": "max"})
     detector.update(10, {"m": 1.0})

@@ -81,7 +81,7 @@ def test_a_run_with_tags_trains_validates_and_upscales(tmp_path, photos, experim
     config = experiment("guidance: tags", f"  vocabulary: {tmp_path / 'vocabulary.txt'}")
     with caplog.at_level(logging.WARNING):
         assert main(["fit", "--config", str(config)]) == 0
-    assert "1 of 3 files in" in caplog.text and "gone.png for one" in caplog.text
+    assert "1 of its 3 files do not exist, such as gone.png" in caplog.text
     assert (
         "tags of the photographs are not in the vocabulary and are dropped, such as 'cat'"
         in caplog.text

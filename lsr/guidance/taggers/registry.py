@@ -50,11 +50,12 @@ def load_tagger(name: str, weights: str, tags_list: Path | None) -> Tagger:
 
         if tags_list is None:
             raise ValueError(
-                "the tagger clip needs --tags-list FILE: one tag a line, or a tags.jsonl"
+                "the tagger clip needs --tags-list FILE: a text file with one tag per line, or a "
+                "tags.jsonl"
             )
         return ZeroShotTagger(weights, read_vocabulary(tags_list, words=False), device)
     from lsr.guidance.taggers.ram import RAMTagger
 
     if tags_list is not None:
-        raise ValueError(f"the tagger {name} has its own list of tags: --tags-list is for clip")
+        raise ValueError(f"the tagger {name} has its own list of tags: leave out --tags-list")
     return RAMTagger(Path(weights), name == "ram++", device)

@@ -45,7 +45,9 @@ class ZeroShotTagger:
         self._model = model.to(device).eval()
         kind = self._model.config.model_type
         if not kind.startswith(("clip", "siglip")) or not hasattr(self._model, "logit_scale"):
-            raise ValueError(f"{source} is a {kind}, neither CLIP nor SigLIP")
+            raise ValueError(
+                f"{source} is a {kind}, neither CLIP nor SigLIP, which the tagger clip needs"
+            )
         self._sigmoid = kind.startswith("siglip")
         # The model embeds texts and an image in one call; here the image does not matter.
         blank = np.zeros((32, 32, 3), np.uint8)
