@@ -63,5 +63,5 @@ def main(arguments: Sequence[str]) -> int:
         f"{number} photographs, {size:,.1f} MiB in {len(tables)} shards in {options.out}\n"
     )
     if failed:
-        sys.stdout.write(f"{len(failed)} photographs left out: they cannot be read\n")
+        sys.stdout.write(f"photographs left out because they cannot be read: {len(failed)}\n")
     return SOME_FAILED if failed else DONE

@@ -172,7 +172,7 @@ def test_unreadable_photographs_are_named_and_left_out(photographs, tmp_path, ca
     assert len(named) == 3 and all(
         sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp")
     )
-    assert "12 photographs" in told.out and "3 photographs left out" in told.out
+    assert "12 photographs" in told.out and "cannot be read: 3" in told.out
     assert len(ShardIndex.open(tmp_path / "out")) == 12
 
 
