@@ -120,7 +120,7 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
     own = {weights: files[weights] for weights in card.weights}
     for path in own.values():
         if not path.is_file():  # pyiqa would search for it elsewhere
-            raise ValueError(f"metric {name} needs the file {path}, which does not exist")
+            raise ValueError(f"metric {name} cannot use {path}: no such file; name one that exists")
     with construction(own):
         import pyiqa  # takes seconds, and only validation needs it
 

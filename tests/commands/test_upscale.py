@@ -106,8 +106,11 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
         (["--tile", "7"], "tile must be at least 32"),
         (["--color-fix", "sepia"], "must be one of none, adain, wavelet"),
         (["--quality", "0"], "--quality must be from 1 to 100"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--seed", "-1"], "seed must be in"),
+        (
+            ["--steps", "0"],
+            "sampling steps (num_inference_steps, --steps) must be at least 1, not 0",
+        ),
+        (["--seed", "-1"], "seed must be from 0 to 2^31 - 1, not -1"),
     ],
 )
 def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, message):

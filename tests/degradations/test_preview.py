@@ -57,7 +57,7 @@ def test_lines_break_between_words_and_lose_nothing():
 def test_a_grid_that_no_viewer_opens_is_refused():
     hr = np.zeros((4000, 4000, 3), np.uint8)
     lr = np.zeros((1000, 1000, 3), np.uint8)
-    with pytest.raises(ValueError, match="smaller crop or fewer draws"):
+    with pytest.raises(ValueError, match="choose a smaller --crop or --n"):
         draw_grid("", hr, "", 8 * [lr], 8 * [[]])
 
 

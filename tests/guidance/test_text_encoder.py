@@ -110,5 +110,5 @@ def test_what_is_missing_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="cannot be loaded"):
         torn.prepare_texts(["sea"])
     (tmp_path / "t5" / "config.json").unlink()
-    with pytest.raises(ValueError, match="no text encoder there"):
+    with pytest.raises(ValueError, match="no text encoder in this folder"):
         FrozenText(str(tmp_path / "t5"), 16, 300).prepare()

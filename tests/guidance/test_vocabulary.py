@@ -38,7 +38,7 @@ def test_a_vocabulary_has_every_tag_of_a_list_once_in_order(tmp_path):
     ("name", "content", "message"),
     [
         ("tags.jsonl", b'{"file": "a.png", "tags": []}\n', "no tags for a vocabulary"),
-        ("tags.jsonl", b'{"file": "a.png", "tags": ["\xff"]}\n', "line 1: not of the form"),
+        ("tags.jsonl", b'{"file": "a.png", "tags": ["\xff"]}\n', "line 1: must have the form"),
         ("mine.txt", b"caf\xe9\n", "not a text file in UTF-8"),
         ("other.txt", None, "no such file"),
     ],

@@ -228,5 +228,5 @@ def test_bad_input() -> None:
         with pytest.raises(ValueError, match="increase"):
             detector.update(step, {"m": 1.0})
     for metrics in ({"m": "min"}, {"n": "max"}, {"m": "max", "n": "max"}):
-        with pytest.raises(ValueError, match="state is of metrics"):
+        with pytest.raises(ValueError, match="the checkpoint's knee watches the metrics"):
             KneeDetector(metrics=metrics).load_state_dict(detector.state_dict())

@@ -140,5 +140,7 @@ def test_what_is_missing_is_told_in_one_line(tmp_path):
         ValueError, match="has 5 tags, but ram_tag_list_threshold.txt has 1 thresholds"
     ):
         RAMTagger(path, False, CPU)
-    with pytest.raises(ValueError, match="--tags-list is for clip"):
+    with pytest.raises(
+        ValueError, match="tagger ram has its own list of tags: leave out --tags-list"
+    ):
         load_tagger("ram", str(path), tmp_path / "tags.txt")
