@@ -131,7 +131,7 @@ def test_the_random_autoencoder_is_the_published_one():
     [
         (["--model", "nowhere"], "nowhere: no such model file"),
         (["--size", "huge"], "unknown size 'huge'"),
-        (["--size", "tiny", "--model", "x"], "choose one"),
+        (["--size", "tiny", "--model", "x"], "give only one of them"),
         (["--steps", "0"], "--steps must be at least 1"),
     ],
 )

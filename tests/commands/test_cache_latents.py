@@ -166,7 +166,9 @@ def test_a_killed_run_continues_to_the_bytes_of_an_unbroken_one(
     (tmp_path / "out" / ".0123456789abcdef.tmp").write_bytes(b"left by a kill")
     before = contents(tmp_path / "out")
     assert len(before) < len(contents(cache))
-    with pytest.raises(ValueError, match="run lsr cache-latents again"):
+    with pytest.raises(
+        ValueError, match="is missing or damaged .*run the same lsr cache-latents command again"
+    ):
         LatentCache(tmp_path / "out")
     assert main(command(workplace, tmp_path / "out", "--data.num_workers", "1")) == 0
     assert contents(tmp_path / "out") == contents(cache)
@@ -195,7 +197,7 @@ def test_a_whole_cache_is_left_alone(workplace, cache, monkeypatch):
             ["--draws", "3"],
             "was begun with other settings (draws): give the same ones, or choose another --out",
         ),
-        (["--data.crop_size", "40"], "other settings (crop_size)"),
+        (["--data.crop_size", "40"], "other settings (crop_size, rows)"),
         (["--data.seed", "1"], "other settings (seed)"),
         (["--data.degradation_changes", "{usm_target: false}"], "other settings (usm_target)"),
         (["--model.denoiser.autoencoder", "other"], "other settings (autoencoder)"),

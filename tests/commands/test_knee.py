@@ -240,7 +240,7 @@ def test_mistakes_are_one_clear_line(log, arguments, message):
 def test_a_log_without_a_known_metric_names_what_there_is(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("step,score,val/loss\n1,2,3\n")
-    with pytest.raises(ValueError, match="--metrics among score, val/loss"):
+    with pytest.raises(ValueError, match="--metrics NAME:max or NAME:min among score, val/loss"):
         main(["knee", str(path)])
 
 

@@ -110,7 +110,9 @@ def test_a_resumed_run_of_one_expert_is_the_unbroken_one(alone, photographs, kne
     for key in ("state_dict", EMA_STATE):
         assert all(torch.equal(weight, other[key][name]) for name, weight in one[key].items())
     assert one["expert_run"] == other["expert_run"] and one["expert_run"]["seed_sha256"]
-    with pytest.raises(ValueError, match="of a run of expert 1 alone, not of all experts"):
+    with pytest.raises(
+        ValueError, match="of a run of expert 1 alone, but this run trains all experts"
+    ):
         train(tmp_path, photographs, knee, 9, last)
 
 

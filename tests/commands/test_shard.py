@@ -188,7 +188,7 @@ def test_nothing_to_do_is_one_clear_line(tmp_path, capsys):
     )
     for source, out, words in [
         ("empty", "out", "no images"),
-        ("bad", "out", "none of the 1 images"),
+        ("bad", "out", "none of its 1 images"),
         ("absent", "out", "no such folder"),
         ("good", "file", "not a folder"),
     ]:

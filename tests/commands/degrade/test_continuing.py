@@ -140,7 +140,7 @@ def test_a_folder_of_other_things_is_refused(photos, tmp_path, capsys):
     (tmp_path / "album" / "a.png").write_bytes((photos / "a.png").read_bytes())
     before = content(tmp_path / "album")
     assert export(photos, tmp_path / "album") == 2
-    assert "neither empty nor an export" in capsys.readouterr().err
+    assert "holds files that lsr degrade did not write" in capsys.readouterr().err
     assert content(tmp_path / "album") == before
 
 
