@@ -16,6 +16,7 @@ _ROOT = Path(__file__).parent.parent
 
 project = "LinearSR"
 author = "The contributors of LinearSR"
+copyright = author
 release = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -64,13 +64,12 @@ def main(arguments: Sequence[str]) -> int:
 
     from lsr.runs.table import write_table
     from lsr.training.ablation import (
-        Variant,
         draw_curves,
         folder_of,
         judge,
         train_variant,
-        variants,
     )
+    from lsr.training.variants import Variant, variants
 
     chosen = variants(options.experiments, options.vary, common)
     reference = [Path(path) for path in options.reference or ()]

@@ -56,10 +56,10 @@ def main(arguments: Sequence[str]) -> int:
     record = UpscaleRecord(options.out, model, sampling | outcome, texts)
     todo = [pair for pair in pairs if not record.has(*pair)]
     failed = _upscale_all(todo, upscaler, options, record, texts)
-    before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
-    sys.stdout.write(
-        f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n"
-    )
+    earlier = len(pairs) - len(todo)
+    notes = f", {earlier} of them by an earlier run" if earlier else ""
+    notes += f"; {failed} failed" if failed else ""
+    sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images are in {options.out}{notes}\n")
     return SOME_FAILED if failed else DONE
 
 

@@ -82,8 +82,8 @@ def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite
         return
     if not overwrite:
         raise ValueError(
-            f"--out {out} holds an evaluation with another {', '.join(differing)}: choose another "
-            "folder, or replace its results with --overwrite"
+            f"--out {out} holds an evaluation that differs in {', '.join(differing)} (a metric "
+            "whose weights were missing counts): choose another folder, or use --overwrite"
         )
     _delete_rows(out)
     # In place: a new file would not be the one that is locked.

@@ -80,7 +80,9 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
     found = [_sharp_block_features(image) for image in images]
     count = len(found)
     features = np.concatenate([np.empty((0, _FEATURES)), *found])
-    advice = "give more, larger or more varied photographs"
+    advice = (
+        "give more, larger or more varied photographs, or name a .mat file in model.niqe_parameters"
+    )
     if len(features) < _MIN_BLOCKS:
         raise ValueError(
             f"NIQE needs {_MIN_BLOCKS} sharp blocks of {_BLOCK} x {_BLOCK} pixels, "

@@ -6,7 +6,7 @@ from PIL import Image
 from support.processes import TINY_STAGE1
 
 from lsr.commands.ablate import main
-from lsr.training.ablation import variants
+from lsr.training.variants import variants
 
 
 def experiment(path, width, logged=False):
@@ -172,7 +172,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     ]
     assert main(["ablate", *arguments]) == 0
     assert main(["ablate", *arguments, "--model.optimizer.lr", "1e-5"]) == 1
-    assert "another experiment or other settings: choose another --out" in capsys.readouterr().out
+    assert "holds a run of another experiment or of other settings (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def upscaled(model, inbox, tmp_path):
 
 def test_what_is_done_with_the_same_options_is_not_done_again(upscaled, inbox, tmp_path, capsys):
     first = upscaled()
-    assert upscaled() == first and "7 of them before" in capsys.readouterr().out
+    assert upscaled() == first and "7 of them by an earlier run" in capsys.readouterr().out
     (tmp_path / "out" / "rgba.png").unlink()
     Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(inbox / "colour.jpg")
     second = upscaled()
