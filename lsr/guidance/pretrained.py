@@ -50,7 +50,7 @@ def load_pretrained(load: Any, folder: Path, what: str, **options: Any) -> Any:
     except Exception as error:
         raise ValueError(
             f"the {what} in {folder} cannot be loaded: check that the folder is complete, or fetch "
-            f"it again ({type(error).__name__}: {first_clause(error)})"
+            f"it again ({type(error).__name__}: {first_clause(error, folder)})"
         ) from error
 
 

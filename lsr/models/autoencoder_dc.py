@@ -93,7 +93,7 @@ class DeepCompression:
             inner = (
                 f"name {folder / 'vae'} instead" if (folder / "vae").is_dir() else "fetch it again"
             )
-            return f"{inner} ({first_clause(error)})"
+            return f"{inner} ({first_clause(error, folder)})"
         if len(folder.parts) != 2 or folder.parts[0] in ("/", ".", ".."):
             return "there is no such folder; name one of diffusers, or owner/name on the hub"
         return (

@@ -136,7 +136,7 @@ def move_into_a_pipeline(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, "fetch it again; Unable to load weights"),
+        (truncate, r"fetch it again \(Unable to load weights"),
         (leave_a_weight_out, "lacks the weight decoder.conv_in.bias and 0 more"),
         (pickle_the_weights, "no file named diffusion_pytorch_model.safetensors"),
         (break_the_json, "not a valid JSON"),
