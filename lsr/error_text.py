@@ -12,7 +12,8 @@ def first_clause(error: BaseException, folder: Path | None = None) -> str:
 
     Args:
         error: Exception of another library, whose message may have several lines.
-        folder: Folder that our own message names: of an absolute path, only its last part is repeated.
+        folder: Folder that our message names already; if it is absolute, only its last part is
+            repeated.
 
     Returns:
         One line without the full stop; the name of the class if there is no message.
