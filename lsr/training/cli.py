@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -27,6 +28,7 @@ from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.divergence import DivergenceError
+from lsr.training.list_options import split_options, whole_lists
 from lsr.training.module import LinearSRModule
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
@@ -67,6 +69,7 @@ class LinearSRCLI(LightningCLI):
     """
 
     def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
+        _find_own_classes()
         # Interpolations resolve after all files and the command line are merged.
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
@@ -87,6 +90,22 @@ class LinearSRCLI(LightningCLI):
     def init_parser(self, **kwargs: object) -> LightningArgumentParser:
         """Let the parsers of subcommands raise errors too: each becomes a message of one line."""
         return super().init_parser(**{"parser_mode": "omegaconf+", "exit_on_error": False} | kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line, and options such as `--trainer.callbacks.EMA.decay 0.9`."""
+        arguments, options = split_options(args)
+        if options:
+            super().parse_arguments(
+                parser, [each for each in arguments if not each.startswith("--print_config")]
+            )
+            arguments += whole_lists(options, self.settings()["trainer"].get)
+        super().parse_arguments(parser, arguments)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings of the subcommand as plain values."""
+        subcommand = self.config.get("subcommand")
+        config = self.config if subcommand is None else self.config[subcommand]
+        return yaml.safe_load(self._parser(subcommand).dump(config, skip_none=False))
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: hyper-parameters saved in a checkpoint do not override the command line."""
@@ -199,6 +218,15 @@ def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
     cli = LinearSRCLI(["--config", config, *options], run=False)
     cli.leave_cores_to_workers()
     return cli
+
+
+def _find_own_classes() -> None:
+    """Let a YAML file name classes in the working folder, as `python -m lsr` does.
+
+    The folder comes last: its files do not hide modules that are installed.
+    """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
 def _quieten() -> None:
