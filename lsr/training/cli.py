@@ -3,6 +3,7 @@
 The YAML file of an experiment alone decides which model, data, callbacks and loggers are composed.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -28,8 +29,10 @@ from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.divergence import DivergenceError
+from lsr.training.launcher import check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.module import LinearSRModule
+from lsr.training.run_lock import locked
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 
@@ -111,12 +114,24 @@ class LinearSRCLI(LightningCLI):
         """Do nothing: hyper-parameters saved in a checkpoint do not override the command line."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Add `AtomicCheckpointIO` to the plugins, and remove the loggers unless this is `fit`."""
+        """Add `AtomicCheckpointIO` to the plugins, and remove the loggers unless this is `fit`.
+
+        The processes of torchrun become the ranks of one run.
+        """
+        chosen = self._get(self.config_init, "trainer")
+        if self.subcommand is not None:
+            kwargs |= devices_of_torchrun(chosen)
         if self.subcommand not in (None, "fit"):
             kwargs["logger"] = False
-        plugins = self._get(self.config_init, "trainer")["plugins"] or []
+        plugins = chosen["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a subcommand; training holds the lock of its run folder."""
+        check_one_run(self.trainer)
+        with contextlib.ExitStack() as self._held:
+            super()._run_subcommand(subcommand)
 
     def _needs_checkpoint(self) -> None:
         """Find the checkpoint: "last", "best" (the published knee), or a file.
@@ -163,6 +178,8 @@ class LinearSRCLI(LightningCLI):
                 f"--ckpt_path {checkpoint} has weights but no state of the optimiser: "
                 "continue training with --ckpt_path last"
             )
+        if self.trainer.is_global_zero:
+            self._held.enter_context(locked(folder))
         self.leave_cores_to_workers()
 
     def leave_cores_to_workers(self) -> None:
