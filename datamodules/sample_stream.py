@@ -105,6 +105,11 @@ class SampleStreamDataModule(L.LightningDataModule):
         training = f"{sum(self._lengths):,} to train on, " if self._lengths else ""
         rank_zero_info(f"photographs: {training}{len(samples):,} in {split}")
 
+    @property
+    def training_lengths(self) -> list[int]:
+        """Number of training photographs of each source, which the order of samples depends on."""
+        return list(self._lengths)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training stream, in samples of all ranks together."""
         return {"samples_seen": self._position()}

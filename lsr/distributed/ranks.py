@@ -1,7 +1,8 @@
-"""Let one rank do work for all, and let DDP accept unused weights."""
+"""Let one rank do work for all, compare ranks, and let DDP accept unused weights."""
 
 from collections.abc import Callable
 
+import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 
@@ -37,3 +38,25 @@ def allow_unused_weights(strategy: Strategy) -> None:
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+
+def check_alike(what: str, value: str) -> None:
+    """Check that a value is the same on all ranks. Every rank has to call this.
+
+    Args:
+        what: What the value describes, for the message.
+        value: The value of this rank.
+
+    Raises:
+        ValueError: On every rank, if any two ranks differ.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    values: list[str] = [""] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    other = next((rank for rank, each in enumerate(values) if each != values[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"the ranks do not start from the same {what}: rank 0 has {values[0]}, rank {other} "
+            f"has {values[other]}; give all machines the same files"
+        )

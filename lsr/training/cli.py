@@ -4,11 +4,8 @@ The YAML file of an experiment alone decides which model, data, callbacks and lo
 """
 
 import contextlib
-import logging
 import os
-import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,21 +25,16 @@ from lsr.files import atomic_path
 from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.continuing import check_accumulation, last_checkpoint
 from lsr.training.divergence import DivergenceError
 from lsr.training.launcher import check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
+from lsr.training.messages import one_line, quieten
 from lsr.training.module import LinearSRModule
 from lsr.training.run_lock import locked
+from lsr.training.same_run import SameRun
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
-
-_MOVED = {
-    "lsr.metrics_csv.MetricsCSVLogger:": "it is lsr.runs.csv_logger.MetricsCSVLogger now",
-    "callbacks.KneePointCallback: Option 'action'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'threshold'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'max_skips'": "it belongs to callbacks.DivergenceGuard",
-}
-"""Hints for YAML files of older versions, by the start of the error message."""
 
 
 class SaveConfigPerLaunch(SaveConfigCallback):
@@ -121,11 +113,30 @@ class LinearSRCLI(LightningCLI):
         chosen = self._get(self.config_init, "trainer")
         if self.subcommand is not None:
             kwargs |= devices_of_torchrun(chosen)
-        if self.subcommand not in (None, "fit"):
+        if self.subcommand == "fit":
+            self.same_run = SameRun(self.settings(), self._may_differ())
+            callbacks = chosen["callbacks"] or []
+            callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+            kwargs["callbacks"] = [*callbacks, self.same_run]
+        elif self.subcommand is not None:
             kwargs["logger"] = False
         plugins = chosen["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the option that lets a run continue as another one."""
+        parser.add_argument(
+            "--may_differ",
+            type=list[str] | str,
+            default=[],
+            help="Settings of the samples that may differ from those of the run that is continued, "
+            "such as [global_batch, data]",
+        )
+
+    def _may_differ(self) -> list[str]:
+        chosen = self.config_init["fit"]["may_differ"]
+        return [chosen] if isinstance(chosen, str) else chosen
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a subcommand; training holds the lock of its run folder."""
@@ -166,7 +177,9 @@ class LinearSRCLI(LightningCLI):
                 no state of the optimiser, or if the strategy does not support this run.
         """
         check_strategy(self.trainer.strategy)
-        checkpoint = self.config_init["fit"]["ckpt_path"]
+        check_accumulation(self.trainer)
+        chosen = self.config_init["fit"]
+        checkpoint = chosen["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():
             raise ValueError(
@@ -178,6 +191,11 @@ class LinearSRCLI(LightningCLI):
                 f"--ckpt_path {checkpoint} has weights but no state of the optimiser: "
                 "continue training with --ckpt_path last"
             )
+        if checkpoint == "last":
+            found = last_checkpoint(self.trainer)
+            chosen["ckpt_path"] = None if found is None else str(found)
+        if chosen["ckpt_path"] not in (None, "hpc"):
+            self.same_run.continue_from(self.trainer, Path(chosen["ckpt_path"]), self.datamodule)
         if self.trainer.is_global_zero:
             self._held.enter_context(locked(folder))
         self.leave_cores_to_workers()
@@ -216,7 +234,7 @@ def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
     try:
         cli = _Data(arguments, run=False)
     except ArgumentError as error:
-        raise _mistake(error, arguments) from error
+        raise one_line(error, arguments) from error
     return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
 
 
@@ -246,41 +264,6 @@ def _find_own_classes() -> None:
         sys.path.append(os.getcwd())
 
 
-def _quieten() -> None:
-    """Hide messages that are advertisements, concern Lightning's own code, or are wrong here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
-    )
-    for message in (
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
-        ".*there is no last checkpoint available.*",  # `make stage1` always passes ckpt_path last
-        ".*does not have many workers.*",
-        ".*the same hyperparameters.*",
-        ".*exists and is not empty.*",  # the folder of a run that is resumed
-        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # the step is the same on all ranks
-        # Of depth-wise convolutions under DDP, at the cost of one copy.
-        "Grad strides do not match bucket view strides.*",
-        "LightningCLI's args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message)
-
-
-def _mistake(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
-    """Return an error of one line for what jsonargparse reports about each type that it tried."""
-    # Of these reports, the one that names a class path is about the user's mistake.
-    problem = re.search(
-        r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split())
-    )
-    if problem:
-        line = f"{problem[1]}: {problem[2]}"
-        hints = [f"; {hint}" for start, hint in _MOVED.items() if line.startswith(start)]
-        return ValueError("".join([line, *hints]))
-    if any(argument.startswith("--config") for argument in arguments):
-        return ValueError(str(error))
-    return ValueError(f"{error}; name an experiment with --config FILE")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`.
 
@@ -294,11 +277,11 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: If an option, the YAML file, a data set or a checkpoint is unusable.
         KeyboardInterrupt: If the user pressed Ctrl-C.
     """
-    _quieten()
+    quieten()
     try:
         LinearSRCLI(arguments)
     except ArgumentError as error:
-        raise _mistake(error, arguments) from error
+        raise one_line(error, arguments) from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
