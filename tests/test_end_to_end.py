@@ -297,4 +297,7 @@ def test_an_interrupted_run_says_how_it_continues(photographs, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--ckpt_path last" in err.splitlines()[-1], err
+    assert process.returncode == 130, err
+    # A data worker that is interrupted too may write its own traceback after the message.
+    told = [line for line in err.splitlines() if line.startswith("lsr fit: interrupted")]
+    assert len(told) == 1 and "--ckpt_path last" in told[0], err

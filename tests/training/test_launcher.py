@@ -1,5 +1,6 @@
 """Ranks that torchrun starts form one run or are refused; a folder holds one run at a time."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 import torch
-from support.processes import ROOT, TINY_STAGE1, environment
+from support.processes import ROOT, SUPPORT, TINY_STAGE1, environment
 from support.small_run import SMALL, run
 
 from lsr.cli import main
@@ -27,13 +28,13 @@ def fit(folder, **options):
     return ["fit", "--config", str(TINY_STAGE1), "--ckpt_path", "last", *flat]
 
 
-def torchrun(command):
+def torchrun(*program):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     return subprocess.run(
-        [*launcher, "--master-port", port, "-m", "lsr", *command],
+        [*launcher, "--master-port", port, *map(str, program)],
         cwd=ROOT,
         env=environment(HF_HUB_OFFLINE="1"),
         capture_output=True,
@@ -43,7 +44,7 @@ def torchrun(command):
 
 
 def test_processes_of_torchrun_are_the_ranks_of_one_run(tmp_path):
-    done = torchrun(fit(tmp_path, **{"trainer.max_steps": 3, "trainer.devices": "auto"}))
+    done = torchrun("-m", "lsr", *fit(tmp_path, **{"trainer.max_steps": 3}))
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
@@ -52,9 +53,23 @@ def test_processes_of_torchrun_are_the_ranks_of_one_run(tmp_path):
 
 
 def test_settings_by_which_they_would_be_two_runs_are_refused(tmp_path):
-    done = torchrun(fit(tmp_path, **{"trainer.max_steps": 3, "trainer.devices": 1}))
+    done = torchrun("-m", "lsr", *fit(tmp_path, **{"trainer.devices": 1}))
     assert done.returncode != 0 and not list(tmp_path.iterdir())
     assert "2 processes were started, but --trainer.devices 1" in done.stderr
+
+
+def test_ranks_that_start_differently_stop_together_before_the_first_batch(tmp_path):
+    done = torchrun(SUPPORT / "different_starts.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rank in "01":
+        results = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        assert results.pop("the same weights") == [0, []]
+        for what, (code, lines) in results.items():
+            assert code == 2 and len(lines) == 1, (what, lines)
+            assert "the ranks do not start from the same" in lines[0], what
+        assert "model.safetensors with digest" in results["other weights"][1][0]
+        assert "last.ckpt" in results["a checkpoint on one rank"][1][0]
+        assert "step 0 with weights" in results["weights changed on one rank"][1][0]
 
 
 def test_settings_of_the_user_are_kept(monkeypatch):
