@@ -194,6 +194,7 @@ class LinearSRCLI(LightningCLI):
         if checkpoint == "last":
             found = last_checkpoint(self.trainer)
             chosen["ckpt_path"] = None if found is None else str(found)
+            self.same_run.notice = f"no checkpoint in {folder}: training begins at step 0"
         if chosen["ckpt_path"] not in (None, "hpc"):
             self.same_run.continue_from(self.trainer, Path(chosen["ckpt_path"]), self.datamodule)
         if self.trainer.is_global_zero:

@@ -1,6 +1,5 @@
 """Which checkpoint a run continues, and whether it can be continued exactly."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +37,6 @@ def last_checkpoint(trainer: L.Trainer) -> Path | None:
             f"--ckpt_path last: {folder} has no last.ckpt, but {names}{more}: name one of them by "
             "--ckpt_path FILE, or choose another folder with --trainer.default_root_dir"
         )
-    if trainer.is_global_zero:
-        sys.stderr.write(f"lsr fit: no checkpoint in {folder}: training begins at step 0\n")
     return None
 
 

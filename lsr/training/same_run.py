@@ -41,6 +41,9 @@ class SameRun(L.Callback):
     Args:
         settings: All settings of `lsr fit`.
         may_differ: Names of settings that may change the samples of a continued run.
+
+    Attributes:
+        notice: Line that is printed when training begins, if no error comes before; or None.
     """
 
     def __init__(self, settings: Mapping[str, Any], may_differ: Sequence[str]) -> None:
@@ -48,9 +51,10 @@ class SameRun(L.Callback):
         self._may_differ = may_differ
         self._checkpoint: Path | None = None
         self._before: dict[str, Any] | None = None
+        self.notice: str | None = None
 
     def continue_from(self, trainer: L.Trainer, path: Path, data: object) -> None:
-        """Compare the settings with those of a checkpoint, and print one line if they differ.
+        """Compare the settings with those of a checkpoint; all differences become one notice.
 
         Args:
             trainer: The trainer.
@@ -65,12 +69,10 @@ class SameRun(L.Callback):
             return  # on this machine; `setup` compares the ranks
         step, self._before = read_record(path)
         if self._before is None:
-            line = f"{path} does not record its settings: they were not compared"
+            self.notice = f"{path} does not record its settings: they were not compared"
         else:
             found = changes(self._before, self._record(trainer, data))
-            line = check_changes(path, step, found, self._may_differ)
-        if line and trainer.is_global_zero:
-            sys.stderr.write(f"lsr fit: {line}\n")
+            self.notice = check_changes(path, step, found, self._may_differ)
 
     def _record(self, trainer: L.Trainer, data: object) -> dict[str, Any]:
         batch_size = getattr(data, "batch_size", None)
@@ -99,6 +101,11 @@ class SameRun(L.Callback):
         seed = (model.get("experts") or {}).get("seed")
         paths = [Path(path) for path in (model.get("init_from"), seed) if path is not None]
         return [path / SEED if path.is_dir() else path for path in paths]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the notice: the checkpoint has been loaded by now."""
+        if self.notice and trainer.is_global_zero:
+            sys.stderr.write(f"lsr fit: {self.notice}\n")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare step and weights of the ranks before the first batch.
