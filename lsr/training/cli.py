@@ -16,12 +16,11 @@ import yaml
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.exit_codes import DIVERGED, DONE
-from lsr.files import atomic_path
 from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
@@ -33,26 +32,9 @@ from lsr.training.messages import one_line, quieten
 from lsr.training.module import LinearSRModule
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
+from lsr.training.saved_config import SaveConfigPerLaunch
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
-
-
-class SaveConfigPerLaunch(SaveConfigCallback):
-    """Writes the resolved configuration to `config.yaml` in the run folder.
-
-    The file of an earlier launch is renamed to `config-<n>.yaml`.
-    """
-
-    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write the file; Lightning calls this on rank 0. Only training changes a run folder."""
-        if stage != "fit":
-            return
-        target = Path(trainer.default_root_dir) / "config.yaml"
-        if target.is_file():
-            earlier = len(list(target.parent.glob("config-*.yaml"))) + 1
-            target.rename(target.with_name(f"config-{earlier}.yaml"))
-        with atomic_path(target) as temporary:
-            temporary.write_text(self.parser.dump(self.config, skip_none=False))
 
 
 class LinearSRCLI(LightningCLI):
@@ -178,6 +160,13 @@ class LinearSRCLI(LightningCLI):
         """
         check_strategy(self.trainer.strategy)
         check_accumulation(self.trainer)
+        self._find_checkpoint()
+        if self.trainer.is_global_zero:
+            self._held.enter_context(locked(Path(self.trainer.default_root_dir)))
+        self.leave_cores_to_workers()
+
+    def _find_checkpoint(self) -> None:
+        """Find the checkpoint that training continues from, and compare the settings with it."""
         chosen = self.config_init["fit"]
         checkpoint = chosen["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
@@ -197,9 +186,6 @@ class LinearSRCLI(LightningCLI):
             self.same_run.notice = f"no checkpoint in {folder}: training begins at step 0"
         if chosen["ckpt_path"] not in (None, "hpc"):
             self.same_run.continue_from(self.trainer, Path(chosen["ckpt_path"]), self.datamodule)
-        if self.trainer.is_global_zero:
-            self._held.enter_context(locked(folder))
-        self.leave_cores_to_workers()
 
     def leave_cores_to_workers(self) -> None:
         """On a CPU, use only the cores that the data workers leave.

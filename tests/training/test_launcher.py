@@ -43,13 +43,19 @@ def torchrun(*program):
     )
 
 
-def test_processes_of_torchrun_are_the_ranks_of_one_run(tmp_path):
+def test_processes_of_torchrun_are_the_ranks_of_one_run(tmp_path, capsys):
+    """One process continues what two have begun with the same global batch only."""
     done = torchrun("-m", "lsr", *fit(tmp_path, **{"trainer.max_steps": 3}))
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     assert checkpoint["RealESRGANDataModule"]["samples_seen"] == 3 * 2 * 2
     assert not (tmp_path / LOCK).exists() and not (tmp_path / "config-1.yaml").exists()
+    assert main(fit(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert "global_batch 2 (was 4, kept by --data.init_args.batch_size 4)" in error
+    same = {"data.init_args.batch_size": 4, "trainer.max_steps": 4}
+    assert main(fit(tmp_path, **same)) == 0
 
 
 def test_settings_by_which_they_would_be_two_runs_are_refused(tmp_path):
