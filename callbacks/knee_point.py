@@ -15,7 +15,7 @@ from callbacks.knee_files import KneeFiles, folder_of_run
 from callbacks.validation_results import exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
-from lsr.knee.folder import FOLDER, SEED
+from lsr.knee.folder import FOLDER
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
 from lsr.training.divergence import check_weights, end_diverged, remove_report
@@ -26,10 +26,7 @@ NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
 
 
 class KneePointCallback(L.Callback):
-    """Watches validation metrics, keeps candidate checkpoints, publishes the knee and stops there.
-
-    Works with any LightningModule, any logger or none, and next to other callbacks that save
-    checkpoints or stop training: it takes the place of none of them.
+    """Watches validation metrics of any LightningModule, publishes the knee and stops there.
 
     At the end of every validation rank 0 gives the metrics that were logged since its start to a
     `lsr.knee.KneeDetector` and sends the verdict to all ranks. The weights that were validated (the
@@ -38,14 +35,13 @@ class KneePointCallback(L.Callback):
     This folder is read-only, and is complete or does not exist. It is published once the callbacks
     that save checkpoints had their turn, so that a resumed run knows the knee in its folder.
 
-    The seed holds the state dict of the module. A module with a method `exported()` chooses
-    instead: the method returns the weights by name, and a configuration of plain values that is
-    written to the metadata of the file. It is called on every rank in the middle of a validation.
+    The seed holds the state dict of the module, or what its method `exported()` returns on every
+    rank, if it has one: weights by name, and a configuration of plain values for the metadata.
 
     The state is part of every checkpoint, also of those written after the same validation. So a
     resumed run has the same verdicts, and publishes a knee that a killed run had confirmed but not
-    published. Before training, a knee that this run has not published is refused, and candidates
-    whose files are missing are given up with a warning.
+    published. A knee that this run has not published is refused before training; candidates whose
+    files are missing are given up with a warning.
 
     Weights, a validation metric or a training loss that are not finite end the run as diverged,
     with `divergence.json` and exit code 3. They are checked at validations only: without the
@@ -108,7 +104,7 @@ class KneePointCallback(L.Callback):
         self._restored_root: Path | None = None
         self._has_copied = False
         self._to_publish = False
-        self._validated: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self._validated: tuple[dict[str, Tensor], dict[str, Any]] = {}, {}
         self._board = KneeBoard()
 
     @property
@@ -131,10 +127,7 @@ class KneePointCallback(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore detector, history and verdict from a checkpoint.
-
-        In older checkpoints the state has an entry "guard", which is ignored, and no digests.
-        """
+        """Restore the state from a checkpoint; older ones have a "guard" and no digests."""
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
@@ -158,8 +151,7 @@ class KneePointCallback(L.Callback):
         """Check the files; publish a knee that a killed run had confirmed, and stop there.
 
         Raises:
-            ValueError: If the folder holds a knee that this run has not published, or the weights
-                of a confirmed knee are lost.
+            ValueError: If another knee is in the folder, or the confirmed one has lost its weights.
         """
         run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
         if run.fast_dev_run:
@@ -202,10 +194,7 @@ class KneePointCallback(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Copy the weights at the first batch, while the average is in place of the raw weights.
-
-        After the confirmation no weights are needed any more.
-        """
+        """Copy the weights at the first batch, while the average is in place; once only."""
         if self._has_copied or self._is_confirmed or not self._watches(trainer):
             return
         self._has_copied = True
@@ -219,15 +208,14 @@ class KneePointCallback(L.Callback):
 
         Raises:
             DivergenceError: If the detector has found the metrics or the loss diverged.
-            ValueError: If this is the sanity check or the first validation, and a watched metric is
-                not logged.
+            ValueError: If a watched metric is not logged in the sanity check or first validation.
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
             self._check_names(fresh_metrics(trainer, self.loss))
-        if not self._watches(trainer):
-            return
         was_confirmed = self._is_confirmed
+        if not self._watches(trainer) or not (self._has_copied or was_confirmed):
+            return  # a validation without a batch is none
         self.history.append(self._values(trainer))
         on_rank_zero(trainer.strategy, lambda: self._judge(trainer))
         self.verdict = trainer.strategy.broadcast(self.verdict, src=0)
@@ -290,26 +278,23 @@ class KneePointCallback(L.Callback):
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""
         newest = self.history[-1]
+        validated = self._validated
         self.verdict = self.detector.update(newest.step, newest.values, newest.loss)
         if not self.verdict.diverged:
-            self._files.keep(trainer, self.verdict, newest.step, self._save)
-            self._validated = None
-
-    def _save(self, path: Path) -> None:
-        assert self._validated is not None
-        save_denoiser(path, *self._validated)
+            self._files.keep(
+                trainer, self.verdict, newest.step, lambda path: save_denoiser(path, *validated)
+            )
+            self._validated = {}, {}
 
     def _publish(self, trainer: L.Trainer) -> None:
         self._to_publish = False
         verdict = self.verdict
         assert verdict is not None
-        on_rank_zero(
-            trainer.strategy,
-            lambda: self._files.publish(verdict, self.history, self.detector),
-        )
+        files = self._files
+        on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
         end = "; training ends here" if self.stop else ""
         rank_zero_info(
             f"knee at step {verdict.knee_step}, confirmed at step {verdict.confirmed_at_step}: "
-            f"{self._files.published}{end}"
+            f"{files.published}{end}"
         )
-        self.best_model_path = str(self._files.published / SEED)
+        self.best_model_path = files.seed

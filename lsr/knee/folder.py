@@ -65,12 +65,13 @@ def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | Non
     if not folder.exists():
         return
     found = read_manifest(folder)
-    confirmed = verdict is not None and verdict.knee_step == found["step"]
-    if confirmed and digest is not None:
-        confirmed = found["sha256"] == digest
-    elif confirmed:
-        confirmed = found.get("per_metric") == verdict.per_metric
-    if not confirmed:
+    if verdict is None or verdict.knee_step != found["step"]:
+        same = False
+    elif digest is None:
+        same = found.get("per_metric") == verdict.per_metric
+    else:
+        same = found["sha256"] == digest
+    if not same:
         raise ValueError(_holds_another(folder, found["step"]))
 
 
