@@ -86,9 +86,10 @@ class ExpertQuality(L.Callback):
         context = pl_module.guidance(batch)
         for name, model in models.items():
             losses = loss_at_times(model, batch, noise, self.times, pl_module.shift, context)
-            found = torch.cat(
-                [losses.double().sum(0), losses.new_tensor([len(losses)], dtype=torch.float64)]
-            )
+            # Apple's GPUs (MPS) have no float64.
+            precise = torch.float32 if losses.device.type == "mps" else torch.float64
+            sums = losses.to(precise).sum(0)
+            found = torch.cat([sums, sums.new_tensor([len(losses)])])
             self._sums[name] = self._sums.get(name, 0) + found
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
-from lsr.batch import Batch
+from callbacks.knee_files import KneeFiles, folder_of_run
+from callbacks.validation_results import exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
-from lsr.knee.folder import FOLDER, SEED, keep_candidates, publish_verdict
+from lsr.knee.folder import FOLDER
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
 from lsr.training.divergence import check_weights, end_diverged, remove_report
@@ -25,24 +25,27 @@ NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
 """Default metrics. They need no ground truth."""
 
 
-class KneePointCallback(Checkpoint):
-    """Watches validation metrics, keeps candidate checkpoints, publishes the knee and stops there.
+class KneePointCallback(L.Callback):
+    """Watches validation metrics of any LightningModule, publishes the knee and stops there.
 
-    At the end of every validation the metrics of rank 0 are sent to all ranks, and every rank runs
-    the same `lsr.knee.KneeDetector` on them: all ranks decide alike without further communication.
-    The weights that were validated (the average, with the callback `EMA`) are written to
-    `checkpoints/candidates/`, where only the detector's candidates are kept. When the detector
+    At the end of every validation rank 0 gives the metrics that were logged since its start to a
+    `lsr.knee.KneeDetector` and sends the verdict to all ranks. The weights that were validated (the
+    average, with the callback `EMA`) are written to `checkpoints/candidates/`. When the detector
     confirms a knee, its candidate becomes `knee/seed.safetensors`, with `knee.json` and `knee.png`.
-    This folder is read-only, and is complete or does not exist.
+    This folder is read-only, and is complete or does not exist. It is published once the callbacks
+    that save checkpoints had their turn, so that a resumed run knows the knee in its folder.
 
-    The state is part of every checkpoint, also of those written after the same validation: the
-    callback moves itself before all other `Checkpoint` callbacks. So a resumed run has the same
-    verdicts, and publishes a knee that a killed run had confirmed but not published.
+    The seed holds the state dict of the module, or what its method `exported()` returns on every
+    rank, if it has one: weights by name, and a configuration of plain values for the metadata.
+
+    The state is part of every checkpoint, also of those written after the same validation. So a
+    resumed run has the same verdicts, and publishes a knee that a killed run had confirmed but not
+    published. A knee that this run has not published is refused before training; candidates whose
+    files are missing are given up with a warning.
 
     Weights, a validation metric or a training loss that are not finite end the run as diverged,
-    with `divergence.json` and exit code 3. They are checked at validations only, and gradients are
-    not checked: without the callback `DivergenceGuard`, NaN may reach the weights, and checkpoints
-    written before the next validation.
+    with `divergence.json` and exit code 3. They are checked at validations only: without the
+    callback `DivergenceGuard`, NaN may reach the weights and checkpoints in between.
 
     Args:
         metrics: Watched metrics and their directions, "max" or "min".
@@ -52,10 +55,20 @@ class KneePointCallback(Checkpoint):
         confidence: See `KneeDetector`.
         wait: See `KneeDetector`.
         max_candidates: Number of candidate checkpoints kept at most.
+        dirpath: Folder for `knee/` and `checkpoints/candidates/`. None takes the run folder of a
+            `LinearSRModule`; for other modules the folder of the first logger, or
+            `default_root_dir` without a logger.
+        name: Name of the published folder. Several instances need different names.
+
+    Attributes:
+        detector: The detector; only that of rank 0 is up to date.
+        history: All validations so far.
+        verdict: The verdict on the last one.
+        best_model_path: The published seed, "" if there is none.
 
     Raises:
-        ValueError: If a setting is out of range; at the first validation, if a metric is not
-            logged.
+        ValueError: If a setting is out of range; at the sanity check or the first validation, if a
+            metric is not logged; before training, if another knee is in the folder.
     """
 
     def __init__(
@@ -67,6 +80,8 @@ class KneePointCallback(Checkpoint):
         confidence: float = 0.9,
         wait: float = 0.35,
         max_candidates: int = 6,
+        dirpath: str | None = None,
+        name: str = FOLDER,
     ) -> None:
         super().__init__()
         self.detector = KneeDetector(
@@ -76,58 +91,97 @@ class KneePointCallback(Checkpoint):
             wait=wait,
             max_candidates=max_candidates,
         )
+        if not name or name in (".", "..") or "/" in name:
+            raise ValueError(f"name must be that of a folder, not {name!r}")
         self.loss = loss
         self.stop = stop
+        self.dirpath = dirpath
+        self.name = name
         self.history: list[Validation] = []
         self.verdict: KneeVerdict | None = None
         self.best_model_path = ""
-        self._validated: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self._files = KneeFiles(name, self.state_key)
+        self._restored_root: Path | None = None
+        self._has_copied = False
+        self._to_publish = False
+        self._validated: tuple[dict[str, Tensor], dict[str, Any]] = {}, {}
         self._board = KneeBoard()
 
+    @property
+    def state_key(self) -> str:
+        """Key of the state in checkpoints. It contains the name, unless that is the default."""
+        key = super().state_key
+        return key if self.name == FOLDER else f"{key}{{'name': {self.name!r}}}"
+
     def state_dict(self) -> dict[str, Any]:
-        """Return detector, history and verdict as plain values."""
+        """Return detector, history, verdict, and the candidates' files as plain values."""
         return {
             "detector": self.detector.state_dict(),
-            "history": [asdict(validation) for validation in self.history],
+            "history": [
+                {"step": each.step, "values": dict(each.values), "loss": each.loss}
+                for each in self.history
+            ],
             "verdict": None if self.verdict is None else asdict(self.verdict),
+            "digests": dict(self._files.digests),
+            "root": str(self._files.root.absolute()),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore detector, history and verdict from a checkpoint.
-
-        In older checkpoints the state also has an entry "guard", which is ignored.
-        """
+        """Restore the state from a checkpoint; older ones have a "guard" and no digests."""
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
         self.verdict = None if verdict is None else KneeVerdict.from_plain(verdict)
+        self._files.digests = dict(state_dict.get("digests", {}))
+        root = state_dict.get("root")
+        self._restored_root = None if root is None else Path(root)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Move before the callbacks that write checkpoints: they then save the current verdict."""
-        run: Any = trainer  # Lightning does not declare the attribute `callbacks`
-        others = [callback for callback in run.callbacks if callback is not self]
-        first = next(
-            (i for i, callback in enumerate(others) if isinstance(callback, Checkpoint)),
-            len(others),
-        )
-        # A new list, because Lightning is iterating over the old one.
-        run.callbacks = [*others[:first], self, *others[first:]]
-        seed = Path(trainer.default_root_dir) / FOLDER / SEED
-        self.best_model_path = str(seed) if seed.is_file() else ""
+        """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
+        self._files.move_to(folder_of_run(trainer, pl_module, self.dirpath))
+        self.best_model_path = self._files.seed
+        if isinstance(pl_module, LinearSRModule):
+            put_best_first(trainer, self)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Delete the report of a divergence in an earlier launch."""
         remove_report(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish a knee that a killed run had confirmed, and do not train beyond it."""
+        """Check the files; publish a knee that a killed run had confirmed, and stop there.
+
+        Raises:
+            ValueError: If another knee is in the folder, or the confirmed one has lost its weights.
+        """
+        run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+        if run.fast_dev_run:
+            return
+        if self.history and self.history[-1].step > trainer.global_step:
+            self._start_again()
         self._board.open(trainer, list(self.detector.metrics))
-        if self.verdict is not None and self.verdict.knee_step is not None:
+        on_rank_zero(trainer.strategy, self._restore_files)
+        self.verdict = trainer.strategy.broadcast(self.verdict, src=0)
+        if self._is_confirmed:
             self._publish(trainer)
-            trainer.should_stop = self.stop
+            trainer.should_stop = trainer.should_stop or self.stop
+
+    def _start_again(self) -> None:
+        """Forget the run of another trainer, which this callback has watched before."""
+        self.detector = KneeDetector(**self.detector.settings)
+        self.history = []
+        self.verdict = None
+        self._files.digests = {}
+
+    def _restore_files(self) -> None:
+        self._files.remove_leftovers()
+        before = self.verdict
+        self.verdict = self._files.restore(before, self._restored_root)
+        if before is not None and self.verdict is not None:
+            self.detector.forget(set(before.candidates) - set(self.verdict.candidates))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights: metrics raise errors of their own if images are not finite."""
+        self._has_copied = False
         if self._watches(trainer):
             check_weights(trainer, pl_module)
 
@@ -136,43 +190,55 @@ class KneePointCallback(Checkpoint):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Copy the weights at the first batch, while the average is in place of the raw weights."""
-        if batch_idx == 0 and dataloader_idx == 0 and self._watches(trainer):
-            assert isinstance(pl_module, LinearSRModule)
-            weights, config = pl_module.exported()  # on every rank: it gathers sharded weights
-            if trainer.is_global_zero:
-                copies = {n: w.detach().to("cpu", copy=True) for n, w in weights.items()}
-                self._validated = copies, config
+        """Copy the weights at the first batch, while the average is in place; once only."""
+        if self._has_copied or self._is_confirmed or not self._watches(trainer):
+            return
+        self._has_copied = True
+        weights, config = exported_weights(trainer, pl_module)
+        if trainer.is_global_zero:
+            copies = {n: w.detach().to("cpu", copy=True) for n, w in weights.items()}
+            self._validated = copies, config
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the detector for its verdict; then keep candidates, publish the knee, and stop.
 
         Raises:
             DivergenceError: If the detector has found the metrics or the loss diverged.
-            ValueError: If this is the first validation and a watched metric is not logged.
+            ValueError: If a watched metric is not logged in the sanity check or first validation.
         """
-        if not self._watches(trainer):
-            return
-        validation = self._values(trainer)
-        self.verdict = self.detector.update(validation.step, validation.values, validation.loss)
-        self.history.append(validation)
-        if not self.verdict.diverged:
-            on_rank_zero(trainer.strategy, lambda: self._keep_candidates(trainer))
-            self._validated = None
-        if self.verdict.confirmed_at_step == validation.step:
-            self._publish(trainer)
+        run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
+        if run.sanity_checking and not self.history:
+            self._check_names(fresh_metrics(trainer, self.loss))
+        was_confirmed = self._is_confirmed
+        if not self._watches(trainer) or not (self._has_copied or was_confirmed):
+            return  # a validation without a batch is none
+        self.history.append(self._values(trainer))
+        on_rank_zero(trainer.strategy, lambda: self._judge(trainer))
+        self.verdict = trainer.strategy.broadcast(self.verdict, src=0)
+        assert self.verdict is not None
+        if self._is_confirmed and not was_confirmed:
+            self._to_publish = True
             trainer.should_stop = trainer.should_stop or self.stop
         # Last, because from here on the thread that draws competes with this one.
         self._board.show(trainer, self.history, self.verdict, self.detector.metrics)
         if self.verdict.diverged:
             end_diverged(trainer, pl_module, f"validation: {self.verdict.reason}")
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Publish the knee, once the checkpoints of its validation are written."""
+        if self._to_publish:
+            self._publish(trainer)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Wait for the last figure."""
+        """Publish the knee if training ended with its validation; wait for the last figure."""
+        if self._to_publish:
+            self._publish(trainer)
         self._board.close()
 
     def on_exception(
@@ -180,6 +246,10 @@ class KneePointCallback(Checkpoint):
     ) -> None:
         """Wait for the last figure."""
         self._board.close()
+
+    @property
+    def _is_confirmed(self) -> bool:
+        return self.verdict is not None and self.verdict.knee_step is not None
 
     def _watches(self, trainer: L.Trainer) -> bool:
         """Return whether this is a validation of training that was not seen yet."""
@@ -190,44 +260,41 @@ class KneePointCallback(Checkpoint):
 
     def _values(self, trainer: L.Trainer) -> Validation:
         """Return the values of this validation: those of rank 0 on every rank."""
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        logged = trainer.strategy.broadcast(logged, src=0)
+        logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
+        if not self.history:
+            self._check_names(logged)
+        values = {name: logged[name] for name in self.detector.metrics if name in logged}
+        return Validation(trainer.global_step, values, logged.get(self.loss))
+
+    def _check_names(self, logged: Mapping[str, float]) -> None:
+        """Raise ValueError if a watched metric is not among the logged values."""
         missing = [name for name in self.detector.metrics if name not in logged]
-        if missing and not self.history:
+        if missing:
             raise ValueError(
                 f"the knee watches {', '.join(missing)}, but validation does not log it; "
                 f"it logs {', '.join(sorted(logged))}"
             )
-        values = {name: logged[name] for name in self.detector.metrics if name in logged}
-        return Validation(trainer.global_step, values, logged.get(self.loss))
 
-    def _keep_candidates(self, trainer: L.Trainer) -> None:
-        assert self.verdict is not None and self._validated is not None
-        weights, config = self._validated
-        keep_candidates(
-            Path(trainer.default_root_dir),
-            self.verdict.candidates,
-            self.history[-1].step,
-            lambda path: save_denoiser(path, weights, config),
-        )
+    def _judge(self, trainer: L.Trainer) -> None:
+        """Judge the newest validation, and keep the weights of the candidates, on rank 0."""
+        newest = self.history[-1]
+        validated = self._validated
+        self.verdict = self.detector.update(newest.step, newest.values, newest.loss)
+        if not self.verdict.diverged:
+            self._files.keep(
+                trainer, self.verdict, newest.step, lambda path: save_denoiser(path, *validated)
+            )
+            self._validated = {}, {}
 
     def _publish(self, trainer: L.Trainer) -> None:
-        run = Path(trainer.default_root_dir)
+        self._to_publish = False
         verdict = self.verdict
         assert verdict is not None
-        on_rank_zero(
-            trainer.strategy,
-            lambda: publish_verdict(run, verdict, self.history, self.detector, _versions()),
-        )
+        files = self._files
+        on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
         end = "; training ends here" if self.stop else ""
         rank_zero_info(
             f"knee at step {verdict.knee_step}, confirmed at step {verdict.confirmed_at_step}: "
-            f"{run / FOLDER}{end}"
+            f"{files.published}{end}"
         )
-        self.best_model_path = str(run / FOLDER / SEED)
-
-
-def _versions() -> dict[str, str]:
-    from lsr import __version__
-
-    return {"lsr": __version__, "torch": str(torch.__version__), "lightning": L.__version__}
+        self.best_model_path = files.seed

@@ -1,7 +1,11 @@
 """LastCheckpoint: writes checkpoints/last.ckpt, from which a run is resumed."""
 
+from pathlib import Path
+
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lsr.files import remove_leftovers
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -21,6 +25,13 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before training, delete temporary files that a killed launch has left."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(Path(str(self.dirpath)))
+            remove_leftovers(Path(trainer.default_root_dir))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the checkpoint again if there were steps after the last validation."""

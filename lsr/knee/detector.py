@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,10 @@ class KneeDetector:
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
         self._confirmed = None if confirmed is None else KneeVerdict.from_plain(confirmed)
+
+    def forget(self, steps: Collection[int]) -> None:
+        """Stop proposing some candidates, because their checkpoints are lost."""
+        self._candidates = [step for step in self._candidates if step not in steps]
 
     def _row(self, values: Mapping[str, float]) -> list[float]:
         """Return the values in the order of the metrics, more is better, NaN if unknown."""

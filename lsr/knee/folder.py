@@ -1,19 +1,17 @@
-"""Keep the weights of the candidates, and publish those of the confirmed knee in a folder.
+"""Publish the weights of a confirmed knee in a folder.
 
 The folder appears complete or not at all, and never changes again:
 
 knee/seed.safetensors   the weights at the knee (those that validation used), with the configuration
 knee/knee.png           the curves and the verdict
 knee/knee.json          step, metrics, verdict, settings, versions, and the SHA-256 of the seed
-
-Until the knee is confirmed, the weights of its candidates are in checkpoints/candidates/.
 """
 
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,33 +50,41 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def candidate_path(run: Path, step: int) -> Path:
-    """Return the file that keeps the weights of a candidate step in a run folder."""
-    return run / "checkpoints" / "candidates" / f"step-{step:07d}.safetensors"
-
-
-def keep_candidates(
-    run: Path, steps: Collection[int], newest: int, save: Callable[[Path], None]
-) -> None:
-    """Keep the weights of the candidate steps, and delete those of all other steps.
+def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | None) -> None:
+    """Check that a folder, if it exists, holds the knee that a run has confirmed.
 
     Args:
-        run: The run folder.
-        steps: Steps of the detector's candidates.
-        newest: Step of the newest validation; its weights are saved if it is a candidate.
-        save: Writes the weights of the newest validation to a path.
+        folder: The knee folder.
+        verdict: The latest verdict of the run, None if there is none yet.
+        digest: SHA-256 of the run's weights of that knee; None if it is unknown (in checkpoints of
+            older versions), then the measurements of the metrics are compared.
+
+    Raises:
+        ValueError: If the folder holds another knee, or is damaged.
     """
-    kept = {candidate_path(run, step) for step in steps}
-    path_of_newest = candidate_path(run, newest)
-    if path_of_newest in kept:
-        save(path_of_newest)
-    for path in path_of_newest.parent.glob("step-*.safetensors"):
-        if path not in kept:
-            path.unlink()
+    if not folder.exists():
+        return
+    found = read_manifest(folder)
+    if verdict is None or verdict.knee_step != found["step"]:
+        same = False
+    elif digest is None:
+        same = found.get("per_metric") == verdict.per_metric
+    else:
+        same = found["sha256"] == digest
+    if not same:
+        raise ValueError(_holds_another(folder, found["step"]))
+
+
+def _holds_another(folder: Path, step: int) -> str:
+    return (
+        f"{folder} holds a knee of step {step} that this run has not published: "
+        "move it away, or choose another run folder"
+    )
 
 
 def publish_verdict(
-    run: Path,
+    folder: Path,
+    weights: Path,
     verdict: KneeVerdict,
     history: Sequence[Validation],
     detector: KneeDetector,
@@ -87,14 +93,15 @@ def publish_verdict(
     """Publish the knee that a detector has confirmed, see `publish`.
 
     Args:
-        run: The run folder, which has the weights of the knee among its candidates.
+        folder: The knee folder.
+        weights: Safetensors file with the weights of the knee.
         verdict: The verdict, with a knee.
         history: The validations up to the confirmation, or more.
         detector: The detector; its settings go into the manifest.
         versions: Versions of the packages that trained the model, by name.
 
     Raises:
-        ValueError: If the run folder holds another knee.
+        ValueError: If the folder holds another knee.
     """
     assert verdict.knee_step is not None
     manifest = {
@@ -107,8 +114,7 @@ def publish_verdict(
         "versions": dict(versions),
     }
     figure = draw_knee(history, verdict, detector.metrics)
-    weights = candidate_path(run, verdict.knee_step)
-    publish(run / FOLDER, weights, manifest, lambda path: save_png(figure, path))
+    publish(folder, weights, manifest, lambda path: save_png(figure, path))
 
 
 def publish(
@@ -136,12 +142,9 @@ def publish(
     for stale in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
-        there = read_manifest(folder)["step"]
-        if there != manifest["step"]:
-            raise ValueError(
-                f"{folder} holds the knee of step {there} already: "
-                f"move it away to publish that of step {manifest['step']}"
-            )
+        found = read_manifest(folder)
+        if found["sha256"] != sha256_of(weights):
+            raise ValueError(_holds_another(folder, found["step"]))
         return False
     building = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
     building.mkdir(parents=True)

@@ -7,6 +7,8 @@ fit would follow them. A median ignores them as long as they are fewer than half
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,8 @@ DEEP = 0.3
 
 _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution / its median absolute deviation: 1 / 0.6745."""
+_SORTED_AT_ONCE = 1_000_000
+"""Largest number of values that a running median sorts in one array; more would take its memory."""
 _MEDIAN_ERROR = 1.25
 """Standard error of a median / that of a mean, for normal noise: sqrt(pi / 2)."""
 _MAXIMUM_BIAS = 0.7
@@ -117,9 +121,48 @@ def running_median(values: Array, half: int) -> Array:
         return values.copy()
     count = values.shape[-1]
     reach = np.minimum(np.minimum(np.arange(count), np.arange(count)[::-1]), half)
+    if values.size * (2 * half + 1) > _SORTED_AT_ONCE:
+        first = np.arange(count) - reach
+        return np.apply_along_axis(_sliding_median, -1, values, first, first + 2 * reach + 1)
     offset = np.arange(-half, half + 1)
     index = np.clip(np.arange(count)[:, None] + offset, 0, count - 1)
     return masked_median(np.where(np.abs(offset) <= reach[:, None], values[..., index], np.nan))
+
+
+def _trailing_median(values: Array, window: int) -> Array:
+    """Return the median of every value and up to `window - 1` values before it, `(n,)`."""
+    if values.size * window > _SORTED_AT_ONCE:
+        end = np.arange(len(values)) + 1
+        return _sliding_median(values, np.maximum(end - window, 0), end)
+    padded = np.concatenate([np.full(window - 1, np.nan), values])
+    return masked_median(np.lib.stride_tricks.sliding_window_view(padded, window))
+
+
+def _sliding_median(values: Array, first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
+    """Return the medians of `values[first[i]:end[i]]`, exactly those of sorting each window.
+
+    Only one window is in memory: a sorted list, which gains and loses few values per step.
+
+    Args:
+        values: `(n,)` values, all finite or all NaN.
+        first: `(n,)` start of each window, which never decreases.
+        end: `(n,)` end of each window, greater than its start, which never decreases.
+    """
+    if not np.isfinite(values).all():
+        return np.full(len(values), np.nan)
+    known = values.tolist()
+    window: list[float] = []
+    start = stop = 0
+    medians = np.empty(len(known))
+    for i, (wanted_start, wanted_stop) in enumerate(zip(first.tolist(), end.tolist(), strict=True)):
+        for value in known[stop:wanted_stop]:
+            insort(window, value)
+        for value in known[start:wanted_start]:
+            del window[bisect_left(window, value)]
+        start = wanted_start
+        stop = wanted_stop
+        medians[i] = (window[(len(window) - 1) // 2] + window[len(window) // 2]) / 2
+    return medians
 
 
 def draw_up(smooth: Array) -> tuple[int, int]:
@@ -175,9 +218,7 @@ def plateau_arrival(
     window = 2 * half + 1
     noise = standard_deviation(neighbour_residual(steps, values))
     error = _MEDIAN_ERROR * noise / np.sqrt(window)
-    padded = np.concatenate([np.full(window - 1, np.nan), values])
-    trailing = masked_median(np.lib.stride_tricks.sliding_window_view(padded, window))
-    top = float(trailing.max() - _MAXIMUM_BIAS * error)
+    top = float(_trailing_median(values, window).max() - _MAXIMUM_BIAS * error)
     gain = top - float(smooth[0])
     arrived = smooth >= top - ARRIVED * gain
     if gain <= 0 or not arrived.any():

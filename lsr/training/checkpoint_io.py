@@ -52,3 +52,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise ValueError(
                 f"{path}: not a checkpoint, or damaged ({type(error).__name__})"
             ) from error
+
+
+def read_callback_state(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the state of a callback in a Lightning checkpoint; None if it cannot be read.
+
+    The tensors of the checkpoint are not read, so this is fast for a file of any size.
+
+    Args:
+        path: The checkpoint.
+        key: The callback's `state_key`.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return checkpoint["callbacks"][key]
+    except Exception:  # pickle, zip and torch raise different types
+        return None

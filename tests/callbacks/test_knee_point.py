@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from support.scripted import METRICS, Scripted, curve, fit, loader
 
-from callbacks import EMA, DivergenceGuard, KneePointCallback
+from callbacks import EMA, DivergenceGuard, KneePointCallback, LastCheckpoint
 from lsr.knee import KneeDetector
 from lsr.knee.folder import read_manifest
 from lsr.models.checkpoint import load_denoiser
@@ -52,24 +52,28 @@ def test_the_sanity_check_is_not_a_validation(finished):
     assert [v.step for v in knee.history] == list(range(1, trainer.global_step + 1))
 
 
-def test_only_candidates_stay_on_disk(tmp_path):
+def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path):
     kept = []
 
     class Watched(KneePointCallback):
         def on_validation_end(self, trainer, pl_module):
             super().on_validation_end(trainer, pl_module)
             if self.verdict is not None:
-                files = {
-                    int(path.stem.split("-")[1])
-                    for path in (tmp_path / "checkpoints" / "candidates").iterdir()
-                }
+                folder = tmp_path / "checkpoints" / "candidates"
+                files = {int(path.stem.split("-")[1]) for path in folder.iterdir()}
                 kept.append((files, set(self.verdict.candidates)))
 
-    fit(tmp_path, Scripted(), knee=Watched(METRICS, stop=False), steps=45)
-    assert (
-        all(files == candidates and len(files) <= 6 for files, candidates in kept)
-        and len(kept) == 45
-    )
+    def callbacks(knee, checkpoint):
+        return [EMA(0.5), knee, LastCheckpoint(f"{tmp_path}/checkpoints")]
+
+    knee = Watched(METRICS, stop=False)
+    fit(tmp_path, Scripted(), knee=knee, steps=45, callbacks=callbacks)
+    assert len(kept) == 45
+    previous = set()
+    for files, candidates in kept:
+        assert files == candidates | previous and len(candidates) <= 6
+        previous = candidates
+    assert kept[-1][0] == {knee.verdict.knee_step}
 
 
 @pytest.mark.parametrize("order", ["knee first", "knee last"])
@@ -112,20 +116,26 @@ def test_without_stop_the_run_goes_on_and_the_knee_stays(finished, tmp_path):
 def test_best_is_the_published_seed(finished):
     folder, module, knee, trainer = finished
     assert knee.best_model_path == str(folder / "knee" / "seed.safetensors")
-    assert trainer.checkpoint_callback is knee
+    assert trainer.checkpoint_callback.best_model_path == knee.best_model_path
     other = Scripted()
     trainer.validate(other, loader(), ckpt_path="best", verbose=False)
     assert torch.equal(other.denoiser.net.out.weight, module.judged[knee.verdict.knee_step])
 
 
-def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path):
+@pytest.mark.parametrize("sanity", [1, 0])
+def test_a_metric_that_is_never_logged_is_named_before_training(tmp_path, sanity):
     module = Scripted()
     with pytest.raises(
         ValueError,
         match="the knee watches val/magic, but validation does not log it; it logs .*val/a, val/b",
     ):
-        fit(tmp_path, module, knee=KneePointCallback({"val/a": "max", "val/magic": "max"}))
-    assert module.global_step == 1
+        fit(
+            tmp_path,
+            module,
+            knee=KneePointCallback({"val/a": "max", "val/magic": "max"}),
+            num_sanity_val_steps=sanity,
+        )
+    assert module.global_step == 1 - sanity
 
 
 def test_a_metric_that_goes_missing_is_tolerated(tmp_path):

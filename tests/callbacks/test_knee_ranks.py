@@ -37,6 +37,7 @@ def test_ranks_with_different_metrics_stop_at_the_same_step_with_one_seed(tmp_pa
     code, out = run(tmp_path, "differ")
     assert code == 0, out
     one, two = seen(tmp_path)
+    assert one.pop("judged") > 0 and two.pop("judged") == 0, "rank 0 alone judges"
     assert one == two and one["knee"] is not None
     assert read_manifest(tmp_path / "knee")["step"] == one["knee"]
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -60,8 +60,9 @@ def test_a_published_knee_is_frozen(tmp_path, weights):
     publish(tmp_path / "knee", weights, {"step": 300}, draw)
     before = {path.name: path.read_bytes() for path in (tmp_path / "knee").iterdir()}
     assert not publish(tmp_path / "knee", weights, {"step": 300}, draw)
-    with pytest.raises(ValueError, match="holds the knee of step 300 already"):
-        publish(tmp_path / "knee", weights, {"step": 600}, draw)
+    weights.write_bytes(b"of another run, at the same step")
+    with pytest.raises(ValueError, match="holds a knee of step 300 that this run has not publish"):
+        publish(tmp_path / "knee", weights, {"step": 300}, draw)
     assert {path.name: path.read_bytes() for path in (tmp_path / "knee").iterdir()} == before
 
 

@@ -52,6 +52,7 @@ def main(folder: Path, scenario: str) -> int:
         "code": code,
         "step": module.global_step,
         "history": [[v.step, v.values] for v in knee.history],
+        "judged": len(knee.detector.state_dict()["steps"]),
         "knee": knee.verdict.knee_step if knee.verdict else None,
         "finite": all(bool(p.isfinite().all()) for p in module.parameters()),
     }

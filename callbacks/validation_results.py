@@ -1,0 +1,35 @@
+"""The fresh metrics and the weights of a validation, of any LightningModule."""
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from lsr.distributed.tensors import gather
+
+
+def fresh_metrics(trainer: L.Trainer, loss: str) -> dict[str, float]:
+    """Return the values that this validation has logged, and the latest training loss.
+
+    `callback_metrics` would also hold values of earlier validations.
+    """
+    run: Any = trainer  # Lightning does not declare the attribute `_logger_connector`
+    logged = {n: float(v) for n, v in run._logger_connector.metrics["callback"].items()}
+    if loss in trainer.callback_metrics:
+        logged.setdefault(loss, float(trainer.callback_metrics[loss]))
+    return logged
+
+
+def exported_weights(
+    trainer: L.Trainer, module: L.LightningModule
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the current weights of a module and its configuration, see `KneePointCallback`.
+
+    Every rank has to call this: sharded weights are gathered, see `gather`.
+    """
+    exported: Any = getattr(module, "exported", None)
+    if callable(exported):
+        weights, config = exported()  # pyright: ignore[reportGeneralTypeIssues]
+        return weights, config
+    state = trainer.strategy.lightning_module_state_dict()
+    return gather({name: value for name, value in state.items() if isinstance(value, Tensor)}), {}

@@ -1,0 +1,188 @@
+"""KneePointCallback with plain modules, other callbacks, and metrics that come and go."""
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from safetensors import safe_open
+from safetensors.torch import load_file
+from support.scripted import METRICS, Scripted, curve, fit
+
+from callbacks import KneePointCallback
+from lsr.knee.folder import read_manifest
+
+
+class Plain(L.LightningModule):
+    """A module that knows nothing of LinearSR, with tied weights and a buffer."""
+
+    def __init__(self, manual=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Linear(2, 2)
+        self.tied = self.net
+        self.register_buffer("count", torch.tensor(0))
+        self.automatic_optimization = not manual
+        self.judged = {}
+
+    def training_step(self, batch, batch_idx):
+        self.count += 1
+        loss = self.net(batch).square().mean()
+        if self.automatic_optimization:
+            return loss
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return None
+
+    def validation_step(self, batch, batch_idx):
+        self.judged[self.global_step] = {k: v.clone() for k, v in self.state_dict().items()}
+        self.log_dict(curve(self.global_step))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-2)
+
+
+def trainer_with(folder, *callbacks, **options):
+    settings = {"logger": False, "max_epochs": 60} | options
+    return L.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def data():
+    return torch.utils.data.DataLoader(torch.ones(1, 2))
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_the_seed_of_a_plain_module_is_the_state_dict_that_validation_judged(tmp_path, manual):
+    module = Plain(manual)
+    knee = KneePointCallback(METRICS)
+    trainer_with(tmp_path, knee).fit(module, data(), data())
+    manifest = read_manifest(tmp_path / "knee")
+    seed = load_file(knee.best_model_path)
+    judged = module.judged[manifest["step"]]
+    assert seed.keys() == judged.keys() and all(torch.equal(seed[k], judged[k]) for k in seed)
+    Plain().load_state_dict(seed)
+
+
+def test_a_plain_module_may_choose_what_is_exported(tmp_path):
+    class Chooses(Plain):
+        def exported(self):
+            return {"only": self.net.weight}, {"width": 2}
+
+    knee = KneePointCallback(METRICS)
+    trainer_with(tmp_path, knee).fit(Chooses(), data(), data())
+    with safe_open(knee.best_model_path, "pt") as file:
+        assert list(file.keys()) == ["only"]
+        assert file.metadata() == {"model_config": '{"width": 2}'}
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, TensorBoardLogger])
+def test_by_default_every_run_of_a_plain_module_has_a_knee_in_its_log_folder(tmp_path, logger):
+    for version in range(2):
+        knee = KneePointCallback(METRICS)
+        trainer_with(tmp_path, knee, logger=logger(tmp_path)).fit(Plain(), data(), data())
+        folder = tmp_path / "lightning_logs" / f"version_{version}"
+        assert read_manifest(folder / "knee")["step"] == knee.verdict.knee_step
+    assert not (tmp_path / "knee").exists() and not (tmp_path / "checkpoints").exists()
+
+
+def test_the_checkpoints_of_the_trainer_stay_what_they_would_be(tmp_path):
+    found = {}
+    for name, knees in (("with", [KneePointCallback(METRICS, stop=False)]), ("without", [])):
+        trainer = trainer_with(tmp_path / name, *knees, max_epochs=25)
+        trainer.fit(Plain(), data(), data())
+        assert type(trainer.checkpoint_callback) is ModelCheckpoint
+        best = trainer.checkpoint_callback.best_model_path
+        trainer.validate(Plain(), data(), ckpt_path="best", verbose=False)
+        found[name] = best.removeprefix(str(tmp_path / name)), torch.load(best)["state_dict"]
+    assert found["with"][0] == found["without"][0]
+    assert all(torch.equal(found["with"][1][k], v) for k, v in found["without"][1].items())
+
+
+def test_users_own_checkpoints_and_early_stopping_work_next_to_the_knee(tmp_path):
+    best = ModelCheckpoint(tmp_path, monitor="val/a", mode="max")
+    patience = EarlyStopping("val/a", mode="max", patience=1)
+    trainer = trainer_with(tmp_path, KneePointCallback(METRICS), best, patience)
+    trainer.fit(Plain(), data(), data())
+    assert patience.stopped_epoch and trainer.checkpoint_callback is best
+    assert trainer.global_step == patience.stopped_epoch + 1
+
+
+def test_a_resumed_run_in_another_log_folder_takes_its_candidates_along(tmp_path):
+    whole = KneePointCallback(METRICS)
+    trainer_with(tmp_path, whole, logger=CSVLogger(tmp_path, "whole")).fit(Plain(), data(), data())
+    part = KneePointCallback(METRICS)
+    first = trainer_with(tmp_path, part, logger=CSVLogger(tmp_path, "part"), max_epochs=13)
+    first.fit(Plain(), data(), data())
+    again = KneePointCallback(METRICS)
+    second = trainer_with(tmp_path, again, logger=CSVLogger(tmp_path, "part"))
+    second.fit(Plain(), data(), data(), ckpt_path=first.checkpoint_callback.best_model_path)
+    one, two = (read_manifest(tmp_path / n / "knee") for n in ("whole/version_0", "part/version_1"))
+    assert one == two
+
+
+def test_two_knees_in_one_trainer_have_names_of_their_own(tmp_path):
+    knees = [KneePointCallback({"val/a": "max"}, stop=False, dirpath=str(tmp_path / "here"))]
+    knees += [KneePointCallback({"val/b": "min"}, stop=False, name="knee_of_b")]
+    trainer_with(tmp_path, *knees, max_epochs=40).fit(Plain(), data(), data())
+    for knee, folder in zip(knees, ("here/knee", "knee_of_b"), strict=True):
+        assert read_manifest(tmp_path / folder)["step"] == knee.verdict.knee_step
+    with pytest.raises(RuntimeError, match="more than one stateful callback"):
+        trainer_with(tmp_path, KneePointCallback(METRICS), KneePointCallback(METRICS))
+    with pytest.raises(ValueError, match="must be that of a folder"):
+        KneePointCallback(METRICS, name="a/b")
+
+
+def test_a_callback_that_watches_a_second_project_begins_anew(tmp_path):
+    knee = KneePointCallback(METRICS)
+    seen = []
+    for project in ("one", "two"):
+        trainer_with(tmp_path / project, knee).fit(Plain(), data(), data())
+        seen.append((knee.verdict, [v.step for v in knee.history]))
+        assert (tmp_path / project / "knee").is_dir()
+    assert seen[0] == seen[1]
+
+
+def test_only_metrics_of_this_validation_count(tmp_path):
+    def sometimes(step, rank):
+        values = curve(step, rank)
+        return values if step % 3 == 1 or step == 0 else {"val/b": values["val/b"]}
+
+    knee, _ = fit(tmp_path, Scripted(sometimes), steps=12)
+    assert [v.step for v in knee.history if "val/a" in v.values] == [1, 4, 7, 10]
+    assert all("val/b" in v.values and v.loss is not None for v in knee.history)
+
+
+def test_a_resumed_knee_does_not_clear_the_stop_of_another_callback(tmp_path):
+    class StopsAtOnce(L.Callback):
+        def on_train_start(self, trainer, pl_module):
+            trainer.should_stop = True
+
+    knee, trainer = fit(tmp_path, Scripted(), steps=30, knee=KneePointCallback(METRICS, stop=False))
+    _, resumed = fit(
+        tmp_path,
+        Scripted(),
+        knee=KneePointCallback(METRICS, stop=False),
+        callbacks=lambda knee, checkpoint: [StopsAtOnce(), knee, checkpoint],
+        ckpt_path=tmp_path / "checkpoints" / "30.ckpt",
+    )
+    assert knee.verdict.knee_step is not None and resumed.global_step == 30
+
+
+def test_after_the_confirmation_no_weights_are_copied(tmp_path):
+    class Counts(Scripted):
+        def exported(self):
+            self.exports = getattr(self, "exports", 0) + 1
+            return super().exported()
+
+    module = Counts()
+    knee, _ = fit(tmp_path, module, steps=30, knee=KneePointCallback(METRICS, stop=False))
+    assert module.exports == knee.verdict.confirmed_at_step < 30
