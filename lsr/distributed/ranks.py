@@ -76,7 +76,7 @@ def _waiting_group() -> dist.ProcessGroup | None:
 
     Gloo blocks the waiting threads. NCCL would occupy the GPU, and its watchdog end the run.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not several_processes():
         return None
     run = dist.group.WORLD
     if run not in _groups:
@@ -85,9 +85,14 @@ def _waiting_group() -> dist.ProcessGroup | None:
     return _groups[run]
 
 
+def several_processes() -> bool:
+    """Return whether this process is a rank of a distributed run."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """Return the element-wise mean over the ranks. With several ranks, each has to call this."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not several_processes():
         return values
     total = values.clone()
     dist.all_reduce(total)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from lsr.distributed.ranks import mean_over_ranks
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.initial_weights import seed_experts
 from lsr.experts.turns import Turns
@@ -44,6 +46,17 @@ class ExpertRun:
     def keep(self, name: str, step: int, value: Tensor) -> None:
         """Store the newest value of a curve for the expert that optimiser step `step` trains."""
         self.latest[f"train/{name}_expert_{self.turns.expert(step)}"] = value.detach()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Return `latest` with losses that are means over the ranks; every rank has to call this.
+
+        The gradient norms are the same on all ranks already.
+        """
+        names = [name for name in self.latest if name.startswith("train/loss")]
+        if not names:
+            return dict(self.latest)
+        means = mean_over_ranks(torch.stack([self.latest[name] for name in names]))
+        return self.latest | dict(zip(names, means, strict=True))
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Write the SHA-256 of the seed and the expert that is trained alone to a checkpoint."""

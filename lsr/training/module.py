@@ -23,6 +23,7 @@ from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import Model
 from lsr.training.gradients import clip_gradients, log_step
+from lsr.training.loss_log import LossLog
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.scores import Scores
 from lsr.training.validation_loss import ValidationLoss
@@ -130,6 +131,7 @@ class LinearSRModule(L.LightningModule):
         self._init_from = init_from
         self._compile = compile
         self._compile_autoencoder = compile_autoencoder
+        self._loss_log = LossLog()
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
         loss = ValidationLoss(self.denoiser, shift)
         self.scores = Scores(val_metrics, loss, denoiser.scale, niqe_parameters)
@@ -235,9 +237,7 @@ class LinearSRModule(L.LightningModule):
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
         loss = self.denoiser.loss(x_0, noise, t, condition, self._l1_weight).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
-        if self.expert_run is not None:
-            self.expert_run.keep("loss", self.global_step, loss)
+        self._loss_log.in_training(self, loss, len(seeds))
         return loss
 
     def _training_times(self, seeds: Tensor) -> Tensor:
@@ -245,6 +245,11 @@ class LinearSRModule(L.LightningModule):
         run = self.expert_run
         interval = (0.0, 1.0) if run is None else run.interval(self.global_step)
         return self._times.draw(z, choice, *interval)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let the callbacks of this validation see the training loss as its mean over the ranks."""
+        if self._is_fitting:
+            self._loss_log.in_validation(self)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Log a batch's scores, as `val_real/...` for the second loader; return its SR images."""
