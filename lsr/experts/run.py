@@ -62,23 +62,37 @@ class ExpertRun:
         """Write the SHA-256 of the seed and the expert that is trained alone to a checkpoint."""
         checkpoint[EXPERT_RUN] = {"seed_sha256": self._seed_sha256, "expert": self.turns.alone}
 
-    def load(self, checkpoint: dict[str, Any]) -> None:
+    def load(self, checkpoint: dict[str, Any], in_training: bool) -> None:
         """Restore the SHA-256 of the seed that `save` has written.
+
+        A run of all experts can be evaluated with `expert` set: all its weights are there.
+
+        Args:
+            checkpoint: A Lightning checkpoint.
+            in_training: Whether the run will be continued, not evaluated.
 
         Raises:
             ValueError: If the run of the checkpoint trained other experts than this run.
         """
         found = checkpoint.get(EXPERT_RUN, {})
-        if found.get("expert") != self.turns.alone:
-            what = [
-                "all experts" if expert is None else f"expert {expert} alone"
-                for expert in (found.get("expert"), self.turns.alone)
-            ]
+        expert = found.get("expert")
+        wanted = self.turns.alone
+        if in_training and expert != wanted:
             raise ValueError(
-                f"the checkpoint is of a run of {what[0]}, but this run trains {what[1]}: set "
-                "model.experts.expert to the same value"
+                f"the checkpoint is of a run of {_experts(expert)}, but this run trains "
+                f"{_experts(wanted)}: set model.experts.expert to the same value"
+            )
+        if expert not in (None, wanted):
+            raise ValueError(
+                f"the checkpoint is of a run of {_experts(expert)}: evaluate it with "
+                f"--model.experts.expert {expert}, or join all runs by lsr merge-experts"
             )
         self._seed_sha256 = found.get("seed_sha256")
+
+
+def _experts(expert: int | None) -> str:
+    """Return in words which experts a run trains."""
+    return "all experts" if expert is None else f"expert {expert} alone"
 
 
 def check_same_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:

@@ -215,8 +215,8 @@ class LinearSRModule(L.LightningModule):
         config = model_config(self.denoiser, self.shift)
         check_same_vocabulary(checkpoint, config)
         check_same_experts(checkpoint, config)
-        if self.expert_run is not None and self._is_fitting:
-            self.expert_run.load(checkpoint)
+        if self.expert_run is not None:
+            self.expert_run.load(checkpoint, self._is_fitting)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the current weights of the denoiser, and the model's configuration.

@@ -28,8 +28,7 @@ class Stage2(LinearSRModule):
             SMALL,
             OptimizerConfig(lr=1e-2, warmup_steps=3),
             6.0,
-            experts=ExpertsConfig(knee),
-            **options,
+            **{"experts": ExpertsConfig(knee)} | options,
         )
         self.batches = batches
         self.weights: list[dict[str, torch.Tensor]] = []
