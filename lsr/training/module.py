@@ -18,10 +18,10 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
 from lsr.inference.sampling import super_resolve
-from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
 from lsr.models.mixture import Model
+from lsr.training.data_checks import check_batch, check_data
 from lsr.training.gradients import clip_gradients, log_step
 from lsr.training.loss_log import LossLog
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
@@ -151,14 +151,13 @@ class LinearSRModule(L.LightningModule):
         """Load autoencoder, guidance and metrics: what is missing is reported before training.
 
         Raises:
-            ValueError: If a metric is unknown, weights are missing, or the data have latents of
-                another autoencoder.
+            ValueError: If a metric is unknown, weights are missing, or the data are of another
+                scale or autoencoder.
         """
+        data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        check_data(data, self.denoiser, stage)
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
-        if stage == "fit":
-            data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            check_same_latents(self.denoiser.space, data)
         # DDP has to expect weights without gradients: of the experts that a step does not train,
         # and of a cross-attention that never gets a context.
         never_guided = self.denoiser.config.context_dim and self.guidance.encoder is None
@@ -227,6 +226,7 @@ class LinearSRModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
+        check_batch(batch, self.denoiser)
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         if "latent" in batch:
             x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
@@ -291,6 +291,7 @@ class LinearSRModule(L.LightningModule):
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         if self._is_fitting and stage == "val":
             log_step(self, self.global_step)
+        check_batch(batch, self.denoiser)
         # Kept in the batch, so that the SR images, the losses and the callbacks share it.
         batch["context"] = self.guidance(batch)
         sr = self.super_resolve(batch)

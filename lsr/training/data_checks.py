@@ -1,0 +1,52 @@
+"""Check before training that data and model belong together."""
+
+from typing import Any
+
+from lsr.batch import Batch, HasScale
+from lsr.models.autoencoder_dc import check_same_latents
+from lsr.models.mixture import Model
+
+
+def check_data(data: object, model: Model, stage: str) -> None:
+    """Check what a DataModule declares about its samples.
+
+    Args:
+        data: DataModule; what it does not declare is not checked.
+        model: The model that will get its batches.
+        stage: Lightning's stage. Prediction needs no ground truth, so any scale will do.
+
+    Raises:
+        ValueError: If the scales differ, or another autoencoder made the cached latents.
+    """
+    if isinstance(data, HasScale) and stage != "predict":
+        _check_scale(data.scale, model.config.scale)
+    if stage == "fit":
+        check_same_latents(model.space, data)
+
+
+def check_batch(batch: Batch, model: Model) -> None:
+    """Check the sizes of a batch; it costs nothing, as sizes are known on the host.
+
+    Raises:
+        ValueError: If the HR images are not as much larger than the LR images as the model makes
+            them.
+    """
+    if "hr" not in batch:
+        return
+    small: Any = batch["lr"].shape[-2:]
+    large: Any = batch["hr"].shape[-2:]
+    scale = model.config.scale
+    if tuple(large) != (scale * small[0], scale * small[1]):
+        raise ValueError(
+            f"the data have HR images of {large[0]} x {large[1]} pixels for LR images of "
+            f"{small[0]} x {small[1]}, but the model enlarges {scale} times: "
+            "set the scale of the data, or model.denoiser.scale"
+        )
+
+
+def _check_scale(data: int, model: int) -> None:
+    if data != model:
+        raise ValueError(
+            f"the data have scale {data}, but the model enlarges {model} times: "
+            f"set data.init_args.scale {model}, or model.denoiser.scale {data}"
+        )
