@@ -19,9 +19,9 @@ from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
 from lsr.inference.sampling import super_resolve
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
-from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
+from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import Model
-from lsr.training.data_checks import check_batch, check_data
+from lsr.training.batch_data import check_batch, check_data, data_of_batch
 from lsr.training.gradients import clip_gradients, log_step
 from lsr.training.loss_log import LossLog
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
@@ -154,8 +154,7 @@ class LinearSRModule(L.LightningModule):
             ValueError: If a metric is unknown, weights are missing, or the data are of another
                 scale or autoencoder.
         """
-        data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        check_data(data, self.denoiser, stage)
+        check_data(self.trainer, self.denoiser, stage)
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
         # DDP has to expect weights without gradients: of the experts that a step does not train,
@@ -226,13 +225,8 @@ class LinearSRModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
-        check_batch(batch, self.denoiser)
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
-        if "latent" in batch:
-            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
-        else:
-            assert "hr" in batch
-            x_0 = self.denoiser.encode(batch["hr"], condition)
+        x_0 = data_of_batch(batch, self.denoiser, condition)
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)

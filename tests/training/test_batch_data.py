@@ -1,6 +1,7 @@
 """Data that do not fit the model are reported in one line before training."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -11,7 +12,7 @@ from support.tiny import TINY, SyntheticPairs
 
 from datamodules import PairedDataModule, RealESRGANDataModule
 from lsr.cli import main
-from lsr.training.data_checks import check_data
+from lsr.training.batch_data import check_data
 from lsr.training.module import LinearSRModule
 
 SINGLE = replace(TINY, context_dim=0)
@@ -37,9 +38,9 @@ def test_the_command_reports_it_in_one_line(tmp_path, capsys, name, value, messa
 def test_every_data_module_declares_its_scale(data):
     model = LinearSRModule(SINGLE).denoiser
     with pytest.raises(ValueError, match=r"set data.init_args.scale 4, or model.denoiser.scale 2"):
-        check_data(data, model, "validate")
-    check_data(data, model, "predict")
-    check_data(object(), model, "fit")
+        check_data(SimpleNamespace(datamodule=data), model, "validate")
+    check_data(SimpleNamespace(datamodule=data), model, "predict")
+    check_data(SimpleNamespace(datamodule=object()), model, "fit")
 
 
 @pytest.mark.parametrize("sanity", [0, 1])
