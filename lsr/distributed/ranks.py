@@ -57,10 +57,10 @@ def _work_and_wait(strategy: Strategy, work: Callable[[], object], chosen: bool)
         except Exception as error:  # any exception: the other ranks must know of it
             cause = error
     failure = cause and (str(cause) or type(cause).__name__)
+    failures: list[str | None] = [None] * (group.size() if group is not None else 1)
     if group is None:
-        failures = [strategy.broadcast(failure, src=0)]
+        failures[0] = strategy.broadcast(failure, src=0)
     else:
-        failures = [None] * group.size()
         dist.all_gather_object(failures, failure, group)
     found = next((each for each in failures if each is not None), None)
     if found is not None:
@@ -81,7 +81,9 @@ def _waiting_group() -> dist.ProcessGroup | None:
     run = dist.group.WORLD
     if run not in _groups:
         _groups.clear()
-        _groups[run] = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        assert isinstance(group, dist.ProcessGroup)  # this rank is in it, as all are
+        _groups[run] = group
     return _groups[run]
 
 
