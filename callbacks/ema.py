@@ -115,24 +115,41 @@ class EMA(L.Callback):
             self._updates[name] += 1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the raw weights by the average."""
+        """Replace the raw weights by the average.
+
+        In evaluation these are all weights that have an average in the checkpoint, also those that
+        would be frozen in training.
+
+        Raises:
+            ValueError: If a trainable weight has no average, because the run of the checkpoint did
+                not train it.
+        """
         if not self._average:  # a sanity check before training
             return
+        missing = self._trainable(pl_module).keys() - self._average.keys()
+        if missing:
+            raise ValueError(
+                f"the checkpoint has no average of {len(missing)} trainable weights, such as "
+                f"{min(missing)}: its run did not train them"
+            )
         with torch.no_grad():
-            for name, parameter in self._trainable(pl_module).items():
+            for name, parameter in self._averaged(pl_module).items():
                 self._raw[name] = parameter.detach().clone()
                 parameter.copy_(self._average[name])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore the raw weights."""
         with torch.no_grad():
-            for name, parameter in self._trainable(pl_module).items():
+            for name, parameter in self._averaged(pl_module).items():
                 if name in self._raw:
                     parameter.copy_(self._raw[name])
         self._raw = {}
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
+
+    def _averaged(self, module: L.LightningModule) -> dict[str, torch.nn.Parameter]:
+        return {name: p for name, p in module.named_parameters() if name in self._average}
 
     @staticmethod
     def _trainable(module: L.LightningModule) -> dict[str, torch.nn.Parameter]:

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from callbacks.boards import boards, pixels_of, show_picture
 from lsr.batch import Batch
 from lsr.experts.initial_weights import verified_seed
 from lsr.experts.plot import draw_loss_by_time
@@ -25,7 +24,7 @@ class ExpertQuality(L.Callback):
     """Draws the validation loss by flow time, of the experts and of the knee they started from.
 
     The figure also shows the boundaries between the experts. It is written after every validation
-    to TensorBoard (`experts/loss_by_time`) and as PNG (`experts/step-<step>.png` in the run
+    to the loggers (`experts/loss_by_time`) and as PNG (`experts/step-<step>.png` in the run
     folder). With the callback `EMA` the experts' averaged weights are evaluated. The knee is
     evaluated in the first validation of a run; its losses are kept in the checkpoint.
 
@@ -117,13 +116,10 @@ class ExpertQuality(L.Callback):
             figure,
             Path(trainer.default_root_dir) / "experts" / f"step-{trainer.global_step:07d}.png",
         )
-        canvas: Any = figure.canvas
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                picture = np.asarray(canvas.buffer_rgba())[..., :3]
-                logger.experiment.add_image(
-                    "experts/loss_by_time", picture, trainer.global_step, dataformats="HWC"
-                )
+        where = boards(trainer)
+        if where:
+            picture = pixels_of(figure)
+            show_picture(where, "experts/loss_by_time", picture, trainer.global_step)
 
     @staticmethod
     def _mean(trainer: L.Trainer, found: Tensor) -> list[float]:

@@ -6,22 +6,22 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from callbacks.boards import boards, show_picture
 from lsr.batch import Batch
 from lsr.images import Photograph, write_png
 from lsr.images.resampling import upsample_bicubic
 
 
 class ImageGrid(L.Callback):
-    """Shows the first validation images in TensorBoard and as PNG.
+    """Shows the first validation images in the loggers and as PNG.
 
     Each row of the grid is one image: LR (enlarged by nearest neighbour), bicubic, SR, and HR if
     there is ground truth. The PNG files are `images/step-<step>.png` in the run folder, and
     `images/real-step-<step>.png` for real photographs, the second validation loader. Rank 0 shows
-    images of its own share.
+    images of its own share. Loggers that take pictures are those of `callbacks.boards`.
 
     Args:
         max_images: Number of rows.
@@ -66,9 +66,8 @@ class ImageGrid(L.Callback):
                 if dataloader_idx
                 else ("val/lr_bicubic_sr_hr", "")
             )
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(tag, grid, trainer.global_step)
+            pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
+            show_picture(boards(trainer), tag, pixels, trainer.global_step)
             path = (
                 Path(trainer.default_root_dir)
                 / "images"

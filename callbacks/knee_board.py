@@ -1,13 +1,12 @@
-"""KneeBoard: shows the knee detector in TensorBoard, as curves, figure and verdict in words."""
+"""KneeBoard: shows the knee detector in the loggers, as curves, figure and verdict in words."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import lightning as L
-import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger
 
+from callbacks.boards import Board, TensorBoard, boards, pixels_of, show_picture, show_text
 from lsr.knee import KneeVerdict
 from lsr.knee.plot import draw_knee
 from lsr.runs.history import Validation
@@ -16,9 +15,10 @@ from lsr.runs.history import Validation
 class KneeBoard:
     """Shows what a knee detector finds at each validation.
 
-    Scalars (smoothed curves, consensus, candidate) go to every logger; the layout of the charts,
-    the figure and the text go to TensorBoard. The figure is drawn in a thread, so that training
-    does not wait for it. If validations come faster than figures, only the newest one is drawn.
+    Scalars (smoothed curves, consensus, candidate) go to every logger, the figure and the text to
+    those of `callbacks.boards`, the layout of the charts to TensorBoard. The figure is drawn in a
+    thread, so that training does not wait for it. If validations come faster than figures, only the
+    newest one is drawn.
     """
 
     def __init__(self) -> None:
@@ -44,8 +44,9 @@ class KneeBoard:
                 "candidate": ["Multiline", ["knee/candidate_step"]],
             }
         }
-        for logger in _boards(trainer):
-            logger.experiment.add_custom_scalars(layout)
+        for board in boards(trainer):
+            if isinstance(board, TensorBoard):
+                board.chart(layout)
 
     def show(
         self,
@@ -76,9 +77,10 @@ class KneeBoard:
         known = {name: float(value) for name, value in scalars.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step=history[-1].step)
-        for logger in _boards(trainer):
-            logger.experiment.add_text("knee/verdict", verdict.reason, history[-1].step)
-            self._paint((logger.experiment, tuple(history), verdict, dict(directions)))
+        where = boards(trainer)
+        show_text(where, "knee/verdict", verdict.reason, history[-1].step)
+        if where:
+            self._paint((where, tuple(history), verdict, dict(directions)))
 
     def close(self) -> None:
         """Wait until the newest figure is drawn."""
@@ -98,24 +100,13 @@ class KneeBoard:
 
 
 def _paint_now(
-    board: Any, history: tuple[Validation, ...], verdict: KneeVerdict, directions: dict[str, str]
+    where: Sequence[Board],
+    history: tuple[Validation, ...],
+    verdict: KneeVerdict,
+    directions: dict[str, str],
 ) -> None:
-    canvas: Any = draw_knee(history, verdict, directions).canvas
-    canvas.draw()
-    board.add_image(
-        "knee/figure",
-        np.asarray(canvas.buffer_rgba())[..., :3],
-        history[-1].step,
-        dataformats="HWC",
-    )
-
-
-def _boards(trainer: L.Trainer) -> list[TensorBoardLogger]:
-    return (
-        [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if trainer.is_global_zero
-        else []
-    )
+    figure = draw_knee(history, verdict, directions)
+    show_picture(where, "knee/figure", pixels_of(figure), history[-1].step)
 
 
 def _short(name: str) -> str:

@@ -1,5 +1,6 @@
 """RealESRGANDataModule: makes LR/HR pairs from photographs by the degradation of Real-ESRGAN."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import numpy as np
 
 from datamodules.cached_latents import CachedCrops, TargetCrops
 from datamodules.crops import FixedCrops, TrainingCrops, degrade, spread
+from datamodules.file_index import BUNDLED
 from datamodules.image_source import ImageSource, open_index
 from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
@@ -16,6 +18,8 @@ from lsr.batch import Batch
 from lsr.datasets.tags import TAGS
 from lsr.degradations import DegradationConfig, DegradationParameters
 from lsr.images import probe
+
+log = logging.getLogger(__name__)
 
 
 class RealESRGANDataModule(SampleStreamDataModule):
@@ -106,6 +110,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         self.degradation = DegradationConfig.preset(
             degradation, scale=scale, **(degradation_changes or {})
         )
+        self.scale = scale
         self.degrade_on = degrade_on
         self.crop_size = crop_size
         self.val_crop_size = val_crop_size
@@ -128,7 +133,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
         """
         assert self.trainer is not None
         if self.trainer.state.fn == "fit" and self.trainer.world_size > 1:
-            for entry in self.entries["train"]:
+            for entry in self._entries("train"):
                 open_index(entry, self.index_cache, self.tags_file)
 
     def setup(self, stage: str) -> None:
@@ -138,16 +143,17 @@ class RealESRGANDataModule(SampleStreamDataModule):
             stage: "fit", "validate", "test" or "predict".
 
         Raises:
-            ValueError: There are no photographs, libjpeg is to run on a GPU, the latents are those
-                of other crops, or a file of `val_real` is not a photograph.
+            ValueError: No photographs are named or found, libjpeg is to run on a GPU, the latents
+                are those of other crops, or a file of `val_real` is not a photograph.
         """
         if stage == "fit" and self._source is None:
             self._open_training()
         split = "val" if stage in ("fit", "validate") else "test"
         if split not in self._fixed:
+            self._warn_of_bundled(split)
             # The pairs are kept, so the decoded photographs need not be: cache_gib is 0.
             source = ImageSource(
-                self.entries[split], self.val_crop_size, 0, self.index_cache, self.tags_file
+                self._entries(split), self.val_crop_size, 0, self.index_cache, self.tags_file
             )
             crops = FixedCrops(
                 source, self.degradation, self.val_crop_size, self.val_seed, self.max_images
@@ -164,7 +170,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
                 "compat"
             )
         self._source = ImageSource(
-            self.entries["train"], self.crop_size, self.cache_gib, self.index_cache, self.tags_file
+            self._entries("train"), self.crop_size, self.cache_gib, self.index_cache, self.tags_file
         )
         self._lengths = self._source.lengths
         if self._weights is not None:
@@ -188,7 +194,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
     def target_crops(self, draws: int) -> TargetCrops:
         """Return the training targets of the first `draws` epochs; needs no trainer."""
         source = ImageSource(
-            self.entries["train"], self.crop_size, self.cache_gib, self.index_cache
+            self._entries("train"), self.crop_size, self.cache_gib, self.index_cache
         )
         return TargetCrops(
             TrainingCrops(source, self.degradation, self.crop_size, self.seed, deferred=True), draws
@@ -208,9 +214,36 @@ class RealESRGANDataModule(SampleStreamDataModule):
         batch["hr"], batch["lr"] = degrade(batch["hr"], parameters, self.degradation)
         return batch
 
+    def _entries(self, split: str) -> list[str]:
+        """Return the entries of a split; ValueError if it has none, or one without a name."""
+        entries = self.entries[split]
+        if not entries or isinstance(entries, str) or not all(entries):
+            raise ValueError(
+                f"data.init_args.{split} must be a list of folders, files, shards or "
+                f"bundled:{split}, not {entries!r}"
+            )
+        return list(entries)
+
+    def _warn_of_bundled(self, split: str) -> None:
+        """Warn if photographs of the user's are trained on, but a split is still the bundled one.
+
+        That is what an experiment of this repository does if only its `train` is changed.
+        """
+        assert self.trainer is not None
+        own = any(not entry.startswith(BUNDLED) for entry in self.entries["train"] or ())
+        bundled = all(entry.startswith(BUNDLED) for entry in self._entries(split))
+        if own and bundled and self.trainer.global_rank == 0:
+            log.warning(
+                "WARNING: training uses your photographs, but %s uses the bundled ones, which "
+                "decide %s: set data.init_args.%s to photographs of yours that train does not have",
+                split,
+                "the metrics and the knee" if split == "val" else "the metrics",
+                split,
+            )
+
     def _check_weights(self, weights: Sequence[float]) -> None:
         """Raise ValueError if the weights are unusable, or an entry has no photograph to draw."""
-        entries = list(self.entries["train"])
+        entries = self._entries("train")
         if len(weights) != len(entries):
             raise ValueError(
                 f"train_weights has {len(weights)} weights for the {len(entries)} entries of "

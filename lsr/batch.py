@@ -47,6 +47,17 @@ class Batch(TypedDict):
 
 
 @runtime_checkable
+class HasScale(Protocol):
+    """A DataModule whose HR images are a fixed number of times larger than its LR images.
+
+    Attributes:
+        scale: HR pixels per LR pixel along each axis.
+    """
+
+    scale: int
+
+
+@runtime_checkable
 class CachesLatents(Protocol):
     """A DataModule whose training batches may have a `latent`.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.batch import Batch, Context, KnowsTexts
-from lsr.distributed.ranks import on_rank_zero
+from lsr.distributed.ranks import on_every_machine
 from lsr.guidance.context import context_encoder, drop_context, encode
 from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference
@@ -78,10 +78,8 @@ class Guidance:
             return
         encoder.prepare()
         if isinstance(data, KnowsTexts):
-            on_rank_zero(trainer.strategy, lambda: encoder.prepare_texts(data.texts()))
-            if not trainer.is_global_zero:
-                # Rank 0 has written the embeddings to the disk. Ranks that share this disk only
-                # find them; a machine with a disk of its own makes them again.
+            on_every_machine(trainer.strategy, lambda: encoder.prepare_texts(data.texts()))
+            if not trainer.is_global_zero:  # finds on the disk what the first ranks have embedded
                 encoder.prepare_texts(data.texts())
 
     def __call__(self, batch: Batch) -> Context | None:

@@ -45,7 +45,7 @@ def clip_gradients(module: "LinearSRModule", optimizer: Optimizer, limit: float 
         module.log("train/grad_norm", norm)
         module.log("train/lr", _learning_rate(optimizer))
         if module.expert_run is not None:
-            module.log_dict(dict(module.expert_run.latest))
+            module.log_dict(module.expert_run.averaged())
     for callback in module.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, WatchesGradientNorm):
             callback.on_gradient_norm(module.trainer, module, norm)

@@ -18,11 +18,12 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
 from lsr.inference.sampling import super_resolve
-from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
-from lsr.models.denoiser import Denoiser, DenoiserConfig, flow_data
+from lsr.models.denoiser import Denoiser, DenoiserConfig
 from lsr.models.mixture import Model
+from lsr.training.batch_data import check_batch, check_data, data_of_batch
 from lsr.training.gradients import clip_gradients, log_step
+from lsr.training.loss_log import LossLog
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.scores import Scores
 from lsr.training.validation_loss import ValidationLoss
@@ -130,6 +131,7 @@ class LinearSRModule(L.LightningModule):
         self._init_from = init_from
         self._compile = compile
         self._compile_autoencoder = compile_autoencoder
+        self._loss_log = LossLog()
         self._times = TrainingTimes(shift, logit_mean, logit_std, terminal_fraction)
         loss = ValidationLoss(self.denoiser, shift)
         self.scores = Scores(val_metrics, loss, denoiser.scale, niqe_parameters)
@@ -149,14 +151,12 @@ class LinearSRModule(L.LightningModule):
         """Load autoencoder, guidance and metrics: what is missing is reported before training.
 
         Raises:
-            ValueError: If a metric is unknown, weights are missing, or the data have latents of
-                another autoencoder.
+            ValueError: If a metric is unknown, weights are missing, or the data are of another
+                scale or autoencoder.
         """
+        check_data(self.trainer, self.denoiser, stage)
         self.denoiser.space.prepare(self._compile_autoencoder)
         self.guidance.prepare(self.trainer)
-        if stage == "fit":
-            data: object = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            check_same_latents(self.denoiser.space, data)
         # DDP has to expect weights without gradients: of the experts that a step does not train,
         # and of a cross-attention that never gets a context.
         never_guided = self.denoiser.config.context_dim and self.guidance.encoder is None
@@ -213,8 +213,8 @@ class LinearSRModule(L.LightningModule):
         config = model_config(self.denoiser, self.shift)
         check_same_vocabulary(checkpoint, config)
         check_same_experts(checkpoint, config)
-        if self.expert_run is not None and self._is_fitting:
-            self.expert_run.load(checkpoint)
+        if self.expert_run is not None:
+            self.expert_run.load(checkpoint, self._is_fitting)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the current weights of the denoiser, and the model's configuration.
@@ -226,18 +226,12 @@ class LinearSRModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
-        if "latent" in batch:
-            x_0 = flow_data(batch["latent"], condition, self.denoiser.config)
-        else:
-            assert "hr" in batch
-            x_0 = self.denoiser.encode(batch["hr"], condition)
+        x_0 = data_of_batch(batch, self.denoiser, condition)
         seeds = batch["seed"]
         t = self._training_times(seeds)
         noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
         loss = self.denoiser.loss(x_0, noise, t, condition, self._l1_weight).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
-        if self.expert_run is not None:
-            self.expert_run.keep("loss", self.global_step, loss)
+        self._loss_log.in_training(self, loss, len(seeds))
         return loss
 
     def _training_times(self, seeds: Tensor) -> Tensor:
@@ -245,6 +239,11 @@ class LinearSRModule(L.LightningModule):
         run = self.expert_run
         interval = (0.0, 1.0) if run is None else run.interval(self.global_step)
         return self._times.draw(z, choice, *interval)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let the callbacks of this validation see the training loss as its mean over the ranks."""
+        if self._is_fitting:
+            self._loss_log.in_validation(self)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Log a batch's scores, as `val_real/...` for the second loader; return its SR images."""
@@ -286,6 +285,7 @@ class LinearSRModule(L.LightningModule):
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         if self._is_fitting and stage == "val":
             log_step(self, self.global_step)
+        check_batch(batch, self.denoiser)
         # Kept in the batch, so that the SR images, the losses and the callbacks share it.
         batch["context"] = self.guidance(batch)
         sr = self.super_resolve(batch)

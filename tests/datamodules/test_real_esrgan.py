@@ -236,3 +236,34 @@ def test_a_scale_that_divides_no_power_of_two(folder):
         "lr"
     ]
     assert lr.shape[2:] == (16, 16)
+
+
+@pytest.mark.parametrize("entries", [None, [], [""], "photographs"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_photographs_is_one_clear_error(folder, split, entries):
+    with pytest.raises(ValueError, match=f"init_args.{split} must be a list of folders"):
+        module(folder, **{split: entries})
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "warned"),
+    [
+        ("own", "bundled:val", True),
+        ("own", "own", False),
+        ("bundled:train", "bundled:val", False),
+        ("bundled:train", "own", False),
+    ],
+)
+def test_bundled_photographs_that_judge_a_run_on_others_are_named(
+    folder, caplog, train, val, warned
+):
+    entries = {"own": [str(folder)]}
+    module(folder, train=entries.get(train, [train]), val=entries.get(val, [val]))
+    lines = [line for line in caplog.messages if "the bundled ones" in line]
+    assert len(lines) == warned
+    assert all("val uses" in line and "set data.init_args.val" in line for line in lines)
+
+
+def test_one_rank_warns_of_bundled_photographs(folder, caplog):
+    module(folder, rank=1, world=2, val=["bundled:val"])
+    assert not any("the bundled ones" in line for line in caplog.messages)

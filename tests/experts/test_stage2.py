@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from support.knee_folder import publish_knee
@@ -120,15 +121,52 @@ def test_batches_of_one_step_share_the_expert(knee, tmp_path):
     assert_only_the_drawn_expert_moves([module.weights[0], *module.weights[2::2]])
 
 
-def test_two_ranks_draw_the_same_expert_and_hold_the_same_weights(knee, tmp_path):
-    command = [sys.executable, str(SUPPORT / "stage2_run.py"), str(tmp_path), str(knee), "50"]
+@pytest.fixture(scope="module")
+def two_ranks(knee, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two ranks")
+    command = [sys.executable, str(SUPPORT / "stage2_run.py"), str(folder), str(knee), "50"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    return folder, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2))
+
+
+def test_two_ranks_draw_the_same_expert_and_hold_the_same_weights(two_ranks):
+    one, two = (rank["weights"] for rank in two_ranks[1:])
     assert len(one) == len(two) == 51
     for a, b in zip(one, two, strict=True):
         assert all(torch.equal(weight, b[name]) for name, weight in a.items())
     assert_only_the_drawn_expert_moves(one)
+
+
+def test_the_logged_loss_is_the_mean_over_ranks(two_ranks):
+    folder, one, two = two_ranks
+    losses = np.mean([one["seen"]["losses"], two["seen"]["losses"]], axis=0)
+    assert abs(losses - one["seen"]["losses"]).min() > 1e-3, "each rank has a loss of its own"
+    rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/loss"]]
+    steps = [int(row["step"]) for row in rows]
+    assert steps == [*range(3, 51, 3)]
+    assert [float(row["train/loss"]) for row in rows] == pytest.approx(
+        [losses[step - 1] for step in steps], rel=1e-5
+    )
+    for row, step in zip(rows, steps, strict=True):
+        for expert in range(4):
+            newest = [k for k in range(step) if expert_of_step(k, 4) == expert]
+            logged = row[f"train/loss_expert_{expert}"]
+            assert not newest or float(logged) == pytest.approx(losses[newest[-1]], rel=1e-5)
+    for rank in (one, two):
+        assert rank["seen"]["validated"] == {
+            step: pytest.approx(losses[step - 1], rel=1e-5) for step in (20, 40)
+        }
+
+
+def test_steps_that_do_not_log_have_no_collective_of_their_own(two_ranks):
+    counts = two_ranks[1]["seen"]["collectives"]
+    quiet = [
+        count
+        for step, count in enumerate(counts, 1)
+        if step % 3 and step % 20 and step != len(counts)
+    ]
+    assert len(counts) == 50 and set(quiet) == {0}
 
 
 def test_the_checkpoint_is_a_model_file_and_needs_no_knee(unbroken, knee, tmp_path):

@@ -1,6 +1,6 @@
 """A short stage 2 with all parts of a run.
 
-`python stage2_run.py FOLDER KNEE STEPS` runs it on two CPU ranks.
+`python stage2_run.py FOLDER KNEE STEPS` runs it on two CPU ranks, and logs every third step.
 """
 
 import sys
@@ -28,8 +28,7 @@ class Stage2(LinearSRModule):
             SMALL,
             OptimizerConfig(lr=1e-2, warmup_steps=3),
             6.0,
-            experts=ExpertsConfig(knee),
-            **options,
+            **{"experts": ExpertsConfig(knee)} | options,
         )
         self.batches = batches
         self.weights: list[dict[str, torch.Tensor]] = []
@@ -93,9 +92,42 @@ def fit(folder, module, steps, ckpt_path=None, data=None, knee=None, **options):
     return ema, trainer
 
 
+class Observed(Stage2):
+    """Remembers its own losses, what validations see of them, and its collectives per step."""
+
+    def __init__(self, knee: str) -> None:
+        super().__init__(knee)
+        self.seen: dict = {"losses": [], "validated": {}, "collectives": []}
+
+    def training_step(self, batch, batch_idx):
+        self.seen["collectives"].append(0)
+        loss = super().training_step(batch, batch_idx)
+        self.seen["losses"].append(loss.item())
+        return loss
+
+    def on_validation_end(self):
+        value = self.trainer.callback_metrics["train/loss"]
+        self.seen["validated"][self.global_step] = float(value)
+
+
+def count_collectives(counts: list[int]) -> None:
+    """Add 1 to the last count at every all-reduce except those of DDP's own gradients."""
+    reduce = torch.distributed.all_reduce
+
+    def counted(*arguments, **options):
+        if counts:
+            counts[-1] += 1
+        return reduce(*arguments, **options)
+
+    torch.distributed.all_reduce = counted
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, knee, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    module = Stage2(knee)
-    fit(folder, module, steps, devices=2)
-    torch.save(module.weights, folder / f"rank{module.global_rank}.pt")
+    module = Observed(knee)
+    count_collectives(module.seen["collectives"])
+    fit(folder, module, steps, devices=2, log_every_n_steps=3, val_check_interval=20)
+    torch.save(
+        {"weights": module.weights, "seen": module.seen}, folder / f"rank{module.global_rank}.pt"
+    )

@@ -1,0 +1,35 @@
+"""Work that takes longer than the timeout of collectives ends no run."""
+
+import json
+import socket
+import subprocess
+import sys
+
+from support.processes import SUPPORT, environment
+
+
+def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launched = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SUPPORT / "slow_work.py"), str(tmp_path)],
+            env=environment(
+                RANK=str(rank),
+                GROUP_RANK=str(rank),
+                MASTER_PORT=port,
+                TORCHELASTIC_RUN_ID="x",
+                **launched,
+            ),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert seen == [{"embedded": 1, "ranks": 2}] * 2

@@ -1,0 +1,73 @@
+"""One of two machines whose rank works longer than a collective may wait.
+
+`python slow_work.py FOLDER` under the variables that torchrun sets; rank r writes `rank<r>.json`.
+"""
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from lsr.guidance.conditioning import Guidance
+from support.tiny import TINY
+
+TIMEOUT = 3
+
+
+class SlowEncoder:
+    """Embeds texts slowly, once per folder, as an encoder with a cache does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.embedded = 0
+
+    def prepare(self) -> None:
+        """Make the folder of this machine."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare_texts(self, texts) -> None:
+        """Sleep for longer than the timeout unless the folder has the embeddings."""
+        done = self.folder / "embeddings"
+        if not done.exists():
+            time.sleep(TIMEOUT + 2)
+            done.write_text(" ".join(texts))
+            self.embedded += 1
+
+
+class Texts(L.LightningDataModule):
+    """Knows two texts."""
+
+    def texts(self):
+        """Yield them."""
+        yield from ("a cat", "a boat")
+
+
+def main(folder: Path) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        strategy=DDPStrategy(timeout=timedelta(seconds=TIMEOUT)),
+        devices=1,
+        num_nodes=2,
+        logger=False,
+    )
+    trainer.strategy.setup_environment()
+    trainer.datamodule = Texts()
+    guidance = Guidance(TINY, 0.0)
+    encoder = SlowEncoder(folder / f"disk of machine {trainer.global_rank}")
+    guidance.encoder = encoder
+    guidance.prepare(trainer)
+    # A collective of the run itself: all ranks arrive within its timeout.
+    total = torch.ones(1)
+    torch.distributed.all_reduce(total)
+    seen = {"embedded": encoder.embedded, "ranks": int(total)}
+    (folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
