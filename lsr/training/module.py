@@ -25,6 +25,7 @@ from lsr.models.mixture import Model
 from lsr.training.gradients import clip_gradients, log_step
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.scores import Scores
+from lsr.training.supported import check_precision
 from lsr.training.validation_loss import ValidationLoss
 
 # Uses of a sample's seed, see `seeded_normal`. lsr.guidance.context has number 3.
@@ -176,8 +177,10 @@ class LinearSRModule(L.LightningModule):
         """Start a new run from the weights of `init_from`, or of the knee.
 
         Raises:
-            ValueError: If they are missing, of another model, or changed since their publication.
+            ValueError: If they are missing, of another model, or changed since their publication;
+                or if the precision of the trainer is not supported.
         """
+        check_precision(self)
         if self.trainer.ckpt_path is None and self.expert_run is not None:
             self.expert_run.grow()
         elif self.trainer.ckpt_path is None and self._init_from is not None:
@@ -195,7 +198,7 @@ class LinearSRModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Log the total norm of the gradients, and clip them, see `clip_gradients`."""
-        clip_gradients(self, optimizer, gradient_clip_val)
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's configuration: the checkpoint can be used without its YAML file."""
