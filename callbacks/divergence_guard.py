@@ -199,8 +199,8 @@ class DivergenceGuard(L.Callback):
 
     def _waits(self, trainer: L.Trainer, step: MeasuredStep) -> bool:
         """Return whether a step is judged before it is taken, for which the host may wait."""
-        may_skip = self.action == "skip" or self.skip_non_finite or loss_scaler(trainer) is not None
-        return may_skip or not reads_late(step.total.device)
+        may_skip = self.action == "skip" or self.skip_non_finite > 0
+        return may_skip or loss_scaler(trainer) is not None or not reads_late(step.total.device)
 
     def _settle(self, trainer: L.Trainer, pl_module: L.LightningModule, logs: bool = False) -> None:
         """Judge the step that was taken last, if that is still to be done."""

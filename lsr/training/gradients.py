@@ -24,7 +24,10 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
 
 def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of this rank's part of each gradient, (N,) float32."""
-    norms = torch._foreach_norm([own_part(gradient) for gradient in gradients], 2, torch.float32)
+    parts = [own_part(gradient) for gradient in gradients]
+    norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
+        parts, 2, torch.float32
+    )
     return torch.stack([norm.to(norms[0].device) for norm in norms])
 
 

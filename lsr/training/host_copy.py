@@ -31,15 +31,17 @@ class HostCopy:
             # Only page-locked memory can be copied to while the host goes on.
             self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             self._values.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record(torch.cuda.current_stream(values.device))
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(values.device))
+            self._event = event
         else:
             self._values = values
 
     def read(self) -> list[float]:
         """Return the values."""
-        if self._read is None:
+        found = self._read
+        if found is None:
             if self._event is not None:
                 self._event.synchronize()
-            self._read = self._values.tolist()
-        return self._read
+            found = self._read = [float(value) for value in self._values.tolist()]
+        return found

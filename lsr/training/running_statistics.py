@@ -32,4 +32,6 @@ class RunningStatistics:
     @staticmethod
     def _copy(source: list[Tensor], target: list[Tensor]) -> None:
         if source:
-            torch._foreach_copy_(target, source)
+            torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
+                target, source
+            )
