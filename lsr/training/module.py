@@ -8,7 +8,7 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lsr.batch import Batch
+from lsr.batch import Batch, seeds_of
 from lsr.distributed.fsdp import shard
 from lsr.distributed.ranks import allow_unused_weights
 from lsr.distributed.tensors import gather
@@ -177,8 +177,8 @@ class LinearSRModule(L.LightningModule):
         """Start a new run from the weights of `init_from`, or of the knee.
 
         Raises:
-            ValueError: If they are missing, of another model, or changed since their publication;
-                or if the precision of the trainer is not supported.
+            ValueError: If they are missing, of another model, or changed since their publication,
+                or if the precision is not supported.
         """
         check_precision(self)
         if self.trainer.ckpt_path is None and self.expert_run is not None:
@@ -226,6 +226,10 @@ class LinearSRModule(L.LightningModule):
         """
         return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Keep the seeds on the host, which reads them in every step."""
+        return {**batch, "host_seeds": seeds_of(batch)}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
@@ -234,16 +238,18 @@ class LinearSRModule(L.LightningModule):
         else:
             assert "hr" in batch
             x_0 = self.denoiser.encode(batch["hr"], condition)
-        seeds = batch["seed"]
-        t = self._training_times(seeds)
-        noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
-        loss = self.denoiser.loss(x_0, noise, t, condition, self._l1_weight).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(seeds))
+        t = self._training_times(seeds_of(batch))
+        noise = self.path_noise(batch)(tuple(x_0.shape[1:]))
+        run = self.expert_run
+        # The mixture would read the times to find the expert, and so wait for a GPU.
+        trained = self.denoiser.denoisers[0 if run is None else run.turns.expert(self.global_step)]
+        loss = trained.loss(x_0, noise, t, condition, self._l1_weight).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["seed"]))
         if self.expert_run is not None:
             self.expert_run.keep("loss", self.global_step, loss)
         return loss
 
-    def _training_times(self, seeds: Tensor) -> Tensor:
+    def _training_times(self, seeds: Tensor | Sequence[int]) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
         run = self.expert_run
         interval = (0.0, 1.0) if run is None else run.interval(self.global_step)
@@ -267,7 +273,7 @@ class LinearSRModule(L.LightningModule):
         return super_resolve(
             self.denoiser,
             batch["lr"],
-            lambda shape: seeded_normal(batch["seed"], shape, _START, self.device),
+            self._noise(batch, _START),
             self.num_inference_steps,
             self.shift,
             sampler=self.sampler,
@@ -279,7 +285,10 @@ class LinearSRModule(L.LightningModule):
 
     def path_noise(self, batch: Batch) -> Callable[[tuple[int, ...]], Tensor]:
         """Return a function that draws the noise of the losses, given the shape of one latent."""
-        return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
+        return self._noise(batch, _PATH)
+
+    def _noise(self, batch: Batch, stream: int) -> Callable[[tuple[int, ...]], Tensor]:
+        return lambda shape: seeded_normal(seeds_of(batch), shape, stream, self.device)
 
     @property
     def _is_fitting(self) -> bool:
