@@ -33,7 +33,7 @@ class DivergenceGuard(L.Callback):
     """Checks the gradient norm before every optimiser step, and the weights before they are used.
 
     Works with any LightningModule, with automatic and manual optimisation. (An optimiser that
-    `self.optimizers(use_pl_optimizer=False)` returns is not seen by Lightning, nor by this guard.)
+    `self.optimizers(use_pl_optimizer=False)` returns is not seen by the guard.)
 
     A non-finite norm ends the run. The optimiser step is not taken, so the weights stay finite, no
     checkpoint holds NaN, and the latest checkpoint stays. `divergence.json` in the run folder names
@@ -244,21 +244,24 @@ class DivergenceGuard(L.Callback):
         step: MeasuredStep,
         optimizer: Optimizer | None,
     ) -> None:
-        """Skip a step whose norm is not finite, or end the run."""
-        limit = self.skip_non_finite
+        """Skip a step whose norm is not finite, or end the run.
+
+        With float16 it may be an overflow of the loss scale, which `GradScaler` halves then.
+        """
         scaler = loss_scaler(trainer)
-        if scaler is not None and scaler.get_scale() > 1:
-            limit = max(limit, _MAX_OVERFLOWS)
+        overflow = scaler is not None and scaler.get_scale() > 1
+        limit = max(self.skip_non_finite, _MAX_OVERFLOWS if overflow else 0)
+        what = f"the gradient norm is {step.norm}"
         if optimizer is None or self._skipped_non_finite >= limit:
             self._statistics.restore()
             names = step.non_finite_gradients(pl_module)
-            what = f"the gradient norm is {step.norm}"
             end_diverged(trainer, pl_module, what, step.number, names, step.samples())
         self._skipped_non_finite += 1
-        log.warning(
-            "step %d: the gradient norm is %s: step skipped (%d in a row); samples: %s",
-            *(step.number, step.norm, self._skipped_non_finite, step.samples()),
-        )
+        what = f"step {step.number}: {what}: step skipped ({self._skipped_non_finite} in a row)"
+        if overflow:
+            log.info("%s; the loss scale %g is too large", what, scaler.get_scale())
+        else:
+            log.warning("%s; samples: %s", what, step.samples())
         self._drop(optimizer)
 
     def _skips(
