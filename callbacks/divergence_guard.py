@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lsr.training.batch_samples import BatchSamples
 from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.gradients import is_logging_step, zero_if
 from lsr.training.host_copy import reads_late
-from lsr.training.measured_step import MeasuredStep, loss_scaler, measure, unscaled
+from lsr.training.measured_step import MeasuredStep, StepRecorder, loss_scaler, unscaled
 from lsr.training.robust_score import StepScores
 from lsr.training.running_statistics import RunningStatistics
 from lsr.training.supported import check_gradients, check_optimizers
@@ -72,8 +71,7 @@ class DivergenceGuard(L.Callback):
         recent_steps: The latest steps, for the report.
 
     Raises:
-        ValueError: If a setting is out of range; at the start of training, if the strategy hides
-            the gradients.
+        ValueError: If a setting is out of range, or at the start if gradients are hidden.
     """
 
     def __init__(
@@ -105,10 +103,7 @@ class DivergenceGuard(L.Callback):
         self._scores = StepScores()
         self._skipped_spikes = 0
         self._skipped_non_finite = 0
-        self._loss: Tensor | None = None
-        self._batch_idx = -1
-        self._batches: deque[BatchSamples] = deque(maxlen=64)
-        self._between_steps = True
+        self._recorder = StepRecorder()
         self._gradients_seen = False
         self._pending: MeasuredStep | None = None
 
@@ -150,18 +145,14 @@ class DivergenceGuard(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Remember the batch for the report. A step may have several batches."""
-        if self._between_steps:
-            self._between_steps = False
-            self._batches.clear()
+        if self._recorder.begin_batch(batch, batch_idx):
             self._statistics.keep()
-        self._batch_idx = batch_idx
-        self._batches.append(BatchSamples(batch))
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
         """Remember the loss. Its value is read later, together with the norm."""
-        self._loss = unscaled(trainer, pl_module, loss)
+        self._recorder.keep_loss(unscaled(trainer, pl_module, loss))
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that the gradients can be seen.
@@ -181,14 +172,12 @@ class DivergenceGuard(L.Callback):
         Raises:
             DivergenceError: If the norm is not finite, or is a spike and `action` is "stop".
         """
-        self._between_steps = True
-        if trainer.global_step in self.skip_steps:
-            log.warning("step %d is not taken: it is in skip_steps", trainer.global_step)
-            self._drop(optimizer)
-            return
-        batches = [*self._batches]
-        step = measure(trainer, pl_module, optimizer, self._loss, self._batch_idx, batches)
+        step = self._recorder.measure(trainer, pl_module, optimizer)
         if step is None:
+            return
+        if step.number in self.skip_steps:
+            log.warning("step %d is not taken: it is in skip_steps", step.number)
+            self._drop(optimizer)
             return
         if self._waits(trainer, step):
             self._judge(trainer, pl_module, step, optimizer)

@@ -1,6 +1,7 @@
 """The loss and the gradient norms of one optimiser step, and what identifies its batches."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,43 +83,55 @@ class MeasuredStep:
         return {"loss": self.loss, "batches": [batch.describe() for batch in self.batches]}
 
 
-def measure(
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    optimizer: Optimizer,
-    loss: Tensor | None,
-    batch: int,
-    batches: Sequence[BatchSamples],
-) -> MeasuredStep | None:
-    """Measure the step that an optimiser is about to take; None if it has no gradients.
+class StepRecorder:
+    """Collects loss and batches of the next optimiser step, and measures the step."""
 
-    Every rank has to call this function at the same step.
+    def __init__(self) -> None:
+        self._loss: Tensor | None = None
+        self._batch = -1
+        self._batches: deque[BatchSamples] = deque(maxlen=64)
+        self._between_steps = True
 
-    Args:
-        trainer: The trainer.
-        module: The module that is trained.
-        optimizer: The optimiser.
-        loss: The result of `unscaled` for the last batch; None is NaN.
-        batch: Index of the last batch in the epoch.
-        batches: What identifies the samples of the step's batches.
-    """
-    gradients = gradients_of(optimizer)
-    if not gradients:
-        return None
-    norms = gradient_norms(gradients)
-    total = norm_on_all_ranks(norms, gradients, trainer.world_size)
-    loss = torch.full_like(total, torch.nan) if loss is None else loss.to(total.device)
-    owners = [id(p) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-    return MeasuredStep(
-        trainer.global_step,
-        batch,
-        _group(trainer, module, optimizer),
-        batches,
-        gradients,
-        total,
-        owners,
-        HostCopy(torch.cat([torch.stack([total, loss]), norms])),
-    )
+    def begin_batch(self, batch: Any, number: int) -> bool:
+        """Remember a batch and its index in the epoch. Return whether it is the first of a step."""
+        first = self._between_steps
+        self._between_steps = False
+        if first:
+            self._batches.clear()
+        self._batch = number
+        self._batches.append(BatchSamples(batch))
+        return first
+
+    def keep_loss(self, loss: Tensor) -> None:
+        """Remember the result of `unscaled` for the newest batch. It is read later."""
+        self._loss = loss
+
+    def measure(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
+    ) -> MeasuredStep | None:
+        """Measure the step that an optimiser is about to take; None if it has no gradients.
+
+        Every rank has to call this method at the same step.
+        """
+        self._between_steps = True
+        gradients = gradients_of(optimizer)
+        if not gradients:
+            return None
+        norms = gradient_norms(gradients)
+        total = norm_on_all_ranks(norms, gradients, trainer.world_size)
+        none = torch.full_like(total, torch.nan)  # filled on the device: nothing waits
+        loss = none if self._loss is None else self._loss.to(total.device)
+        owners = [id(p) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        return MeasuredStep(
+            trainer.global_step,
+            self._batch,
+            _group(trainer, module, optimizer),
+            list(self._batches),
+            gradients,
+            total,
+            owners,
+            HostCopy(torch.cat([torch.stack([total, loss]), norms])),
+        )
 
 
 def _group(trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer) -> int:
