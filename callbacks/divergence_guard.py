@@ -130,11 +130,7 @@ class DivergenceGuard(L.Callback):
         self._skipped_non_finite = state_dict.get("skipped_non_finite", 0)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Delete the report of an earlier launch, and check that gradients can be seen.
-
-        Raises:
-            ValueError: If the strategy hides them.
-        """
+        """Delete the report of an earlier launch; ValueError if the strategy hides gradients."""
         remove_report(trainer)
         check_optimizers(trainer, pl_module)
         self._gradients_seen = False
@@ -155,11 +151,7 @@ class DivergenceGuard(L.Callback):
         self._recorder.keep_loss(unscaled(trainer, pl_module, loss))
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check once that the gradients can be seen.
-
-        Raises:
-            ValueError: If the strategy hides them.
-        """
+        """Check once that the gradients can be seen; ValueError if the strategy hides them."""
         if not self._gradients_seen:
             check_gradients(trainer, pl_module)
             self._gradients_seen = True
@@ -187,7 +179,7 @@ class DivergenceGuard(L.Callback):
             self._pending = step
 
     def _waits(self, trainer: L.Trainer, step: MeasuredStep) -> bool:
-        """Return whether a step is judged before it is taken, for which the host may wait."""
+        """Return whether a step is judged before it is taken."""
         may_skip = self.action == "skip" or self.skip_non_finite > 0
         return may_skip or loss_scaler(trainer) is not None or not reads_late(step.total.device)
 
@@ -299,3 +291,9 @@ class DivergenceGuard(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the last step."""
         self._settle(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Forget the last step: its weights are finite, and the ranks cannot decide together."""
+        self._pending = None

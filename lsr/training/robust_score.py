@@ -36,8 +36,9 @@ class RobustScore:
         return (_log(value) - median) / max(1.4826 * _median(np.abs(known - median)), 0.01)
 
     def accept(self, value: float) -> None:
-        """Add a value to the window."""
-        self.values.append(_log(value))
+        """Add a value to the window, unless it is not finite."""
+        if math.isfinite(value):
+            self.values.append(_log(value))
 
 
 def _median(values: np.ndarray) -> float:

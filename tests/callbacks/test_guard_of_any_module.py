@@ -207,6 +207,27 @@ def test_on_a_gpu_no_hook_of_the_guard_waits(tmp_path):
         fit(tmp_path, Plain("loss"), DivergenceGuard(), accelerator="gpu", devices=1)
 
 
+class FailsAfterNan(Plain):
+    """Fails for another reason before the NaN of step 5 is read."""
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.global_step == 5:
+            raise RuntimeError("the disk is full")
+
+
+def test_another_exception_is_kept_although_a_norm_was_not_read_yet(tmp_path, reading):
+    module = FailsAfterNan("loss")
+    guard = DivergenceGuard()
+    error = DivergenceError if reading == "at once" else RuntimeError
+    with pytest.raises(error):
+        fit(tmp_path, module, guard, OnExceptionCheckpoint(tmp_path))
+    checkpoint = torch.load(tmp_path / "on_exception.ckpt", weights_only=True)
+    assert all_finite(checkpoint["state_dict"])
+    other = DivergenceGuard()
+    other.load_state_dict(next(iter(checkpoint["callbacks"].values())))
+    assert len(other._scores.norms[0].values) == 5
+
+
 @pytest.mark.parametrize("options", [{"skip_non_finite": -1}, {"skip_steps": [-3]}])
 def test_settings_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="skip_steps >= 0"):
