@@ -230,7 +230,8 @@ class DivergenceGuard(L.Callback):
         With float16 it may be an overflow of the loss scale, which `GradScaler` halves then.
         """
         scaler = loss_scaler(trainer)
-        overflow = scaler is not None and scaler.get_scale() > 1
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        overflow = scale > 1
         limit = max(self.skip_non_finite, _MAX_OVERFLOWS if overflow else 0)
         what = f"the gradient norm is {step.norm}"
         if optimizer is None or self._skipped_non_finite >= limit:
@@ -240,7 +241,7 @@ class DivergenceGuard(L.Callback):
         self._skipped_non_finite += 1
         what = f"step {step.number}: {what}: step skipped ({self._skipped_non_finite} in a row)"
         if overflow:
-            log.info("%s; the loss scale %g is too large", what, scaler.get_scale())
+            log.info("%s; the loss scale %g is too large", what, scale)
         else:
             log.warning("%s; samples: %s", what, step.samples())
         self._drop(optimizer)
