@@ -9,6 +9,13 @@ from torch import Tensor
 from lsr.batch import Batch
 from lsr.distributed.tensors import gather, part_of
 from lsr.models.checkpoint import EMA_STATE
+from lsr.training.supported import (
+    check_gradients,
+    check_optimizers,
+    check_precision,
+    check_whole_weights,
+    shapes,
+)
 
 
 class EMA(L.Callback):
@@ -22,13 +29,15 @@ class EMA(L.Callback):
 
     Between `on_validation_epoch_start` and `on_validation_epoch_end` the module holds the average,
     also in test and prediction. Checkpoints hold the raw weights as `state_dict` and the average as
-    `ema_state_dict`.
+    `ema_state_dict`, also those that are written during validation; an exception there puts the raw
+    weights back.
 
     Args:
         decay: Weight d of the past average, in [0, 1).
 
     Raises:
-        ValueError: If `decay` is outside its range.
+        ValueError: If `decay` is outside its range; at the start of training, if weights have 16
+            bits, or the strategy takes weights apart or hides their gradients.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -39,6 +48,34 @@ class EMA(L.Callback):
         self._step = -1
         self._average: dict[str, Tensor] = {}
         self._raw: dict[str, Tensor] = {}
+        self._shapes: dict[str, torch.Size] = {}
+        self._gradients_seen = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remember the weights' shapes before the strategy can change them."""
+        self._shapes = shapes(pl_module)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check that weights and their gradients can be seen.
+
+        Raises:
+            ValueError: If weights have 16 bits, or the strategy takes them apart or hides their
+                gradients.
+        """
+        check_precision(pl_module)
+        check_whole_weights(trainer, pl_module, self._shapes)
+        check_optimizers(trainer, pl_module)
+        self._gradients_seen = False
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check once that gradients can be seen: a weight without one is not averaged.
+
+        Raises:
+            ValueError: If the strategy hides them.
+        """
+        if not self._gradients_seen:
+            check_gradients(trainer, pl_module)
+            self._gradients_seen = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return the numbers of updates: one number if all weights agree, else one per weight.
@@ -56,10 +93,12 @@ class EMA(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the average to the checkpoint."""
-        assert not self._raw, (
-            "a checkpoint written during validation would have the average as raw weights"
-        )
+        """Add the average to the checkpoint, and the raw weights if the average is in their place.
+
+        A signal of SLURM, and `OnExceptionCheckpoint`, write checkpoints during validation too.
+        """
+        if self._raw:
+            checkpoint["state_dict"].update(gather(self._raw))
         if self._average:
             checkpoint[EMA_STATE] = gather(self._average)
 
@@ -144,6 +183,12 @@ class EMA(L.Callback):
                 if name in self._raw:
                     parameter.copy_(self._raw[name])
         self._raw = {}
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Restore the raw weights if an exception ended a validation."""
+        self.on_validation_epoch_end(trainer, pl_module)
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end

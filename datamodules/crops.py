@@ -157,6 +157,7 @@ class _Crops(Dataset[dict[str, Any]]):
             "hr": to_tensor(crop),
             "seed": noise_seed(self.seed, epoch, index),
             "tags": ", ".join(tags),
+            "name": self.source.name(index),
         }
         return sample, draw(self.config, self.seed, epoch, index)
 
@@ -175,9 +176,9 @@ class TrainingCrops(_Crops):
     the index, see `random_numbers`.
 
     A sample has `hr` (3, H, W) and `lr` (3, H / scale, W / scale), float32 in [-1, 1], `seed`, an
-    integer in [0, 2^31), and `tags`, a text with the tags separated by commas. With `deferred`, the
-    DataModule makes the pair on the device later: `hr` is uint8, and instead of `lr` there is
-    `degradation`, the parameters as a line of JSON.
+    integer in [0, 2^31), `tags`, a text with the tags separated by commas, and `name`, the path of
+    the photograph. With `deferred`, the DataModule makes the pair on the device later: `hr` is
+    uint8, and instead of `lr` there is `degradation`, the parameters as a line of JSON.
 
     Args:
         source: The photographs.

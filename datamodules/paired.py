@@ -129,6 +129,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
             "hr": to_model_range(to_tensor(hr)),
             "seed": noise_seed(self.seed, epoch, index),
             "tags": ", ".join(self._tags(self.pairs[index][1])),
+            "name": str(self.pairs[index][1]),
         }
 
 

@@ -28,6 +28,9 @@ class Batch(TypedDict):
     Attributes:
         lr: Low-resolution images (B, 3, H / scale, W / scale) in [-1, 1].
         seed: Integers (B,) in [0, 2^31). All random numbers of a sample come from its seed.
+        host_seeds: The same as a list. `LinearSRModule` adds it before the batch moves to a GPU: to
+            read `seed` there, the host would have to wait for the GPU.
+        name: B names of samples, such as paths, for reports.
         hr: Ground truth (B, 3, H, W) in [-1, 1]. Needed in training; in validation and test only
             metrics without reference are computed if it is missing.
         latent: Latents (B, C, H / f, W / f) of `hr`, made beforehand by the model's autoencoder.
@@ -40,10 +43,17 @@ class Batch(TypedDict):
 
     lr: Tensor
     seed: Tensor
+    host_seeds: NotRequired[list[int]]
+    name: NotRequired[list[str]]
     hr: NotRequired[Tensor]
     latent: NotRequired[Tensor]
     tags: NotRequired[list[str]]
     context: NotRequired[Context | None]
+
+
+def seeds_of(batch: Batch) -> list[int]:
+    """Return the seeds of a batch, without waiting for a GPU if the batch has `host_seeds`."""
+    return batch["host_seeds"] if "host_seeds" in batch else batch["seed"].tolist()
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lsr.exit_codes import BAD_USAGE, DONE, INTERRUPTED
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (

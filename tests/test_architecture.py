@@ -26,9 +26,8 @@ FLOORS = (
         "lsr.distributed",
         "lsr.flow",
         "lsr.embedded_model",
-        "lsr.error_text",
         "lsr.batch",
-        "lsr.exit_codes",
+        "lsr.errors",
         "lsr.files",
         "lsr.progress_bar",
     ),
@@ -72,7 +71,7 @@ HEAVY = {
     "triton",
 }
 
-LIGHT = ("lsr.__init__", "lsr.__main__", "lsr.cli", "lsr.exit_codes", "lsr.models.pretrained")
+LIGHT = ("lsr.__init__", "lsr.__main__", "lsr.cli", "lsr.errors", "lsr.models.pretrained")
 """What `lsr --help` and `lsr VERB --help` import, beside every module of lsr.commands."""
 
 SAYS_NOTHING = {"utils", "common", "base", "helper", "helpers", "misc"}

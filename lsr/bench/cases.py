@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lsr.bench.table import Bench, Table
 from lsr.bench.timing import time_calls
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 
 Result = Tensor | tuple[Tensor, ...]
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
     import numpy as np

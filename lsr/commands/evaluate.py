@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.commands.evaluate_options import DEFAULT_METRICS, MAX_THREADS, parser
-from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED
 from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:

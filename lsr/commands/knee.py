@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.exit_codes import DONE
+from lsr.errors import DONE
 
 if TYPE_CHECKING:
     from lsr.runs.history import RunLog

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lsr.exit_codes import DONE
+from lsr.errors import DONE
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED
 from lsr.guidance.taggers import TAGGERS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.commands.upscale_options import SUFFIXES, parser, sampling_of
-from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
     from lsr.images.photograph import Photograph, PictureStream
@@ -143,7 +143,7 @@ def _upscale_all(
 
 def _failure(source: Path, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's path."""
-    from lsr.error_text import first_clause
+    from lsr.errors import first_clause
 
     if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
         return f"{source}: {first_clause(error)}; choose a smaller --tile"

@@ -78,9 +78,12 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def on_all_ranks(flags: Tensor, like: Tensor) -> Tensor:
-    """Return which flags (N,), bool, are True on every rank; if `like` is not sharded, `flags`."""
-    if not isinstance(like, DTensor):
+def on_all_ranks(flags: Tensor) -> Tensor:
+    """Return which flags (N,), bool, are True on every rank. All ranks must call this.
+
+    Without a process group these are the flags themselves.
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return flags
     # The minimum of 0 and 1 over the ranks is the logical and.
     agreed = flags.int()

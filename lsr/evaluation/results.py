@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lsr.errors import DONE, SOME_FAILED
 from lsr.evaluation.available import AvailableMetrics
 from lsr.evaluation.comparison import compare, in_words
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
@@ -14,7 +15,6 @@ from lsr.evaluation.per_image import write_csv
 from lsr.evaluation.report import write_report
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.summary import CONVENTIONS, hardware
-from lsr.exit_codes import DONE, SOME_FAILED
 from lsr.files import write_json
 from lsr.metrics.cards import CARDS
 

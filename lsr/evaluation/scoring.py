@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled

@@ -1,11 +1,13 @@
 """Draw noise that depends only on the seed of a sample: not on its batch, the rank or the step."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
 def seeded_normal(
-    seeds: Tensor, shape: tuple[int, ...], stream: int, device: torch.device
+    seeds: Tensor | Sequence[int], shape: tuple[int, ...], stream: int, device: torch.device
 ) -> Tensor:
     """Draw standard normal noise, one independent field per seed.
 
@@ -13,7 +15,7 @@ def seeded_normal(
     a checkpoint. CPU and CUDA give different fields; two CPUs, or two GPUs, give the same.
 
     Args:
-        seeds: Integers (B,) in [0, 2^31).
+        seeds: Integers (B,) in [0, 2^31). A tensor on a GPU makes the host wait for the GPU.
         shape: Shape of one field.
         stream: Number 0 to 3 that distinguishes the uses of one seed: the time, the noise of the
             path and so on.
@@ -24,7 +26,7 @@ def seeded_normal(
     """
     assert 0 <= stream < 4, f"the stream must be 0, 1, 2 or 3, not {stream}"
     fields = []
-    for seed in seeds.tolist():
+    for seed in seeds.tolist() if isinstance(seeds, Tensor) else seeds:
         generator = torch.Generator(device).manual_seed(4 * seed + stream)
         fields.append(torch.randn(shape, generator=generator, device=device))
     return torch.stack(fields)

@@ -83,12 +83,13 @@ def logit_normal_between(
     """
     lower = logit_normal_cdf(low, mean, std, shift)
     upper = logit_normal_cdf(high, mean, std, shift)
-    # On the CPU, because some devices (Apple's MPS) have no double precision.
-    u = lower + (upper - lower) * torch.special.ndtr(z.cpu().double())
+    # Apple's MPS has no double precision. A GPU stays, so that the host need not wait for it.
+    place = z.cpu() if z.device.type == "mps" else z
+    u = lower + (upper - lower) * torch.special.ndtr(place.double())
     # F^-1(u) is the time of the standard normal draw Phi^-1(u).
     t = logit_normal_timesteps(torch.special.ndtri(u), mean, std, shift).float()
-    below = torch.nextafter(torch.tensor(high), torch.tensor(0.0))
-    return t.clamp(torch.tensor(low), below).to(z.device)
+    below = torch.nextafter(torch.tensor(high), torch.tensor(0.0)).item()
+    return t.clamp(low, below).to(z.device)
 
 
 def timestep_grid(

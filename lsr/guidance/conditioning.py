@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.batch import Batch, Context, KnowsTexts
+from lsr.batch import Batch, Context, KnowsTexts, seeds_of
 from lsr.distributed.ranks import on_every_machine
 from lsr.guidance.context import context_encoder, drop_context, encode
 from lsr.guidance.vocabulary import read_vocabulary
@@ -100,4 +100,4 @@ class Guidance:
     def in_training(self, batch: Batch) -> Context | None:
         """Return the context of a training batch, dropped with probability `null_ratio`."""
         context = self(batch)
-        return None if context is None else drop_context(context, batch["seed"], self.null_ratio)
+        return None if context is None else drop_context(context, seeds_of(batch), self.null_ratio)

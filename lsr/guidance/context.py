@@ -98,7 +98,7 @@ def shuffled(context: Context) -> Context:
     return Context(context.tokens.roll(1, 0), context.mask.roll(1, 0))
 
 
-def drop_context(context: Context, seeds: Tensor, null_ratio: float) -> Context:
+def drop_context(context: Context, seeds: Tensor | Sequence[int], null_ratio: float) -> Context:
     """Mask the whole context of random samples (dropout for classifier-free guidance).
 
     Whether a sample loses its context depends on its seed alone, not on the batch around it.

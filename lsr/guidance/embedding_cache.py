@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)

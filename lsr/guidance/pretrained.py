@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 
 
 def pretrained_folder(source: str, what: str) -> Path:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 
 
 class UnreadableImage(ValueError):  # noqa: N818

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.metrics.cards import CARDS, WeightsFile
 from lsr.metrics.weights import construction, provide
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import torch
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.files import sha256_of
 from lsr.metrics.cards import CARDS, WeightsFile
 

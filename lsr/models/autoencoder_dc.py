@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lsr.batch import CachesLatents
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 
 
 class DeepCompression:

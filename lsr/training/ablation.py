@@ -12,7 +12,7 @@ import yaml
 from torch.utils._pytree import tree_leaves
 
 from lsr.batch import Batch
-from lsr.exit_codes import DIVERGED, DONE
+from lsr.errors import DIVERGED, DONE
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED

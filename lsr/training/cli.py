@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
-from lsr.exit_codes import DIVERGED, DONE
+from lsr.errors import DIVERGED, DONE
 from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO

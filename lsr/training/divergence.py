@@ -3,14 +3,13 @@
 import json
 import logging
 import math
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import lightning as L
-import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
 from lsr.distributed.tensors import on_all_ranks, own_part
@@ -37,68 +36,42 @@ class RecordsSteps(Protocol):
     recent_steps: Sequence[dict[str, Any]]
 
 
-class RobustScore:
-    """How far a new value lies from the recent ones, in robust standard deviations.
-
-    The score of x is `z = (ln x - median) / (1.4826 MAD)`, with the median and the median absolute
-    deviation (MAD) of the logarithms in a window of accepted values. Losses and gradient norms are
-    positive and skewed, hence the logarithm; median and MAD, unlike mean and standard deviation, do
-    not follow the outliers that they are used to find. For a normal distribution 1.4826 MAD is the
-    standard deviation. Denominators below 0.01 are raised to 0.01.
+def non_finite(
+    named: Iterable[tuple[str, Tensor | None]], limit: int = 10, together: bool = True
+) -> list[str]:
+    """Return the names of the first tensors that hold NaN or infinity on any rank.
 
     Args:
-        window: Number of values remembered.
-        warm_up: Number of values needed before a value is judged.
-    """
-
-    def __init__(self, window: int = 300, warm_up: int = 50) -> None:
-        self.warm_up = warm_up
-        self.values: deque[float] = deque(maxlen=window)
-
-    def __call__(self, value: float) -> float:
-        """Return the score of `value`: 0 during warm-up, infinity for a non-finite value."""
-        if not math.isfinite(value):
-            return math.inf
-        if len(self.values) < self.warm_up:
-            return 0.0
-        known = np.array(self.values)
-        median = _median(known)
-        return (_log(value) - median) / max(1.4826 * _median(np.abs(known - median)), 0.01)
-
-    def accept(self, value: float) -> None:
-        """Add a value to the window."""
-        self.values.append(_log(value))
-
-
-def _median(values: np.ndarray) -> float:
-    # np.median takes ten times as long for a few hundred values, and this runs at every step.
-    ordered = np.sort(values)
-    half = len(ordered) // 2
-    return float(ordered[half] + ordered[-half - 1]) / 2
-
-
-def _log(value: float) -> float:
-    return math.log(max(value, 1e-30))
-
-
-def non_finite(named: Iterable[tuple[str, Tensor | None]], limit: int = 10) -> list[str]:
-    """Return the names of the first tensors that hold NaN or infinity.
-
-    With sharded tensors every rank has to call this function; all ranks get the same answer.
-
-    Args:
-        named: Names and tensors; None in place of a tensor is passed over.
+        named: Names and tensors, with the same names on every rank; None in place of a tensor is
+            passed over.
         limit: Number of names returned at most.
+        together: Whether the ranks agree on the answer: all of them must call this function.
     """
-    known = [(name, tensor) for name, tensor in named if tensor is not None]
+    known = list(named)
     if not known:
         return []
-    finite = on_all_ranks(
-        torch.stack([torch.isfinite(own_part(tensor)).all() for _, tensor in known]), known[0][1]
+    device = next((tensor.device for _, tensor in known if tensor is not None), None)
+    finite = torch.stack(
+        [
+            torch.tensor(True, device=device)
+            if tensor is None
+            else torch.isfinite(own_part(tensor)).all().to(device)
+            for _, tensor in known
+        ]
     )
-    return [name for (name, _), good in zip(known, finite.tolist(), strict=True) if not good][
-        :limit
-    ]
+    return agreed_names([name for name, _ in known], finite, limit, together)
+
+
+def agreed_names(
+    names: Sequence[str], finite: Tensor, limit: int = 10, together: bool = True
+) -> list[str]:
+    """Return the first names whose flag in `finite` (N,), bool, is False on any rank.
+
+    See `non_finite` for the other arguments.
+    """
+    if together:
+        finite = on_all_ranks(finite)
+    return [name for name, good in zip(names, finite.tolist(), strict=True) if not good][:limit]
 
 
 def remove_report(trainer: L.Trainer) -> None:
@@ -108,39 +81,64 @@ def remove_report(trainer: L.Trainer) -> None:
 
 
 def check_weights(trainer: L.Trainer, module: L.LightningModule) -> None:
-    """End the run if weights are not finite. Every rank has to call this at the same step.
+    """End the run if weights are not finite on any rank.
+
+    Every rank has to call this at the same step, unless the run is ending by an exception: then a
+    rank checks its own weights only, because the others may have stopped at another place.
 
     Raises:
         DivergenceError: If a weight is NaN or infinite.
     """
-    if non_finite(module.named_parameters(), limit=1):
-        end_diverged(trainer, module, "the weights are not finite")
+    run: Any = trainer  # Lightning does not declare the attribute `state`
+    together = run.state.status != TrainerStatus.INTERRUPTED
+    if not non_finite(module.named_parameters(), 1, together):
+        return
+    if not together:
+        raise DivergenceError(
+            f"the weights are not finite at step {trainer.global_step}: no checkpoint is written"
+        )
+    end_diverged(trainer, module, "the weights are not finite")
 
 
-def end_diverged(trainer: L.Trainer, module: L.LightningModule, reason: str) -> NoReturn:
+def end_diverged(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    reason: str,
+    step: int | None = None,
+    gradients: Sequence[str] | None = None,
+    samples: Mapping[str, Any] | None = None,
+) -> NoReturn:
     """Write the report and end the run. Every rank has to call this function at the same step.
 
     Args:
         trainer: The trainer. The report lists the steps of its callbacks of type `RecordsSteps`.
         module: The module that is trained.
         reason: What diverged, for the report and the error message.
+        step: Optimiser step that diverged; None is the current one.
+        gradients: Names of the first weights whose gradients were not finite; None looks at the
+            current gradients.
+        samples: What identifies the samples of the step on this rank; the report lists all ranks.
 
     Raises:
         DivergenceError: Always.
     """
     path = Path(trainer.default_root_dir) / REPORT
+    step = trainer.global_step if step is None else step
+    if gradients is None:
+        gradients = non_finite((name, p.grad) for name, p in module.named_parameters())
     callbacks: Sequence[object] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     report = {
-        "step": trainer.global_step,
+        "step": step,
         "reason": reason,
         "non_finite_weights": non_finite(module.named_parameters()),
-        "non_finite_gradients": non_finite((name, p.grad) for name, p in module.named_parameters()),
+        "non_finite_gradients": gradients,
+        "samples": _of_all_ranks(samples),
         "lr": [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups],
         "recent": [
-            step
+            record
             for callback in callbacks
             if isinstance(callback, RecordsSteps)
-            for step in callback.recent_steps
+            for record in callback.recent_steps
         ],
     }
     if trainer.is_global_zero:
@@ -150,7 +148,16 @@ def end_diverged(trainer: L.Trainer, module: L.LightningModule, reason: str) -> 
             # A full disk must not keep this rank from stopping together with the others.
             log.error("%s cannot be written: %s", path, error)
     trainer.strategy.barrier("divergence")
-    raise DivergenceError(f"diverged at step {trainer.global_step}: {reason}; see {path}")
+    raise DivergenceError(f"diverged at step {step}: {reason}; see {path}")
+
+
+def _of_all_ranks(value: Any) -> list[Any]:
+    """Return the values of all ranks, in their order. All ranks must call this."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

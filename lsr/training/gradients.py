@@ -1,44 +1,88 @@
-"""The gradient norm of an optimiser step: logged, passed to callbacks, and used for clipping."""
+"""The gradients of an optimiser step: their norm, their clipping, and what is logged of them."""
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from lsr.distributed.tensors import whole
+from lsr.distributed.tensors import own_part, whole
 
 if TYPE_CHECKING:
     from lsr.training.module import LinearSRModule
 
 
-@runtime_checkable
-class WatchesGradientNorm(Protocol):
-    """A callback that looks at the gradient norm of every optimiser step."""
-
-    def on_gradient_norm(
-        self, trainer: L.Trainer, pl_module: "LinearSRModule", norm: Tensor
-    ) -> None:
-        """Look at the norm, a scalar, before gradients are clipped and the optimiser steps."""
-        ...
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return the gradients that the optimiser's next step uses."""
+    return [
+        p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+    ]
 
 
-def clip_gradients(module: "LinearSRModule", optimizer: Optimizer, limit: float | None) -> None:
-    """Log the total norm of the denoiser's gradients, then clip them by it.
+def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm of this rank's part of each gradient, (N,) float32."""
+    parts = [own_part(gradient) for gradient in gradients]
+    norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
+        parts, 2, torch.float32
+    )
+    return torch.stack([norm.to(norms[0].device) for norm in norms])
 
-    In between, every callback of type `WatchesGradientNorm` gets the norm. Lightning has no hook
-    between the end of gradient accumulation and the optimiser step.
+
+def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: int) -> Tensor:
+    """Return the total gradient norm, a scalar that is the same on every rank.
+
+    Every rank has to call this function. Sharded gradients are summed over the ranks. Other
+    gradients should be the same on all ranks; if they are not, the largest norm counts, and one
+    that is not finite counts as infinite. So a rank that has NaN alone is seen by all.
+
+    Args:
+        norms: The result of `gradient_norms`.
+        gradients: The gradients.
+        world_size: Number of ranks that train together.
+    """
+    total = torch.linalg.vector_norm(norms)
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        # In float64 the square of a large float32 does not overflow.
+        square = total.double().square()
+        torch.distributed.all_reduce(square)
+        return square.sqrt().float()
+    if world_size > 1:
+        # The maximum of NaN and a number is not defined alike by all backends.
+        total = torch.where(torch.isfinite(total), total, torch.inf)
+        torch.distributed.all_reduce(total, torch.distributed.ReduceOp.MAX)
+    return total
+
+
+def zero_if(condition: Tensor, gradients: Sequence[Tensor]) -> None:
+    """Set all gradients to 0 if a condition on their device, a bool scalar, is True."""
+    for gradient in gradients:
+        own_part(gradient).masked_fill_(condition, 0)
+
+
+def clip_gradients(
+    module: "LinearSRModule", optimizer: Optimizer, limit: float | None, algorithm: str | None
+) -> None:
+    """Log the total norm of the denoiser's gradients, then clip them.
+
+    Nothing is clipped or logged for a step that is not taken, which has no gradients.
 
     Args:
         module: The module that is trained.
         optimizer: Its optimiser, for the learning rate in the log.
-        limit: Norm above which gradients are scaled down to this norm; None or 0 keeps them.
+        limit: Largest norm of all gradients together, or largest absolute value of a gradient's
+            element; None or 0 keeps the gradients.
+        algorithm: What `limit` limits: "norm" (also None) scales all gradients down together,
+            "value" clamps their elements.
     """
-    parameters = list(module.denoiser.parameters())
+    log_step(module, module.global_step + 1)
+    parameters = [p for p in module.denoiser.parameters() if p.grad is not None]
+    if not parameters:
+        return
     total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     norm = whole(total)
-    log_step(module, module.global_step + 1)
     if module.expert_run is not None:
         module.expert_run.keep("grad_norm", module.global_step, norm)
     if is_logging_step(module):
@@ -46,10 +90,9 @@ def clip_gradients(module: "LinearSRModule", optimizer: Optimizer, limit: float 
         module.log("train/lr", _learning_rate(optimizer))
         if module.expert_run is not None:
             module.log_dict(module.expert_run.averaged())
-    for callback in module.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(callback, WatchesGradientNorm):
-            callback.on_gradient_norm(module.trainer, module, norm)
-    if limit:
+    if limit and algorithm == "value":
+        torch.nn.utils.clip_grad_value_(parameters, limit)
+    elif limit:
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
 
 
@@ -81,4 +124,6 @@ def log_step(module: L.LightningModule, step: int) -> None:
         module: The module that logs.
         step: Number of optimiser steps, the x axis of these values.
     """
-    module.log("step", float(step), batch_size=1, reduce_fx="max", add_dataloader_idx=False)
+    # Filled on the device. A number would be copied there, and the host would wait for the copy.
+    value = torch.full((), float(step), device=module.device)
+    module.log("step", value, batch_size=1, reduce_fx="max", add_dataloader_idx=False)

@@ -8,7 +8,7 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lsr.batch import Batch
+from lsr.batch import Batch, seeds_of
 from lsr.distributed.fsdp import shard
 from lsr.distributed.ranks import allow_unused_weights
 from lsr.distributed.tensors import gather
@@ -26,6 +26,7 @@ from lsr.training.gradients import clip_gradients, log_step
 from lsr.training.loss_log import LossLog
 from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.scores import Scores
+from lsr.training.supported import check_precision
 from lsr.training.validation_loss import ValidationLoss
 
 # Uses of a sample's seed, see `seeded_normal`. lsr.guidance.context has number 3.
@@ -52,8 +53,8 @@ class LinearSRModule(L.LightningModule):
         shift: Shift of the flow times towards noise, in training and sampling.
         logit_mean: Location of the logit-normal density of the training times.
         logit_std: Scale of that density.
-        terminal_fraction: Fraction of the training times that are exactly 1. Every sampler starts
-            there, and the density vanishes there: one-step sampling needs this fraction.
+        terminal_fraction: Fraction of the training times that are exactly 1, where samplers start
+            and the density vanishes: one-step sampling needs this fraction.
         l1_weight: Weight of the absolute error of the predicted data in the training loss, see
             `Denoiser.loss`.
         num_inference_steps: Number of sampling steps in validation.
@@ -63,18 +64,15 @@ class LinearSRModule(L.LightningModule):
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`.
         experts: Configuration of the experts, which start as copies of the knee of stage 1; None
             trains a single denoiser.
-        vocabulary: File of the tags, or words, that get learned embeddings; None takes those listed
-            in `denoiser`.
-        null_ratio: Fraction of the training samples that lose their guidance, to learn both cases.
+        vocabulary: File of the tags, or words, with learned embeddings; None: those of `denoiser`.
+        null_ratio: Fraction of the training samples that lose their guidance.
         guidance_scale: Scale of classifier-free guidance in sampling, see
             `lsr.flow.classifier_free`; 1 turns it off.
         niqe_parameters: `.mat` file of NIQE's model of good photographs, or "fit" to fit it to the
             training photographs, see `Scores`; None takes the published model.
-        init_from: Model file of the same configuration, whose weights a new run starts from. A
-            resumed run ignores it.
+        init_from: Model file whose weights a new run starts from; a resumed run ignores it.
         compile: Whether to compile the network with torch.compile.
-        compile_autoencoder: Whether to compile the autoencoder, which computes more than the
-            network.
+        compile_autoencoder: Whether to compile the autoencoder too.
         gradient_checkpointing: Whether to save memory for a third more time, see `LinearDiT`.
 
     Raises:
@@ -110,15 +108,9 @@ class LinearSRModule(L.LightningModule):
             raise ValueError(f"experts start from experts.seed: leave out init_from {init_from}")
         denoiser = with_vocabulary(denoiser, vocabulary)
         self.guidance = Guidance(denoiser, null_ratio)
-        self.denoiser: Model
-        self.expert_run: ExpertRun | None
-        if experts is None:
-            self.denoiser = Denoiser(denoiser)
-            self.expert_run = None
-        else:
-            mixture = experts.build(denoiser)
-            self.denoiser = mixture
-            self.expert_run = ExpertRun(experts, mixture)
+        mixture = None if experts is None else experts.build(denoiser)
+        self.denoiser: Model = mixture or Denoiser(denoiser)
+        self.expert_run = ExpertRun(experts, mixture) if experts and mixture else None
         for each in self.denoiser.denoisers:
             each.net.gradient_checkpointing = gradient_checkpointing
         self.optimizer_config = optimizer
@@ -176,8 +168,10 @@ class LinearSRModule(L.LightningModule):
         """Start a new run from the weights of `init_from`, or of the knee.
 
         Raises:
-            ValueError: If they are missing, of another model, or changed since their publication.
+            ValueError: If they are missing, of another model, or changed since their publication;
+                or if the precision is not supported.
         """
+        check_precision(self)
         if self.trainer.ckpt_path is None and self.expert_run is not None:
             self.expert_run.grow()
         elif self.trainer.ckpt_path is None and self._init_from is not None:
@@ -195,7 +189,7 @@ class LinearSRModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Log the total norm of the gradients, and clip them, see `clip_gradients`."""
-        clip_gradients(self, optimizer, gradient_clip_val)
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's configuration: the checkpoint can be used without its YAML file."""
@@ -223,18 +217,24 @@ class LinearSRModule(L.LightningModule):
         """
         return gather(self.denoiser.state_dict()), model_config(self.denoiser, self.shift)
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Keep the seeds on the host, which reads them in every step."""
+        return {**batch, "host_seeds": seeds_of(batch)}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the flow matching loss at one random time per sample."""
         condition = self.denoiser.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         x_0 = data_of_batch(batch, self.denoiser, condition)
-        seeds = batch["seed"]
-        t = self._training_times(seeds)
-        noise = seeded_normal(seeds, tuple(x_0.shape[1:]), _PATH, self.device)
-        loss = self.denoiser.loss(x_0, noise, t, condition, self._l1_weight).mean()
-        self._loss_log.in_training(self, loss, len(seeds))
+        t = self._training_times(seeds_of(batch))
+        noise = self.path_noise(batch)(tuple(x_0.shape[1:]))
+        run = self.expert_run
+        # The mixture would read the times to find the expert, and so wait for a GPU.
+        trained = self.denoiser.denoisers[0 if run is None else run.turns.expert(self.global_step)]
+        loss = trained.loss(x_0, noise, t, condition, self._l1_weight).mean()
+        self._loss_log.in_training(self, loss, len(batch["seed"]))
         return loss
 
-    def _training_times(self, seeds: Tensor) -> Tensor:
+    def _training_times(self, seeds: Tensor | Sequence[int]) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
         run = self.expert_run
         interval = (0.0, 1.0) if run is None else run.interval(self.global_step)
@@ -263,7 +263,7 @@ class LinearSRModule(L.LightningModule):
         return super_resolve(
             self.denoiser,
             batch["lr"],
-            lambda shape: seeded_normal(batch["seed"], shape, _START, self.device),
+            lambda shape: seeded_normal(seeds_of(batch), shape, _START, self.device),
             self.num_inference_steps,
             self.shift,
             sampler=self.sampler,
@@ -275,7 +275,7 @@ class LinearSRModule(L.LightningModule):
 
     def path_noise(self, batch: Batch) -> Callable[[tuple[int, ...]], Tensor]:
         """Return a function that draws the noise of the losses, given the shape of one latent."""
-        return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
+        return lambda shape: seeded_normal(seeds_of(batch), shape, _PATH, self.device)
 
     @property
     def _is_fitting(self) -> bool:

@@ -102,7 +102,7 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path, loader):
 def guard_after(n, **options):
     """A guard that has seen n ordinary steps."""
     guard = DivergenceGuard(**options)
-    guard._norm_scores[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * (n // 5))
+    guard._scores.norms[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * (n // 5))
     return guard
 
 
@@ -141,7 +141,7 @@ def test_a_resumed_guard_remembers():
     guard = guard_after(100)
     other = DivergenceGuard()
     other.load_state_dict(guard.state_dict())
-    assert other._norm_scores[0](math.e**3) == guard._norm_scores[0](math.e**3) > 10
+    assert other._scores.norms[0](math.e**3) == guard._scores.norms[0](math.e**3) > 10
 
 
 class Experts(LinearSRModule):

@@ -1,9 +1,13 @@
 """Where the averaged weights are, at every place that looks at weights."""
 
+import os
+import signal
+
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
 from callbacks import EMA
@@ -56,7 +60,7 @@ class SeeInCallback(L.Callback):
         module.see("callback validation end")
 
 
-def fit(folder, module, steps, ckpt_path=None, decay=0.5, **options):
+def fit(folder, module, steps, ckpt_path=None, decay=0.5, more=(), **options):
     ema = EMA(decay)
     checkpoint = ModelCheckpoint(
         folder,
@@ -67,7 +71,7 @@ def fit(folder, module, steps, ckpt_path=None, decay=0.5, **options):
     )
     trainer = L.Trainer(
         **{"max_steps": steps, "val_check_interval": 2, "num_sanity_val_steps": 1} | options,
-        callbacks=[ema, SeeInCallback(), checkpoint],
+        callbacks=[ema, SeeInCallback(), checkpoint, *more],
         logger=False,
         accelerator="cpu",
         enable_progress_bar=False,
@@ -174,3 +178,97 @@ def test_unequal_counts_are_resumed(tmp_path):
     assert all(
         torch.equal(average, whole._average[name]) for name, average in resumed._average.items()
     )
+
+
+class FailsInValidation(Net):
+    """Raises an exception in the validation after step 4."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        if self.global_step == 4 and batch_idx == 1:
+            raise RuntimeError("the disk of the validation images is gone")
+
+
+def test_an_exception_in_validation_is_kept_and_a_checkpoint_with_raw_weights_is_written(tmp_path):
+    module = FailsInValidation()
+    with pytest.raises(RuntimeError, match="the disk of the validation images is gone"):
+        fit(tmp_path, module, 6, more=[OnExceptionCheckpoint(tmp_path)])
+    checkpoint = torch.load(tmp_path / "on_exception.ckpt", weights_only=True)
+    assert checkpoint["state_dict"]["weight"].item() == module.weight.item() == 4
+    assert checkpoint[EMA_STATE]["weight"].item() == pytest.approx(averages(4)[3])
+    resumed = fit(tmp_path, Net(), 6, ckpt_path=tmp_path / "on_exception.ckpt")[0]
+    assert resumed._average["weight"].item() == pytest.approx(averages(6)[5])
+
+
+class SavesInValidation(L.Callback):
+    """Writes a checkpoint in the middle of a validation, as Lightning does at a signal of SLURM."""
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == 4 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_in_validation_saves_raw_weights_and_the_validation_goes_on(tmp_path, monkeypatch):
+    module = Net()
+    saved = tmp_path / "hpc.ckpt"
+
+    class Handler(L.Callback):
+        def on_train_start(self, trainer, pl_module):
+            signal.signal(signal.SIGUSR1, lambda *_: trainer.save_checkpoint(saved))
+
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        fit(tmp_path, module, 4, more=[Handler(), SavesInValidation()])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    checkpoint = torch.load(saved, weights_only=True)
+    assert checkpoint["state_dict"]["weight"].item() == 4
+    assert checkpoint[EMA_STATE]["weight"].item() == pytest.approx(averages(4)[3])
+    assert module.seen["validation_step"][-4:] == pytest.approx([averages(4)[3]] * 4)
+    assert module.weight.item() == 4
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_an_average_of_weights_with_16_bits_is_refused(tmp_path, precision):
+    with pytest.raises(ValueError, match="loses small updates: use --trainer.precision"):
+        fit(tmp_path, Net(), 2, precision=precision)
+
+
+class TakesWeightsApart(SingleDeviceStrategy):
+    def setup(self, trainer):
+        super().setup(trainer)
+        self.lightning_module.weight.data = torch.zeros(0)
+
+
+class StepsCopies(SingleDeviceStrategy):
+    def setup(self, trainer):
+        super().setup(trainer)
+        for group in self.optimizers[0].param_groups:
+            group["params"] = [torch.zeros(1) for _ in group["params"]]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (TakesWeightsApart, "TakesWeightsApart takes weights apart"),
+        (StepsCopies, "StepsCopies hides the gradients"),
+    ],
+)
+def test_a_strategy_that_hides_weights_or_gradients_is_refused(tmp_path, strategy, message):
+    module = Net()
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, module, 2, strategy=strategy(device=torch.device("cpu")))
+    assert "validation_step" not in module.seen, "not even the sanity check has run"
+
+
+class HiddenGradients(Net):
+    def backward(self, loss):
+        super().backward(loss)
+        self.weight.grad = None
+
+
+def test_gradients_that_are_not_where_they_are_looked_for_end_the_first_step(tmp_path):
+    module = HiddenGradients()
+    with pytest.raises(ValueError, match="hides the gradients"):
+        fit(tmp_path, module, 2)
+    assert module.global_step == 0

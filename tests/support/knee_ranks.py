@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from callbacks import EMA, DivergenceGuard, KneePointCallback
-from lsr.exit_codes import DIVERGED
+from lsr.errors import DIVERGED
 from lsr.training.divergence import DivergenceError
 from support.scripted import METRICS, Scripted, fit
 

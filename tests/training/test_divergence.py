@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lsr.training.divergence import RobustScore, non_finite, write_report
+from lsr.training.divergence import non_finite, write_report
+from lsr.training.robust_score import RobustScore
 
 
 def fed(values):

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
 from lsr.datasets.tags import tidy_tags
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.images import IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsr.error_text import first_clause
+from lsr.errors import first_clause
 from lsr.files import atomic_path
 
 UNKNOWN_CRC = -1

@@ -1,0 +1,111 @@
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from support.tiny import TINY
+
+from callbacks import EMA, DivergenceGuard, divergence_guard
+from lsr.training.module import LinearSRModule
+from lsr.training.optimizer import OptimizerConfig
+
+
+class Seen(LinearSRModule):
+    """Remembers the gradients that the optimiser gets."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(TINY, OptimizerConfig(lr=1e-3, warmup_steps=1))
+        self.largest = []
+        self.losses = []
+
+    def optimizer_step(self, *arguments, **keywords):
+        super().optimizer_step(*arguments, **keywords)
+        parts = [p.grad.flatten() for p in self.parameters() if p.grad is not None]
+        if parts:
+            self.largest.append(torch.cat(parts).abs().max().item())
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.losses.append(loss.item())
+        return loss
+
+
+def fit(folder, module, loader, *callbacks, steps=3, **options):
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        callbacks=list(callbacks),
+        logger=False,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(module, loader)
+
+
+@pytest.mark.parametrize("algorithm", [None, "norm", "value"])
+def test_gradients_are_clipped_as_the_trainer_is_told(tmp_path, loader, algorithm):
+    module = Seen()
+    limit = {"gradient_clip_val": 1e-4, "gradient_clip_algorithm": algorithm}
+    fit(tmp_path, module, loader, **limit)
+    if algorithm == "value":
+        assert module.largest == pytest.approx([1e-4] * 3)
+    else:
+        assert max(module.largest) < 0.9e-4, "a part of the norm"
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_weights_of_16_bits_are_refused_before_training(tmp_path, loader, precision):
+    module = Seen()
+    with pytest.raises(ValueError, match="use --trainer.precision bf16-mixed or 16-mixed"):
+        fit(tmp_path, module, loader, precision=precision)
+    assert not module.losses
+
+
+def test_float16_trains_and_its_overflows_are_no_divergence(tmp_path, loader):
+    module = Seen()
+    before = module.denoiser.net.out.weight.detach().clone()
+    guard = DivergenceGuard()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    fit(tmp_path, module, loader, guard, EMA(0.5), steps=40, plugins=[plugin])
+    norms = [step["grad_norm"] for step in guard.recent_steps]
+    assert norms[0] == float("inf") or norms[0] != norms[0], "it overflowed at first"
+    assert not torch.equal(module.denoiser.net.out.weight, before)
+    assert all(p.isfinite().all() for p in module.parameters())
+    losses = [step["loss"] for step in guard.recent_steps]
+    assert losses == pytest.approx(module.losses, rel=1e-4)
+
+
+def test_no_step_of_the_module_reads_a_value_of_the_device(tmp_path, loader, monkeypatch):
+    monkeypatch.setattr(divergence_guard, "reads_late", lambda device: True)
+    reads = []
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__", "cpu", "numpy"):
+        method = getattr(torch.Tensor, name)
+
+        def read(tensor, *arguments, _method=method, **keywords):
+            reads.append(tensor)
+            return _method(tensor, *arguments, **keywords)
+
+        monkeypatch.setattr(torch.Tensor, name, read)
+    counts = []
+
+    class Counted(LinearSRModule):
+        def __init__(self) -> None:
+            super().__init__(TINY, OptimizerConfig(lr=1e-3, warmup_steps=1))
+
+        def training_step(self, batch, batch_idx):
+            before = len(reads)
+            loss = super().training_step(batch, batch_idx)
+            counts.append(len(reads) - before)
+            return loss
+
+        def configure_gradient_clipping(self, *arguments, **keywords):
+            before = len(reads)
+            super().configure_gradient_clipping(*arguments, **keywords)
+            counts.append(len(reads) - before)
+
+    fit(tmp_path, Counted(), loader, gradient_clip_val=1.0, log_every_n_steps=1000)
+    assert counts == [0] * 6
