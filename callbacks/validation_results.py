@@ -13,8 +13,16 @@ def fresh_metrics(trainer: L.Trainer, loss: str) -> dict[str, float]:
 
     `callback_metrics` would also hold values of earlier validations.
     """
-    run: Any = trainer  # Lightning does not declare the attribute `_logger_connector`
-    logged = {n: float(v) for n, v in run._logger_connector.metrics["callback"].items()}
+    run: Any = trainer  # Lightning does not declare the attribute `_results`
+    results = run._results
+    logged: dict[str, float] = {}
+    # With several loaders Lightning shows the values of one loader at a time. The index None
+    # stands for a single loader, and for what the module logs at the end of the validation.
+    for index in {None, *(item.meta.dataloader_idx for item in results.values())}:
+        results.dataloader_idx = index
+        values = results.metrics(on_step=False)["callback"]
+        logged |= {name: float(value) for name, value in values.items()}
+    results.dataloader_idx = None
     if loss in trainer.callback_metrics:
         logged.setdefault(loss, float(trainer.callback_metrics[loss]))
     return logged

@@ -25,6 +25,8 @@ def quieten() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
         ".*does not have many workers.*",
+        # The module keeps the seeds on the host; our DataModules do not use this hook.
+        ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",
         ".*the same hyperparameters.*",
         ".*exists and is not empty.*",  # the folder of a run that is resumed
         ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # the step is the same on all ranks

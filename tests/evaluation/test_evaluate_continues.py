@@ -31,7 +31,7 @@ def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser
         (("--steps", "2"), "model"),
     ):
         code, _, err = evaluate(*options, source=("--model", model))
-        assert code == 2 and f"another {culprit}:" in err
+        assert code == 2 and f"differs in {culprit} (" in err
     assert (out / "per_image.csv").read_bytes() == before
     code, _, _ = evaluate("--steps", "2", "--overwrite", source=("--model", model))
     assert code == 0 and (out / "per_image.csv").read_bytes() != before

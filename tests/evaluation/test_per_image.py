@@ -78,7 +78,9 @@ def test_other_settings_are_refused_by_name_and_leave_the_rows(out, items):
     with claimed(out, {"model": 1, "steps": 1}, False):
         append(out, 0, ROW)
     with (
-        pytest.raises(ValueError, match="another model: choose another folder, .*--overwrite"),
+        pytest.raises(
+            ValueError, match="differs in model .*: choose another folder, or use --overwrite"
+        ),
         claimed(out, {"model": 2, "steps": 1}, False),
     ):
         pass
