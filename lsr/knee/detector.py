@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from lsr.knee.candidates import nearest_in_log, step_to_drop
-from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, question_candidate
+from lsr.knee.candidates import step_to_drop
+from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, MIN_VALIDATIONS, PERSISTENCE, find_obstacle
 from lsr.knee.consensus import Consensus, measure_metrics
+from lsr.knee.features import describe
+from lsr.knee.forecast import forecast
+from lsr.knee.network import estimate_knee
 from lsr.knee.signal import SMOOTHING, Array
 from lsr.knee.verdict import KneeVerdict
 
@@ -93,6 +96,7 @@ class KneeDetector:
         self._rows: list[list[float]] = []
         self._last_step: int | None = None
         self._candidates: list[int] = []
+        self._convinced = 0
         self._silent = 0
         self._diverged = False
         self._confirmed: KneeVerdict | None = None
@@ -155,6 +159,7 @@ class KneeDetector:
             ],
             "last_step": self._last_step,
             "candidates": list(self._candidates),
+            "convinced": self._convinced,
             "silent": self._silent,
             "diverged": self._diverged,
             "confirmed": None if self._confirmed is None else dataclasses.asdict(self._confirmed),
@@ -177,6 +182,7 @@ class KneeDetector:
         ]
         self._last_step = state["last_step"]
         self._candidates = list(state["candidates"])
+        self._convinced = state.get("convinced", 0)
         self._silent = state["silent"]
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
@@ -237,34 +243,55 @@ class KneeDetector:
         half = max(1, int(SMOOTHING * len(time)))
         per_metric, normalised = measure_metrics(self.metrics, self._steps, self._rows, time, half)
         if not normalised:
+            self._convinced = 0
             self._thin(time, len(time) - 1)
             return self._verdict(
                 step, "no metric has risen above its noise yet", per_metric=per_metric
             )
         consensus = Consensus.of(time, normalised, half)
-        kept = time[np.searchsorted(steps, self._candidates)]
-        nearest = nearest_in_log(kept, time[consensus.arrival])
-        candidate = self._candidates[nearest]
-        probability, obstacle = question_candidate(
-            time, consensus, float(kept[nearest]), wait=self.wait, confidence=self.confidence
-        )
+        estimate = estimate_knee(describe(time, normalised, consensus, half))
+        elapsed = float(time[-1])
+        offset = float(steps[-1]) - elapsed
+        best = int(np.argmax(estimate.passes(time / elapsed)))
+        index = np.searchsorted(steps, self._candidates)
+        chances = estimate.passes(time[index] / elapsed)
+        chosen = int(np.argmax(chances))
         found = {
-            "candidate_step": candidate,
+            "candidate_step": self._candidates[chosen],
             "consensus": consensus.newest,
             "per_metric": per_metric,
-            "confidence": probability,
+            "confidence": float(chances[chosen]),
+            **forecast(estimate, per_metric, len(steps), elapsed, offset),
         }
-        if not obstacle and step >= self.min_step:
-            return self._confirm(step, candidate, found)
-        self._thin(time, consensus.arrival)
-        return self._verdict(step, obstacle or f"min_step {self.min_step} not reached", **found)
+        obstacle = self._obstacle(time, int(index[chosen]), float(chances[chosen]))
+        self._convinced = 0 if obstacle else self._convinced + 1
+        if self._convinced < PERSISTENCE:
+            obstacle = obstacle or "the candidate must pass once more at the next validation"
+        if step < self.min_step:
+            obstacle = obstacle or f"min_step {self.min_step} not reached"
+        if not obstacle:
+            return self._confirm(step, self._candidates[chosen], found)
+        self._thin(time, best)
+        return self._verdict(step, obstacle, **found)
+
+    def _obstacle(self, time: Array, index: int, probability: float) -> str:
+        """Return why the candidate is not confirmed yet, "" if nothing stands against it."""
+        if len(time) < MIN_VALIDATIONS:
+            return f"needs {MIN_VALIDATIONS} validations"
+        return find_obstacle(
+            len(time) - 1 - index,
+            float(time[-1] / time[index] - 1),
+            probability,
+            wait=self.wait,
+            confidence=self.confidence,
+        )
 
     def _confirm(self, step: int, candidate: int, found: dict[str, Any]) -> KneeVerdict:
         """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""
         self._candidates = [candidate]
         reason = (
-            f"confirmed: at step {candidate} the consensus has made 85 % of its gain, with a "
-            f"probability of {found['confidence']:.0%}"
+            f"confirmed: step {candidate} passes as the knee with a probability of "
+            f"{found['confidence']:.0%}"
         )
         self._confirmed = self._verdict(
             step, reason, knee_step=candidate, confirmed_at_step=int(step), **found
@@ -276,7 +303,7 @@ class KneeDetector:
 
         Args:
             time: `(n,)` times of the validations.
-            arrival: Index of the validation at which the consensus arrived on its plateau.
+            arrival: Index of the validation that passes as the knee with the highest probability.
         """
         while len(self._candidates) > self.max_candidates:
             kept = time[np.searchsorted(self._steps, self._candidates)]

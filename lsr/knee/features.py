@@ -131,7 +131,7 @@ def describe(time: Array, normalised: Sequence[Array], consensus: Consensus, hal
         math.log(max(x[consensus.base], 1e-3)) if consensus.base else -7.0,
         math.log1p(count - 1 - arrival),
         math.log(x[arrival] / x[0]),
-        consensus.drop(),
+        (consensus.top - float(np.median(consensus.curve[-3:]))) / gain,
         float(newest[-1]),
         float(newest.min()),
         math.log(noise),
