@@ -18,12 +18,15 @@ from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, MIN_VALIDATIONS, P
 from lsr.knee.consensus import Consensus, measure_metrics
 from lsr.knee.features import describe
 from lsr.knee.forecast import forecast
-from lsr.knee.network import estimate_knee
+from lsr.knee.network import Ensemble, trained_ensemble
 from lsr.knee.signal import SMOOTHING, Array
 from lsr.knee.verdict import KneeVerdict
 
 SILENT_LIMIT = 2
 """This many reports in a row without a finite metric are a divergence."""
+
+EARLIEST = 0.1
+"""Checkpoints are kept from the step on before which the knee lies with this probability."""
 
 
 class KneeDetector:
@@ -55,7 +58,8 @@ class KneeDetector:
         wait: Time for which the plateau must be watched, as a fraction of the rise time, in (0, 2).
             A shorter look cannot tell a plateau from a bend.
         max_candidates: Largest number of checkpoints to keep, >= 3. They lie around the candidate,
-            from a factor of 1.3 before it on, evenly spaced in the logarithm of the step.
+            from the earliest likely knee on, evenly spaced in the logarithm of the step.
+        ensemble: Networks that estimate the knee; None for those that come with the library.
 
     Raises:
         ValueError: If there is no metric, a direction is unknown, or a setting is out of its range.
@@ -69,6 +73,7 @@ class KneeDetector:
         confidence: float = 0.9,
         wait: float = 0.35,
         max_candidates: int = 6,
+        ensemble: Ensemble | None = None,
     ) -> None:
         if not metrics:
             raise ValueError("the knee detector needs at least one metric")
@@ -92,6 +97,7 @@ class KneeDetector:
         self.confidence = confidence
         self.wait = wait
         self.max_candidates = max_candidates
+        self._ensemble = ensemble or trained_ensemble()
         self._steps: list[int] = []
         self._rows: list[list[float]] = []
         self._last_step: int | None = None
@@ -244,15 +250,15 @@ class KneeDetector:
         per_metric, normalised = measure_metrics(self.metrics, self._steps, self._rows, time, half)
         if not normalised:
             self._convinced = 0
-            self._thin(time, len(time) - 1)
+            self._thin(time, time[-1], time[-1])
             return self._verdict(
                 step, "no metric has risen above its noise yet", per_metric=per_metric
             )
         consensus = Consensus.of(time, normalised, half)
-        estimate = estimate_knee(describe(time, normalised, consensus, half))
+        estimate = self._ensemble.estimate(describe(time, normalised, consensus, half))
         elapsed = float(time[-1])
         offset = float(steps[-1]) - elapsed
-        best = int(np.argmax(estimate.passes(time / elapsed)))
+        best = float(time[np.argmax(estimate.passes(time / elapsed))])
         index = np.searchsorted(steps, self._candidates)
         chances = estimate.passes(time[index] / elapsed)
         chosen = int(np.argmax(chances))
@@ -271,7 +277,8 @@ class KneeDetector:
             obstacle = obstacle or f"min_step {self.min_step} not reached"
         if not obstacle:
             return self._confirm(step, self._candidates[chosen], found)
-        self._thin(time, best)
+        early = estimate.knee_quantile(EARLIEST) or 1.0
+        self._thin(time, min(early * elapsed, best), best)
         return self._verdict(step, obstacle, **found)
 
     def _obstacle(self, time: Array, index: int, probability: float) -> str:
@@ -298,13 +305,14 @@ class KneeDetector:
         )
         return self._confirmed
 
-    def _thin(self, time: Array, arrival: int) -> None:
+    def _thin(self, time: Array, earliest: float, best: float) -> None:
         """Drop kept steps until at most `max_candidates` are left.
 
         Args:
             time: `(n,)` times of the validations.
-            arrival: Index of the validation that passes as the knee with the highest probability.
+            earliest: Time before which the knee is unlikely.
+            best: Time that passes as the knee with the highest probability.
         """
         while len(self._candidates) > self.max_candidates:
             kept = time[np.searchsorted(self._steps, self._candidates)]
-            del self._candidates[step_to_drop(kept, time[arrival])]
+            del self._candidates[step_to_drop(kept, earliest, best)]

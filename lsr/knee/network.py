@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -72,40 +71,62 @@ class KneeEstimate:
         return float(np.exp(np.interp(level, steps, _LOG_EDGES)))
 
 
-@functools.cache
-def _networks() -> list[dict[str, Any]]:
-    """Read the weights once."""
-    with np.load(WEIGHTS) as stored:
-        arrays = {name: stored[name].astype(np.float64) for name in stored.files}
-    networks = []
-    for number in range(int(arrays["networks"])):
-        layers = []
-        while f"{number}.{len(layers)}.weight" in arrays:
-            name = f"{number}.{len(layers)}"
-            layers.append((arrays[f"{name}.weight"], arrays[f"{name}.bias"]))
-        networks.append(layers)
-    return [{"mean": arrays["mean"], "scale": arrays["scale"], "networks": networks}]
+Layers = list[tuple[Array, Array]]
+"""Weights and biases of one network."""
 
 
-def estimate_knee(features: Array) -> KneeEstimate:
-    """Return the estimate for one description.
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Several networks whose probabilities are averaged.
 
-    Args:
-        features: `(features,)` output of `lsr.knee.features.describe`.
+    Attributes:
+        mean: Mean of the inputs in the training set.
+        scale: Their standard deviation.
+        networks: The layers of each network.
     """
-    stored = _networks()[0]
-    standard = (features - stored["mean"]) / stored["scale"]
-    standard = np.clip(standard, -INPUT_LIMIT, INPUT_LIMIT)
-    outputs = np.array([_forward(layers, standard) for layers in stored["networks"]])
-    logits = outputs[:, : EVENTS * BINS].reshape(-1, EVENTS, BINS)
-    weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    bins = (weight / weight.sum(axis=-1, keepdims=True)).mean(axis=0)
-    cumulative = np.concatenate([np.zeros((EVENTS, 1)), bins.cumsum(axis=1)[:, :-1]], axis=1)
-    future = outputs[:, EVENTS * BINS :].reshape(-1, len(FUTURE), len(QUANTILES)).mean(axis=0)
-    return KneeEstimate(cumulative, np.sinh(np.sort(future, axis=-1)) / FUTURE_SCALE)
+
+    mean: Array
+    scale: Array
+    networks: list[Layers]
+
+    @classmethod
+    def read(cls, path: Path) -> Ensemble:
+        """Read the weights of a file that `experiments/knee/train.py` has written."""
+        with np.load(path) as stored:
+            arrays = {name: stored[name].astype(np.float64) for name in stored.files}
+        networks = []
+        for number in range(int(arrays["networks"])):
+            layers: Layers = []
+            while (name := f"{number}.{len(layers)}.weight") in arrays:
+                layers.append((arrays[name], arrays[f"{number}.{len(layers)}.bias"]))
+            networks.append(layers)
+        return cls(arrays["mean"], arrays["scale"], networks)
+
+    def estimate(self, features: Array) -> KneeEstimate:
+        """Return the estimate for one description.
+
+        Args:
+            features: `(features,)` output of `lsr.knee.features.describe`.
+        """
+        standard = (features - self.mean) / self.scale
+        standard = np.clip(standard, -INPUT_LIMIT, INPUT_LIMIT)
+        outputs = np.array([_forward(layers, standard) for layers in self.networks])
+        logits = outputs[:, : EVENTS * BINS].reshape(-1, EVENTS, BINS)
+        weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        bins = (weight / weight.sum(axis=-1, keepdims=True)).mean(axis=0)
+        cumulative = np.concatenate([np.zeros((EVENTS, 1)), bins.cumsum(axis=1)[:, :-1]], axis=1)
+        future = outputs[:, EVENTS * BINS :].reshape(-1, len(FUTURE), len(QUANTILES))
+        quantiles = np.sort(future.mean(axis=0), axis=-1)
+        return KneeEstimate(cumulative, np.sinh(quantiles) / FUTURE_SCALE)
 
 
-def _forward(layers: list[tuple[Array, Array]], inputs: Array) -> Array:
+@functools.cache
+def trained_ensemble() -> Ensemble:
+    """Return the networks that come with the library; the file is read once."""
+    return Ensemble.read(WEIGHTS)
+
+
+def _forward(layers: Layers, inputs: Array) -> Array:
     """Return the output of a multilayer perceptron with ReLU."""
     for number, (weight, bias) in enumerate(layers):
         inputs = inputs @ weight + bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Outcome:
     delay: int | None = None
 
 
-def this_detector(curve: SimulatedCurve, **settings: float) -> Pick:
+def this_detector(curve: SimulatedCurve, **settings: Any) -> Pick:
     """Feed a run to a new `KneeDetector` with some settings."""
     detector = KneeDetector(curve.metrics, **settings)
     for step, values in zip(curve.steps, curve.rows(), strict=True):
