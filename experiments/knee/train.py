@@ -3,8 +3,8 @@
     python experiments/knee/train.py [--runs 100000] [--seed 11] [--out lsr/knee/network.npz]
 
 draws runs of `lsr.knee.simulator`, describes prefixes of them, fits an ensemble of networks with
-torch and writes the weights. `--without FAMILY` leaves a family of rises out, to test the detector
-on a family that it has not learnt (`experiments/knee/leave_one_out.py`).
+torch and writes the weights. `--without` leaves families of rises out, to test the detector on
+families that it has not learnt (`experiments/knee/leave_one_out.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time as clock
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ PREFIX_RATIO = 1.5
 Which prefixes are taken depends on the number of validations only, and not on where the knee is or
 where the run ends. Therefore the outputs are calibrated for a detector that reads run after run.
 """
+SEED = 11
+"""Seed of the first part of the training set; the next parts count on from it."""
 RUNS_PER_PART = 5000
 HIDDEN = 256
 LAYERS = 3
@@ -173,7 +176,7 @@ def save(networks: list, mean: Array, scale: Array, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def collect(runs: int, seed: int, cache: Path | None, without: str | None) -> dict[str, Array]:
+def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) -> dict[str, Array]:
     """Draw the training set in parts; with a cache, parts that are there are read."""
     parts = []
     for number in range(-(-runs // RUNS_PER_PART)):
@@ -186,21 +189,21 @@ def collect(runs: int, seed: int, cache: Path | None, without: str | None) -> di
         if file is not None:
             np.savez(file, **parts[-1])
     examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if without is not None:
-        kept = (examples["families"] != without) & examples["pure"]
+    if without:
+        kept = ~np.isin(examples["families"], without) & examples["pure"]
         examples = {name: column[kept] for name, column in examples.items()}
     return examples
 
 
 def main() -> None:
     """Train and write the weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=100_000, help="number of simulated runs")
-    parser.add_argument("--seed", type=int, default=11, help="seed of the first part of the runs")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the first part of the runs")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--networks", type=int, default=1, help="size of the ensemble")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="width of the hidden layers")
-    parser.add_argument("--without", metavar="FAMILY", help="leave a family of rises out")
+    parser.add_argument("--without", nargs="*", default=[], help="families of rises to leave out")
     parser.add_argument("--cache", type=Path, help="folder that keeps the simulated prefixes")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="file for the weights")
     options = parser.parse_args()

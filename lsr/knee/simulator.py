@@ -46,7 +46,7 @@ class SimulatedCurve:
     @property
     def has_knee(self) -> bool:
         """Whether a step that passes as the knee lies well within the curve."""
-        return self.knee <= self.steps[-1]
+        return bool(self.knee <= self.steps[-1])
 
     def rows(self) -> list[dict[str, float]]:
         """Return the values of each validation by metric name, without the missing ones."""
