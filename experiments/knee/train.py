@@ -19,8 +19,16 @@ import numpy as np
 
 from lsr.knee.consensus import Consensus, measure_metrics
 from lsr.knee.features import describe
-from lsr.knee.network import BINS, EDGES, EVENTS, FUTURE, FUTURE_SCALE, INPUT_LIMIT, QUANTILES
-from lsr.knee.network import WEIGHTS
+from lsr.knee.network import (
+    BINS,
+    EDGES,
+    EVENTS,
+    FUTURE,
+    FUTURE_SCALE,
+    INPUT_LIMIT,
+    QUANTILES,
+    WEIGHTS,
+)
 from lsr.knee.signal import SMOOTHING, Array
 from lsr.knee.simulator import SimulatedCurve, simulate
 

@@ -175,7 +175,3 @@ class Consensus:
         arrival, top, gain = plateau_arrival(time[base:], curve[base:], smooth[base:], half)
         newest = float(np.median(curve[-(2 * half + 1) :]))
         return cls(curve, base, base + arrival, top, gain, newest)
-
-    def drop(self) -> float:
-        """Return how far the newest values lie below the top, in units of the gain."""
-        return (self.top - float(np.median(self.curve[-3:]))) / self.gain

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from lsr.knee.candidates import step_to_drop
-from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, MIN_VALIDATIONS, PERSISTENCE, find_obstacle
+from lsr.knee.confirmation import (
+    LATE_CONFIDENCE,
+    LATE_WAIT,
+    MIN_VALIDATIONS,
+    PERSISTENCE,
+    find_obstacle,
+)
 from lsr.knee.consensus import Consensus, measure_metrics
 from lsr.knee.features import describe
 from lsr.knee.forecast import forecast
@@ -37,14 +43,16 @@ class KneeDetector:
     has made 95 % of its gain; with several informative metrics, the median of their knees.
 
     **Method.** Each metric is turned so that more is better, and normalised to its largest rise
-    (its gain). The pointwise median of the informative metrics is the consensus. The candidate is
-    the validation at which the smoothed consensus first arrives within 5 % of its top. A first
-    arrival exists on every rising curve, so `lsr.knee.posterior` gives the probability that 85 % of
-    the gain is made there. The knee is confirmed once this probability is high enough and the other
-    conditions of `lsr.knee.confirmation` hold.
+    (its gain). The pointwise median of the informative metrics is the consensus.
+    `lsr.knee.features` describes it by numbers that do not depend on units, and a small network
+    (`lsr.knee.network`), trained on simulated runs, estimates the posterior of the knee. The
+    candidate is the kept step that passes as the knee with the highest probability. The knee is
+    confirmed once this probability is high enough and the other conditions of
+    `lsr.knee.confirmation` hold at two validations in a row.
 
-    **State.** The detector stores the list of validations and the steps of the kept checkpoints,
-    and recomputes everything else. A resumed run therefore gives bit-identical verdicts.
+    **State.** The detector stores the list of validations, the steps of the kept checkpoints and
+    for how many validations the conditions have held, and recomputes everything else. A resumed
+    run therefore gives bit-identical verdicts.
 
     **Divergence.** A run has diverged at a non-finite loss, or after two reports in a row without a
     finite metric, unless a finite loss vouches for the weights.
@@ -53,8 +61,8 @@ class KneeDetector:
         metrics: Direction of each metric: `"max"` (more is better) or `"min"`.
         min_step: First step at which a knee may be confirmed, >= 0; for example the end of the
             learning-rate warm-up.
-        confidence: Probability in (0.5, 1) that is needed as soon as the candidate may be
-            confirmed. It falls to 0.5 after a wait of two rise times.
+        confidence: Probability in (0.75, 1) that is needed as soon as the candidate may be
+            confirmed. It falls to 0.75 after a wait of two rise times.
         wait: Time for which the plateau must be watched, as a fraction of the rise time, in (0, 2).
             A shorter look cannot tell a plateau from a bend.
         max_candidates: Largest number of checkpoints to keep, >= 3. They lie around the candidate,

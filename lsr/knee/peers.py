@@ -6,6 +6,7 @@ which it has decided, or None.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ def prefixes(curve: SimulatedCurve) -> Iterator[tuple[Array, Array, Consensus, i
         time = np.maximum(now - max(0.0, now[0] - interval), 1e-3 * interval)
         half = max(1, int(SMOOTHING * count))
         whole = list(map(int, now))
-        _, normalised = measure_metrics(curve.metrics, whole, rows[:count], time, half)
+        _, normalised = measure_metrics(curve.metrics, whole, rows[:count].tolist(), time, half)
         if normalised:
             yield now, time, Consensus.of(time, normalised, half), half
 
@@ -112,7 +113,9 @@ def elasticity_test(curve: SimulatedCurve) -> Pick:
         x, y = np.log(after[chosen]), values[chosen] / consensus.gain
         first, second = np.triu_indices(len(x), 1)
         slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))
-        error = 1.05 * noise / consensus.gain / (math.sqrt(len(after)) * float(np.std(np.log(after))))
+        error = (
+            1.05 * noise / consensus.gain / (math.sqrt(len(after)) * float(np.std(np.log(after))))
+        )
         width = float(np.interp(waited, [0.35, 2.0], [2.0, 0.0]))
         if slope + width * error <= 0.3:
             return int(steps[consensus.arrival]), int(steps[-1])
@@ -121,11 +124,10 @@ def elasticity_test(curve: SimulatedCurve) -> Pick:
 
 def kneedle(curve: SimulatedCurve) -> Pick:
     """Take the first knee of the package kneed on the smoothed consensus (Kneedle, online)."""
-    from kneed import KneeLocator
-
+    locator = importlib.import_module("kneed").KneeLocator
     for steps, time, consensus, half in prefixes(curve):
         smooth = running_median(consensus.curve, half)
-        knee = KneeLocator(time, smooth, curve="concave", direction="increasing", online=True).knee
+        knee = locator(time, smooth, curve="concave", direction="increasing", online=True).knee
         if knee is not None and time[-1] > knee:
             return int(steps[np.searchsorted(time, knee)]), int(steps[-1])
     return None
@@ -133,8 +135,7 @@ def kneedle(curve: SimulatedCurve) -> Pick:
 
 def pelt(curve: SimulatedCurve) -> Pick:
     """Take the last change of the mean that is older than three validations (PELT of ruptures)."""
-    import ruptures
-
+    ruptures = importlib.import_module("ruptures")
     for steps, time, consensus, _ in prefixes(curve):
         noise = max(standard_deviation(neighbour_residual(time, consensus.curve)), 1e-3)
         penalty = _PENALTY * noise**2 * math.log(len(time))

@@ -1,7 +1,8 @@
 """Rising curves with a known knee: the noise-free building blocks of `lsr.knee.simulator`.
 
 Every family is a function that draws its parameters from a generator and returns `F`, which rises
-from 0 at time 0. A saturating `F` tends to 1; `Rise.saturating` rescales time so that `F(1) = 0.95`.
+from 0 at time 0. A saturating `F` tends to 1; `Rise.saturating` rescales time so that
+`F(1) = 0.95`.
 """
 
 from __future__ import annotations

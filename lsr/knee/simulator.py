@@ -235,9 +235,11 @@ class _Run:
             phase = generator.uniform(0, 6)
             grows = generator.random() < 0.5
             parts.append(
-                lambda t: height
-                * np.sin(2 * np.pi * t / period + phase)
-                * (np.clip(t / unit, 0, 1) if grows else 1)
+                lambda t: (
+                    height
+                    * np.sin(2 * np.pi * t / period + phase)
+                    * (np.clip(t / unit, 0, 1) if grows else 1)
+                )
             )
         return lambda t: sum((part(t) for part in parts), np.zeros_like(t))
 
