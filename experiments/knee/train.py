@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lsr.knee.consensus import Consensus, measure_metrics
+from lsr.knee.consensus import MeasuredRun
 from lsr.knee.features import describe
 from lsr.knee.network import (
     BINS,
@@ -29,7 +29,7 @@ from lsr.knee.network import (
     QUANTILES,
     WEIGHTS,
 )
-from lsr.knee.signal import SMOOTHING, Array
+from lsr.knee.signal import Array
 from lsr.knee.simulator import SimulatedCurve, simulate
 
 FIRST_PREFIX = 7
@@ -82,20 +82,19 @@ class Examples:
                 self._add_prefix(curve, steps[:count], values[:, :count])
 
     def _add_prefix(self, curve: SimulatedCurve, steps: Array, values: Array) -> None:
-        interval = float(np.median(np.diff(steps)))
-        time = np.maximum(steps - max(0.0, steps[0] - interval), 1e-3 * interval)
-        half = max(1, int(SMOOTHING * len(time)))
-        _, normalised = measure_metrics(curve.metrics, list(map(int, steps)), values.T, time, half)
-        if not normalised:
+        run = MeasuredRun.of(curve.metrics, steps.astype(int).tolist(), values.T.tolist())
+        if run.consensus is None:
             return
-        consensus = Consensus.of(time, normalised, half)
-        elapsed = time[-1]
+        elapsed = run.elapsed
         offset = steps[-1] - elapsed
         events = np.array([curve.tolerance[0], curve.knee, curve.tolerance[1]])
         events = np.nan_to_num((events - offset) / elapsed, nan=np.inf, posinf=1e6)
-        self.inputs.append(describe(time, normalised, consensus, half).astype(np.float32))
+        features = describe(run.time, run.normalised, run.consensus, run.half)
+        self.inputs.append(features.astype(np.float32))
         self.bins.append(np.searchsorted(EDGES, np.maximum(events, 1e-3), side="left"))
-        self.future.append(_gain_to_come(curve, offset, elapsed, float(time[consensus.base])))
+        self.future.append(
+            _gain_to_come(curve, offset, elapsed, float(run.time[run.consensus.base]))
+        )
         self.families.append(curve.family)
         self.pure.append("own shapes" not in curve.traits)
 

@@ -5,6 +5,7 @@ conditions do not depend on the length of a run.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,12 +22,36 @@ PERSISTENCE = 2
 """The conditions must hold at this many validations in a row; noise seldom imitates them twice."""
 
 
+def check_settings(
+    metrics: Mapping[str, str], min_step: int, confidence: float, wait: float, max_candidates: int
+) -> None:
+    """Raise `ValueError` if an argument of the detector is out of its range."""
+    if not metrics:
+        raise ValueError("the knee detector needs at least one metric")
+    for name, direction in metrics.items():
+        if direction not in ("max", "min"):
+            raise ValueError(
+                f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}"
+            )
+    if (
+        min_step < 0
+        or not LATE_CONFIDENCE < confidence < 1
+        or not 0 < wait < LATE_WAIT
+        or max_candidates < 3
+    ):
+        raise ValueError(
+            f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} "
+            f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
+        )
+
+
 def find_obstacle(
-    after: int, waited: float, probability: float, *, wait: float, confidence: float
+    count: int, after: int, waited: float, probability: float, *, wait: float, confidence: float
 ) -> str:
     """Return why the candidate is not confirmed yet, "" if nothing stands against it.
 
     Args:
+        count: Number of validations.
         after: Number of validations after the candidate.
         waited: Time since the candidate, in rise times.
         probability: Probability that the candidate passes as the knee.
@@ -34,8 +59,8 @@ def find_obstacle(
         confidence: Probability that is needed after the shortest wait. It falls with the logarithm
             of 1 + `waited` to `LATE_CONFIDENCE` at `LATE_WAIT`.
     """
-    if after < MIN_AFTER:
-        return f"needs {MIN_AFTER} validations after the candidate"
+    if count < MIN_VALIDATIONS or after < MIN_AFTER:
+        return f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
     if waited < wait:
         return f"the plateau has lasted {waited:.2f} rise times, {wait} needed"
     needed = float(

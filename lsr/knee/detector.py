@@ -14,18 +14,12 @@ from typing import Any
 import numpy as np
 
 from lsr.knee.candidates import step_to_drop
-from lsr.knee.confirmation import (
-    LATE_CONFIDENCE,
-    LATE_WAIT,
-    MIN_VALIDATIONS,
-    PERSISTENCE,
-    find_obstacle,
-)
-from lsr.knee.consensus import Consensus, measure_metrics
+from lsr.knee.confirmation import PERSISTENCE, check_settings, find_obstacle
+from lsr.knee.consensus import MeasuredRun, turn_up
 from lsr.knee.features import describe
 from lsr.knee.forecast import forecast
 from lsr.knee.network import Ensemble, trained_ensemble
-from lsr.knee.signal import SMOOTHING, Array
+from lsr.knee.signal import Array
 from lsr.knee.verdict import KneeVerdict
 
 SILENT_LIMIT = 2
@@ -83,23 +77,7 @@ class KneeDetector:
         max_candidates: int = 6,
         ensemble: Ensemble | None = None,
     ) -> None:
-        if not metrics:
-            raise ValueError("the knee detector needs at least one metric")
-        for name, direction in metrics.items():
-            if direction not in ("max", "min"):
-                raise ValueError(
-                    f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}"
-                )
-        if (
-            min_step < 0
-            or not LATE_CONFIDENCE < confidence < 1
-            or not 0 < wait < LATE_WAIT
-            or max_candidates < 3
-        ):
-            raise ValueError(
-                f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} "
-                f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
-            )
+        check_settings(metrics, min_step, confidence, wait, max_candidates)
         self.metrics = dict(metrics)
         self.min_step = min_step
         self.confidence = confidence
@@ -150,7 +128,7 @@ class KneeDetector:
         self._last_step = step
         if self._confirmed is not None:
             return self._confirmed
-        row = self._row(values)
+        row = turn_up(self.metrics, values)
         known = not all(map(math.isnan, row))
         reported = any(name in values for name in self.metrics)
         self._watch_divergence(known, reported, loss)
@@ -202,14 +180,6 @@ class KneeDetector:
         confirmed = state["confirmed"]
         self._confirmed = None if confirmed is None else KneeVerdict.from_plain(confirmed)
 
-    def _row(self, values: Mapping[str, float]) -> list[float]:
-        """Return the values in the order of the metrics, more is better, NaN if unknown."""
-        row = []
-        for name, direction in self.metrics.items():
-            value = float(values.get(name, math.nan)) * (1 if direction == "max" else -1)
-            row.append(value if math.isfinite(value) else math.nan)
-        return row
-
     def _watch_divergence(self, known: bool, reported: bool, loss: float | None) -> None:
         """Update whether the run has diverged.
 
@@ -249,57 +219,57 @@ class KneeDetector:
 
     def _judge(self, step: int) -> KneeVerdict:
         """Judge all validations so far, and drop checkpoints that are not needed any more."""
-        steps = np.array(self._steps, dtype=np.float64)
-        interval = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
-        # Time starts one interval before the first validation, but never before step 0: a later
-        # stage of training continues the count of steps, and its rise starts with the stage.
-        time = np.maximum(steps - max(0.0, steps[0] - interval), 1e-3 * interval)
-        half = max(1, int(SMOOTHING * len(time)))
-        per_metric, normalised = measure_metrics(self.metrics, self._steps, self._rows, time, half)
-        if not normalised:
+        run = MeasuredRun.of(self.metrics, self._steps, self._rows)
+        if run.consensus is None:
             self._convinced = 0
-            self._thin(time, time[-1], time[-1])
+            self._thin(run.time, run.elapsed, run.elapsed)
             return self._verdict(
-                step, "no metric has risen above its noise yet", per_metric=per_metric
+                step, "no metric has risen above its noise yet", per_metric=run.per_metric
             )
-        consensus = Consensus.of(time, normalised, half)
-        estimate = self._ensemble.estimate(describe(time, normalised, consensus, half))
-        elapsed = float(time[-1])
-        offset = float(steps[-1]) - elapsed
-        best = float(time[np.argmax(estimate.passes(time / elapsed))])
-        index = np.searchsorted(steps, self._candidates)
-        chances = estimate.passes(time[index] / elapsed)
+        features = describe(run.time, run.normalised, run.consensus, run.half)
+        estimate = self._ensemble.estimate(features)
+        index = np.searchsorted(self._steps, self._candidates)
+        chances = estimate.passes(run.time[index] / run.elapsed)
         chosen = int(np.argmax(chances))
+        candidate = self._candidates[chosen]
+        probability = float(chances[chosen])
         found = {
-            "candidate_step": self._candidates[chosen],
-            "consensus": consensus.newest,
-            "per_metric": per_metric,
-            "confidence": float(chances[chosen]),
-            **forecast(estimate, per_metric, len(steps), elapsed, offset),
+            "candidate_step": candidate,
+            "consensus": run.consensus.newest,
+            "per_metric": run.per_metric,
+            "confidence": probability,
+            **forecast(estimate, run.per_metric, len(self._steps), run.elapsed, step - run.elapsed),
         }
-        obstacle = self._obstacle(time, int(index[chosen]), float(chances[chosen]))
-        self._convinced = 0 if obstacle else self._convinced + 1
-        if self._convinced < PERSISTENCE:
-            obstacle = obstacle or "the candidate must pass once more at the next validation"
-        if step < self.min_step:
-            obstacle = obstacle or f"min_step {self.min_step} not reached"
+        obstacle = self._obstacle(run.time, int(index[chosen]), probability)
+        if not obstacle and step < self.min_step:
+            obstacle = f"min_step {self.min_step} not reached"
         if not obstacle:
-            return self._confirm(step, self._candidates[chosen], found)
-        early = estimate.knee_quantile(EARLIEST) or 1.0
-        self._thin(time, min(early * elapsed, best), best)
+            return self._confirm(step, candidate, found)
+        best = float(run.time[np.argmax(estimate.passes(run.time / run.elapsed))])
+        earliest = (estimate.knee_quantile(EARLIEST) or 1.0) * run.elapsed
+        self._thin(run.time, min(earliest, best), best)
         return self._verdict(step, obstacle, **found)
 
     def _obstacle(self, time: Array, index: int, probability: float) -> str:
-        """Return why the candidate is not confirmed yet, "" if nothing stands against it."""
-        if len(time) < MIN_VALIDATIONS:
-            return f"needs {MIN_VALIDATIONS} validations"
-        return find_obstacle(
+        """Return why the candidate is not confirmed yet, "" if nothing stands against it.
+
+        Args:
+            time: `(n,)` times of the validations.
+            index: Index of the candidate.
+            probability: Probability that the candidate passes as the knee.
+        """
+        obstacle = find_obstacle(
+            len(time),
             len(time) - 1 - index,
             float(time[-1] / time[index] - 1),
             probability,
             wait=self.wait,
             confidence=self.confidence,
         )
+        self._convinced = 0 if obstacle else self._convinced + 1
+        if not obstacle and self._convinced < PERSISTENCE:
+            return "the conditions must hold once more at the next validation"
+        return obstacle
 
     def _confirm(self, step: int, candidate: int, found: dict[str, Any]) -> KneeVerdict:
         """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from lsr.knee.consensus import Consensus, measure_metrics
+from lsr.knee.consensus import Consensus, MeasuredRun
 from lsr.knee.replay import early_stopping
 from lsr.knee.scoring import Pick, Rule
 from lsr.knee.signal import (
-    SMOOTHING,
     Array,
     neighbour_residual,
     running_median,
@@ -80,16 +79,12 @@ def prefixes(curve: SimulatedCurve) -> Iterator[tuple[Array, Array, Consensus, i
     """Yield steps, times, consensus and the half width of smoothing after every validation."""
     known = np.isfinite(curve.values).any(axis=0)
     steps = curve.steps[known]
-    rows = upward(curve)[:, known].T
+    whole = steps.astype(int).tolist()
+    rows = upward(curve)[:, known].T.tolist()
     for count in range(_FEWEST, len(steps) + 1):
-        now = steps[:count]
-        interval = float(np.median(np.diff(now)))
-        time = np.maximum(now - max(0.0, now[0] - interval), 1e-3 * interval)
-        half = max(1, int(SMOOTHING * count))
-        whole = list(map(int, now))
-        _, normalised = measure_metrics(curve.metrics, whole, rows[:count].tolist(), time, half)
-        if normalised:
-            yield now, time, Consensus.of(time, normalised, half), half
+        run = MeasuredRun.of(curve.metrics, whole[:count], rows[:count])
+        if run.consensus is not None:
+            yield steps[:count], run.time, run.consensus, run.half
 
 
 def elasticity_test(curve: SimulatedCurve) -> Pick:

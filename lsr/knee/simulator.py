@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lsr.knee.signal import Array
+from lsr.knee.simulated_noise import Dice, add_transients, draw_noise, draw_steps, remove_values
 from lsr.knee.simulated_rises import ENDLESS, SATURATING, Rise
 
 Generator = np.random.Generator
@@ -73,7 +74,7 @@ def simulate(
     """
     saturating = [f for f in SATURATING if families is None or f in families]
     endless = [f for f in ENDLESS if families is None or f in families]
-    steps = _draw_steps(generator)
+    steps = draw_steps(generator)
     end = float(steps[-1])
     if saturating and (generator.random() < knee_share or not endless):
         family = str(generator.choice(saturating))
@@ -86,37 +87,6 @@ def simulate(
         family = str(generator.choice(endless))
         knee = math.inf
     return _Run(generator, steps, family, knee, families).draw()
-
-
-def _draw_steps(generator: Generator) -> Array:
-    """Draw the steps of the validations: 12 to 500, even, uneven, with gaps, or ever sparser."""
-    count = round(float(np.exp(generator.uniform(np.log(12), np.log(500)))))
-    if generator.random() < 0.5:
-        count = int(generator.integers(28, 125))
-    kind = generator.random()
-    gaps = np.ones(count)
-    if kind < 0.15:
-        gaps = generator.gamma(generator.uniform(0.7, 4), size=count) + 0.05
-    elif kind < 0.22:
-        gaps = np.exp(np.linspace(0, generator.uniform(0.5, 2.5), count))
-    elif kind < 0.34:
-        kept = np.ones(count, dtype=bool)
-        for _ in range(int(generator.integers(1, 4))):
-            length = max(1, int(count * generator.uniform(0.03, 0.15)))
-            start = int(generator.integers(1, max(2, count - length)))
-            kept[start : start + length] = False
-        if kept.sum() >= 12:
-            position = np.arange(1, count + 1)[kept]
-            gaps = np.diff(position, prepend=0).astype(np.float64)
-    elif kind < 0.42:
-        kept = generator.random(count) > generator.uniform(0.1, 0.5)
-        if kept.sum() >= 12:
-            gaps = np.diff(np.arange(1, count + 1)[kept], prepend=0).astype(np.float64)
-    interval = float(np.exp(generator.uniform(np.log(10), np.log(5000))))
-    steps = np.cumsum(gaps) * interval
-    if generator.random() < 0.05:
-        steps -= steps[0]  # a validation before training
-    return np.unique(np.maximum(np.round(steps), 0.0))
 
 
 class _Run:
@@ -138,23 +108,13 @@ class _Run:
         self.end = float(steps[-1])
         # Unit of time of the plateau: the knee, or what an observer might take for it.
         self.unit = min(knee, self.end * float(generator.uniform(0.3, 1)))
-        self.traits: list[str] = []
-
-    def chance(self, probability: float, trait: str) -> bool:
-        """Return whether a trait is drawn, and note it."""
-        drawn = bool(self.generator.random() < probability)
-        if drawn:
-            self.traits.append(trait)
-        return drawn
-
-    def log_uniform(self, low: float, high: float) -> float:
-        return float(np.exp(self.generator.uniform(np.log(low), np.log(high))))
+        self.dice = Dice(generator)
 
     def draw(self) -> SimulatedCurve:
         generator = self.generator
         count = int(generator.choice([1, 2, 3, 3, 3, 4, 5, 6]))
-        stagger = self.log_uniform(0.1, 0.5) if self.chance(0.3, "staggered") else 0.04
-        own_shapes = self.chance(0.25, "own shapes")
+        stagger = self.dice.log_uniform(0.1, 0.5) if self.dice.chance(0.3, "staggered") else 0.04
+        own_shapes = self.dice.chance(0.25, "own shapes")
         plateau = self._plateau()
         start = self._start()
         truths = []
@@ -171,7 +131,7 @@ class _Run:
             truths.append(self._truth(rise, scale, onset, strength, plateau, start))
             passing.append([onset + p * (scale - onset) for p in rise.passing])
         misleading = 0
-        if count >= 3 and self.chance(0.25, "misleading"):
+        if count >= 3 and self.dice.chance(0.25, "misleading"):
             misleading = 1 if count < 5 or generator.random() < 0.6 else 2
         informative = count - misleading
         early, knee, late = np.median(np.array(passing[:informative]), axis=0)
@@ -183,9 +143,9 @@ class _Run:
         clean = np.array([truth(self.steps) for truth in truths])
         for row in clean[informative:]:
             row[:] = self._mislead()
-        values = clean + self._noise(clean.shape)
-        values = self._transients(values)
-        values = self._missing(values)
+        values = clean + draw_noise(self.dice, clean.shape, self.steps / self.unit)
+        values = add_transients(self.dice, values, self.steps, self.unit)
+        values = remove_values(self.dice, values)
         directions = tuple(str(d) for d in generator.choice(["max", "min"], size=count))
         scales = np.exp(generator.uniform(-5, 5, size=count))
         offsets = generator.normal(size=count) * scales * 5
@@ -193,7 +153,7 @@ class _Run:
         order = generator.permutation(count)
         return SimulatedCurve(
             family=self.family,
-            traits=tuple(self.traits),
+            traits=tuple(self.dice.traits),
             steps=self.steps,
             values=(offsets[:, None] + (signs * scales)[:, None] * values)[order],
             directions=tuple(directions[i] for i in order),
@@ -206,7 +166,9 @@ class _Run:
         return self.knee if math.isfinite(self.knee) else self.end
 
     def _rise(self, family: str) -> Rise:
-        self._onset = self.generator.uniform(0.05, 0.5) if self.chance(0.12, "late start") else 0.0
+        self._onset = (
+            self.generator.uniform(0.05, 0.5) if self.dice.chance(0.12, "late start") else 0.0
+        )
         if family in SATURATING:
             return Rise.saturating(family, self.generator)
         return Rise.endless(family, self.generator)
@@ -217,21 +179,21 @@ class _Run:
         parts: list[Callable[[Array], Array]] = []
         unit = self.unit
         horizon = max(self.end / unit - 1, 0.2)
-        if self.chance(0.35, "drift"):
+        if self.dice.chance(0.35, "drift"):
             rate = min(abs(generator.normal(0, 0.04)), generator.uniform(0.02, 0.3) / horizon)
             parts.append(lambda t: rate * np.maximum(t / unit - 1, 0))
-        elif self.chance(0.2, "decline"):
-            rate = self.log_uniform(0.02, 0.4) / max(horizon, 0.5)
+        elif self.dice.chance(0.2, "decline"):
+            rate = self.dice.log_uniform(0.02, 0.4) / max(horizon, 0.5)
             late = generator.uniform(1, 2.5)
             power = generator.choice([1.0, 1.0, 0.5])
             parts.append(lambda t: -rate * np.maximum(t / unit - late, 0) ** power)
-        if math.isfinite(self.knee) and self.chance(0.05, "second rise"):
+        if math.isfinite(self.knee) and self.dice.chance(0.05, "second rise"):
             late = generator.uniform(2.2, 5)
             height = generator.uniform(0.05, 0.5)
             parts.append(lambda t: -height * np.expm1(-np.maximum(t / unit - late, 0)))
-        if self.chance(0.1, "waves"):
-            height = self.log_uniform(0.01, 0.08)
-            period = self.log_uniform(0.1, 1.5) * unit
+        if self.dice.chance(0.1, "waves"):
+            height = self.dice.log_uniform(0.01, 0.08)
+            period = self.dice.log_uniform(0.1, 1.5) * unit
             phase = generator.uniform(0, 6)
             grows = generator.random() < 0.5
             parts.append(
@@ -245,10 +207,10 @@ class _Run:
 
     def _start(self) -> Callable[[Array], Array]:
         """Draw a dip or a bump during the warm-up, as a function of steps, in gains."""
-        if not self.chance(0.15, "warm-up"):
+        if not self.dice.chance(0.15, "warm-up"):
             return np.zeros_like
         height = float(self.generator.uniform(-0.8, 0.5))
-        width = self.unit * self.log_uniform(0.02, 0.2)
+        width = self.unit * self.dice.log_uniform(0.02, 0.2)
         if self.generator.random() < 0.5:
             return lambda t: height * np.exp(-t / width)
         return lambda t: height * (t / width) * np.exp(1 - t / width)
@@ -283,73 +245,3 @@ class _Run:
             return (x / peak) * np.exp(1 - x / peak)
         walk = np.cumsum(self.generator.normal(size=len(x)))
         return walk / (np.ptp(walk) + 1e-9)
-
-    def _noise(self, shape: tuple[int, int]) -> Array:
-        """Draw the noise of all metrics, in gains."""
-        generator = self.generator
-        metrics, count = shape
-        level = self.log_uniform(0.004, 0.15)
-        if generator.random() < 0.3:
-            level = self.log_uniform(0.01, 0.04)
-        noise = self._standard_noise(shape)
-        if self.chance(0.25, "correlated metrics"):
-            share = generator.uniform(0.2, 0.9)
-            common = self._standard_noise((1, count))
-            noise = np.sqrt(1 - share) * noise + np.sqrt(share) * common
-        spread = np.exp(generator.normal(0, 0.35, size=(metrics, 1)))
-        noise *= level * spread
-        if self.chance(0.3, "growing noise"):
-            factor = self.log_uniform(1.3, 5)
-            when = np.clip(
-                (self.steps / self.unit - generator.uniform(0, 1)) / generator.uniform(0.5, 2), 0, 1
-            )
-            noise *= (1 + (factor - 1) * when) / np.sqrt(factor)
-        elif self.chance(0.08, "shrinking noise"):
-            noise *= 0.6 + 2 * np.exp(-2 * self.steps / self.unit)
-        return noise
-
-    def _standard_noise(self, shape: tuple[int, int]) -> Array:
-        generator = self.generator
-        kind = generator.random()
-        if kind < 0.25:
-            noise = generator.standard_t(generator.uniform(2.5, 5), size=shape) / 1.4
-        elif kind < 0.35:
-            noise = generator.laplace(size=shape) / math.sqrt(2)
-        else:
-            noise = generator.normal(size=shape)
-        if generator.random() < 0.25:
-            keep = generator.uniform(0.2, 0.85)
-            fresh = math.sqrt(1 - keep * keep)
-            for i in range(1, shape[1]):
-                noise[:, i] = keep * noise[:, i - 1] + fresh * noise[:, i]
-        if generator.random() < 0.1:
-            outliers = generator.random(shape) < 0.04
-            noise = noise + outliers * generator.normal(0, 6, size=shape)
-        return noise
-
-    def _transients(self, values: Array) -> Array:
-        """Add falls from which the curves recover: loss spikes, restarts, bad batches."""
-        if not self.chance(0.18, "transients"):
-            return values
-        generator = self.generator
-        for _ in range(int(generator.integers(1, 5))):
-            at = float(generator.uniform(0, self.end))
-            depth = self.log_uniform(0.08, 0.9)
-            recovery = self.log_uniform(0.01, 0.3) * min(self.unit, self.end)
-            later = np.maximum(self.steps - at, 0)
-            values = values - (self.steps >= at) * depth * np.exp(-later / recovery)
-        return values
-
-    def _missing(self, values: Array) -> Array:
-        """Remove values: at random, of a metric that is rarely computed, or that starts late."""
-        if not self.chance(0.2, "missing values"):
-            return values
-        generator = self.generator
-        for row in values:
-            kind = generator.integers(4)
-            if kind == 1:
-                row[generator.random(len(row)) < generator.uniform(0.05, 0.4)] = np.nan
-            elif kind == 2:
-                every = int(generator.integers(2, 4))
-                row[np.arange(len(row)) % every != 0] = np.nan
-        return values
