@@ -13,11 +13,10 @@ MIN_VALIDATIONS = 7
 """Fewest validations of a judgement: a rise and a plateau cannot be judged from fewer."""
 MIN_AFTER = 3
 """Fewest validations after the candidate."""
-LATE_WAIT = 2.0
+LATE_WAIT = 1.5
 """After a wait of this many rise times, the probability that is needed has fallen to its lowest."""
-LATE_CONFIDENCE = 0.75
+LATE_CONFIDENCE = 0.7
 """The lowest probability that is needed: a plateau that long is itself the evidence."""
-
 PERSISTENCE = 2
 """The conditions must hold at this many validations in a row; noise seldom imitates them twice."""
 
@@ -33,14 +32,9 @@ def check_settings(
             raise ValueError(
                 f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}"
             )
-    if (
-        min_step < 0
-        or not LATE_CONFIDENCE < confidence < 1
-        or not 0 < wait < LATE_WAIT
-        or max_candidates < 3
-    ):
+    if min_step < 0 or not 0.5 < confidence < 1 or not 0 < wait < 2 or max_candidates < 3:
         raise ValueError(
-            f"need min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < {LATE_WAIT} "
+            "need min_step >= 0, 0.5 < confidence < 1, 0 < wait < 2 "
             f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
         )
 
@@ -63,9 +57,10 @@ def find_obstacle(
         return f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
     if waited < wait:
         return f"the plateau has lasted {waited:.2f} rise times, {wait} needed"
-    needed = float(
-        np.interp(math.log1p(waited), np.log1p([wait, LATE_WAIT]), [confidence, LATE_CONFIDENCE])
-    )
+    needed = late = min(LATE_CONFIDENCE, confidence)
+    if waited < LATE_WAIT:  # then `wait` is below LATE_WAIT as well
+        span = np.log1p([wait, LATE_WAIT])
+        needed = float(np.interp(math.log1p(waited), span, [confidence, late]))
     if probability < needed:
         return (
             f"the candidate passes as the knee with a probability of {probability:.0%}, "
