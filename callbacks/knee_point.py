@@ -63,8 +63,8 @@ class KneePointCallback(Checkpoint):
         loss: str = "train/loss",
         stop: bool = True,
         min_step: int = 0,
-        confidence: float = 0.9,
-        wait: float = 0.35,
+        confidence: float = 0.95,
+        wait: float = 0.25,
         max_candidates: int = 6,
     ) -> None:
         super().__init__()

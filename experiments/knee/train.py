@@ -170,7 +170,7 @@ def fit(
 
 
 def save(networks: list, mean: Array, scale: Array, path: Path) -> None:
-    """Write the weights in half precision, as `lsr.knee.network` reads them."""
+    """Write the weights as whole numbers of 8 bits with one scale for each output of a layer."""
     arrays = {
         "networks": np.array(len(networks), dtype=np.int16),
         "mean": mean.astype(np.float32),
@@ -178,8 +178,10 @@ def save(networks: list, mean: Array, scale: Array, path: Path) -> None:
     }
     for number, layers in enumerate(networks):
         for depth, (weight, bias) in enumerate(layers):
-            arrays[f"{number}.{depth}.weight"] = weight.astype(np.float16)
-            arrays[f"{number}.{depth}.bias"] = bias.astype(np.float16)
+            step = np.maximum(np.abs(weight).max(axis=0), 1e-12) / 127
+            arrays[f"{number}.{depth}.weight"] = np.round(weight / step).astype(np.int8)
+            arrays[f"{number}.{depth}.scale"] = step.astype(np.float32)
+            arrays[f"{number}.{depth}.bias"] = bias.astype(np.float32)
     np.savez(path, **arrays)
 
 

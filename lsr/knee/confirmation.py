@@ -13,7 +13,7 @@ MIN_VALIDATIONS = 7
 """Fewest validations of a judgement: a rise and a plateau cannot be judged from fewer."""
 MIN_AFTER = 3
 """Fewest validations after the candidate."""
-LATE_WAIT = 1.5
+LATE_WAIT = 1.0
 """After a wait of this many rise times, the probability that is needed has fallen to its lowest."""
 LATE_CONFIDENCE = 0.7
 """The lowest probability that is needed: a plateau that long is itself the evidence."""

@@ -17,7 +17,7 @@ import numpy as np
 from lsr.knee.signal import Array
 
 WEIGHTS = Path(__file__).with_name("network.npz")
-"""Weights of the trained networks, in half precision."""
+"""Weights of the trained networks, as whole numbers of 8 bits with one scale for each output."""
 
 EDGES = np.concatenate([np.geomspace(1 / 32, 1, 41), [1.25, 1.6, 2.2, 3.2, 5.0, 8.0]])
 """Edges of the bins of time, in elapsed times. The last bin, beyond 8, includes "there is none"."""
@@ -97,8 +97,9 @@ class Ensemble:
         networks = []
         for number in range(int(arrays["networks"])):
             layers: Layers = []
-            while (name := f"{number}.{len(layers)}.weight") in arrays:
-                layers.append((arrays[name], arrays[f"{number}.{len(layers)}.bias"]))
+            while (name := f"{number}.{len(layers)}") + ".weight" in arrays:
+                weight = arrays[f"{name}.weight"] * arrays[f"{name}.scale"]
+                layers.append((weight, arrays[f"{name}.bias"]))
             networks.append(layers)
         return cls(arrays["mean"], arrays["scale"], networks)
 
