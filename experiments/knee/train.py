@@ -1,6 +1,6 @@
 """Train the network of the knee detector on simulated runs.
 
-    python experiments/knee/train.py [--runs 100000] [--seed 11] [--out lsr/knee/network.npz]
+    python experiments/knee/train.py [--runs 65000] [--seed 11] [--out lsr/knee/network.npz]
 
 draws runs of `lsr.knee.simulator`, describes prefixes of them, fits an ensemble of networks with
 torch and writes the weights. `--without` leaves families of rises out, to test the detector on
@@ -207,9 +207,9 @@ def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) ->
 def main() -> None:
     """Train and write the weights."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100_000, help="number of simulated runs")
+    parser.add_argument("--runs", type=int, default=65_000, help="number of simulated runs")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the first part of the runs")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--networks", type=int, default=1, help="size of the ensemble")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="width of the hidden layers")
     parser.add_argument("--without", nargs="*", default=[], help="families of rises to leave out")
