@@ -1,4 +1,4 @@
-"""`experiments/knee/train.py`: examples are reproducible, and its weights are read by the library."""
+"""`experiments/knee/train.py`: reproducible examples, and weights that the library reads."""
 
 from __future__ import annotations
 
