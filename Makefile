@@ -30,7 +30,7 @@ setup: $(READY) ## Create .venv with the tested versions
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 stage1: $(READY) ## Train stage 1, or continue it where it stopped
@@ -74,11 +74,7 @@ demo: $(READY) ## Train both stages on the bundled photographs, upscale one the 
 tensorboard: $(READY) ## Show the curves of all runs in a browser
 	$(VENV)/bin/tensorboard --logdir $(RUNS)
 
-$(VENV)/.ready-docs: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	touch $@
-
-docs: $(VENV)/.ready-docs ## Build the documentation into site/; every warning is an error
+docs: $(READY) ## Build the documentation into site/; every warning is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -c docs . site
 
 test: $(READY) ## Run the tests

@@ -1,4 +1,4 @@
-"""What happens around training. Named by class path in `experiments/*.yaml`."""
+"""Lightning callbacks of a run, named by class path in the YAML files of experiments."""
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.ema import EMA

@@ -1,4 +1,7 @@
-"""What knee detection and the divergence guard cost: `python -m callbacks.bench` runs a short training and times their hooks."""
+"""Measure what knee detection and the divergence guard cost: `python -m callbacks.bench`.
+
+Runs a short training and times the hooks of both callbacks.
+"""
 
 import sys
 import tempfile
@@ -11,17 +14,18 @@ import lightning as L
 
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
+from lsr.batch import Batch
 from lsr.training.cli import prepare_run
 
-_PER_VALIDATION = ("on_validation_batch_end", "on_validation_end")
+_PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 _PER_STEP = ("on_before_backward", "on_gradient_norm")
 
 
 class Stopwatch(L.Callback):
-    """Times whole training steps and whole validations, the first of each left out.
+    """Times training steps, validations, and hooks of other callbacks.
 
     Attributes:
-        seconds: For each measured thing the seconds it took, one entry per validation or step.
+        seconds: Seconds of each hook call, each "training step" and each "validation", by name.
     """
 
     def __init__(self) -> None:
@@ -29,7 +33,7 @@ class Stopwatch(L.Callback):
         self._since = 0.0
 
     def watch(self, callback: L.Callback, names: tuple[str, ...]) -> None:
-        """Time the hooks `names` of a callback."""
+        """Time the hooks of a callback that have the given names."""
         for name in names:
             setattr(callback, name, self._timed(name, getattr(callback, name)))
 
@@ -43,9 +47,9 @@ class Stopwatch(L.Callback):
         return call
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Start a step."""
+        """Start the time of a step."""
         self._since = time.perf_counter()
 
     def on_train_batch_end(
@@ -53,22 +57,22 @@ class Stopwatch(L.Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
-        """End a step."""
-        self.seconds["step"].append(time.perf_counter() - self._since)
+        """Record the time of a step."""
+        self.seconds["training step"].append(time.perf_counter() - self._since)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start a validation."""
+        """Start the time of a validation."""
         self._since = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End a validation."""
+        """Record the time of a validation."""
         self.seconds["validation"].append(time.perf_counter() - self._since)
 
     def mean(self, *names: str) -> float:
-        """Return the summed mean milliseconds of some entries."""
+        """Return the sum of the mean milliseconds of some entries, without each first call."""
         return sum(
             1e3 * sum(values[1:]) / max(len(values) - 1, 1)
             for values in (self.seconds[name] for name in names)
@@ -76,7 +80,11 @@ class Stopwatch(L.Callback):
 
 
 def main(config: str) -> int:
-    """Run the experiment for a while and print a table; returns 0."""
+    """Run an experiment for 120 steps, print a table, and return 0.
+
+    Args:
+        config: YAML file of the experiment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         cli = prepare_run(
             config, folder, max_steps=120, val_check_interval=10, num_sanity_val_steps=0
@@ -89,29 +97,30 @@ def main(config: str) -> int:
                 stopwatch.watch(callback, _PER_STEP)
         cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
-    rows = (
-        (
-            "knee, per validation",
-            stopwatch.mean(*_PER_VALIDATION),
-            "validation",
-            stopwatch.mean("validation"),
-            1.0,
-        ),
-        (
-            "guard, per step",
-            stopwatch.mean(*_PER_STEP),
-            "training step",
-            stopwatch.mean("step"),
-            0.5,
-        ),
-    )
-    lines = ["| what | ms | of | ms | share | target |", "|---|---|---|---|---|---|"]
-    for what, own, of, whole, target in rows:
-        lines.append(
-            f"| {what} | {own:.3f} | {of} | {whole:.1f} | {100 * own / whole:.2f} % | < {target} % |"
-        )
+    lines = [
+        "| what | ms | of | ms | share | target |",
+        "|---|---|---|---|---|---|",
+        _row(stopwatch, "knee, per validation", _PER_VALIDATION, "validation", target=1.0),
+        _row(stopwatch, "guard, per step", _PER_STEP, "training step", target=0.5),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _row(stopwatch: Stopwatch, what: str, hooks: tuple[str, ...], whole: str, target: float) -> str:
+    """Return a Markdown row that compares hooks with a whole step or a whole validation.
+
+    Args:
+        stopwatch: The measured times.
+        what: Name of the row.
+        hooks: Names of the hooks.
+        whole: "training step" or "validation".
+        target: Largest share in percent that the hooks should take; it is only printed.
+    """
+    own = stopwatch.mean(*hooks)
+    all_of_it = stopwatch.mean(whole)
+    share = 100 * own / all_of_it
+    return f"| {what} | {own:.3f} | {whole} | {all_of_it:.1f} | {share:.2f} % | < {target} % |"
 
 
 if __name__ == "__main__":

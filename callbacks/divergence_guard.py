@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lsr.batch import Batch
-from lsr.training.divergence import RobustScore, end_diverged, non_finite, remove_report
+from lsr.training.divergence import RobustScore, check_weights, end_diverged, remove_report
 from lsr.training.gradients import is_logging_step
 from lsr.training.module import LinearSRModule
 
@@ -59,7 +59,8 @@ class DivergenceGuard(L.Callback):
             raise ValueError(f"action must be warn, skip or stop, not {action!r}")
         if threshold <= 0 or max_skips < 1:
             raise ValueError(
-                f"need threshold > 0 and max_skips >= 1, got {threshold} and {max_skips}"
+                "threshold must be above 0 and max_skips at least 1, not "
+                f"{threshold} and {max_skips}"
             )
         self.action = action
         self.threshold = threshold
@@ -161,15 +162,10 @@ class DivergenceGuard(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights before they are validated."""
         if trainer.state.fn == "fit":
-            _check_weights(trainer, pl_module)
+            check_weights(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Check the weights before they are written."""
-        _check_weights(trainer, pl_module)
-
-
-def _check_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-    if non_finite(pl_module.named_parameters(), limit=1):
-        end_diverged(trainer, pl_module, "the weights are not finite")
+        check_weights(trainer, pl_module)

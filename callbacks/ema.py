@@ -1,4 +1,4 @@
-"""Exponential moving average of the trained weights, judged in validation and kept in the checkpoint."""
+"""EMA: exponential moving average of the weights, used in validation and kept in checkpoints."""
 
 from typing import Any
 
@@ -6,21 +6,26 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lsr.batch import Batch
 from lsr.distributed.tensors import gather, part_of
 from lsr.models.checkpoint import EMA_STATE
 
 
 class EMA(L.Callback):
-    """Averages the trainable weights after every optimiser step and puts the average in place for evaluation.
+    """Averages the trainable weights after every optimiser step, and evaluates the average.
 
-    The average starts with the weights at the first step and follows `w_ema <- d w_ema + (1 - d) w` with
-    `d = min(decay, (1 + n) / (10 + n))` after n updates, so that early validations judge trained weights, not initial ones.
-    A step averages the weights that it trained: one without a gradient is left alone, and each weight counts its own updates.
-    Only trainable weights are kept: nothing frozen is copied. Between `on_validation_epoch_start` and `_end` (test and predict
-    alike) the module holds the average; checkpoints hold the raw weights as `state_dict` and the average as `ema_state_dict`.
+    The average starts with the weights at the first step and follows
+    `w_ema <- d w_ema + (1 - d) w` with `d = min(decay, (1 + n) / (10 + n))` after n updates. The
+    smaller d of the first updates lets early validations see trained weights, not initial ones. A
+    step updates the average of the weights that it trained: weights without a gradient are left
+    alone, and each weight counts its own updates. Frozen weights are not copied.
+
+    Between `on_validation_epoch_start` and `on_validation_epoch_end` the module holds the average,
+    also in test and prediction. Checkpoints hold the raw weights as `state_dict` and the average as
+    `ema_state_dict`.
 
     Args:
-        decay: Weight of the past, in [0, 1).
+        decay: Weight d of the past average, in [0, 1).
 
     Raises:
         ValueError: If `decay` is outside its range.
@@ -28,7 +33,7 @@ class EMA(L.Callback):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"EMA decay must be in [0, 1), not {decay}")
+            raise ValueError(f"EMA decay must be at least 0 and below 1, not {decay}")
         self.decay = decay
         self._updates: int | dict[str, int] = 0
         self._step = -1
@@ -36,24 +41,24 @@ class EMA(L.Callback):
         self._raw: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the ramp of the decay needs: one number if all weights agree, else one for each.
+        """Return the numbers of updates: one number if all weights agree, else one per weight.
 
-        The weights go into the checkpoint under a key of their own.
+        The average itself has its own key in the checkpoint, see `on_save_checkpoint`.
         """
         return {
             "updates": self._updates if isinstance(self._updates, int) else _agreed(self._updates)
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the ramp."""
+        """Restore the numbers of updates from a checkpoint."""
         self._updates = state_dict["updates"]
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the average."""
+        """Add the average to the checkpoint."""
         assert not self._raw, (
-            "a checkpoint written while the average is in place would exchange raw and averaged weights"
+            "a checkpoint written during validation would have the average as raw weights"
         )
         if self._average:
             checkpoint[EMA_STATE] = gather(self._average)
@@ -61,13 +66,13 @@ class EMA(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take the average up again."""
+        """Restore the average from the checkpoint."""
         self._average = {
             name: weight.clone() for name, weight in checkpoint.get(EMA_STATE, {}).items()
         }
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with the weights that training begins with."""
+        """Start the average with the current weights, unless a checkpoint has restored it."""
         self._step = trainer.global_step
         named = self._trainable(pl_module)
         if self._average.keys() != named.keys():
@@ -87,10 +92,10 @@ class EMA(L.Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Average, once per optimiser step however many batches it accumulates."""
+        """Update the average once per optimiser step, however many batches the step accumulates."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
@@ -101,16 +106,16 @@ class EMA(L.Callback):
         for updates in {self._updates[name] for name in trained}:
             alike = [name for name in trained if self._updates[name] == updates]
             decay = min(self.decay, (1 + updates) / (10 + updates))
-            averages, weights = (
-                [self._average[name] for name in alike],
-                [trained[name] for name in alike],
+            averages = [self._average[name] for name in alike]
+            weights = [trained[name] for name in alike]
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+                averages, weights, 1 - decay
             )
-            torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for name in trained:
             self._updates[name] += 1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the average in place."""
+        """Replace the raw weights by the average."""
         if not self._average:  # a sanity check before training
             return
         with torch.no_grad():
@@ -119,7 +124,7 @@ class EMA(L.Callback):
                 parameter.copy_(self._average[name])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the raw weights back."""
+        """Restore the raw weights."""
         with torch.no_grad():
             for name, parameter in self._trainable(pl_module).items():
                 if name in self._raw:
@@ -135,5 +140,6 @@ class EMA(L.Callback):
 
 
 def _agreed(updates: dict[str, int]) -> int | dict[str, int]:
+    """Return the number of updates if it is the same for all weights, else all numbers."""
     counts = set(updates.values())
     return counts.pop() if len(counts) == 1 else dict(updates)

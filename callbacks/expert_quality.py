@@ -1,4 +1,4 @@
-"""What every expert has learnt since the knee: the validation loss by flow time."""
+"""ExpertQuality: draws what each expert has learnt since the knee, as loss by flow time."""
 
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,31 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from lsr.batch import Batch
+from lsr.experts.initial_weights import verified_seed
 from lsr.experts.plot import draw_loss_by_time
 from lsr.experts.run import ExpertRun
-from lsr.experts.seed import verified_seed
 from lsr.figures import save_png
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import ExpertMixture, Model
+from lsr.training.module import LinearSRModule
 from lsr.training.validation_loss import loss_at_times
 
 
 class ExpertQuality(L.Callback):
-    """Draws the loss of the averaged weights by flow time against that of the knee, with the boundaries of the experts.
+    """Draws the validation loss by flow time, of the experts and of the knee they started from.
 
-    After every validation to TensorBoard (`experts/loss_by_time`) and as PNG (`experts/step-<step>.png` in the run folder). The
-    knee is looked at in the first validation of a run; its losses are kept in the checkpoint.
+    The figure also shows the boundaries between the experts. It is written after every validation
+    to TensorBoard (`experts/loss_by_time`) and as PNG (`experts/step-<step>.png` in the run
+    folder). With the callback `EMA` the experts' averaged weights are evaluated. The knee is
+    evaluated in the first validation of a run; its losses are kept in the checkpoint.
 
     Args:
         bins: Number of times, evenly spread before the shift.
+
+    Raises:
+        ValueError: If `bins` is below 1.
     """
 
     def __init__(self, bins: int = 24) -> None:
@@ -38,26 +45,25 @@ class ExpertQuality(L.Callback):
         self._sums: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the knee's losses, for a resumed run does not look at the knee."""
+        """Return the losses of the knee: a resumed run does not evaluate the knee again."""
         return {"knee_losses": self._knee_losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue."""
+        """Restore the losses of the knee from a checkpoint."""
         self._knee_losses = state_dict["knee_losses"]
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Load the knee if its losses are not known."""
-        if not self._judges(trainer, pl_module):
+        run = _watched(trainer, pl_module)
+        if run is None:
             return
         self._sums = {}
         if self._knee_losses is None or len(self._knee_losses) != len(self.times):
-            run = pl_module.expert_run
-            assert isinstance(run, ExpertRun)
-            knee, mixture = load_denoiser(verified_seed(run.config))[0], pl_module.denoiser
+            knee, _ = load_denoiser(verified_seed(run.config))
+            mixture = pl_module.denoiser
             assert isinstance(knee, Denoiser) and isinstance(mixture, ExpertMixture)
-            knee.space = (
-                mixture.space
-            )  # an autoencoder is loaded once, and not from where it lay in stage 1
+            # The autoencoder is there already, and its folder may have moved since stage 1.
+            knee.space = mixture.space
             self._knee = knee.to(pl_module.device)
 
     def on_validation_batch_end(
@@ -65,41 +71,46 @@ class ExpertQuality(L.Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Sum up the losses of this batch; the averaged weights are in place here."""
-        if not self._judges(trainer, pl_module) or "hr" not in batch:
+        """Add the losses of this batch. EMA has the averaged weights in place here."""
+        if _watched(trainer, pl_module) is None or "hr" not in batch:
             return
-        models: dict[str, Any] = {"experts": pl_module.denoiser} | (
-            {} if self._knee is None else {"knee": self._knee}
-        )
-        noise, context = pl_module.path_noise(batch), pl_module.guidance(batch)  # pyright: ignore[reportCallIssue]
+        assert isinstance(pl_module, LinearSRModule)
+        models: dict[str, Model] = {"experts": pl_module.denoiser}
+        if self._knee is not None:
+            models["knee"] = self._knee
+        noise = pl_module.path_noise(batch)
+        context = pl_module.guidance(batch)
         for name, model in models.items():
-            losses = loss_at_times(model, batch, noise, self.times, pl_module.shift, context)  # pyright: ignore[reportArgumentType]
+            losses = loss_at_times(model, batch, noise, self.times, pl_module.shift, context)
             found = torch.cat(
                 [losses.double().sum(0), losses.new_tensor([len(losses)], dtype=torch.float64)]
             )
             self._sums[name] = self._sums.get(name, 0) + found
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw on rank 0 what all ranks have found."""
+        """Draw the mean losses over all ranks, on rank 0."""
         if not self._sums:
             return
         means = {name: self._mean(trainer, found) for name, found in self._sums.items()}
-        self._knee_losses, self._knee, self._sums = means.get("knee", self._knee_losses), None, {}
+        self._knee_losses = means.get("knee", self._knee_losses)
+        self._knee = None
+        self._sums = {}
         if not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, LinearSRModule) and self._knee_losses is not None
         mixture = pl_module.denoiser
-        assert isinstance(mixture, ExpertMixture) and self._knee_losses is not None
+        assert isinstance(mixture, ExpertMixture)
         figure = draw_loss_by_time(
             trainer.global_step,
             self.times,
             means["experts"],
             self._knee_losses,
             mixture.boundaries,
-            pl_module.shift,  # pyright: ignore[reportArgumentType]
+            pl_module.shift,
         )
         save_png(
             figure,
@@ -114,12 +125,15 @@ class ExpertQuality(L.Callback):
                 )
 
     @staticmethod
-    def _judges(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-        fits = trainer.state.fn == "fit" and not trainer.sanity_checking
-        return fits and isinstance(getattr(pl_module, "expert_run", None), ExpertRun)
-
-    @staticmethod
     def _mean(trainer: L.Trainer, found: Tensor) -> list[float]:
+        """Return the mean losses over all ranks from sums of losses, followed by their number."""
         total = trainer.strategy.reduce(found, reduce_op="sum")
         assert isinstance(total, Tensor)
         return (total[:-1] / total[-1]).tolist()
+
+
+def _watched(trainer: L.Trainer, pl_module: L.LightningModule) -> ExpertRun | None:
+    """Return the run of experts if this is a validation of their training, else None."""
+    if trainer.state.fn != "fit" or trainer.sanity_checking:
+        return None
+    return pl_module.expert_run if isinstance(pl_module, LinearSRModule) else None

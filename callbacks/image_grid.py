@@ -1,4 +1,4 @@
-"""Pictures of the validation: LR | bicubic | SR | HR."""
+"""ImageGrid: shows validation images as LR | bicubic | SR | HR."""
 
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,21 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from lsr.batch import Batch
 from lsr.images import Photograph, write_png
 from lsr.images.resampling import upsample_bicubic
 
 
 class ImageGrid(L.Callback):
-    """Shows the first validation images as rows LR (nearest) | bicubic | SR | HR (where there is one), in TensorBoard and as PNG.
+    """Shows the first validation images in TensorBoard and as PNG.
 
-    The PNGs are written to `images/step-<step>.png` in the run folder, those of a second validation loader, of real photographs, to
-    `images/real-step-<step>.png`. Every rank samples, rank 0 shows its own share.
+    Each row of the grid is one image: LR (enlarged by nearest neighbour), bicubic, SR, and HR if
+    there is ground truth. The PNG files are `images/step-<step>.png` in the run folder, and
+    `images/real-step-<step>.png` for real photographs, the second validation loader. Rank 0 shows
+    images of its own share.
 
     Args:
-        max_images: Rows.
+        max_images: Number of rows.
     """
 
     def __init__(self, max_images: int = 4) -> None:
@@ -33,25 +36,23 @@ class ImageGrid(L.Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the rows of this batch; the averaged weights are in place here."""
-        if (
-            trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero
-        ):  # only training changes a run folder
+        """Keep the rows of this batch. The SR images come from the averaged weights of EMA."""
+        # Only training changes a run folder.
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
         rows = self._rows.setdefault(dataloader_idx, [])
         for i in range(min(len(outputs), self.max_images - len(rows))):
-            lr, sr = batch["lr"][i], outputs[i]
+            lr = batch["lr"][i]
+            sr = outputs[i]
             scale = sr.shape[-1] // lr.shape[-1]
-            row = [
-                F.interpolate(lr[None], scale_factor=scale)[0],
-                upsample_bicubic(lr[None], scale)[0],
-                sr,
-                *batch.get("hr", [])[i : i + 1],
-            ]
+            nearest = F.interpolate(lr[None], scale_factor=scale)[0]
+            row = [nearest, upsample_bicubic(lr[None], scale)[0], sr]
+            if "hr" in batch:
+                row.append(batch["hr"][i])
             rows.append([image.float().cpu() for image in row])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -78,7 +79,9 @@ class ImageGrid(L.Callback):
 
 
 def _grid(rows: list[list[Tensor]]) -> Tensor:
-    columns, images = len(rows[0]), [image for row in rows for image in row]
+    """Return the grid (3, H, W) in [0, 1] of images in [-1, 1], padded with white to one size."""
+    columns = len(rows[0])
+    images = [image for row in rows for image in row]
     height, width = (
         max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True)
     )
@@ -86,6 +89,5 @@ def _grid(rows: list[list[Tensor]]) -> Tensor:
         F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0)
         for image in images
     ]
-    return (
-        make_grid(torch.stack(images), nrow=columns, padding=4, pad_value=1.0).clamp(-1, 1) + 1
-    ) / 2
+    grid = make_grid(torch.stack(images), nrow=columns, padding=4, pad_value=1.0)
+    return (grid.clamp(-1, 1) + 1) / 2

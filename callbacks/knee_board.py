@@ -1,4 +1,4 @@
-"""The knee in TensorBoard: smoothed curves, consensus, candidate, figure and verdict in words."""
+"""KneeBoard: shows the knee detector in TensorBoard, as curves, figure and verdict in words."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +14,11 @@ from lsr.runs.history import Validation
 
 
 class KneeBoard:
-    """Shows a knee detector at work. Scalars go to every logger, layout, figure and text to TensorBoard.
+    """Shows what a knee detector finds at each validation.
 
-    The figure is drawn in a thread, so that training does not wait for it; when validations come faster than figures, only the
-    newest is drawn.
+    Scalars (smoothed curves, consensus, candidate) go to every logger; the layout of the charts,
+    the figure and the text go to TensorBoard. The figure is drawn in a thread, so that training
+    does not wait for it. If validations come faster than figures, only the newest one is drawn.
     """
 
     def __init__(self) -> None:
@@ -26,10 +27,15 @@ class KneeBoard:
         self._next: tuple[Any, ...] | None = None
 
     def open(self, trainer: L.Trainer, metrics: Sequence[str]) -> None:
-        """Lay out the curves that belong together."""
+        """Tell TensorBoard which curves share a chart.
+
+        Args:
+            trainer: The trainer, whose loggers are used.
+            metrics: Names of the watched metrics.
+        """
         layout = {
             "knee": {
-                # A chart each: metrics of different units flatten one another.
+                # A chart for each metric: in a shared chart one of a large range flattens others.
                 **{
                     _short(name): ["Multiline", [name, f"knee/{_short(name)}/smoothed"]]
                     for name in metrics
@@ -48,7 +54,14 @@ class KneeBoard:
         verdict: KneeVerdict,
         directions: Mapping[str, str],
     ) -> None:
-        """Show one validation; on rank 0."""
+        """Show one validation, on rank 0.
+
+        Args:
+            trainer: The trainer, whose loggers are used.
+            history: The validations so far; the last one is shown.
+            verdict: The detector's verdict on it.
+            directions: Direction "max" or "min" of each metric.
+        """
         if not trainer.is_global_zero:
             return
         scalars: dict[str, float | None] = {
@@ -68,7 +81,7 @@ class KneeBoard:
             self._paint((logger.experiment, tuple(history), verdict, dict(directions)))
 
     def close(self) -> None:
-        """Wait for the newest figure."""
+        """Wait until the newest figure is drawn."""
         if self._painter is not None:
             self._painter.shutdown(wait=True)
             if self._next is not None:
@@ -76,10 +89,11 @@ class KneeBoard:
             self._painter = self._painting = self._next = None
 
     def _paint(self, job: tuple[Any, ...]) -> None:
+        """Draw a figure now if the thread is free, else remember it in place of an older one."""
         self._next = job
         if self._painting is None or self._painting.done():
             self._painter = self._painter or ThreadPoolExecutor(max_workers=1)
-            job, self._next = self._next, None
+            self._next = None
             self._painting = self._painter.submit(_paint_now, *job)
 
 

@@ -18,7 +18,7 @@ from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER, SEED, keep_candidates, publish_verdict
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
-from lsr.training.divergence import end_diverged, remove_report
+from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.module import LinearSRModule
 
 NO_REFERENCE = {"val/maniqa": "max", "val/musiq": "max", "val/clipiqa": "max"}
@@ -39,9 +39,10 @@ class KneePointCallback(Checkpoint):
     callback moves itself before all other `Checkpoint` callbacks. So a resumed run has the same
     verdicts, and publishes a knee that a killed run had confirmed but not published.
 
-    A validation metric or training loss that is not finite ends the run as diverged, with
-    `divergence.json` and exit code 3. This callback does not watch gradients: without the callback
-    `DivergenceGuard`, NaN may reach the weights and checkpoints before the next validation.
+    Weights, a validation metric or a training loss that are not finite end the run as diverged,
+    with `divergence.json` and exit code 3. They are checked at validations only, and gradients are
+    not checked: without the callback `DivergenceGuard`, NaN may reach the weights, and checkpoints
+    written before the next validation.
 
     Args:
         metrics: Watched metrics and their directions, "max" or "min".
@@ -103,13 +104,14 @@ class KneePointCallback(Checkpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Move before the callbacks that write checkpoints: they then save the current verdict."""
-        others = [callback for callback in trainer.callbacks if callback is not self]  # pyright: ignore[reportAttributeAccessIssue]
+        run: Any = trainer  # Lightning does not declare the attribute `callbacks`
+        others = [callback for callback in run.callbacks if callback is not self]
         first = next(
             (i for i, callback in enumerate(others) if isinstance(callback, Checkpoint)),
             len(others),
         )
         # A new list, because Lightning is iterating over the old one.
-        trainer.callbacks = [*others[:first], self, *others[first:]]  # pyright: ignore[reportAttributeAccessIssue]
+        run.callbacks = [*others[:first], self, *others[first:]]
         seed = Path(trainer.default_root_dir) / FOLDER / SEED
         self.best_model_path = str(seed) if seed.is_file() else ""
 
@@ -123,6 +125,11 @@ class KneePointCallback(Checkpoint):
         if self.verdict is not None and self.verdict.knee_step is not None:
             self._publish(trainer)
             trainer.should_stop = self.stop
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the weights: metrics raise errors of their own if images are not finite."""
+        if self._watches(trainer):
+            check_weights(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -177,8 +184,9 @@ class KneePointCallback(Checkpoint):
     def _watches(self, trainer: L.Trainer) -> bool:
         """Return whether this is a validation of training that was not seen yet."""
         repeated = bool(self.history) and self.history[-1].step == trainer.global_step
-        skipped = trainer.sanity_checking or trainer.fast_dev_run or repeated  # pyright: ignore[reportAttributeAccessIssue]
-        return trainer.state.fn == "fit" and not skipped
+        run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+        skipped = run.sanity_checking or run.fast_dev_run or repeated
+        return run.state.fn == "fit" and not skipped
 
     def _values(self, trainer: L.Trainer) -> Validation:
         """Return the values of this validation: those of rank 0 on every rank."""
@@ -187,8 +195,8 @@ class KneePointCallback(Checkpoint):
         missing = [name for name in self.detector.metrics if name not in logged]
         if missing and not self.history:
             raise ValueError(
-                f"the knee watches {', '.join(missing)}, which is not logged; "
-                f"logged are {', '.join(sorted(logged))}"
+                f"the knee watches {', '.join(missing)}, but validation does not log it; "
+                f"it logs {', '.join(sorted(logged))}"
             )
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))

@@ -1,14 +1,16 @@
-"""checkpoints/last.ckpt: what a run continues from."""
+"""LastCheckpoint: writes checkpoints/last.ckpt, from which a run is resumed."""
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Writes `last.ckpt` after every validation, so that it holds what was judged, and at the end of training.
+    """Writes `last.ckpt` after every validation and at the end of training.
+
+    After a validation it holds the weights that were validated.
 
     Args:
-        dirpath: The folder.
+        dirpath: Folder of the checkpoint.
     """
 
     def __init__(self, dirpath: str) -> None:
@@ -21,6 +23,6 @@ class LastCheckpoint(ModelCheckpoint):
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the steps since the last validation too."""
+        """Write the checkpoint again if there were steps after the last validation."""
         if self._last_global_step_saved != trainer.global_step:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))

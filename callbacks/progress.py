@@ -1,4 +1,4 @@
-"""The progress of a run: a bar with images per second and the time left, or plain lines where there is no terminal."""
+"""TrainingProgress: shows a run as a progress bar, or as plain lines without a terminal."""
 
 import sys
 import time
@@ -16,47 +16,56 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lsr.batch import Batch
+
 _PATIENCE = 60.0
-"""Seconds of validation before its share is worth a word."""
+"""Seconds of validation before its share of the time is reported."""
 
 
 class TrainingProgress(ProgressBar):
-    """Shows optimiser steps, images/s over all ranks, time left, loss and the last validation.
+    """Shows optimiser steps, images per second, time left, loss and the last validation.
 
-    On a terminal this is a bar; elsewhere (a log file, CI) one line per validation. Logs `throughput/images_per_s`. Says once if
-    validation, whose images are always the same, has taken more than its share and at least a minute.
+    On a terminal this is a bar; otherwise (log file, CI) it is one line per validation. Images per
+    second are counted over all ranks and logged as `throughput/images_per_s`. A message appears
+    once if validation has taken more than its share of the time, and more than a minute.
 
     Args:
-        refresh_s: Seconds between two updates of the bar and the rate.
-        validation_share: Part of the time that validation may take.
+        refresh_s: Seconds between two updates of the bar and of the rate.
+        validation_share: Share of the time, in [0, 1], above which validation is reported as slow.
     """
 
     def __init__(self, refresh_s: float = 0.5, validation_share: float = 0.5) -> None:
         super().__init__()
-        self.refresh_s, self.validation_share = refresh_s, validation_share
+        self.refresh_s = refresh_s
+        self.validation_share = validation_share
         self._console = Console(file=sys.stderr)
         self._progress: Progress | None = None
         self._enabled = True
-        self._images, self._rate = 0, 0.0
-        self._since = self._started = 0.0
+        self._images = 0
+        self._rate = 0.0
+        self._since = 0.0
+        self._started = 0.0
 
     def disable(self) -> None:
-        """Lightning calls this on all ranks but the first."""
+        """Hide the bar and the lines; Lightning calls this on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Show again."""
+        """Show the bar and the lines again."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the bar."""
+        """Print the run folder and open the bar."""
         self._said = -1
         if self._enabled:
             self._console.print(
                 f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True
             )
-        self._started = self._since = self._validation_began = time.monotonic()
-        self._validating, self._warned = 0.0, False
+        self._started = time.monotonic()
+        self._since = self._started
+        self._validation_began = self._started
+        self._validating = 0.0
+        self._warned = False
         self._first_step = trainer.global_step
         if self._enabled and self._console.is_terminal:
             self._progress = Progress(
@@ -81,16 +90,17 @@ class TrainingProgress(ProgressBar):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count the images; now and then show where the run stands."""
-        self._images += len(batch["hr"]) * trainer.world_size
+        """Count the images, and update rate and bar every `refresh_s` seconds."""
+        self._images += len(batch["seed"]) * trainer.world_size
         now = time.monotonic()
         if now - self._since < self.refresh_s:
             return
         self._rate = self._images / (now - self._since)
-        self._images, self._since = 0, now
+        self._images = 0
+        self._since = now
         pl_module.log("throughput/images_per_s", self._rate)
         if self._progress is not None:
             self._progress.update(
@@ -102,17 +112,18 @@ class TrainingProgress(ProgressBar):
             self._progress.refresh()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what the pause is for."""
+        """Show that the run is validating."""
         self._validation_began = time.monotonic()
         if self._progress is not None:
             self._progress.update(self._task, description="validating")
             self._progress.refresh()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a line per validation, and do not count its time as training."""
-        if trainer.sanity_checking or not trainer.state.fn == "fit":
+        """Print a line per validation, and leave its time out of the training rate."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._images, self._since = 0, time.monotonic()
+        self._images = 0
+        self._since = time.monotonic()
         self._validating += self._since - self._validation_began
         if self._progress is not None:
             self._progress.update(self._task, description="training", completed=trainer.global_step)
@@ -125,7 +136,10 @@ class TrainingProgress(ProgressBar):
             and self._validating > _PATIENCE
         ):
             self._warned = True
-            advice = "fewer images (data.max_images), cheaper metrics (model.val_metrics) or a longer trainer.val_check_interval"
+            advice = (
+                "fewer images (data.max_images), cheaper metrics (model.val_metrics) "
+                "or a longer trainer.val_check_interval"
+            )
             self._console.print(
                 f"validation has taken {share:.0%} of the time so far: {advice}",
                 highlight=False,
@@ -136,13 +150,14 @@ class TrainingProgress(ProgressBar):
         self._said = trainer.global_step
         if self._enabled:
             self._console.print(
-                f"step {trainer.global_step}{self._remaining(trainer)}  {self._values(trainer, pl_module)}",
+                f"step {trainer.global_step}{self._remaining(trainer)}  "
+                f"{self._values(trainer, pl_module)}",
                 highlight=False,
                 soft_wrap=True,
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a line about the end, and close the bar."""
+        """Print the line of the last step, unless it is printed already, and close the bar."""
         if self._said != trainer.global_step:
             self._say(trainer, pl_module)
         if self._progress is not None:
@@ -153,7 +168,7 @@ class TrainingProgress(ProgressBar):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back."""
+        """Close the bar, so that the terminal works as before."""
         if self._progress is not None:
             self._progress.stop()
 

@@ -108,11 +108,15 @@ def bundled_photographs(split: str) -> list[Path]:
         )
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise ValueError("the bundled photographs are part of scikit-image, which is not installed")
+        raise ValueError(
+            "the bundled photographs need scikit-image: install it (pip install scikit-image)"
+        )
     paths = [Path(spec.origin).parent / "data" / name for name in SPLITS[split]]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise ValueError(f"this version of scikit-image does not carry {', '.join(missing)}")
+        raise ValueError(
+            f"this scikit-image lacks {', '.join(missing)}: install another version of it"
+        )
     return paths
 
 

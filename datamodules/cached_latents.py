@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from datamodules.crops import TrainingCrops, to_tensor, training_target
 from datamodules.image_source import ImageSource
-from datamodules.pairs import TrainingCrops, to_tensor, training_target
 from lsr.datasets.latents import LatentCache
 from lsr.degradations import DegradationConfig
 
@@ -113,7 +113,7 @@ class CachedCrops(TrainingCrops):
         pixels, tags = super().crop(cached_epoch, index)
         if _crc(pixels) != self.latents.crc(cached_epoch, index):
             raise ValueError(
-                f"{self.source.name(index)}: not the pixels that its latent was made of; run lsr "
+                f"{self.source.name(index)}: changed since its latent was made; run lsr "
                 "cache-latents with another --out"
             )
         return pixels, tags

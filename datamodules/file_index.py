@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
-from lsr.datasets.tags import TAGS, listed_tags, tags_beside
+from lsr.datasets.tags import TAGS, listed_tags, sidecar_tags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.progress_bar import progress_bar
@@ -55,7 +55,7 @@ def resolve_paths(entry: str) -> list[Path]:
         return [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
     if path.is_file():
         return [path]
-    raise ValueError(f"{entry}: no such folder or image")
+    raise ValueError(f"{entry}: no such folder, image or list of images (.txt)")
 
 
 class FileIndex:
@@ -108,7 +108,7 @@ class FileIndex:
         there, from the `.txt` next to it.
         """
         path, *tags = self._strings(index)
-        return tuple(tags) if self._listed[index] else tags_beside(Path(path))
+        return tuple(tags) if self._listed[index] else sidecar_tags(Path(path))
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a photograph's file.
@@ -132,11 +132,11 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
     unknown = listed.keys() - set(names)
     if unknown and os.path.isdir(entry):
         log.warning(
-            "%d of %d files in %s/%s do not exist, %s for one",
-            len(unknown),
-            len(listed),
+            "%s/%s: %d of its %d files do not exist, such as %s; their tags are not used",
             folder,
             tags_file,
+            len(unknown),
+            len(listed),
             min(unknown),
         )
     return [listed.get(name) for name in names]
@@ -193,7 +193,7 @@ def _stamp(entry: str, path: str) -> tuple[int, int]:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise ValueError(f"{path}, of {entry}: {error.strerror}") from None
+        raise ValueError(f"{path}: {error.strerror}, though {entry} lists it") from None
     return state.st_size, state.st_mtime_ns
 
 
@@ -232,7 +232,7 @@ def _save(cache: Path, paths: Sequence[str], stamps: np.ndarray, sides: np.ndarr
             )
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s): the headers will be read again next time",
+            "the cache %s cannot be written (%s): the next run reads all sizes again",
             cache,
             error.strerror,
         )

@@ -86,7 +86,7 @@ class ImageSource:
         if len(self._damaged) == len(self):
             raise ValueError(
                 f"no readable photograph of at least {min_side} pixels a side in "
-                f"{', '.join(entries) or 'an empty list'}"
+                f"{', '.join(entries) or 'an empty list'}; see the warnings above"
             )
 
     def _fill_memory(self, room: float) -> None:
@@ -138,7 +138,7 @@ class ImageSource:
             if image is not None:
                 entry, member = self._place(candidate)
                 return image, entry.tags(member)
-        raise ValueError("none of the photographs can be read any more")
+        raise ValueError("every photograph is damaged: see the warnings above for each")
 
     def _place(self, index: int) -> tuple[FileIndex | ShardIndex, int]:
         """Return the index of a photograph's entry, and the photograph's number in it."""
@@ -159,7 +159,7 @@ class ImageSource:
 
 
 def _large_enough(index: FileIndex | ShardIndex, min_side: int) -> np.ndarray:
-    """Return the numbers of the photographs with sides of at least `min_side`; warn of others."""
+    """Return the numbers of the photographs that are large enough; warn of the others."""
     shorter = index.sides.min(1)
     small = np.flatnonzero((shorter > 0) & (shorter < min_side))
     for i in small[:_MAX_WARNINGS]:

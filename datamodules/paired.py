@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.pairs import (
+from datamodules.crops import (
     FIXED_EPOCH,
     crop_and_flip,
     noise_seed,
@@ -99,7 +99,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
                 self._damaged.add(candidate)
                 continue
             return self._sample(epoch, candidate, *self._crop(epoch, index, lr, hr))
-        raise ValueError("none of the pairs can be read any more")
+        raise ValueError("every pair of photographs is damaged: see the warnings above for each")
 
     def _crop(
         self, epoch: int, index: int, lr: np.ndarray, hr: np.ndarray
@@ -209,6 +209,7 @@ class PairedDataModule(SampleStreamDataModule):
         folder = self.folders[split]
         if folder is None:
             raise ValueError(
-                f"PairedDataModule has no {split}: name the folder of a data set with pairs"
+                f"PairedDataModule has no {split}: set data.init_args.{split} to the folder of a "
+                "data set with LR and HR photographs"
             )
         return Path(folder)

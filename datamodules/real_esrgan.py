@@ -1,4 +1,4 @@
-"""RealESRGANDataModule: training pairs made of photographs by synthetic real-world degradation."""
+"""RealESRGANDataModule: makes LR/HR pairs from photographs by the degradation of Real-ESRGAN."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from datamodules.cached_latents import CachedCrops, TargetCrops
+from datamodules.crops import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.image_source import ImageSource, open_index
-from datamodules.pairs import FixedCrops, TrainingCrops, degrade, spread
 from datamodules.real_lq import LowQualityPhotographs
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, REAL, SampleStreamDataModule, check_sizes
-from datamodules.stream import shares_of
+from datamodules.stream_sampler import shares_of
 from lsr.batch import Batch
 from lsr.datasets.tags import TAGS
 from lsr.degradations import DegradationConfig, DegradationParameters
@@ -100,7 +100,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
             raise ValueError(f"degrade_on must be auto, workers or device, not {degrade_on!r}")
         if "scale" in (degradation_changes or {}):
             raise ValueError(
-                "degradation_changes: scale is a setting of its own; set scale instead"
+                "degradation_changes cannot have scale: set data.init_args.scale instead"
             )
         self.entries = {"train": train, "val": val, "test": test}
         self.degradation = DegradationConfig.preset(
@@ -160,7 +160,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         on_device = self._on_device()
         if on_device and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
             raise ValueError(
-                "libjpeg runs on the CPU: choose degrade_on workers, or jpeg true or compat"
+                "jpeg: libjpeg runs on the CPU only: set degrade_on to workers, or jpeg to true or "
+                "compat"
             )
         self._source = ImageSource(
             self.entries["train"], self.crop_size, self.cache_gib, self.index_cache, self.tags_file
@@ -212,14 +213,15 @@ class RealESRGANDataModule(SampleStreamDataModule):
         entries = list(self.entries["train"])
         if len(weights) != len(entries):
             raise ValueError(
-                f"train_weights has {len(weights)} weights for {len(entries)} entries of train"
+                f"train_weights has {len(weights)} weights for the {len(entries)} entries of "
+                "train: give one for each entry"
             )
         shares_of(weights)
         for entry, length in zip(entries, self._lengths, strict=True):
             if not length:
                 raise ValueError(
-                    f"{entry}: no photograph of at least {self.crop_size} pixels a side to draw "
-                    "from"
+                    f"{entry}: no readable photograph of at least {self.crop_size} pixels a side "
+                    "(crop_size): remove the entry and its weight, or choose a smaller crop_size"
                 )
 
     def _on_device(self) -> bool:

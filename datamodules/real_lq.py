@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.pairs import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
+from datamodules.crops import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.images import find_images, probe, read_rgb8
@@ -43,12 +43,12 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
     ) -> None:
         if not folder.is_dir():
             raise ValueError(
-                f"{folder}: no such folder (RealLQ250, 250 photographs of 256 x 256 pixels, must "
-                "be downloaded from its authors)"
+                f"{folder}: no such folder; give a folder of photographs (RealLQ250, 250 of "
+                "256 x 256 pixels, must be downloaded from its authors)"
             )
         paths = find_images(folder)
         if not paths:
-            raise ValueError(f"{folder}: no photographs there")
+            raise ValueError(f"{folder}: no photographs in this folder")
         self.paths = [paths[i] for i in spread(len(paths), max_images)]
         self.seed = seed
         self.max_side = max_side
@@ -107,7 +107,10 @@ class RealLQDataModule(SampleStreamDataModule):
                 truth.
         """
         if stage == "fit":
-            raise ValueError("RealLQDataModule has no ground truth to train on")
+            raise ValueError(
+                "RealLQDataModule has no HR photographs to train on: use it with lsr validate or "
+                "lsr test"
+            )
         photographs = LowQualityPhotographs(self.folder, self.seed, self.max_images)
         for split in ("val", "test"):
             self._keep_fixed(split, photographs, {probe(path) for path in photographs.paths})

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Subset
 
-from datamodules.stream import StreamBatchSampler
+from datamodules.stream_sampler import StreamBatchSampler
 from lsr.batch import ChoosesBatches
 
 MAX_PHOTOGRAPHS = 1000
@@ -36,7 +36,7 @@ def check_sizes(scale: int, max_images: int | None, **sides: int) -> None:
         raise ValueError(f"max_images must be at least 1, not {max_images}")
     for name, side in sides.items():
         if side < scale or side % scale:
-            raise ValueError(f"{name} {side} is not a multiple of scale {scale}")
+            raise ValueError(f"{name} must be a positive multiple of scale {scale}, not {side}")
 
 
 def _single_threaded(worker_id: int) -> None:
@@ -49,8 +49,8 @@ class SampleStreamDataModule(L.LightningDataModule):
 
     The training stream is endless, so the trainer needs `max_steps`. It is a function of the seed:
     it is the same on any number of ranks and workers, and a resumed run continues it exactly, see
-    `datamodules.stream`. A LightningModule that implements `lsr.batch.ChoosesBatches` chooses which
-    batches of the stream it trains on.
+    `datamodules.stream_sampler`. A LightningModule that implements `lsr.batch.ChoosesBatches`
+    chooses which batches of the stream it trains on.
 
     Validation, test and prediction visit every sample once, on one of the ranks.
 
@@ -92,18 +92,23 @@ class SampleStreamDataModule(L.LightningDataModule):
         """
         if self.val_batch_size > 1 and len(sizes) > 1:
             raise ValueError(
-                f"photographs of {len(sizes)} different sizes in {split} do not fit into batches: "
-                "set val_batch_size to 1"
+                f"the photographs of {split} have {len(sizes)} different sizes, which do not fit "
+                "into one batch: set val_batch_size to 1"
             )
         ranks = self.trainer.world_size if self.trainer else 1
         if len(samples) < ranks:
             raise ValueError(
-                f"{ranks} devices need at least as many photographs in {split}, there are "
-                f"{len(samples)}"
+                f"{split} has {len(samples)} photographs for {ranks} devices: use fewer devices, "
+                "or at least one photograph for each"
             )
         self._fixed[split] = samples
         training = f"{sum(self._lengths):,} to train on, " if self._lengths else ""
         rank_zero_info(f"photographs: {training}{len(samples):,} in {split}")
+
+    @property
+    def training_lengths(self) -> list[int]:
+        """Number of training photographs of each source, which the order of samples depends on."""
+        return list(self._lengths)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training stream, in samples of all ranks together."""

@@ -8,13 +8,16 @@ import re
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
-_PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+_ROOT = Path(__file__).parent.parent
 
 project = "LinearSR"
 author = "The contributors of LinearSR"
-release = tomllib.loads(_PYPROJECT.read_text())["project"]["version"]
+copyright = author
+release = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "docs/index"
@@ -52,6 +55,15 @@ def _markdown_code(
     lines[:] = _CODE.sub(r"``\1``\\ ", "\n".join(lines)).split("\n")
 
 
+def _folders_as_text(app: Sphinx, page: nodes.document) -> None:
+    """Show links to folders, which have no page in the site, as plain text."""
+    here = Path(page["source"]).parent
+    for link in list(page.findall(addnodes.pending_xref)):
+        if link["reftype"] == "myst" and (here / link["reftarget"]).is_dir():
+            link.replace_self(link.children)
+
+
 def setup(app: Sphinx) -> None:
-    """Register the hook before that of napoleon, which reads the docstring after it."""
+    """Register the hooks; docstrings are changed before napoleon reads them."""
     app.connect("autodoc-process-docstring", _markdown_code, priority=400)
+    app.connect("doctree-read", _folders_as_text)

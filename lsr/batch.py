@@ -1,4 +1,4 @@
-"""The contract between a LightningModule and a DataModule: a batch, and what each asks of the other.
+"""The contract between module and DataModule: a batch, and what each asks of the other.
 
 A DataModule works with `LinearSRModule` if its batches are of type `Batch`. The protocols are
 optional: each names what a DataModule, or a module, has to provide for one feature.

@@ -1,4 +1,7 @@
-"""The verb table. What a verb needs is imported when it is called: `lsr --help` imports neither torch nor lightning."""
+"""The command line `lsr`: the table of its verbs, and the entry point that runs one of them.
+
+The module of a verb is imported when the verb runs, so `lsr --help` does not import torch.
+"""
 
 import importlib
 import os
@@ -10,7 +13,7 @@ from lsr.exit_codes import BAD_USAGE, DONE, INTERRUPTED
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
         "lsr.training.cli",
-        "train: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last] [--key value ...]",
+        "train a model: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last]",
     ),
     "validate": (
         "lsr.training.cli",
@@ -18,39 +21,39 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "test": (
         "lsr.training.cli",
-        "score a checkpoint on the test photographs: lsr test --config FILE --ckpt_path last",
+        "score a checkpoint on test photographs: lsr test --config FILE --ckpt_path last",
     ),
     "predict": (
         "lsr.training.cli",
-        "super-resolve the test pairs: lsr predict --config FILE --ckpt_path last",
+        "super-resolve test photographs: lsr predict --config FILE --ckpt_path last",
     ),
     "knee": (
         "lsr.commands.knee",
-        "find the knee in a logged run: lsr knee RUN|EVENTS|CSV [--compare] [--leave-one-out] [--json] [--png]",
+        "find the knee in the log of a run: lsr knee RUN|EVENTS|CSV [--compare] [--png]",
     ),
     "degrade": (
         "lsr.commands.degrade",
-        "make LR images: lsr degrade preview PHOTO --preset NAME | lsr degrade export PHOTO... --out DIR",
+        "make LR images of photographs: lsr degrade preview|export PHOTO... --out OUT",
     ),
     "bench": (
         "lsr.commands.bench",
-        "time what is ours beside its peers: lsr bench [attention|ops|model|scaling|...]",
+        "measure the speed of operators and models: lsr bench [attention|ops|model|...]",
     ),
     "convert": (
         "lsr.commands.convert",
-        "weights of SANA as a model to train from: lsr convert sana SRC --out FILE",
+        "convert weights of SANA to a LinearSR model: lsr convert sana SRC --out FILE",
     ),
     "merge-experts": (
         "lsr.commands.merge_experts",
-        "join experts that were trained one by one: lsr merge-experts RUN... --out FILE",
+        "merge experts that were trained one by one: lsr merge-experts RUN... --out FILE",
     ),
     "cache-latents": (
         "lsr.commands.cache_latents",
-        "encode training crops beforehand: lsr cache-latents --config FILE --out DIR",
+        "encode training crops in advance: lsr cache-latents --config FILE --out DIR",
     ),
     "eval": (
         "lsr.commands.evaluate",
-        "score a model or results on real or paired photographs: lsr eval --model FILE --data DIR --out DIR",
+        "score a model or its results: lsr eval --model FILE --data DIR --out DIR",
     ),
     "upscale": (
         "lsr.commands.upscale",
@@ -58,31 +61,35 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "ablate": (
         "lsr.commands.ablate",
-        "compare variations of experiments: lsr ablate YAML|DIR --out DIR [--vary KEY=[A, B]]",
+        "compare variants of experiments: lsr ablate YAML|DIR --out DIR [--vary KEY=[A, B]]",
     ),
     "tag": (
         "lsr.commands.tag",
-        "write tags.jsonl for photographs: lsr tag DIR --tagger ram++|ram|clip --weights PATH",
+        "write the tags of photographs: lsr tag DIR --weights PATH [--tagger ram++|ram|clip]",
     ),
     "export": (
         "lsr.commands.export",
-        "a model as one safetensors file: lsr export RUN|CKPT --out FILE.safetensors",
+        "write a model to one file: lsr export RUN|CKPT --out FILE.safetensors",
     ),
     "shard": (
         "lsr.commands.shard",
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
     ),
 }
-"""Verb -> (module with `main(arguments) -> exit code`, one line of help)."""
+"""Verb -> (module with `main(arguments) -> exit code`, help of one line)."""
 
 
 def _help() -> str:
+    """Return the text of `lsr --help`."""
     width = max(map(len, VERBS))
     lines = "\n".join(f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items())
     return (
-        f"usage: lsr VERB ...\n\nLinear-attention diffusion for photorealistic image super-resolution.\n\n{lines}\n\n"
-        "`lsr VERB --help` tells the options of a verb, `lsr --version` the version. Exit codes: 0 done, 1 some\n"
-        "inputs failed, 2 bad usage or unusable input, 3 training diverged. LSR_DEBUG=1 shows the traceback behind a one-line error.\n"
+        "usage: lsr VERB ...\n\n"
+        "Linear-attention diffusion for photorealistic image super-resolution.\n\n"
+        f"{lines}\n\n"
+        "`lsr VERB --help` lists the options of a verb, `lsr --version` prints the version.\n"
+        "Exit codes: 0 done, 1 some inputs failed, 2 bad usage or unusable input, 3 training\n"
+        "diverged, 130 interrupted. LSR_DEBUG=1 shows the traceback of an error.\n"
     )
 
 
@@ -90,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Args:
-        arguments: The command line without the program's name; None takes `sys.argv`.
+        arguments: The command line without the name of the program; None reads `sys.argv`.
 
     Returns:
         The exit code.
@@ -105,9 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{__version__}\n")
         return DONE
     if arguments[0] not in VERBS:
-        sys.stderr.write(f"lsr: unknown verb {arguments[0]!r}; known are {', '.join(VERBS)}\n")
+        sys.stderr.write(f"lsr: unknown verb {arguments[0]!r}; use one of {', '.join(VERBS)}\n")
         return BAD_USAGE
-    # OpenMP threads that spin while they wait starve the data workers: 15 times slower when the cores are shared.
+    # OpenMP threads that spin while they wait take the cores from the data workers: training was 15
+    # times slower when they shared the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
         return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
@@ -118,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_USAGE
     except KeyboardInterrupt:
         sys.stderr.write(
-            f"lsr {arguments[0]}: interrupted; what can be continued continues when run again (fit: --ckpt_path last)\n"
+            f"lsr {arguments[0]}: interrupted; run the command again to continue where this is "
+            "possible (lsr fit: with --ckpt_path last)\n"
         )
         return INTERRUPTED

@@ -1,11 +1,15 @@
-"""Exit codes of every verb."""
+"""Exit codes of all verbs of the command line."""
 
 DONE = 0
+"""Everything is done."""
 SOME_FAILED = 1
-"""Some inputs failed; each was named, the rest is done."""
+"""Some inputs failed; each was reported, and all others are done."""
 BAD_USAGE = 2
-"""Bad usage or unusable input; one line said which."""
+"""Wrong usage or unusable input; an error message of one line was printed."""
 DIVERGED = 3
-"""Training diverged; `divergence.json` lies in the run folder."""
+"""Training diverged; `divergence.json` in the run folder has the details.
+
+`lsr.training.cli` returns this code after a `DivergenceError` of `lsr.training.divergence`.
+"""
 INTERRUPTED = 130
-"""Ctrl-C, as shells count it."""
+"""Interrupted by Ctrl-C; shells use the same code (128 + the number of the signal SIGINT)."""

@@ -7,9 +7,6 @@ import sys
 import pytest
 from support.processes import ROOT
 
-for package in ("sphinx", "furo", "myst_parser"):
-    pytest.importorskip(package, reason="the extra `docs` is not installed: make docs installs it")
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

@@ -129,7 +129,8 @@ def _linear_work(qkv: Tensor) -> tuple[Work, Work]:
 
 def _softmax_cases(shape: str, qkv: Tensor) -> Iterator[Case]:
     """Yield softmax attention, which needs N / E times the operations of linear attention."""
-    tokens, dim = qkv.shape[1], qkv.shape[-1]
+    tokens = qkv.shape[1]
+    dim = qkv.shape[-1]
     forward, both = _linear_work(qkv)
     softmax = partial(Case, name="softmax (SDPA)", expected=None, tolerance=0.0)
     yield softmax(

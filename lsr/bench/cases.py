@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lsr.bench.table import Bench, Table
 from lsr.bench.timing import time_calls
+from lsr.error_text import first_clause
 
 Result = Tensor | tuple[Tensor, ...]
 
@@ -158,14 +159,15 @@ _COLUMNS = (
 
 
 def compare(bench: Bench, name: str, cases: Iterable[Case]) -> int:
-    """Check and time every case; print and write the table of results.
+    """Compare the result of every case with `expected`, time it, and print and write the table.
 
     A case that fails or gives a wrong result gets no time, and the other cases still run.
 
     Args:
         bench: Settings of the run.
         name: Name of the files to write, without suffix.
-        cases: Cases to measure; the baseline of a shape comes before the other cases of that shape.
+        cases: Cases to measure; the baseline of a shape, which the column "times faster" divides
+            by, comes before the other cases of that shape.
 
     Returns:
         The number of cases that failed or gave a wrong result.
@@ -194,8 +196,7 @@ def _row(bench: Bench, case: Case, baselines: dict[str, float]) -> tuple[dict[st
     try:
         error = case.error()
     except Exception as problem:  # one implementation that cannot run must not end the others
-        reason = next(iter(str(problem).splitlines()), "")
-        return cells | {"ms": f"FAILED: {type(problem).__name__}: {reason}"}, False
+        return cells | {"ms": f"FAILED: {type(problem).__name__}: {first_clause(problem)}"}, False
     cells["error"] = "another function" if error is None else f"{error:.1e}"
     # `not <=` and not `>`: an error that is NaN is wrong too.
     if error is not None and not error <= case.tolerance:

@@ -22,7 +22,8 @@ from torch import Generator, Tensor
 from lsr.bench import published_degradations as published
 from lsr.degradations import pipeline
 from lsr.degradations.config import JPEG_MODES, DegradationConfig
-from lsr.degradations.parameters import DegradationParameters, draw
+from lsr.degradations.parameters import DegradationParameters
+from lsr.degradations.random_parameters import draw
 
 _STAGES: dict[ModuleType, tuple[str, ...]] = {
     pipeline: (

@@ -1,7 +1,7 @@
-"""`lsr bench experts`: the cost of a step of an expert mixture, compared with one denoiser.
+"""`lsr bench experts`: the time of a sampling step of an expert mixture and of one denoiser.
 
-A step runs one expert, so it needs the operations and the time of one denoiser at every time t;
-only the memory grows with the number of experts.
+A sampling step at time t runs only the expert for this t. Operations and time should therefore be
+those of a single denoiser; only the memory for the weights grows with the number of experts.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,13 @@ Step = Callable[[], Tensor]
 
 @torch.no_grad()
 def measure(bench: Bench) -> int:
-    """Measure the suite.
+    """Measure one denoiser and a mixture of copies of it, at a time t of each expert.
+
+    Args:
+        bench: Settings of the run.
 
     Returns:
-        The number of experts whose result differs from that of the denoiser they are copies of.
+        The number of experts with a wrong result: different from the result of the denoiser.
     """
     denoiser = Denoiser(named_size("sana-0.6b" if bench.large else "small"))
     denoiser = denoiser.to(bench.device).eval()
@@ -54,34 +57,32 @@ def measure(bench: Bench) -> int:
             alone = _step(denoiser, lr, noise, t)
             routed = _step(mixture, lr, noise, t)
             error = (routed() - alone()).abs().max().item()
-            seconds = [
-                time_calls(step, bench.device, bench.seconds / 4).seconds
-                for step in (alone, routed)
-            ]
-            expert = f"expert {index} of the mixture"
+            seconds = time_calls(alone, bench.device, bench.seconds / 4).seconds
+            routed_seconds = time_calls(routed, bench.device, bench.seconds / 4).seconds
+            same = {
+                "t": f"{t:.3f}",
+                "of them at work": _millions(denoiser),
+                "error": f"{error:.1e}",
+            }
             for name, step, model, taken in (
-                ("one denoiser", alone, denoiser, seconds[0]),
-                (expert, routed, mixture, seconds[1]),
+                ("one denoiser", alone, denoiser, seconds),
+                (f"expert {index} of the mixture", routed, mixture, routed_seconds),
             ):
-                table.add(
-                    {
-                        "model": name,
-                        "t": f"{t:.3f}",
-                        "M parameters": _millions(model),
-                        "of them at work": _millions(denoiser),
-                        "GFLOP": f"{counted_flops(step) / 1e9:.3f}",
-                        "ms": _time_or_refusal(taken, error),
-                        "times one denoiser": f"{taken / seconds[0]:.2f}",
-                        "error": f"{error:.1e}",
-                    }
-                )
+                cells = {
+                    "model": name,
+                    "M parameters": _millions(model),
+                    "GFLOP": f"{counted_flops(step) / 1e9:.3f}",
+                    "ms": _time_or_refusal(taken, error),
+                    "times one denoiser": f"{taken / seconds:.2f}",
+                }
+                table.add(same | cells)
             wrong += error != 0
     table.save(bench.out, "experts", bench.header)
     return wrong
 
 
 def copies_of(denoiser: Denoiser) -> ExpertMixture:
-    """Return the four experts of the paper, each a copy of `denoiser`, as stage 2 starts."""
+    """Return a mixture with the four time intervals of the paper; each expert copies `denoiser`."""
     mixture = ExpertMixture(denoiser.config, PUBLISHED)
     for i in range(len(mixture.experts)):
         mixture.expert(i).load_state_dict(denoiser.state_dict())
@@ -106,8 +107,10 @@ def _step(model: Model, lr: Tensor, noise: Tensor, t: float) -> Step:
 
 
 def _millions(module: nn.Module) -> str:
+    """Return the number of parameters in millions, as a cell of the table."""
     return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
 
 
 def _time_or_refusal(seconds: float, error: float) -> str:
-    return f"{1e3 * seconds:.2f}" if error == 0 else "WRONG: not what the denoiser computes"
+    """Return the time in milliseconds, or a warning if the results differ."""
+    return f"{1e3 * seconds:.2f}" if error == 0 else "WRONG: differs from the denoiser"

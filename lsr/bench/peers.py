@@ -41,7 +41,7 @@ def attention_peers(
         Name, and a function from (B, N, 3, A, E) to (B, N, A, E).
     """
     if FLASH_BLA not in absent_peers(device):
-        from flash_bla.ops.linear_attn.fused import linear_attention  # pyright: ignore[reportMissingImports]
+        from flash_bla.ops.linear_attn.fused import linear_attention  # pyright: ignore
 
         def flash_bla(qkv: Tensor) -> Tensor:
             q, k, v = qkv.transpose(1, 3).unbind(2)
@@ -61,7 +61,7 @@ def layer_peers(layer: LinearSelfAttention) -> Iterator[tuple[str, nn.Module]]:
     """
     weight = layer.qkv.weight
     if SANA not in absent_peers(weight.device):
-        from diffusion.model.nets.fastlinear.modules import TritonLiteMLA  # pyright: ignore[reportMissingImports]
+        from diffusion.model.nets.fastlinear.modules import TritonLiteMLA  # pyright: ignore
 
         width = layer.qkv.in_features
         peer = TritonLiteMLA(width, width // layer.head_dim).to(weight.device, weight.dtype)

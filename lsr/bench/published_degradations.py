@@ -104,9 +104,10 @@ def resize(
 
 
 def add_noise(x: Tensor, stages: Sequence[Stage], generator: Generator) -> Tensor:
-    """Add noise of the type that the first sample has; clip to [0, 1].
+    """Add noise of the first sample's type to all samples, as the published code; clip to [0, 1].
 
-    A sample with another type of noise takes the amount of the first sample.
+    The amounts of the types have different units. So a sample that drew another type takes the
+    amount of the first sample too.
     """
     kind = stages[0].noise
     amounts = [s.amount if s.noise == kind else stages[0].amount for s in stages]

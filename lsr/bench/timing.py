@@ -39,12 +39,18 @@ def now(device: torch.device) -> float:
 
 
 def time_calls(function: Callable[[], object], device: torch.device, seconds: float) -> Measurement:
-    """Call a function repeatedly and measure it.
+    """Call a function repeatedly, and measure its time and memory.
+
+    Two calls warm up and are not timed. On a GPU, one more call measures memory. The timed calls
+    follow.
 
     Args:
         function: Function to measure.
         device: Device that the function works on; a GPU is synchronised before and after each call.
-        seconds: Seconds to spend, after two calls for warming up; at least three calls are timed.
+        seconds: Least total time of the timed calls in seconds; at least three calls are timed.
+
+    Returns:
+        The median time of the timed calls in seconds, their number, and the peak memory on a GPU.
     """
     for _ in range(_WARM_UP_CALLS):
         function()

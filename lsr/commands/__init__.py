@@ -1,1 +1,1 @@
-"""One module per verb of the command line, with `main(arguments) -> exit code`."""
+"""The verbs of the command line: one module for each, with `main(arguments) -> exit code`."""

@@ -1,4 +1,4 @@
-"""`lsr ablate`: train every experiment of a folder, or one in variations, judge all alike, write one table."""
+"""`lsr ablate`: train and evaluate the variants of experiments, and compare them in one table."""
 
 import argparse
 import sys
@@ -11,88 +11,94 @@ from lsr.exit_codes import DONE, SOME_FAILED
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr ablate",
-        description="Train every experiment of a folder, or one in variations, and compare them. What is not listed here goes to every "
-        "`lsr fit`, such as --trainer.max_steps 400.",
+        description="Train every experiment of a folder, or one experiment with different "
+        "settings, and compare them in one table. Options that are not listed here are passed to "
+        "every `lsr fit`, such as --trainer.max_steps 400. Variants that are trained already are "
+        "only evaluated. Exit code 1: some variants failed; each is named, and the others are "
+        "done.",
         allow_abbrev=False,
     )
-    parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of them")
+    parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of YAML files")
     parser.add_argument(
         "--vary",
         action="append",
         default=[],
         metavar="KEY=[A, B]",
-        help="a setting and its values; every combination",
+        help="a setting and its values; given several times, every combination is trained",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="folder of the runs and of table.md, runs.csv and curves.png",
+        help="folder for the runs and for table.md, runs.csv and curves.png",
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1], help="of training; a run for each (default 1)"
+        "--seeds", type=int, nargs="+", default=[1], help="seeds; one run for each (default 1)"
     )
     parser.add_argument(
         "--steps",
         type=int,
         nargs="+",
         default=[1, 5, 20],
-        help="numbers of sampling steps to judge at",
+        help="numbers of sampling steps to evaluate with (default 1 5 20)",
     )
     parser.add_argument(
         "--metrics",
         nargs="+",
         default=["psnr_y", "ssim_y", "niqe"],
-        help="of the experiments' val_metrics",
+        help="metrics of the table, out of the val_metrics of the experiments "
+        "(default psnr_y ssim_y niqe)",
     )
     parser.add_argument(
         "--reference",
         nargs=2,
         metavar=("YAML", "FILE"),
-        help="a trained model to put above the others",
+        help="experiment and checkpoint of a trained model for the first row of the table",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train, judge, write; returns the exit code. A run that was trained already is only judged."""
+    """Run the verb and return its exit code."""
     options, common = _parser().parse_known_args(arguments[1:])
 
     from lsr.runs.table import write_table
     from lsr.training.ablation import (
-        Variant,
         draw_curves,
         folder_of,
         judge,
         train_variant,
-        variants,
     )
+    from lsr.training.variants import Variant, variants
 
     chosen = variants(options.experiments, options.vary, common)
     reference = [Path(path) for path in options.reference or ()]
     for path in reference:
         if not path.is_file():
-            raise ValueError(f"{path}: no such reference")
-    judged = options.steps, options.metrics
+            raise ValueError(
+                f"--reference {path}: no such file; give the YAML file of the experiment and its "
+                "checkpoint"
+            )
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
-    if reference:  # first: a mistake in it is to be told before the others are trained
+    # The reference comes first, so that a mistake in it is reported before anything is trained.
+    if reference:
         config, checkpoint = reference
-        # Its run folder has what its metrics need.
-        rows.append(
-            judge(Variant("reference", config), checkpoint.parent.parent, checkpoint, *judged)
-        )
+        # The run folder of a checkpoint has files that some metrics need.
+        run = checkpoint.parent.parent
+        variant = Variant("reference", config)
+        rows.append(judge(variant, run, checkpoint, options.steps, options.metrics))
     for seed in options.seeds:
         for variant in chosen:
             folder = folder_of(options.out, variant, seed)
             try:
-                if (step := train_variant(variant, seed, folder)) is None:
-                    rows.append(
-                        judge(variant, folder, folder / "checkpoints" / "last.ckpt", *judged)
-                    )
+                diverged_at = train_variant(variant, seed, folder)
+                if diverged_at is None:
+                    last = folder / "checkpoints" / "last.ckpt"
+                    rows.append(judge(variant, folder, last, options.steps, options.metrics))
                 else:
-                    rows.append({"model": variant.name, "diverged at step": str(step)})
-            except ValueError as error:  # weights that are not here, for one: the others go on
+                    rows.append({"model": variant.name, "diverged at step": str(diverged_at)})
+            except ValueError as error:  # for example missing weights; the other variants continue
                 failed.append(f"{folder}: {' '.join(str(error).split())}")
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
     draw_curves(options.out, chosen, options.seeds, options.metrics)

@@ -21,7 +21,7 @@ SUITES: dict[str, str] = {
     "training": "lsr.bench.training",
     "experts": "lsr.bench.experts",
     "e2e": "lsr.bench.end_to_end",
-    "context": "lsr.bench.context",
+    "context": "lsr.bench.guidance",
 }
 """Suite -> module with `measure(bench) -> int`, which returns the number of wrong results."""
 
@@ -88,9 +88,11 @@ def main(arguments: Sequence[str]) -> int:
 def _check(options: argparse.Namespace) -> None:
     unknown = [suite for suite in options.what if suite not in SUITES]
     if unknown:
-        raise ValueError(f"unknown {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}")
+        raise ValueError(
+            f"unknown suite {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}"
+        )
     if options.model and options.size:
-        raise ValueError("--model and --size name two models: choose one")
+        raise ValueError("--model and --size both choose the model: give only one of them")
     if options.steps < 1:
         raise ValueError(f"--steps must be at least 1, not {options.steps}")
 
@@ -99,7 +101,7 @@ def _device(wanted: str | None) -> "torch.device":
     import torch
 
     if (wanted or "").startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {wanted}: there is no GPU here that torch can use")
+        raise ValueError(f"--device {wanted}: PyTorch finds no GPU; use --device cpu")
     device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda":
         # The functions of torch.cuda that wait and count memory act on the current device.

@@ -1,4 +1,4 @@
-"""`lsr cache-latents`: the training targets of an experiment through its autoencoder, once, for training to read."""
+"""`lsr cache-latents`: encode the training crops of an experiment by its autoencoder in advance."""
 
 import argparse
 import sys
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr cache-latents",
-        description="Encode the training crops of an experiment: of every photograph the crops of its first DRAWS visits. Training with "
-        "--data.latents OUT then leaves the encoder out; LR images are degraded anew at every visit, as without. A run that was stopped "
-        "continues where it was.",
+        description="Encode the training crops of an experiment by its autoencoder: for every "
+        "photograph the crops of its first DRAWS visits. Training with --data.latents OUT then "
+        "needs no encoder. LR images are still degraded anew at every visit. A command that was "
+        "stopped continues when it is run again.",
     )
     parser.add_argument(
         "--config",
         required=True,
         metavar="FILE",
-        help="the experiment; any of its settings may follow, as for lsr fit",
+        help="YAML file of the experiment; its settings may follow as for lsr fit",
     )
     parser.add_argument(
         "--out",
@@ -35,14 +36,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help="folder for latents.json and latents-*.safetensors",
     )
-    parser.add_argument("--draws", type=int, default=4, help="crops of each photograph (default 4)")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--draws", type=int, default=4, help="number of crops for each photograph (default 4)"
+    )
+    parser.add_argument("--device", help="cpu or cuda (default: cuda if there is a GPU)")
     parser.add_argument("--compile", action="store_true", help="compile the autoencoder")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb and return its exit code."""
     options, changes = _parser().parse_known_args(arguments[1:])
     if options.draws < 1:
         raise ValueError(f"--draws must be at least 1, not {options.draws}")
@@ -55,11 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     data, denoiser = read_data(["--config", options.config, *changes])
     if not denoiser.autoencoder:
         raise ValueError(
-            f"{options.config} works on the pixels themselves: there is nothing to encode"
+            f"{options.config} has no autoencoder (it works on pixels): there is nothing to "
+            "encode; only models with model.denoiser.autoencoder need this command"
         )
     if not hasattr(data, "target_crops"):
         raise ValueError(
-            f"{type(data).__name__} has no crops to encode beforehand; datamodules.RealESRGANDataModule has"
+            f"{options.config}: the DataModule {type(data).__name__} has no crops to encode in "
+            "advance; use datamodules.RealESRGANDataModule"
         )
     space = DeepCompression(denoiser.autoencoder, denoiser.latent_channels, denoiser.latent_factor)
     space.prepare(options.compile)
@@ -67,7 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     side, rest = divmod(data.crop_size, space.factor)
     if rest:
         raise ValueError(
-            f"crop_size {data.crop_size} is not a multiple of the {space.factor} pixels of a latent position"
+            f"data.init_args.crop_size must be a multiple of {space.factor}, the side of a latent "
+            f"position in pixels, not {data.crop_size}"
         )
     plan = LatentPlan.of(
         space.identity(),
@@ -82,11 +88,13 @@ def main(arguments: Sequence[str]) -> int:
         _write_missing(options.out, plan, space, crops, device, data.batch_size, data.num_workers)
     except OSError as error:
         raise ValueError(
-            f"{error.filename or options.out}: {error.strerror}; run again to continue"
+            f"{error.filename or options.out}: {error.strerror}; run the same command again to "
+            "continue"
         ) from error
     size = sum((options.out / name).stat().st_size for name in plan.files()) / 2**20
     sys.stdout.write(
-        f"{len(crops)} latents of {plan.photographs} photographs, {size:,.1f} MiB, in {options.out}\n"
+        f"{len(crops)} latents of {plan.photographs} photographs, {size:,.1f} MiB, "
+        f"in {options.out}\n"
     )
     return DONE
 
@@ -100,7 +108,20 @@ def _write_missing(
     batch_size: int,
     num_workers: int,
 ) -> None:
-    """Encode what is not there yet, file by file; no batch crosses a file, so that a broken run writes the bytes of an unbroken one."""
+    """Encode the crops whose file is missing, file by file.
+
+    A batch never spans two files: the rounding of a latent can depend on its batch, and a command
+    that was stopped and continued must write the same bytes as one that was not.
+
+    Args:
+        out: Folder of the files.
+        plan: The files and the crops in each of them.
+        space: The autoencoder.
+        crops: Dataset of the training crops, with `hr` images and their checksums `crc`.
+        device: The device that computes.
+        batch_size: Number of crops that are encoded together.
+        num_workers: Number of processes that read photographs.
+    """
     from torch.utils.data import DataLoader, Subset
 
     from lsr.datasets.latents import write_latents

@@ -1,4 +1,4 @@
-"""`lsr convert`: published weights of SANA as a LinearSR model to train from, and back."""
+"""`lsr convert`: convert published weights of SANA to a LinearSR model for training, and back."""
 
 import argparse
 import sys
@@ -11,40 +11,47 @@ from lsr.exit_codes import DONE
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CROSS_HEADS = {1152: 16, 2240: 20}  # SANA's, by width; weights alone do not tell
+_CROSS_HEADS = {1152: 16, 2240: 20}
+"""Heads of SANA's cross-attention, by width; the shapes of the weights do not show them."""
 _SHIFT = 3.0
+"""Shift of the flow times that is written to a converted model."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr convert",
-        description="Convert a SANA checkpoint (a folder of diffusers, or a .safetensors or .pth file of diffusers or NVlabs) into a "
-        "LinearSR model. The weights that look at the LR image begin at zero: the model computes what SANA computes. Train it with "
+        description="Convert a checkpoint of SANA (a folder of diffusers, or a .safetensors or "
+        ".pth file of diffusers or NVlabs) to a LinearSR model. The contribution of the LR image "
+        "is zero at first, so the model computes the same as SANA. Train it with "
         "--model.init_from FILE.",
     )
-    parser.add_argument("model", choices=["sana"])
-    parser.add_argument("src", type=Path, metavar="SRC")
+    parser.add_argument("model", choices=["sana"], help="model to convert")
+    parser.add_argument("src", type=Path, metavar="SRC", help="checkpoint, a folder or a file")
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="a .safetensors file"
+        "--out", required=True, type=Path, metavar="FILE", help="file to write (.safetensors)"
     )
     parser.add_argument("--scale", type=int, default=4, help="upscaling factor (default 4)")
     parser.add_argument(
         "--cross-heads",
         type=int,
         metavar="A",
-        help="heads of the cross-attention, for sizes that are not SANA's own",
+        help="heads of the cross-attention, for widths that SANA does not have",
     )
     parser.add_argument(
-        "--autoencoder", help="folder or hub name of the DC-AE to train with (default SANA 1.1's)"
+        "--autoencoder",
+        help="folder of the DC-AE autoencoder to train with, or its name on the Hugging Face hub "
+        "(default: that of SANA 1.1)",
     )
     parser.add_argument(
-        "--to-diffusers", action="store_true", help="the other way: SRC is ours, FILE for diffusers"
+        "--to-diffusers",
+        action="store_true",
+        help="convert back: SRC is a LinearSR model, FILE is for diffusers",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: must end in .safetensors")
@@ -54,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _from_sana(options: argparse.Namespace) -> None:
+    """Write a LinearSR model with the weights of SANA."""
     from dataclasses import asdict
 
     import torch
@@ -69,7 +77,8 @@ def _from_sana(options: argparse.Namespace) -> None:
         changes["autoencoder"] = options.autoencoder
     config = named_size("sana-1.6b", scale=options.scale, **changes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the LR stem is the one part that begins at random
+        # Only the stem of the LR image keeps its random weights.
+        torch.manual_seed(0)
         denoiser = Denoiser(config)
     state = denoiser.state_dict()
     theirs = to_ours(weights, denoiser.net.state_dict())
@@ -78,6 +87,7 @@ def _from_sana(options: argparse.Namespace) -> None:
 
 
 def _to_diffusers(options: argparse.Namespace) -> None:
+    """Write the weights of a LinearSR model by the names of diffusers."""
     from safetensors.torch import save_file
 
     from lsr.files import atomic_path
@@ -86,7 +96,10 @@ def _to_diffusers(options: argparse.Namespace) -> None:
 
     weights, config, _ = read_denoiser(options.src)
     if config.autoencoder is None:
-        raise ValueError(f"{options.src} works in pixel space: SANA has no such model")
+        raise ValueError(
+            f"{options.src} works on pixels, but SANA works on latents: only a model with an "
+            "autoencoder can be converted"
+        )
     net = {
         name.removeprefix("net."): weight
         for name, weight in weights.items()
@@ -99,31 +112,37 @@ def _to_diffusers(options: argparse.Namespace) -> None:
 def sana_shape(
     weights: "dict[str, Tensor]", published: dict[str, Any], cross_heads: int | None
 ) -> dict[str, Any]:
-    """Tell the fields of `DenoiserConfig` from the weights of a SANA transformer.
+    """Return the fields of `DenoiserConfig` that the weights of a SANA transformer determine.
 
     Args:
-        weights: By diffusers' or NVlabs' names.
-        published: `config.json` of diffusers, or nothing.
-        cross_heads: Heads of the cross-attention where neither tells.
+        weights: Weights by the names of diffusers or NVlabs.
+        published: Contents of `config.json` of diffusers; empty if there is none.
+        cross_heads: Number of heads of the cross-attention; None to read it from `published`, or
+            to infer it from the width.
 
     Raises:
-        ValueError: If the heads are not known, or these are no weights of SANA.
+        ValueError: If the number of heads is unknown, or the weights are not those of SANA.
     """
     from lsr.models.sana_weights import layout_of, sources
 
     layout = layout_of(weights)
 
     def shape(ours: str) -> tuple[int, ...]:
+        """Return the shape of a weight, given by its LinearSR name."""
         name = sources(ours, layout)[0]
         if name not in weights:
-            raise ValueError(f"the SANA checkpoint lacks {name} ({layout} names)")
+            raise ValueError(
+                f"the SANA checkpoint lacks {name} ({layout} names): it is incomplete or another "
+                "model; fetch it again"
+            )
         return tuple(weights[name].shape)
 
     width, channels = shape("embed.weight")[:2]
     heads = cross_heads or published.get("num_cross_attention_heads") or _CROSS_HEADS.get(width)
     if heads is None:
         raise ValueError(
-            f"width {width} is none of SANA's sizes: tell the heads of the cross-attention with --cross-heads"
+            f"the number of cross-attention heads is not known for a model of width {width}: "
+            "give it with --cross-heads"
         )
     depth = 0
     while sources(f"blocks.{depth}.scale_shift_table", layout)[0] in weights:

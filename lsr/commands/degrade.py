@@ -1,4 +1,4 @@
-"""`lsr degrade`: look at what a degradation does to a photograph, and write LR images of whole folders."""
+"""`lsr degrade`: preview a degradation of a photograph, or write LR images of whole folders."""
 
 import argparse
 import json
@@ -10,92 +10,122 @@ from typing import TYPE_CHECKING, Any
 from lsr.exit_codes import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lsr.degradations import DegradationConfig
 
 
 def _parser() -> argparse.ArgumentParser:
-    law = argparse.ArgumentParser(add_help=False)
-    law.add_argument(
+    parser = argparse.ArgumentParser(
+        prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation."
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    degradation = _degradation_options()
+    _add_preview(actions, degradation)
+    _add_export(actions, degradation)
+    return parser
+
+
+def _degradation_options() -> argparse.ArgumentParser:
+    """Return the options that preview and export have in common."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
         "--preset",
         default="realesrgan",
-        help="a published degradation; an unknown name lists them (default realesrgan)",
+        help="name of a published degradation; an unknown name prints the list (default "
+        "realesrgan)",
     )
-    law.add_argument(
-        "--scale", type=int, default=4, help="HR pixels per LR pixel along each side (default 4)"
+    parser.add_argument(
+        "--scale", type=int, default=4, help="HR pixels per LR pixel along each axis (default 4)"
     )
-    law.add_argument("--seed", type=int, default=0, help="seed of the draws (default 0)")
-    law.add_argument(
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default 0)")
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=JSON",
-        help="change one value, as in jpeg_quality_2=[30,60]",
+        help="change one field of the preset, for example jpeg_quality_2=[30,60]; may be repeated",
     )
+    return parser
 
-    parser = argparse.ArgumentParser(
-        prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation."
-    )
-    verbs = parser.add_subparsers(dest="action", required=True)
-    preview = verbs.add_parser(
+
+def _add_preview(actions: Any, degradation: argparse.ArgumentParser) -> None:
+    parser = actions.add_parser(
         "preview",
-        parents=[law],
-        help="a PNG of some draws side by side",
-        description=preview_image.__doc__,
+        parents=[degradation],
+        help="write a PNG with several draws side by side",
+        description="Write a picture of a photograph's centre and N LR images of it, each with its "
+        "parameters in words. The LR images are enlarged by nearest neighbour.",
     )
-    preview.add_argument("image", type=Path, metavar="IMAGE")
-    preview.add_argument("--n", type=int, default=16, help="number of draws (default 16)")
-    preview.add_argument(
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the photograph")
+    parser.add_argument("--n", type=int, default=16, help="number of draws (default 16)")
+    parser.add_argument(
         "--crop",
         type=int,
         default=256,
-        help="pixels of the photograph's centre, 0 for all of it (default 256)",
+        help="side of the square to take from the photograph's centre in pixels; 0 takes the whole "
+        "photograph (default 256)",
     )
-    preview.add_argument(
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE.png",
-        help="default: IMAGE-PRESET.png in the current folder",
+        help="file to write (default: IMAGE-PRESET.png in the current folder)",
     )
-    export = verbs.add_parser(
+
+
+def _add_export(actions: Any, degradation: argparse.ArgumentParser) -> None:
+    parser = actions.add_parser(
         "export",
-        parents=[law],
-        help="LR images with their parameters",
-        description=export_images.__doc__,
+        parents=[degradation],
+        help="write LR images and their parameters",
+        description="Write LR images as 8-bit PNG, and a line of parameters for each LR image in "
+        "params.jsonl. The same command continues an interrupted export. Exit code 1: some "
+        "photographs failed; each is reported, and all others are done.",
     )
-    export.add_argument(
+    parser.add_argument(
         "src",
         nargs="+",
         type=Path,
         metavar="SRC",
-        help="photographs, or folders searched recursively",
+        help="photographs, or folders that are searched recursively",
     )
-    export.add_argument(
+    parser.add_argument(
         "--out",
         required=True,
         type=Path,
         metavar="DIR",
         help="folder for the LR images; a.jpg becomes a.png",
     )
-    export.add_argument(
+    parser.add_argument(
         "--per-image",
         type=int,
         default=1,
         metavar="K",
-        help="LR images per photograph; a__0.png, a__1.png (default 1)",
+        help="LR images per photograph; above 1 they are named a__0.png, a__1.png (default 1)",
     )
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb.
+
+    Args:
+        arguments: Command line, from the verb on.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: An option has a bad value, or a file cannot be read or written.
+    """
     options = _parser().parse_args(arguments[1:])
     from lsr.degradations import DegradationConfig, draw
 
     changes = parse_changes(options.set)
     if "scale" in changes:
-        raise ValueError("--set scale: use --scale")
+        raise ValueError("--set cannot change scale: use --scale")
     cfg = DegradationConfig.preset(options.preset, scale=options.scale, **changes)
-    draw(cfg, options.seed, epoch=0, index=0)  # an unusable seed shows here
+    draw(cfg, options.seed, epoch=0, index=0)  # refuses a bad seed before any file is written
     try:
         return (preview_image if options.action == "preview" else export_images)(options, cfg)
     except OSError as error:
@@ -103,51 +133,43 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
-    """Parse `key=JSON` settings of a `DegradationConfig`; whether the keys are known and the values in range is its own affair.
+    """Parse `KEY=JSON` settings of a `DegradationConfig`, without checking keys and ranges.
 
     Raises:
-        ValueError: A setting has no `=` or is not JSON.
+        ValueError: A setting has no `=`, or its value is not JSON.
     """
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {setting}: not of the form key=value")
+            raise ValueError(
+                f"--set {setting}: must have the form KEY=VALUE, such as aligned=false"
+            )
         try:
             changes[key] = json.loads(text)
         except json.JSONDecodeError:
             raise ValueError(
-                f"--set {setting}: the value is not JSON (text needs its quotes, as in 'jpeg=\"libjpeg\"')"
+                f"--set {setting}: the value is not JSON; text needs double quotes, as in "
+                "'jpeg=\"libjpeg\"'"
             ) from None
     return changes
 
 
 def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
-    """Draw a photograph's centre and N LR images of it, enlarged by nearest neighbour, with their parameters in words."""
+    """Write the picture of a photograph and its LR images, and return the exit code."""
     from lsr.degradations import draw
     from lsr.degradations.export import degrade, read_hr, write_rgb8
-    from lsr.degradations.grid import NOTE, describe, draw_grid
+    from lsr.degradations.preview import describe, draw_grid
 
     target = options.out or Path(f"{options.image.stem}-{options.preset}.png")
-    if options.n < 1 or 0 < options.crop < cfg.scale or options.crop < 0:
-        raise ValueError(
-            f"--n must be at least 1 and --crop at least {cfg.scale}, or 0 for the whole photograph"
-        )
-    if target.suffix.lower() != ".png" or target.resolve() == options.image.resolve():
-        raise ValueError(
-            f"--out {target}: must end in .png and be another file than the photograph"
-        )
-    hr = read_hr(options.image, cfg.scale)
-    sides = [min(side, options.crop or side) // cfg.scale * cfg.scale for side in hr.shape[:2]]
-    top, left = ((side - kept) // 2 for side, kept in zip(hr.shape[:2], sides, strict=True))
-    crop = hr[top : top + sides[0], left : left + sides[1]]
+    _check_preview(options, cfg, target)
+    crop = _centre(read_hr(options.image, cfg.scale), options.crop, cfg.scale)
+    height, width = crop.shape[:2]
     drawn = [draw(cfg, options.seed, epoch, index=0) for epoch in range(options.n)]
-    changed = "".join(f" {setting}" for setting in options.set)
-    law = f"preset {options.preset}{changed}, scale {cfg.scale}, seed {options.seed}, {'' if cfg.usm_lr else 'not '}sharpened before. {NOTE}"
     grid = draw_grid(
-        f"{options.image.name}: {law}",
+        _title(options, cfg),
         crop,
-        f"photograph, {sides[1]} x {sides[0]}",
+        f"photograph, {width} x {height}",
         [degrade(crop, parameters, cfg) for parameters in drawn],
         [[f"draw {epoch}", *describe(parameters)] for epoch, parameters in enumerate(drawn)],
     )
@@ -156,24 +178,53 @@ def preview_image(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     return DONE
 
 
-def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
-    """Write LR images as 8-bit PNG, with a line of parameters for each in params.jsonl; run again, it continues.
+def _check_preview(options: argparse.Namespace, cfg: "DegradationConfig", target: Path) -> None:
+    if options.n < 1 or 0 < options.crop < cfg.scale or options.crop < 0:
+        raise ValueError(
+            f"--n (here {options.n}) must be at least 1, and --crop (here {options.crop}) must be "
+            f"at least {cfg.scale}, the scale, or 0 for the whole photograph"
+        )
+    if target.suffix.lower() != ".png" or target.resolve() == options.image.resolve():
+        raise ValueError(
+            f"--out {target}: the name must end in .png and must not be that of the photograph"
+        )
 
-    Exit code 1: some photographs failed, each is named, the rest is done.
+
+def _centre(hr: "np.ndarray", side: int, scale: int) -> "np.ndarray":
+    """Return a square of `side` pixels from the centre; its sides are cut to multiples of `scale`.
+
+    A side of 0, or one that is longer than the photograph, takes all pixels along that axis.
     """
+    height, width = (min(length, side or length) // scale * scale for length in hr.shape[:2])
+    top = (hr.shape[0] - height) // 2
+    left = (hr.shape[1] - width) // 2
+    return hr[top : top + height, left : left + width]
+
+
+def _title(options: argparse.Namespace, cfg: "DegradationConfig") -> str:
+    from lsr.degradations.preview import NOTE
+
+    changed = "".join(f" {setting}" for setting in options.set)
+    sharpened = "sharpened before" if cfg.usm_lr else "not sharpened before"
+    return (
+        f"{options.image.name}: preset {options.preset}{changed}, scale {cfg.scale}, "
+        f"seed {options.seed}, {sharpened}. {NOTE}"
+    )
+
+
+def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
+    """Write the LR images of all photographs, and return the exit code."""
     if options.per_image < 1:
-        raise ValueError("--per-image must be at least 1")
+        raise ValueError(f"--per-image must be at least 1, not {options.per_image}")
     if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder")
-    from lsr.degradations.export import Law, export
+        raise ValueError(f"--out {options.out} is not a folder: choose another path")
+    from lsr.degradations.export import export
+    from lsr.degradations.export_folder import ExportSettings
     from lsr.images import collect
 
-    outcome = export(
-        collect(options.src, options.out),
-        options.out,
-        Law(options.preset, cfg, options.seed),
-        options.per_image,
-    )
+    settings = ExportSettings(options.preset, cfg, options.seed)
+    pairs = collect(options.src, options.out)
+    outcome = export(pairs, options.out, settings, options.per_image)
     there = f", {outcome.there} were there before" if outcome.there else ""
     failed = f"; {outcome.failed} photographs failed" if outcome.failed else ""
     sys.stdout.write(f"{outcome.made} LR images written to {options.out}{there}{failed}\n")

@@ -53,14 +53,15 @@ def _check_folders_and_counts(options: argparse.Namespace) -> None:
     # os.path returns False for a folder that may not be read, where pathlib raises PermissionError.
     # `claimed` reports such a folder in one line.
     if os.path.exists(options.out) and not os.path.isdir(options.out):
-        raise ValueError(f"--out {options.out} is not a folder")
+        raise ValueError(f"--out {options.out} is not a folder: choose another path")
     if options.data.resolve() in options.out.resolve().parents:
         raise ValueError(
-            f"--out {options.out} lies inside --data: "
-            "the next evaluation would take its pictures for photographs"
+            f"--out {options.out} lies inside --data, where the next evaluation would take its "
+            "pictures for photographs: choose a folder outside"
         )
-    if options.devices < 1 or (options.threads is not None and options.threads < 1):
-        raise ValueError("--devices and --threads must be at least 1")
+    for option, value in (("--devices", options.devices), ("--threads", options.threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} must be at least 1, not {value}")
 
 
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, size: int) -> int:
@@ -99,9 +100,9 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evalu
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.data import find_items
     from lsr.evaluation.methods import jobs_of_methods
+    from lsr.evaluation.per_image import PREDICTIONS
     from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.results import Evaluation
-    from lsr.evaluation.rows import PREDICTIONS
     from lsr.models.pretrained import find_model
 
     if options.model is not None:
@@ -149,8 +150,8 @@ def _settings(
 
 @contextlib.contextmanager
 def _claimed_folders(evaluation: "Evaluation", overwrite: bool) -> Iterator[None]:
-    """Claim the folders of all methods inside the block, see `lsr.evaluation.rows.claimed`."""
-    from lsr.evaluation.rows import claimed
+    """Claim the folders of all methods inside the block, see `lsr.evaluation.per_image.claimed`."""
+    from lsr.evaluation.per_image import claimed
 
     with contextlib.ExitStack() as claims:
         claims.enter_context(claimed(evaluation.job.out, evaluation.settings, overwrite))
@@ -253,7 +254,12 @@ def _device(device: str | None, devices: int) -> str:
     except RuntimeError:
         kind = ""
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"--device {device}: there is no such device here")
+        raise ValueError(
+            f"--device {device}: no such device on this machine; use cpu or, with a GPU, cuda"
+        )
     if device == "cuda" and devices > torch.cuda.device_count():
-        raise ValueError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+        raise ValueError(
+            f"--devices must be at most {torch.cuda.device_count()}, the number of GPUs, "
+            f"not {devices}"
+        )
     return device

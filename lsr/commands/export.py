@@ -53,10 +53,11 @@ def main(arguments: Sequence[str]) -> int:
 
     source = find_model(options.model)
     if source.resolve() == options.out.resolve():
-        raise ValueError(f"--out {options.out} is the model itself")
+        raise ValueError(f"--out {options.out} is the model itself: choose another file")
     if options.raw and source.suffix == ".safetensors":
         raise ValueError(
-            f"{source}: --raw is for checkpoints; a model file holds one set of weights"
+            f"{source}: a .safetensors file has only one set of weights; leave out --raw, which "
+            "is for checkpoints (.ckpt)"
         )
     found = read_model(source, averaged=not options.raw)
     weights = _converted(found.weights, options.dtype, source)
@@ -86,6 +87,9 @@ def _converted(weights: "dict[str, Tensor]", dtype: str, source: Path) -> "dict[
         if weight.is_floating_point():
             weight = weight.to(getattr(torch, dtype))
         if not bool(weight.isfinite().all()):
-            raise ValueError(f"{source}: the weight {name} is not finite in {dtype}")
+            raise ValueError(
+                f"{source}: the weight {name} is not finite in {dtype}; choose another --dtype, or "
+                "another checkpoint if the training has diverged"
+            )
         converted[name] = weight
     return converted

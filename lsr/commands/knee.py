@@ -274,8 +274,8 @@ def main(arguments: Sequence[str]) -> int:
         metrics = chosen or guess_metrics(log.scalars)
         if not metrics:
             raise ValueError(
-                f"{options.path}: no metric is known by name; "
-                f"choose with --metrics among {', '.join(sorted(log.scalars))}"
+                f"{options.path}: no curve has the name of a known metric; choose curves with "
+                f"--metrics NAME:max or NAME:min among {', '.join(sorted(log.scalars))}"
             )
         loss = options.loss or next((name for name in _LOSSES if name in log.scalars), None)
         report = _report(options, log, metrics, loss)

@@ -1,4 +1,4 @@
-"""`lsr merge-experts`: experts that were trained one by one become one model file."""
+"""`lsr merge-experts`: merge experts that were trained one by one into one model file."""
 
 import argparse
 import sys
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class TrainedExpert(NamedTuple):
-    """One expert of a run of its own.
+    """An expert that was trained alone in a run of its own.
 
     Attributes:
-        path: Its checkpoint.
-        index: Which expert it is.
-        steps: The optimiser steps it was trained for.
-        seed_sha256: The knee it grew from.
-        weights: Its averaged weights, under the names that they have in a mixture.
-        config: The configuration of the mixture.
+        path: Checkpoint of the run.
+        index: Index of the expert in the mixture, from 0.
+        steps: Number of optimiser steps of the run.
+        seed_sha256: SHA-256 of the weights of the knee that the expert started from.
+        weights: Averaged weights (EMA) of the expert, by their names in the mixture.
+        config: Configuration of the mixture.
     """
 
     path: Path
@@ -35,18 +35,19 @@ class TrainedExpert(NamedTuple):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr merge-experts",
-        description="Join experts that were trained one by one (--model.experts.expert 0, 1, ...) into one model file: their averaged "
-        "weights. All must come from the same knee, with the same configuration, each expert once.",
+        description="Merge the averaged weights of experts that were trained one by one "
+        "(--model.experts.expert 0, 1, ...) into one model file. All must have the same knee and "
+        "the same configuration, and each expert must be given once.",
     )
     parser.add_argument(
         "runs",
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="run folders, or their checkpoints, in any order",
+        help="run folders or checkpoints, in any order",
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="the model file, .safetensors"
+        "--out", required=True, type=Path, metavar="FILE", help="model file to write (.safetensors)"
     )
     return parser
 
@@ -55,10 +56,10 @@ def read_expert(run: Path) -> TrainedExpert:
     """Read the expert that a run has trained alone.
 
     Args:
-        run: A run folder, or a checkpoint.
+        run: A run folder or a checkpoint.
 
     Raises:
-        ValueError: If there is no checkpoint, or it is not of one expert alone.
+        ValueError: If there is no checkpoint, or its run did not train one expert alone.
     """
     from lsr.experts.run import EXPERT_RUN
     from lsr.models.checkpoint import MODEL_CONFIG, denoiser_weights
@@ -70,7 +71,8 @@ def read_expert(run: Path) -> TrainedExpert:
     index = origin.get("expert")
     if index is None:
         raise ValueError(
-            f"{path}: is not of one expert that was trained alone (--model.experts.expert)"
+            f"{path}: the run did not train one expert alone; train each expert with "
+            "--model.experts.expert N"
         )
     weights = {
         name: weight
@@ -88,16 +90,17 @@ def read_expert(run: Path) -> TrainedExpert:
 
 
 def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """Return the state of the mixture and its configuration, as `lsr.models.checkpoint.save_denoiser` takes them.
+    """Return the weights and the configuration of the mixture for `save_denoiser`.
 
     Raises:
-        ValueError: If the experts are not those of one mixture.
+        ValueError: If the experts do not belong to one mixture, or one is missing or given twice.
     """
     first = experts[0]
     for other in experts[1:]:
         if other.seed_sha256 != first.seed_sha256:
             raise ValueError(
-                f"{other.path}: grew from another knee ({other.seed_sha256[:12]}) than {first.path} ({first.seed_sha256[:12]})"
+                f"{other.path} and {first.path} were trained from different knees (SHA-256 "
+                f"{other.seed_sha256[:12]} and {first.seed_sha256[:12]}): use one experts.seed"
             )
         keys = sorted(first.config.keys() | other.config.keys())
         differing = [
@@ -107,23 +110,27 @@ def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[st
         ]
         if differing:
             raise ValueError(
-                f"{other.path}: is of another model than {first.path}: {', '.join(differing)}"
+                f"{other.path}: the model differs from that of {first.path} "
+                f"({', '.join(differing)}): train both with one configuration"
             )
-    n, found = len(first.config["boundaries"]) + 1, sorted(expert.index for expert in experts)
+    n = len(first.config["boundaries"]) + 1
+    found = sorted(expert.index for expert in experts)
     if found != list(range(n)):
         raise ValueError(
-            f"a mixture of {n} experts needs each of 0 to {n - 1} once, not {', '.join(map(str, found))}"
+            f"give the run of each expert from 0 to {n - 1} once; these are runs of experts "
+            f"{', '.join(map(str, found))}"
         )
-    return {
-        name: weight for expert in experts for name, weight in expert.weights.items()
-    }, first.config
+    weights: dict[str, Tensor] = {}
+    for expert in experts:
+        weights |= expert.weights
+    return weights, first.config
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
-        raise ValueError(f"--out {options.out}: model files end in .safetensors")
+        raise ValueError(f"--out {options.out}: must end in .safetensors")
 
     from lsr.models.checkpoint import save_denoiser
 

@@ -50,17 +50,18 @@ def main(arguments: Sequence[str]) -> int:
     if not options.max_mib > 0:
         raise ValueError(f"--max-mib must be above 0, not {options.max_mib:g}")
     if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder")
+        raise ValueError(f"--out {options.out} is not a folder: choose another path")
     try:
         number, failed, tables = write_shards(options.src, options.out, options.max_mib * 2**20)
     except OSError as error:
         raise ValueError(
-            f"{error.filename or options.out}: {error.strerror}; run again to continue"
+            f"{error.filename or options.out}: {error.strerror}; run the same command again to "
+            "continue"
         ) from error
     size = sum(table.bytes for table in tables) / 2**20
     sys.stdout.write(
         f"{number} photographs, {size:,.1f} MiB in {len(tables)} shards in {options.out}\n"
     )
     if failed:
-        sys.stdout.write(f"{len(failed)} left out: they cannot be read\n")
+        sys.stdout.write(f"photographs left out because they cannot be read: {len(failed)}\n")
     return SOME_FAILED if failed else DONE

@@ -1,4 +1,4 @@
-"""`lsr tag`: `tags.jsonl` for a folder of photographs."""
+"""`lsr tag`: write the tags of a folder of photographs to `tags.jsonl`."""
 
 import argparse
 import json
@@ -8,39 +8,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.exit_codes import DONE, SOME_FAILED
+from lsr.guidance.taggers import TAGGERS
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lsr tag",
-        description="Write tags.jsonl for a folder of photographs (searched recursively): one line per photograph, which training, "
-        "lsr shard and lsr upscale read. Photographs that are in the file already are left as they are, so a stopped run continues. "
-        "Exit code 1: some photographs cannot be read, each is named, the rest is done.",
+        description="Write tags.jsonl for a folder of photographs and its subfolders, with one "
+        "line for each photograph. Training, lsr shard and lsr upscale read this file. "
+        "Photographs that are in the file already are not tagged again, so a command that was "
+        "stopped continues when it is run again. Exit code 1: some photographs cannot be read; "
+        "each is named, and the others are done.",
     )
-    parser.add_argument("dir", type=Path, metavar="DIR")
+    parser.add_argument("dir", type=Path, metavar="DIR", help="folder of photographs")
     parser.add_argument(
-        "--tagger", choices=["ram++", "ram", "clip"], default="ram++", help="default ram++"
+        "--tagger", choices=TAGGERS, default="ram++", help="network that tags (default ram++)"
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="PATH",
-        help="of RAM(++) the published .pth; of CLIP or SigLIP a folder, or a name on the hub",
+        help="for ram and ram++ the published .pth file; for clip a folder with CLIP or SigLIP, "
+        "or its name on the Hugging Face hub",
     )
     parser.add_argument(
         "--tags-list",
         type=Path,
         metavar="FILE",
-        help="the tags that CLIP chooses from: one a line, or a tags.jsonl",
+        help="tags that clip chooses from: a file with one tag per line, or a tags.jsonl",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
     if not options.dir.is_dir():
-        raise ValueError(f"{options.dir}: no such folder")
+        raise ValueError(f"{options.dir}: no such folder; give a folder of photographs")
     from lsr.datasets.tags import TAGS
     from lsr.guidance.taggers.registry import load_tagger
     from lsr.images import UnreadableImage, find_images, read_rgb8
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
     photographs = find_images(options.dir)
     if not photographs:
-        raise ValueError(f"{options.dir}: no photographs there")
+        raise ValueError(f"{options.dir}: no photographs in this folder")
     path = options.dir / TAGS
     done = continue_list(path)
     todo = [
@@ -75,17 +79,23 @@ def main(arguments: Sequence[str]) -> int:
                         "tags": tags,
                         "tag_source": options.tagger,
                     }
-                    file.write(json.dumps(entry) + "\n")  # escaped: a file name need not be Unicode
+                    # JSON in ASCII: a file name need not be valid Unicode.
+                    file.write(json.dumps(entry) + "\n")
                     file.flush()
                 bar.advance(1)
             os.fsync(file.fileno())
-    told = f"{len(todo) - failed} photographs tagged in {path}"
-    sys.stdout.write(f"{told}, {len(photographs) - len(todo)} were there\n")
+    tagged = f"{len(todo) - failed} photographs tagged in {path}"
+    sys.stdout.write(f"{tagged}, {len(photographs) - len(todo)} were tagged before\n")
     return SOME_FAILED if failed else DONE
 
 
 def continue_list(path: Path) -> set[str]:
-    """Return the names in a list of tags, of which a kill may have left the last line unfinished: that is taken away.
+    """Return the names of the photographs in a list of tags.
+
+    A process that was killed may have left the last line incomplete; this line is removed.
+
+    Args:
+        path: The list of tags, which need not exist.
 
     Raises:
         ValueError: If another line is damaged.
@@ -102,7 +112,9 @@ def continue_list(path: Path) -> set[str]:
         try:
             json.loads(data[end:])
         except ValueError:
-            sys.stderr.write(f"{path}: the last line is not complete and is made again\n")
+            sys.stderr.write(
+                f"{path}: the last line was incomplete; its photograph is tagged again\n"
+            )
         else:
             whole = data + b"\n"
         with atomic_path(path) as temporary:

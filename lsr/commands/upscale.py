@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsr.commands.upscale_options import SUFFIXES, parser
+from lsr.commands.upscale_options import SUFFIXES, parser, sampling_of
 from lsr.exit_codes import DONE, SOME_FAILED
-from lsr.inference.config import SamplingConfig
 
 if TYPE_CHECKING:
     from lsr.images.photograph import Photograph, PictureStream
@@ -33,13 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments[1:])
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
-    sampling = SamplingConfig(
-        num_inference_steps=options.steps,
-        seed=options.seed,
-        tile=options.tile,
-        color_fix=options.color_fix,
-        guidance_scale=options.guidance_scale,
-    )
+    sampling = asdict(sampling_of(options))
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
 
     pairs = collect(
@@ -57,16 +50,16 @@ def main(arguments: Sequence[str]) -> int:
 
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     model = find_model(options.model)
-    upscaler = Upscaler.from_pretrained(model, **asdict(sampling))
+    upscaler = Upscaler.from_pretrained(model, **sampling)
     texts = _texts(options, [source for source, _ in pairs], upscaler)
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
-    record = UpscaleRecord(options.out, model, asdict(sampling) | outcome, texts)
+    record = UpscaleRecord(options.out, model, sampling | outcome, texts)
     todo = [pair for pair in pairs if not record.has(*pair)]
     failed = _upscale_all(todo, upscaler, options, record, texts)
-    before = f", {len(pairs) - len(todo)} of them before" if len(todo) < len(pairs) else ""
-    sys.stdout.write(
-        f"{len(pairs) - failed} of {len(pairs)} images upscaled to {options.out}{before}\n"
-    )
+    earlier = len(pairs) - len(todo)
+    notes = f", {earlier} of them by an earlier run" if earlier else ""
+    notes += f"; {failed} failed" if failed else ""
+    sys.stdout.write(f"{len(pairs) - failed} of {len(pairs)} images are in {options.out}{notes}\n")
     return SOME_FAILED if failed else DONE
 
 
@@ -81,16 +74,16 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise ValueError(f"--out {out} is not a folder") from None
+        raise ValueError(f"--out {out} is not a folder: choose another path") from None
     except OSError as error:
-        raise ValueError(f"--out {out} cannot be made: {error.strerror}") from error
+        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
 
 
 def _texts(
     options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler"
 ) -> Mapping[Path, str]:
     """Return the text that guides each photograph; an empty mapping if the model takes no text."""
-    from lsr.guidance.taggers.upscale_texts import note_ignored_options, tagger_of, texts_for
+    from lsr.guidance.upscale_texts import note_ignored_options, tagger_of, texts_for
 
     guidance = upscaler.denoiser.config.guidance
     if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
@@ -150,6 +143,10 @@ def _upscale_all(
 
 def _failure(source: Path, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's path."""
+    from lsr.error_text import first_clause
+
+    if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
+        return f"{source}: {first_clause(error)}; choose a smaller --tile"
     message = str(error)
     if message.startswith(f"{source}: "):
         return message
@@ -180,7 +177,7 @@ def _upscale_one(
         Notes for the user.
     """
     from lsr.images import write_stream
-    from lsr.inference.comparison import kept_pixels, write_comparison
+    from lsr.inference.comparison_page import kept_pixels, write_comparison
 
     file_format = _FORMATS[target.suffix.lower()]
 

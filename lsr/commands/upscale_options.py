@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lsr.guidance.taggers import TAGGERS
 from lsr.inference.config import COLOR_FIXES, SMALLEST_TILE, SamplingConfig
 from lsr.models.pretrained import EMBEDDED
 
@@ -87,7 +88,7 @@ def _add_tag_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tagger",
-        choices=["ram++", "ram", "clip"],
+        choices=TAGGERS,
         default="ram++",
         help="model that finds the tags of --tags auto (default ram++)",
     )
@@ -134,6 +135,21 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write two more files per result: a.png.compare.png shows the bicubically upsampled "
         "input next to the result, a.png.compare.html has a slider between them",
+    )
+
+
+def sampling_of(options: argparse.Namespace) -> SamplingConfig:
+    """Return the settings of sampling on a parsed command line.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+    return SamplingConfig(
+        num_inference_steps=options.steps,
+        seed=options.seed,
+        tile=options.tile,
+        color_fix=options.color_fix,
+        guidance_scale=options.guidance_scale,
     )
 
 

@@ -99,7 +99,8 @@ class LatentPlan:
         if differing:
             named = ", ".join(name for name in differing if name != "crops")
             raise ValueError(
-                f"{folder} was begun with other {named or 'crops'}: choose another --out"
+                f"{folder} was begun with other settings ({named or 'crops'}): give the same ones, "
+                "or choose another --out"
             )
 
     def missing(self, folder: Path) -> dict[str, range]:
@@ -115,7 +116,10 @@ def _read_plan(path: Path) -> LatentPlan:
     try:
         return LatentPlan(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a plan of latents ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path} is damaged or was not written by lsr cache-latents ({type(error).__name__}): "
+            "run this command with another --out"
+        ) from error
 
 
 def _is_whole(path: Path, rows: int) -> bool:
@@ -158,15 +162,17 @@ class LatentCache:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / PLAN).is_file():
-            raise ValueError(f"{folder}: no latents there; make them with lsr cache-latents")
+            raise ValueError(
+                f"{folder}: no latents in this folder; make them with lsr cache-latents"
+            )
         self.folder = folder
         self.plan = _read_plan(folder / PLAN)
         self._names = list(self.plan.files())
         missing = self.plan.missing(folder)
         if missing:
             raise ValueError(
-                f"{folder / min(missing)}: missing or damaged, {len(missing)} of "
-                f"{len(self._names)} files; run lsr cache-latents again"
+                f"{folder / min(missing)} is missing or damaged ({len(missing)} of "
+                f"{len(self._names)} files are): run the same lsr cache-latents command again"
             )
 
     def check_crops(self, crops: Mapping[str, Any]) -> None:
@@ -181,9 +187,12 @@ class LatentCache:
         cached = self.plan.crops
         for name in sorted(crops.keys() | cached.keys()):
             if crops.get(name) != cached.get(name):
+                what = f"{name} {cached.get(name)!r} instead of {crops.get(name)!r}"
+                if name == "photographs":  # the values are digests
+                    what = "other photographs"
                 raise ValueError(
-                    f"{self.folder} holds latents of other crops: {name} {cached.get(name)!r}, "
-                    f"not {crops.get(name)!r}"
+                    f"{self.folder}: its latents were made with {what}; run lsr cache-latents for "
+                    "this experiment with another --out"
                 )
 
     def latent(self, epoch: int, index: int) -> Tensor:

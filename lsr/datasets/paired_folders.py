@@ -21,8 +21,11 @@ def paired_folders(dataset: Path) -> tuple[Path, Path]:
     for lr, hr in FOLDERS:
         if (dataset / lr).is_dir() and (dataset / hr).is_dir():
             return dataset / lr, dataset / hr
-    known = ", ".join("/".join(pair) for pair in FOLDERS)
-    raise ValueError(f"{dataset}: no folders {known} with pairs in it")
+    *others, last = (f"{lr} and {hr}" for lr, hr in FOLDERS)
+    raise ValueError(
+        f"{dataset}: needs two folders, one of LR and one of HR photographs, named "
+        f"{', '.join(others)}, or {last}"
+    )
 
 
 def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
@@ -45,7 +48,10 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
     if alone:
         name = alone[0]
         file, other = (lr[name], hr_folder) if name in lr else (hr[name], lr_folder)
-        raise ValueError(f"{file} has no partner in {other}; {len(alone)} photographs have none")
+        raise ValueError(
+            f"{file} has no partner of the same name in {other}: add or rename it "
+            f"({len(alone)} photographs lack a partner)"
+        )
     return [(lr[name], hr[name]) for name in sorted(lr)]
 
 
@@ -73,8 +79,9 @@ def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
             raise ValueError(
                 f"{path} and {files[name].name} have the same name without suffix"
                 + ("" if plain else " and role (such as _LR or x4)")
+                + ": rename one of them"
             )
         files[name] = path
     if not files:
-        raise ValueError(f"{folder}: no photographs there")
+        raise ValueError(f"{folder}: no photographs in this folder")
     return files

@@ -57,16 +57,21 @@ def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
                 raise TypeError(value)
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f'{path}, line {number}: not of the form {{"file": "a.png", "tags": ["sea"]}}'
+                f'{path}, line {number}: must have the form {{"file": "a.png", "tags": ["sea"]}}'
             ) from None
         if name in tags:
-            raise ValueError(f"{path}, line {number}: {name} is listed for the second time")
+            raise ValueError(
+                f"{path}, line {number}: {name} is listed for the second time; remove one line"
+            )
         tags[name] = tidy_tags(value)
     return tags
 
 
-def tags_beside(photograph: Path) -> tuple[str, ...]:
-    """Return the comma-separated tags in the `.txt` next to a photograph; none if it is missing."""
+def sidecar_tags(photograph: Path) -> tuple[str, ...]:
+    """Return the comma-separated tags in a photograph's sidecar file, the `.txt` next to it.
+
+    Without such a file there are no tags.
+    """
     try:
         return tidy_tags(photograph.with_suffix(".txt").read_text("utf-8", "replace"))
     except OSError:
@@ -97,4 +102,4 @@ class FolderTags:
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""
         listed = self.listed.get(photograph.relative_to(self.folder).as_posix())
-        return tags_beside(photograph) if listed is None else listed
+        return sidecar_tags(photograph) if listed is None else listed

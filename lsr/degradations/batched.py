@@ -1,8 +1,10 @@
-"""Degrade a batch with few large operations, for an accelerator: the same parameters and steps as one image at a time.
+"""Degrade a batch with few large operations, as an accelerator needs it.
 
-Every sample has a size of its own after the first resize. The samples are put into buckets by that size; each bucket works on a
-canvas as large as its largest allowed size, so a sample's canvas never depends on its neighbours. All sizes are known on the host, and
-nothing waits for the device.
+The parameters and the steps are those of `pipeline`, which degrades one image at a time.
+
+After the first resize every sample has its own size. Samples of similar size form a bucket, and
+each bucket has a canvas as large as the largest size that it allows. So the canvas of a sample does
+not depend on the other samples. The host knows all sizes, so nothing waits for the device.
 """
 
 from collections.abc import Sequence
@@ -20,12 +22,12 @@ from lsr.degradations.noise import add_noise_ragged
 from lsr.degradations.parameters import DegradationParameters, Kernel
 from lsr.degradations.resizing import plan, resize_ragged, scaled_size
 
-_BUCKETS = (
-    0.4,
-    0.7,
-    1.0,
-    1.25,
-)  # upper bounds of the first resize factor; the last bucket ends at the largest factor of all
+# Largest factor of the first resize in each bucket. One more bucket goes up to the largest factor
+# of the configuration.
+_BUCKETS = (0.4, 0.7, 1.0, 1.25)
+
+# Key of the samples that are only reduced by bicubic interpolation.
+_IDENTITY = 0.0
 
 Size = tuple[int, int]
 
@@ -33,36 +35,57 @@ Size = tuple[int, int]
 def degrade_batch(
     x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
 ) -> Tensor:
-    """Degrade `(B, 3, H, W)`, sides multiples of the scale; return `(B, 3, H // scale, W // scale)`, clipped but not rounded."""
+    """Degrade a batch.
+
+    Args:
+        x: HR images `(B, 3, H, W)` in [0, 1]; the sides are multiples of the scale.
+        parameters: Parameters of each image.
+        cfg: Configuration from which the parameters were drawn.
+
+    Returns:
+        LR images `(B, 3, H // scale, W // scale)`, clipped to [0, 1] but not rounded.
+    """
     height, width = x.shape[-2:]
     lr = x.new_empty(len(parameters), 3, height // cfg.scale, width // cfg.scale)
-    buckets: dict[tuple[float, bool], list[int]] = {}
-    for i, p in enumerate(parameters):
-        factor = 0.0 if p.identity else _ceiling(p.first.factor, cfg)
-        buckets.setdefault((factor, p.second is not None), []).append(i)
-    for (factor, _), members in buckets.items():
+    for (factor, _), members in _buckets(parameters, cfg).items():
         index = torch.tensor(members).to(x.device, non_blocking=True)
-        if factor == 0:
-            lr[index] = F.interpolate(
-                x[index], size=lr.shape[-2:], mode="bicubic", antialias=True
-            ).clamp_(0, 1)
+        if factor == _IDENTITY:
+            reduced = F.interpolate(x[index], size=lr.shape[-2:], mode="bicubic", antialias=True)
+            lr[index] = reduced.clamp_(0, 1)
         else:
-            lr[index] = _degrade_bucket(
-                x[index], [parameters[i] for i in members], cfg, scaled_size(height, width, factor)
-            )
+            chosen = [parameters[i] for i in members]
+            canvas = scaled_size(height, width, factor)
+            lr[index] = _degrade_bucket(x[index], chosen, cfg, canvas)
     return lr
 
 
-def _ceiling(factor: float, cfg: DegradationConfig) -> float:
-    return next(
-        (bound for bound in _BUCKETS if factor <= bound), max(cfg.resize_1_range[1], factor)
-    )
+def _buckets(
+    parameters: Sequence[DegradationParameters], cfg: DegradationConfig
+) -> dict[tuple[float, bool], list[int]]:
+    """Return the indices of the samples by (largest factor, whether there is a second stage)."""
+    buckets: dict[tuple[float, bool], list[int]] = {}
+    for i, p in enumerate(parameters):
+        factor = _IDENTITY if p.identity else _bucket_bound(p.first.factor, cfg)
+        buckets.setdefault((factor, p.second is not None), []).append(i)
+    return buckets
+
+
+def _bucket_bound(factor: float, cfg: DegradationConfig) -> float:
+    bounds = (bound for bound in _BUCKETS if factor <= bound)
+    return next(bounds, max(cfg.resize_1_range[1], factor))
 
 
 def _degrade_bucket(
     x: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig, canvas: Size
 ) -> Tensor:
-    """Degrade samples that all have a second stage or all have none, and whose first sizes fit into `canvas`."""
+    """Degrade samples that all have a second stage or all have none.
+
+    Args:
+        x: HR images `(B, 3, H, W)`.
+        parameters: Parameters of each image.
+        cfg: Configuration from which the parameters were drawn.
+        canvas: Height and width, in pixels, in which every image fits after its first resize.
+    """
     height, width = x.shape[-2:]
     lr_size = height // cfg.scale, width // cfg.scale
     generators = [Generator(x.device).manual_seed(p.noise_seed) for p in parameters]
@@ -87,9 +110,8 @@ def _degrade_bucket(
             plan(*size, target, stage.mode)
             for size, target, stage in zip(sizes, targets, seconds, strict=True)
         ]
-        x = resize_ragged(
-            x, plans, scaled_size(lr_height, lr_width, cfg.resize_2_range[1]), cfg.antialias
-        )
+        canvas = scaled_size(lr_height, lr_width, cfg.resize_2_range[1])
+        x = resize_ragged(x, plans, canvas, cfg.antialias)
         sizes = targets
         x = add_noise_ragged(x, seconds, sizes, generators)
 
@@ -112,15 +134,11 @@ def _compress_some(
     last: bool,
     extent: Extent | None = None,
 ) -> Tensor:
-    """Apply the second JPEG to those samples that have it at this place."""
+    """Apply the second JPEG compression to the samples whose `jpeg_last` equals `last`."""
     members = [i for i, p in enumerate(parameters) if p.jpeg_last == last]
     if not members:
         return x
     index = torch.tensor(members).to(x.device, non_blocking=True)
-    some = compress(
-        x[index],
-        [parameters[i].quality_2 for i in members],
-        cfg.jpeg,
-        extent[index] if extent else None,
-    )
-    return x.index_copy(0, index, some)
+    qualities = [parameters[i].quality_2 for i in members]
+    extent = extent[index] if extent else None
+    return x.index_copy(0, index, compress(x[index], qualities, cfg.jpeg, extent))

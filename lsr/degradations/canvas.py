@@ -1,4 +1,4 @@
-"""Images of different sizes in the upper left corners of a common canvas."""
+"""Batches of images of different sizes: each lies in the upper left corner of a common canvas."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class Extent:
     """Sizes of the images of a batch.
 
     Attributes:
-        heights: `(B,)` int64, at least 1.
-        widths: `(B,)` int64, at least 1.
+        heights: Heights in pixels, `(B,)` int64, at least 1.
+        widths: Widths in pixels, `(B,)` int64, at least 1.
     """
 
     heights: Tensor
@@ -21,7 +21,7 @@ class Extent:
 
     @classmethod
     def of(cls, sizes: Sequence[tuple[int, int]], device: torch.device) -> "Extent":
-        """Return the extent of images of the given (height, width)."""
+        """Return the extent of images of the given sizes (height, width)."""
         both = torch.tensor(sizes).to(device, non_blocking=True)
         return cls(both[:, 0], both[:, 1])
 
@@ -34,7 +34,12 @@ class Extent:
 
 
 def replicate_outside(x: Tensor, extent: Extent | None) -> Tensor:
-    """Continue the border pixels of each image of `(B, C, H, W)` to the end of the canvas."""
+    """Fill the canvas outside of each image with the nearest border pixels of the image.
+
+    Args:
+        x: Canvas `(B, C, H, W)`.
+        extent: Sizes of the images; None returns `x`.
+    """
     if extent is None:
         return x
     rows = torch.arange(x.shape[-2], device=x.device).minimum(extent.heights[:, None] - 1)
@@ -43,7 +48,12 @@ def replicate_outside(x: Tensor, extent: Extent | None) -> Tensor:
 
 
 def blank_outside(x: Tensor, extent: Extent | None) -> Tensor:
-    """Set `(B, C, H, W)` to zero outside of each image."""
+    """Set the canvas outside of each image to zero.
+
+    Args:
+        x: Canvas `(B, C, H, W)`.
+        extent: Sizes of the images; None returns `x`.
+    """
     if extent is None:
         return x
     rows = torch.arange(x.shape[-2], device=x.device) < extent.heights[:, None]
@@ -52,7 +62,16 @@ def blank_outside(x: Tensor, extent: Extent | None) -> Tensor:
 
 
 def take(x: Tensor, index: Tensor, axis: int) -> Tensor:
-    """Gather rows (axis -2) or columns (axis -1) of each image of `(B, C, H, W)` by its own `index` `(B, N)`."""
+    """Return rows or columns of each image, chosen by the image's own indices.
+
+    Args:
+        x: Images `(B, C, H, W)`.
+        index: Indices `(B, N)` of rows or columns.
+        axis: Axis to choose from: -2 for rows, -1 for columns.
+
+    Returns:
+        Images `(B, C, N, W)` or `(B, C, H, N)`.
+    """
     shape = list(x.shape)
     shape[axis] = index.shape[1]
     index = index[:, None, :, None] if axis == -2 else index[:, None, None, :]

@@ -1,4 +1,4 @@
-"""What a degradation may do: every probability and range of the pipeline, with the published presets."""
+"""The configuration of a degradation: all probabilities and all ranges that samples draw from."""
 
 import dataclasses
 import hashlib
@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import dataclass
 from typing import Any
+
+from lsr.degradations.presets import PRESETS
 
 KERNEL_FAMILIES = (
     "iso",
@@ -21,52 +23,95 @@ MAX_KERNEL_SIZE = 21
 
 Range = tuple[float, float]
 
+_SIZES = ("kernel_sizes_1", "kernel_sizes_2", "kernel_sizes_final")
+
+_RANGE_LIMITS = {
+    "sigma_1": (1e-2, 100.0),
+    "sigma_2": (1e-2, 100.0),
+    "beta_generalized": (1e-2, 100.0),
+    "beta_plateau": (1e-2, 100.0),
+    "resize_1_range": (1e-2, 8.0),
+    "resize_2_range": (1e-2, 8.0),
+    "gaussian_1": (0.0, 255.0),
+    "gaussian_2": (0.0, 255.0),
+    "poisson_1": (0.0, 100.0),
+    "poisson_2": (0.0, 100.0),
+    "jpeg_quality_1": (1.0, 100.0),
+    "jpeg_quality_2": (1.0, 100.0),
+}
+
+_WEIGHTS = {
+    "kernel_probabilities": len(KERNEL_FAMILIES),
+    "resize_1_probabilities": 3,
+    "resize_2_probabilities": 3,
+}
+
 
 @dataclass(frozen=True)
 class DegradationConfig:
-    """The law of a two-stage photograph degradation; the defaults are Real-ESRGAN's with the defects of its operators mended.
+    """Distribution of a two-stage degradation of photographs.
 
-    A range `(low, high)` is sampled uniformly. The suffixes `_1` and `_2` name the first and the second stage.
-    Structure and default values: Wang et al., "Real-ESRGAN", 2021, and its published training options.
+    Structure and default values are those of Real-ESRGAN (Wang et al., 2021, arXiv 2107.10833) and
+    its published training options; the known defects of its operators are corrected.
+
+    A value `(low, high)` is a range from which a number is drawn uniformly. The suffixes `_1` and
+    `_2` name the first and the second stage. All probabilities lie in [0, 1].
 
     Attributes:
-        scale: HR pixels per LR pixel along each axis, at least 1.
-        identity_probability: probability of an undegraded sample, i.e. the antialiased bicubic reduction alone.
-        usm_lr: make the LR from the sharpened HR.
-        usm_target: the training target is the sharpened HR (see `pipeline.pair`).
-        kernel_sizes_1: smallest and largest odd size of the first blur kernel, in pixels.
-        kernel_sizes_2: the same for the second blur.
-        kernel_sizes_final: the same for the closing sinc filter.
-        kernel_probabilities: one weight for each of `KERNEL_FAMILIES`, used when no sinc kernel is drawn.
-        sinc_probability: probability that a blur kernel is a sinc (ringing) kernel.
-        sigma_1: standard deviations of the first blur in pixels.
-        sigma_2: standard deviations of the second blur in pixels.
-        beta_generalized: shape of the generalized Gaussians; each side of 1 is equally likely.
-        beta_plateau: shape of the plateau kernels; each side of 1 is equally likely.
-        resize_1_probabilities: probabilities of (up, down, keep).
-        resize_1_range: down draws from (low, 1), up from (1, high); relative to the HR.
-        resize_2_probabilities: probabilities of (up, down, keep).
-        resize_2_range: the same as `resize_1_range`, relative to the LR.
-        gaussian_probability: probability that a noise is Gaussian; otherwise it is Poisson.
-        grey_probability: probability that a noise is the same in the three channels.
-        gaussian_1: standard deviation of the first Gaussian noise in 8 bit levels.
-        gaussian_2: the same for the second.
-        poisson_1: factor on the first Poisson noise.
-        poisson_2: the same for the second.
-        jpeg_quality_1: quality of the first JPEG compression, 1 to 100.
-        jpeg_quality_2: the same for the second.
-        second_stage_probability: probability of the second blur-resize-noise stage.
-        blur_2_probability: probability of the blur inside the second stage.
-        final_sinc_probability: probability of the closing sinc filter.
-        jpeg: "true" follows libjpeg with plain tensor operations; "libjpeg" is libjpeg itself and needs the CPU; "compat" is
-            the approximation most published networks were trained with (transposed luma table, black padding).
-        aligned: keep every resize registered to the HR grid. False maps the first resize as the published pipeline does,
-            which shifts content by up to several pixels.
-        antialias: antialias the random resizes; the published pipeline does not.
-        quantise: round the LR to 8 bit levels.
+        scale: HR pixels per LR pixel along each axis, a whole number of at least 1.
+        identity_probability: Probability that a sample is only reduced by antialiased bicubic
+            interpolation, without any other degradation.
+        usm_lr: Whether the LR image is made from the HR image sharpened by an unsharp mask.
+        usm_target: Whether the training target is the sharpened HR image (see `pipeline.pair`).
+        kernel_sizes_1: Smallest and largest side of the first blur kernel in pixels, odd, 3 to 21.
+        kernel_sizes_2: Smallest and largest side of the second blur kernel in pixels, odd, 3 to 21.
+        kernel_sizes_final: Smallest and largest side of the final sinc filter in pixels, odd, 3 to
+            21.
+        kernel_probabilities: Probability of each of `KERNEL_FAMILIES` for a blur kernel that is not
+            a sinc kernel; they sum to 1.
+        sinc_probability: Probability that a blur kernel is a sinc kernel, which causes ringing.
+        sigma_1: Range of the standard deviations of the first blur in pixels, within 0.01 to 100.
+        sigma_2: Range of the standard deviations of the second blur in pixels, within 0.01 to 100.
+        beta_generalized: Range of the shape exponent of generalized Gaussian kernels, within 0.01
+            to 100. Half of the kernels draw from (low, 1), the other half from (1, high).
+        beta_plateau: Range of the shape exponent of plateau kernels, within 0.01 to 100. Half of
+            the kernels draw from (low, 1), the other half from (1, high).
+        resize_1_probabilities: Probabilities that the first resize enlarges, shrinks, or keeps the
+            size; they sum to 1.
+        resize_1_range: Range of the factor of the first resize, relative to the HR image, within
+            0.01 to 8. It contains 1: shrinking draws from (low, 1), enlarging from (1, high).
+        resize_2_probabilities: Probabilities that the second resize enlarges, shrinks, or keeps the
+            size; they sum to 1.
+        resize_2_range: Range of the factor of the second resize, relative to the LR image, within
+            0.01 to 8. It contains 1: shrinking draws from (low, 1), enlarging from (1, high).
+        gaussian_probability: Probability that the noise of a stage is Gaussian; otherwise it is
+            Poisson noise.
+        grey_probability: Probability that the noise of a stage is equal in the three channels.
+        gaussian_1: Range of the standard deviation of the first Gaussian noise in 8-bit levels,
+            within 0 to 255.
+        gaussian_2: Range of the standard deviation of the second Gaussian noise in 8-bit levels,
+            within 0 to 255.
+        poisson_1: Range of the factor on the first Poisson noise, within 0 to 100.
+        poisson_2: Range of the factor on the second Poisson noise, within 0 to 100.
+        jpeg_quality_1: Range of the quality of the first JPEG compression, within 1 to 100.
+        jpeg_quality_2: Range of the quality of the second JPEG compression, within 1 to 100.
+        second_stage_probability: Probability that a sample has the second stage: blur, resize and
+            noise.
+        blur_2_probability: Probability that the second stage blurs.
+        final_sinc_probability: Probability of the final sinc filter.
+        jpeg: Implementation of JPEG. "true" follows libjpeg with tensor operations. "libjpeg" is
+            libjpeg itself and works on the CPU only. "compat" is the approximation that most
+            published networks were trained with: its luma table is transposed, and it pads with
+            black.
+        aligned: Whether every resize keeps the content at its place relative to the HR image. False
+            maps positions in the first resize as the published pipeline does, which shifts the
+            content by up to several pixels.
+        antialias: Whether the random resizes are antialiased; the published pipeline does not
+            antialias.
+        quantise: Whether the LR image is rounded to 8-bit levels.
 
     Raises:
-        ValueError: a value lies outside of its range.
+        ValueError: A value is outside of its range.
     """
 
     scale: int = 4
@@ -112,53 +157,34 @@ class DegradationConfig:
     def __post_init__(self) -> None:
         if isinstance(self.scale, bool) or not isinstance(self.scale, int) or self.scale < 1:
             raise ValueError(f"scale must be a whole number of at least 1, got {self.scale!r}")
-        for name in ("kernel_sizes_1", "kernel_sizes_2", "kernel_sizes_final"):
-            self._normalise(name, 3, MAX_KERNEL_SIZE, whole=True)
-            if any(size % 2 == 0 for size in getattr(self, name)):
-                raise ValueError(f"{name} must be odd, got {getattr(self, name)}")
-        for name, (low, high) in _RANGE_LIMITS.items():
-            self._normalise(name, low, high)
-        for name in ("resize_1_range", "resize_2_range"):
-            low, high = getattr(self, name)
-            if not low <= 1 <= high:
-                raise ValueError(f"{name} must contain 1, got {(low, high)}")
+        self._check_ranges()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is bool and not isinstance(value, bool):
                 raise ValueError(f"{field.name} must be true or false, got {value!r}")
             if field.name.endswith("_probability"):
-                if (
-                    isinstance(value, bool)
-                    or not isinstance(value, int | float)
-                    or not 0 <= value <= 1
-                ):
-                    raise ValueError(f"{field.name} must lie in [0, 1], got {value!r}")
-                object.__setattr__(
-                    self, field.name, float(value)
-                )  # 1 and 1.0 are the same law, with the same digest
-        for name, count in (
-            ("kernel_probabilities", len(KERNEL_FAMILIES)),
-            ("resize_1_probabilities", 3),
-            ("resize_2_probabilities", 3),
-        ):
-            try:
-                weights = tuple(float(weight) for weight in getattr(self, name))
-            except (TypeError, ValueError):
-                weights = ()
-            if (
-                len(weights) != count
-                or not all(weight >= 0 for weight in weights)
-                or not math.isclose(sum(weights), 1, abs_tol=1e-6)
-            ):
-                raise ValueError(
-                    f"{name} must be {count} probabilities that sum to 1, got {getattr(self, name)}"
-                )
-            object.__setattr__(self, name, weights)
+                self._normalise_probability(field.name)
+        for name, count in _WEIGHTS.items():
+            self._normalise_weights(name, count)
         if self.jpeg not in JPEG_MODES:
             raise ValueError(f"jpeg must be one of {', '.join(JPEG_MODES)}, got {self.jpeg!r}")
 
-    def _normalise(self, name: str, low: float, high: float, whole: bool = False) -> None:
-        """Check the range `name` against its limits and store it as a tuple, whatever sequence it came as."""
+    def _check_ranges(self) -> None:
+        for name in _SIZES:
+            self._normalise_range(name, 3, MAX_KERNEL_SIZE, whole=True)
+            if any(size % 2 == 0 for size in getattr(self, name)):
+                raise ValueError(f"{name} must be two odd numbers, got {getattr(self, name)}")
+        for name, (low, high) in _RANGE_LIMITS.items():
+            self._normalise_range(name, low, high)
+        for name in ("resize_1_range", "resize_2_range"):
+            low, high = getattr(self, name)
+            if not low <= 1 <= high:
+                raise ValueError(f"{name} must contain 1 (no resizing), got {(low, high)}")
+
+    # The `_normalise_*` methods check a field and store it in one form, whatever JSON or YAML it
+    # came from: 1 and 1.0, or a list and a tuple, are the same configuration with the same digest.
+
+    def _normalise_range(self, name: str, low: float, high: float, whole: bool = False) -> None:
         given = getattr(self, name)
         kind = int if whole else float
         try:
@@ -173,85 +199,46 @@ class DegradationConfig:
             )
         object.__setattr__(self, name, values)
 
+    def _normalise_probability(self, name: str) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+        object.__setattr__(self, name, float(value))
+
+    def _normalise_weights(self, name: str, count: int) -> None:
+        given = getattr(self, name)
+        try:
+            weights = tuple(float(weight) for weight in given)
+        except (TypeError, ValueError):
+            weights = ()
+        positive = len(weights) == count and all(weight >= 0 for weight in weights)
+        if not positive or not math.isclose(sum(weights), 1, abs_tol=1e-6):
+            raise ValueError(f"{name} must be {count} probabilities that sum to 1, got {given}")
+        object.__setattr__(self, name, weights)
+
     @classmethod
     def preset(cls, name: str, /, **changes: Any) -> "DegradationConfig":
-        """Return the published preset `name`, with `changes` to single fields.
+        """Return a published configuration, with some fields changed.
+
+        Args:
+            name: Name of the preset, one of `PRESETS`.
+            **changes: Values of the fields to change.
 
         Raises:
-            ValueError: there is no such preset or field, or a value is out of range.
+            ValueError: There is no such preset or field, or a value is outside of its range.
         """
         if name not in PRESETS:
             raise ValueError(f"unknown degradation preset {name!r}; known: {', '.join(PRESETS)}")
         unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"unknown degradation setting {', '.join(unknown)}")
+            raise ValueError(
+                f"unknown degradation setting {', '.join(unknown)}; see the fields of "
+                "lsr.degradations.DegradationConfig"
+            )
         return cls(**{**PRESETS[name], **changes})
 
     def digest(self) -> str:
-        """Return 12 hexadecimal digits that identify the values: the start of the SHA-256 of the canonical JSON."""
+        """Return the first 12 hexadecimal digits of the SHA-256 of the values as canonical JSON."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-_RANGE_LIMITS = {
-    "sigma_1": (1e-2, 100.0),
-    "sigma_2": (1e-2, 100.0),
-    "beta_generalized": (1e-2, 100.0),
-    "beta_plateau": (1e-2, 100.0),
-    "resize_1_range": (1e-2, 8.0),
-    "resize_2_range": (1e-2, 8.0),
-    "gaussian_1": (0.0, 255.0),
-    "gaussian_2": (0.0, 255.0),
-    "poisson_1": (0.0, 100.0),
-    "poisson_2": (0.0, 100.0),
-    "jpeg_quality_1": (1.0, 100.0),
-    "jpeg_quality_2": (1.0, 100.0),
-}
-
-_NO_USM: dict[str, Any] = {"usm_lr": False, "usm_target": False}
-
-_MILD: dict[str, Any] = {
-    "resize_1_range": (0.3, 1.5),
-    "gaussian_1": (1.0, 15.0),
-    "poisson_1": (0.05, 2.0),
-    "jpeg_quality_1": (60.0, 95.0),
-    "blur_2_probability": 0.5,
-    "resize_2_range": (0.6, 1.2),
-    "gaussian_2": (1.0, 12.0),
-    "poisson_2": (0.05, 1.0),
-    "jpeg_quality_2": (60.0, 100.0),
-}
-
-_STABLESR: dict[str, Any] = {
-    **_MILD,
-    "identity_probability": 0.01,
-    "sigma_1": (0.2, 1.5),
-    "sigma_2": (0.2, 1.0),
-    "beta_generalized": (0.5, 2.0),
-    "beta_plateau": (1.0, 1.5),
-    "quantise": False,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "realesrgan": {},
-    "stablesr": _STABLESR,
-    "stablesr_768": {
-        **_STABLESR,
-        **_NO_USM,
-        "jpeg_quality_2": (60.0, 95.0),
-        "identity_probability": 0.0,
-    },
-    "pasd": {**_MILD, **_NO_USM},
-    "seesr": {},
-    "osediff": _NO_USM,
-    "dreamclear": {},
-    "diffbir_v21": {},
-    "resshift": {
-        **_NO_USM,
-        "kernel_sizes_1": (3, 19),
-        "kernel_sizes_2": (3, 13),
-        "kernel_sizes_final": (3, 13),
-        "second_stage_probability": 0.5,
-    },
-    "bicubic": {**_NO_USM, "identity_probability": 1.0},
-}

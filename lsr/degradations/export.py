@@ -1,12 +1,10 @@
-"""The folder of an export: LR images and a line of parameters for each, whole again after every interruption."""
+"""Export LR images of photographs into a folder, with a line of parameters for each."""
 
-import contextlib
-import dataclasses
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,45 +12,171 @@ import numpy as np
 import torch
 
 from lsr.degradations import DegradationConfig, DegradationParameters, apply, draw
-from lsr.files import atomic_path
+from lsr.degradations.export_folder import (
+    PARAMETERS_FILE,
+    ExportSettings,
+    Finished,
+    Sample,
+    claimed,
+    recover,
+)
 from lsr.images import Photograph, UnreadableImage, read_rgb8, write_png
 from lsr.progress_bar import progress_bar
 
-LAW_FILE = "degradation.json"
-"""What every LR of an export has in common: preset, seed, and the configuration with all its values."""
-
-PARAMETERS_FILE = "params.jsonl"
-"""One line per LR of an export."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Law:
-    """What the LR images of one folder have in common.
-
-    Attributes:
-        preset: Name of the preset that `cfg` started from.
-        cfg: The configuration.
-        seed: Seed of the draws.
-    """
-
-    preset: str
-    cfg: DegradationConfig
-    seed: int
-
 
 class Outcome(NamedTuple):
-    """What an export did: LR images made now, LR images that were there before, photographs that failed."""
+    """Result of an export.
+
+    Attributes:
+        made: Number of LR images made by this export.
+        there: Number of LR images that were in the folder before.
+        failed: Number of photographs that could not be read.
+    """
 
     made: int
     there: int
     failed: int
 
 
-def sample_index(source: str) -> int:
-    """Return the index that a photograph's draws are addressed by: 63 bits of the SHA-256 of its name relative to its folder.
+def export(
+    pairs: Sequence[tuple[Path, Path]], out: Path, settings: ExportSettings, per_image: int
+) -> Outcome:
+    """Write the LR images that are missing, as 8-bit PNG.
 
-    A position in the sorted listing would change as soon as a photograph is added or taken away, and with it the LR of all that
-    follow. Among a million photographs two collide once in twenty million exports, and then they merely share their draws.
+    Every photograph that cannot be read is reported on stderr. Every LR image is
+    written before its line in `params.jsonl`: an export that is killed loses at most one LR image,
+    and the next export makes it again.
+
+    Args:
+        pairs: Photographs and their LR images below `out`, from `lsr.images.collect`.
+        out: Folder of the export: new, empty, or an export with the same settings.
+        settings: Settings that all LR images share.
+        per_image: LR images per photograph; above 1, their names end in `__0`, `__1`...
+
+    Raises:
+        ValueError: The folder does not fit, or two LR images would have the same name.
+        OSError: A file cannot be written; the next export continues.
+    """
+    with claimed(out, settings):
+        finished = recover(out)
+        todo = _plan(pairs, out, per_image, finished)
+        failed = _make(todo, out, settings)
+    missing = sum(len(photograph.missing) for photograph in todo)
+    lost = sum(len(photograph.missing) for photograph in failed)
+    return Outcome(missing - lost, len(finished), len(failed))
+
+
+@dataclass(frozen=True)
+class _Photograph:
+    """A photograph with missing LR images.
+
+    Attributes:
+        path: File of the photograph.
+        source: Name relative to its folder.
+        missing: Epoch of each missing LR image, and its name relative to the export's folder.
+    """
+
+    path: Path
+    source: str
+    missing: tuple[tuple[int, str], ...]
+
+
+def _plan(
+    pairs: Sequence[tuple[Path, Path]],
+    out: Path,
+    per_image: int,
+    finished: dict[Sample, Finished],
+) -> list[_Photograph]:
+    """Return the photographs that have missing LR images, with the names of these.
+
+    Finished LR images keep their names, even if photographs added later would change them.
+
+    Raises:
+        ValueError: Two LR images would have the same name, or a finished LR image was made from
+            another photograph of the same name.
+    """
+    todo = []
+    taken = {image.file for image in finished.values()}
+    for path, target in pairs:
+        name = target.relative_to(out)
+        source = name.with_name(path.name).as_posix()
+        missing = []
+        for epoch in range(per_image):
+            if (source, epoch) in finished:
+                _check_same_photograph(path, source, out, finished[source, epoch])
+                continue
+            numbered = name if per_image == 1 else name.with_name(f"{name.stem}__{epoch}.png")
+            file = numbered.as_posix()
+            if file in taken:
+                raise ValueError(
+                    f"{path}: {out / file} is the LR image of another photograph: choose another "
+                    "--out"
+                )
+            taken.add(file)
+            missing.append((epoch, file))
+        if missing:
+            todo.append(_Photograph(path, source, tuple(missing)))
+    return todo
+
+
+def _check_same_photograph(path: Path, source: str, out: Path, image: Finished) -> None:
+    if image.source_bytes != path.stat().st_size:
+        raise ValueError(
+            f"{out / image.file} was made from another photograph named {source}, not from {path} "
+            "(their sizes in bytes differ): choose another --out"
+        )
+
+
+def _make(todo: Sequence[_Photograph], out: Path, settings: ExportSettings) -> list[_Photograph]:
+    """Write the missing LR images, each before its line, and return the failed photographs."""
+    failed = []
+    total = sum(len(photograph.missing) for photograph in todo)
+    with (
+        (out / PARAMETERS_FILE).open("a") as lines,
+        progress_bar("degrading", total, "images") as bar,
+    ):
+        for photograph in todo:
+            try:
+                hr = read_hr(photograph.path, settings.cfg.scale)
+                size = photograph.path.stat().st_size
+            except (UnreadableImage, MemoryError) as error:
+                failed.append(photograph)
+                named = isinstance(error, UnreadableImage)
+                bar.say(f"failed: {error if named else f'{photograph.path}: out of memory'}")
+                bar.advance(len(photograph.missing))
+                continue
+            for epoch, file in photograph.missing:
+                index = sample_index(photograph.source)
+                parameters = draw(settings.cfg, settings.seed, epoch, index)
+                write_rgb8(out / file, degrade(hr, parameters, settings.cfg))
+                record = {
+                    "file": file,
+                    "source": photograph.source,
+                    "source_bytes": size,
+                    "preset": settings.preset,
+                    "config": settings.cfg.digest(),
+                    "seed": settings.seed,
+                    "epoch": epoch,
+                    "index": index,
+                    "parameters": json.loads(parameters.to_json()),
+                }
+                lines.write(json.dumps(record) + "\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+                bar.advance(1)
+    return failed
+
+
+def sample_index(source: str) -> int:
+    """Return the index with which the parameters of a photograph are drawn.
+
+    It consists of 63 bits of the SHA-256 of the name. A position in the sorted list of files would
+    change when a photograph is added or removed, and with it the LR images of all that follow. Two
+    of a million photographs have the same index in one of twenty million exports; these two then
+    share their parameters, which does no harm.
+
+    Args:
+        source: Name of the photograph relative to its folder.
     """
     return int.from_bytes(hashlib.sha256(os.fsencode(source)).digest()[:8], "big") >> 1
 
@@ -60,7 +184,7 @@ def sample_index(source: str) -> int:
 def degrade(
     hr: np.ndarray, parameters: DegradationParameters, cfg: DegradationConfig
 ) -> np.ndarray:
-    """Degrade a (H, W, 3) uint8 photograph to (H // scale, W // scale, 3) uint8, on the CPU."""
+    """Degrade a photograph (H, W, 3) uint8 to (H // scale, W // scale, 3) uint8, on the CPU."""
     image = torch.from_numpy(hr).permute(2, 0, 1)[None].float() / 255
     lr = apply(image, [parameters], cfg)[0].permute(1, 2, 0)
     return lr.mul(255).round().to(torch.uint8).numpy()
@@ -70,208 +194,17 @@ def read_hr(path: Path, scale: int) -> np.ndarray:
     """Read a photograph as (H, W, 3) uint8.
 
     Raises:
-        UnreadableImage: It cannot be read, or a side has fewer than `scale` pixels.
+        UnreadableImage: The file cannot be read, or a side has fewer than `scale` pixels.
     """
     hr = read_rgb8(path)
     if min(hr.shape[:2]) < scale:
         raise UnreadableImage(
-            f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}"
+            f"{path}: {hr.shape[1]} x {hr.shape[0]} pixels are too few for scale {scale}: each "
+            f"side needs at least {scale}"
         )
     return hr
 
 
 def write_rgb8(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 as a PNG: whole, or not at all."""
+    """Write (H, W, 3) uint8 as a PNG, atomically."""
     write_png(path, Photograph(pixels.astype(np.float32) / np.float32(255)))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Photograph:
-    """A photograph of which LR images are missing.
-
-    Attributes:
-        path: Where to read it.
-        source: Its name relative to its folder.
-        missing: (epoch, name relative to the folder of the export) of each LR.
-    """
-
-    path: Path
-    source: str
-    missing: tuple[tuple[int, str], ...]
-
-
-def export(pairs: Sequence[tuple[Path, Path]], out: Path, law: Law, per_image: int) -> Outcome:
-    """Write `per_image` LR images of every photograph that are not there yet, as 8-bit PNG; each unreadable photograph is named on stderr.
-
-    An LR is on the disk before its line is, so a kill at any moment costs one LR, which the next call makes again.
-
-    Args:
-        pairs: (photograph, its LR below `out`), from `lsr.images.files.outputs.collect`.
-        out: Folder of the export, new, empty, or of the same law.
-        law: What the LR images have in common.
-        per_image: LR images per photograph; above 1 their names end in `__0`, `__1`...
-
-    Raises:
-        ValueError: The folder is not fit for it, or two LR images would have one name.
-        OSError: Something cannot be written; the next call continues.
-    """
-    with _claimed(out, law):
-        done = _recover(out)
-        todo = _plan(pairs, out, per_image, done)
-        failed = _make(todo, out, law)
-    missing = sum(len(photograph.missing) for photograph in todo)
-    return Outcome(
-        missing - sum(len(photograph.missing) for photograph in failed), len(done), len(failed)
-    )
-
-
-@contextlib.contextmanager
-def _claimed(out: Path, law: Law) -> Iterator[None]:
-    """Hold the folder for this process alone, and see that it is new or one of the same law."""
-    if not (out / LAW_FILE).exists():
-        if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise ValueError(
-                f"--out {out} is neither empty nor an export of this command: choose another"
-            )
-        document = {
-            "preset": law.preset,
-            "seed": law.seed,
-            "digest": law.cfg.digest(),
-            "config": dataclasses.asdict(law.cfg),
-        }
-        with atomic_path(out / LAW_FILE) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
-    with (out / LAW_FILE).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"--out {out}: another export is writing there") from None
-        try:
-            document = json.load(file)
-            there = document["preset"], document["digest"], document["seed"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{out / LAW_FILE}: not of this command, or damaged: choose another --out"
-            ) from None
-        if there != (law.preset, law.cfg.digest(), law.seed):
-            raise ValueError(
-                f"--out {out} holds an export of preset {there[0]}, configuration {there[1]}, seed {there[2]}; "
-                f"this one is {law.preset}, {law.cfg.digest()}, {law.seed}: choose another folder"
-            )
-        yield
-
-
-def _recover(out: Path) -> dict[tuple[str, int], tuple[str, int]]:
-    """Clear up what a killed export left: temporary files, half a line, lines whose LR is gone.
-
-    Returns:
-        (source, epoch) -> file of what is done, and the bytes of the photograph it was made from.
-    """
-    for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
-        leftover.unlink()
-    done: dict[tuple[str, int], tuple[str, int]] = {}
-    ledger = out / PARAMETERS_FILE
-    if not ledger.exists():
-        return done
-    with (
-        atomic_path(ledger) as temporary,
-        ledger.open("rb") as before,
-        temporary.open("wb") as after,
-    ):
-        for line in before:
-            try:
-                record = json.loads(line)
-                key, file = (str(record["source"]), int(record["epoch"])), str(record["file"])
-                size = int(record["source_bytes"])
-            except (ValueError, KeyError, TypeError):
-                continue
-            if line.endswith(b"\n") and key not in done and (out / file).is_file():
-                done[key] = file, size
-                after.write(line)
-    return done
-
-
-def _plan(
-    pairs: Sequence[tuple[Path, Path]],
-    out: Path,
-    per_image: int,
-    done: dict[tuple[str, int], tuple[str, int]],
-) -> list[_Photograph]:
-    """Name what is missing. What is done keeps its name, also where photographs that came later would change it.
-
-    Raises:
-        ValueError: Two LR images would have the same name, or one was made from another photograph of the same name.
-    """
-    todo = []
-    taken = {file for file, _ in done.values()}
-    for path, target in pairs:
-        name = target.relative_to(out)
-        source = name.with_name(path.name).as_posix()
-        missing = []
-        for epoch in range(per_image):
-            if (source, epoch) in done:
-                file, size = done[source, epoch]
-                if size != path.stat().st_size:
-                    raise ValueError(
-                        f"{out / file} was made from another {source} than {path}: choose another --out"
-                    )
-            else:
-                file = (
-                    name if per_image == 1 else name.with_name(f"{name.stem}__{epoch}.png")
-                ).as_posix()
-                if file in taken:
-                    raise ValueError(
-                        f"{path}: {out / file} is the LR of another photograph: choose another --out"
-                    )
-                taken.add(file)
-                missing.append((epoch, file))
-        if missing:
-            todo.append(_Photograph(path, source, tuple(missing)))
-    return todo
-
-
-def _make(todo: Sequence[_Photograph], out: Path, law: Law) -> list[_Photograph]:
-    """Write what is missing, each LR before its line; returns the photographs that failed."""
-    failed = []
-    total = sum(len(photograph.missing) for photograph in todo)
-    with (
-        (out / PARAMETERS_FILE).open("a") as ledger,
-        progress_bar("degrading", total, "images") as bar,
-    ):
-        for photograph in todo:
-            try:
-                hr = read_hr(photograph.path, law.cfg.scale)
-                size = photograph.path.stat().st_size
-            except (UnreadableImage, MemoryError) as error:
-                failed.append(photograph)
-                message = (
-                    str(error)
-                    if isinstance(error, UnreadableImage)
-                    else f"{photograph.path}: {error}"
-                )
-                bar.say(f"failed: {message}")
-                bar.advance(len(photograph.missing))
-                continue
-            index = sample_index(photograph.source)
-            for epoch, file in photograph.missing:
-                parameters = draw(law.cfg, law.seed, epoch, index)
-                record = {
-                    "file": file,
-                    "source": photograph.source,
-                    "source_bytes": size,
-                    "preset": law.preset,
-                    "config": law.cfg.digest(),
-                }
-                record |= {
-                    "seed": law.seed,
-                    "epoch": epoch,
-                    "index": index,
-                    "parameters": json.loads(parameters.to_json()),
-                }
-                lr = degrade(hr, parameters, law.cfg)
-                write_rgb8(out / file, lr)
-                ledger.write(json.dumps(record) + "\n")
-                ledger.flush()
-                os.fsync(ledger.fileno())
-                bar.advance(1)
-    return failed

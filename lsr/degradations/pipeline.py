@@ -19,21 +19,22 @@ from lsr.degradations.resizing import resize, scaled_size
 def apply(
     hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
 ) -> Tensor:
-    """Degrade each image with its own parameters.
+    """Return the LR images of a batch; each image has its own parameters.
 
-    A sample's result depends on its image, its parameters and `cfg` alone: in any batch it is the same to the last bit on one
-    type of device.
+    The result of a sample depends only on its image, its parameters and `cfg`: on one type of
+    device it is the same to the last bit in any batch.
 
     Args:
-        hr: `(B, 3, H, W)` in [0, 1], both sides at least `cfg.scale`; cropped at the right and bottom to multiples of it.
-        parameters: one entry for each image, from `parameters.draw`.
-        cfg: the configuration they were drawn from.
+        hr: HR images `(B, 3, H, W)` in [0, 1], both sides at least `cfg.scale`. They are cropped at
+            the right and at the bottom to multiples of the scale.
+        parameters: Parameters of each image, from `draw`.
+        cfg: Configuration from which the parameters were drawn.
 
     Returns:
-        `(B, 3, H // scale, W // scale)` float32 in [0, 1] on the device of `hr`.
+        LR images `(B, 3, H // scale, W // scale)`, float32 in [0, 1], on the device of `hr`.
 
     Raises:
-        ValueError: the shapes do not fit, or `cfg.jpeg` is "libjpeg" and `hr` is not on the CPU.
+        ValueError: The shapes do not fit, or `cfg.jpeg` is "libjpeg" and `hr` is not on the CPU.
     """
     return pair(hr, parameters, cfg)[1]
 
@@ -41,30 +42,31 @@ def apply(
 def pair(
     hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
 ) -> tuple[Tensor, Tensor]:
-    """Return the training target and the LR image, as `apply` with the HR that belongs to it.
+    """Return the training targets and the LR images of a batch.
+
+    Args:
+        hr: HR images, see `apply`.
+        parameters: Parameters of each image, see `apply`.
+        cfg: Configuration, see `apply`.
 
     Returns:
-        `(B, 3, s h, s w)`, the cropped HR, sharpened if `cfg.usm_target`, and `(B, 3, h, w)`, the LR.
+        The cropped HR images `(B, 3, scale h, scale w)`, sharpened if `cfg.usm_target` is set, and
+        the LR images `(B, 3, h, w)`.
+
+    Raises:
+        ValueError: See `apply`.
     """
-    if hr.ndim != 4 or hr.shape[1] != 3 or min(hr.shape[2:]) < cfg.scale:
-        raise ValueError(
-            f"hr must be (B, 3, H, W) with sides of at least {cfg.scale}, got {tuple(hr.shape)}"
-        )
-    if hr.shape[0] != len(parameters):
-        raise ValueError(f"{hr.shape[0]} images but {len(parameters)} parameters")
+    _check_shapes(hr, parameters, cfg)
     height, width = (side - side % cfg.scale for side in hr.shape[2:])
     with torch.no_grad(), torch.autocast(hr.device.type, enabled=False):
         hr = hr[..., :height, :width].float()
-        sharp = (
-            torch.stack([unsharp_mask(image) for image in hr])
-            if cfg.usm_lr or cfg.usm_target
-            else hr
-        )
+        sharp = hr
+        if cfg.usm_lr or cfg.usm_target:
+            sharp = torch.stack([unsharp_mask(image) for image in hr])
         source = sharp if cfg.usm_lr else hr
         if hr.device.type == "cpu":
-            lr = torch.stack(
-                [_degrade(image, p, cfg) for image, p in zip(source, parameters, strict=True)]
-            )
+            images = zip(source, parameters, strict=True)
+            lr = torch.stack([_degrade(image, p, cfg) for image, p in images])
         else:
             lr = degrade_batch(source, parameters, cfg)
         if cfg.quantise:
@@ -72,8 +74,19 @@ def pair(
     return sharp if cfg.usm_target else hr, lr
 
 
+def _check_shapes(
+    hr: Tensor, parameters: Sequence[DegradationParameters], cfg: DegradationConfig
+) -> None:
+    if hr.ndim != 4 or hr.shape[1] != 3 or min(hr.shape[2:]) < cfg.scale:
+        raise ValueError(
+            f"hr must be (B, 3, H, W) with sides of at least {cfg.scale}, got {tuple(hr.shape)}"
+        )
+    if hr.shape[0] != len(parameters):
+        raise ValueError(f"{hr.shape[0]} images but {len(parameters)} parameters")
+
+
 def _degrade(x: Tensor, p: DegradationParameters, cfg: DegradationConfig) -> Tensor:
-    """Degrade one `(3, H, W)` image; the result is clipped but not rounded."""
+    """Degrade one image `(3, H, W)`; the result is clipped to [0, 1] but not rounded."""
     height, width = x.shape[-2:]
     lr_size = height // cfg.scale, width // cfg.scale
     if p.identity:
@@ -83,13 +96,12 @@ def _degrade(x: Tensor, p: DegradationParameters, cfg: DegradationConfig) -> Ten
     kernels = make_kernels([*(stage.kernel for stage in stages), p.final_sinc], x.device)
 
     size = scaled_size(height, width, p.first.factor)
-    x = _stage(
-        x, p.first, kernels[0], size, cfg, generator, None if cfg.aligned else p.first.factor
-    )
+    factor = None if cfg.aligned else p.first.factor
+    x = _stage(x, p.first, kernels[0], size, cfg, generator, factor)
     x = _jpeg(x, p.quality_1, cfg)
     if p.second:
         size = scaled_size(height / cfg.scale, width / cfg.scale, p.second.factor)
-        x = _stage(x, p.second, kernels[1], size, cfg, generator, None)
+        x = _stage(x, p.second, kernels[1], size, cfg, generator)
 
     if not p.jpeg_last:
         x = _jpeg(x, p.quality_2, cfg)
@@ -107,7 +119,7 @@ def _stage(
     size: tuple[int, int],
     cfg: DegradationConfig,
     generator: Generator,
-    factor: float | None,
+    factor: float | None = None,
 ) -> Tensor:
     if stage.kernel:
         x = blur(x, kernel)

@@ -1,4 +1,4 @@
-"""Keep matrix products exact whatever the training has allowed elsewhere."""
+"""Keep matrix products exact even if the training allows reduced precision."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import torch
 
 
 def matmul_dtype(device: torch.device) -> torch.dtype:
-    """Return a type in which matrix products on `device` are good to at least single precision.
+    """Return a type whose matrix products on `device` have at least single precision.
 
-    A training may allow TF32 or bfloat16 arithmetic inside float32 products (`torch.set_float32_matmul_precision`); a 10 bit
-    mantissa is far too coarse for a cosine transform. Double precision is never shortened.
+    A training may allow TF32 or bfloat16 arithmetic inside of float32 products
+    (`torch.set_float32_matmul_precision`). TF32 keeps 10 bits of the mantissa, bfloat16 7: a cosine
+    transform would be off by whole 8-bit levels. Products in double precision are never shortened.
     """
     if device.type != "cpu":
         return torch.float64

@@ -1,1 +1,1 @@
-"""Several ranks: what one does for all, weights spread over them, and tensors that may be spread."""
+"""Train on several ranks: work of one rank for all, sharded weights, and sharded tensors."""

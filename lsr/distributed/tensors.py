@@ -1,4 +1,8 @@
-"""What is done with tensors that may be spread over the ranks as `DTensor`s; those that are whole pass through as they are."""
+"""Gather, divide and load tensors that may be sharded over the ranks.
+
+Sharded tensors are `DTensor`s. Every function also accepts ordinary tensors and leaves them alone,
+so that its callers need not know whether the weights are sharded.
+"""
 
 from collections.abc import Mapping
 
@@ -8,12 +12,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return a sharded tensor whole on every rank, which all must ask for; another one as it is."""
+    """Return the full tensor of a sharded one. All ranks must call this, and each gets it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gather(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors whole: sharded ones on rank 0 alone, on the CPU, one after the other; all ranks must ask. Others as they are."""
+    """Return the full tensors of sharded ones on the CPU of rank 0. All ranks must call this.
+
+    Other ranks get no entry for a sharded tensor. The tensors are gathered one after another, so a
+    GPU holds only one full tensor at a time. Tensors that are not sharded are returned unchanged on
+    every rank.
+    """
     found = {}
     for name, tensor in named.items():
         complete = whole(tensor)
@@ -25,7 +34,16 @@ def gather(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def part_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return this rank's part of `tensor`, which every rank has whole, where `like` is sharded; else `tensor` as it is."""
+    """Return `tensor` sharded in the same way as `like`.
+
+    Args:
+        tensor: Full tensor, which every rank has.
+        like: Tensor that is sharded or not.
+
+    Returns:
+        `DTensor` with the part of this rank; `tensor` itself if `like` is not sharded or `tensor`
+        is sharded already.
+    """
     if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
     return distribute_tensor(
@@ -36,10 +54,16 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
 def load_whole(
     module: nn.Module, weights: Mapping[str, Tensor], strict: bool = True, assign: bool = False
 ) -> None:
-    """Load whole weights into a module, sharded or not.
+    """Load full weights into a module, whose own weights may be sharded.
+
+    Args:
+        module: The module.
+        weights: Full weights by name, the same on every rank.
+        strict: Whether missing and additional names are errors, as in `load_state_dict`.
+        assign: Whether the module takes the tensors themselves instead of copying their values.
 
     Raises:
-        RuntimeError: If they do not fit.
+        RuntimeError: If names or shapes do not fit.
     """
     own = module.state_dict()
     module.load_state_dict(
@@ -50,14 +74,15 @@ def load_whole(
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """Return what this rank has of a tensor, in the same memory."""
+    """Return the part of a tensor that this rank holds, as a view of the same memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def on_all_ranks(flags: Tensor, like: Tensor) -> Tensor:
-    """Return where flags (N,) hold on every rank, if `like` is sharded; else the flags as they are."""
+    """Return which flags (N,), bool, are True on every rank; if `like` is not sharded, `flags`."""
     if not isinstance(like, DTensor):
         return flags
+    # The minimum of 0 and 1 over the ranks is the logical and.
     agreed = flags.int()
     torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MIN)
     return agreed.bool()

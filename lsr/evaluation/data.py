@@ -26,9 +26,10 @@ class Item:
         name: Path of the LR photograph relative to its folder, without suffix.
         lr: File of the LR photograph.
         hr: File of the HR photograph; None if there is none.
-        sr: File of the result; None for a missing prediction.
-        inputs: First 16 digits of a SHA-256 of everything that the values of this image depend on
-            before the evaluation: the contents of the files, the tags, and `size`.
+        sr: File of the result, which a model may not have written yet. None for a missing
+            prediction, and for upsampling to an unknown size.
+        inputs: First 16 digits of a SHA-256 of all inputs of this image: the contents of the files,
+            the tags, and `size`. The settings of the evaluation are not part of it.
         tags: Contents of the LR photograph in words, separated by commas, for a model that is
             guided by tags. Empty for predictions and upsampling.
         size: Width and height of the result of upsampling; None for other methods.
@@ -148,8 +149,8 @@ def _results_by_photograph(
         found = {lr: files[stem] for lr, stem in stems if stem in files}
     if not found:
         raise ValueError(
-            f"{folder}: no prediction there is named like one of the {len(photographs)} "
-            f"LR photographs, such as {photographs[0][1]}"
+            f"{folder}: none of its files has the name of one of the {len(photographs)} LR "
+            f"photographs, such as {photographs[0][1]}; name the results like the photographs"
         )
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import read_failures, read_rows
+from lsr.evaluation.per_image import read_failures, read_rows
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.summary import statistics
 from lsr.metrics.fid import FrechetInceptionDistance

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from lsr.evaluation.data import predicted_items, upsampled_items
+from lsr.evaluation.per_image import PREDICTIONS
 from lsr.evaluation.protocols import check_protocol
-from lsr.evaluation.rows import PREDICTIONS
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.upsampling import UPSAMPLINGS
 
@@ -38,7 +38,8 @@ def jobs_of_methods(methods: str, job: Job, protocol: str, scale: int | None) ->
         name = _name(method)
         if name in jobs:
             raise ValueError(
-                f"--beside: two methods are called {name!r}, after the last part of their folders"
+                f"--beside: two methods are called {name!r}, after the last part of their folders: "
+                "rename one folder"
             )
         out = job.out / _FOLDER / name
         if method in UPSAMPLINGS:
@@ -71,5 +72,5 @@ def _name(method: str) -> str:
         )
     name = os.path.basename(os.path.abspath(method))
     if not name:
-        raise ValueError(f"--beside: {method!r} has no name, choose a folder below it")
+        raise ValueError(f"--beside: {method!r} has no name: choose a folder below it")
     return name

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import merge
+from lsr.evaluation.per_image import merge
 from lsr.evaluation.scoring import Job, pending, score
 
 _PATIENCE = timedelta(days=7)

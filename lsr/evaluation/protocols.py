@@ -76,13 +76,15 @@ def check_protocol(name: str, items: "Sequence[Item]", scale: int | None) -> Non
         )
     if protocol.scale is not None and scale not in (None, protocol.scale):
         raise ValueError(
-            f"protocol {name} is for scale {protocol.scale}, the scale of the model is {scale}"
+            f"protocol {name} is for scale {protocol.scale}, but the model has scale {scale}; "
+            "--protocol custom takes any scale"
         )
     if protocol.paired is not None and any(
         (item.hr is not None) != protocol.paired for item in items
     ):
-        needs = "needs HR photographs (LR and HR folders, or --targets)"
-        raise ValueError(f"protocol {name} {needs if protocol.paired else 'has no HR photographs'}")
+        paired = "needs HR photographs: give a data set with LR and HR folders, or --targets"
+        unpaired = "is for LR photographs alone: give a folder without HR photographs"
+        raise ValueError(f"protocol {name} {paired if protocol.paired else unpaired}")
     if protocol.checks_files:
         _check_sizes(name, items, scale)
 
@@ -101,7 +103,8 @@ def _check_sizes(name: str, items: "Sequence[Item]", scale: int | None) -> None:
         if protocol.lr_size is not None and (width, height) != protocol.lr_size:
             expected = " x ".join(map(str, protocol.lr_size))
             raise ValueError(
-                f"{item.lr} has {width} x {height} pixels; protocol {name} requires {expected}"
+                f"{item.lr} has {width} x {height} pixels, but protocol {name} requires "
+                f"{expected}; --protocol custom takes any size"
             )
         # The result of a model always has the right size; an existing result is checked.
         for file in (item.hr, item.sr if scale is None else None):

@@ -101,7 +101,10 @@ def _with_arrow(name: str) -> str:
 
 
 def _comparison_with_methods(summary: Mapping[str, Any]) -> list[str]:
-    """Return the section that compares our method with other methods, empty without any."""
+    """Return the section that compares our method with other methods.
+
+    The list is empty if there are no other methods.
+    """
     methods = summary["beside"]
     results = summary["results"]
     if not methods:
@@ -143,9 +146,10 @@ def _mean_of_method(theirs: Mapping[str, Any], n: int) -> str:
 
 
 def _comparison_with_published(summary: Mapping[str, Any]) -> list[str]:
-    """Return the table of published values with ours in the last row, empty without any.
+    """Return the section with the published values and ours in the last row of the table.
 
-    Our mean appears only if every image of the protocol has a value.
+    The list is empty if no values are published for the protocol. Our mean appears only if every
+    image of the protocol has a value.
     """
     columns = PUBLISHED.get(summary["protocol"], {})
     if not columns:
@@ -179,7 +183,7 @@ def _comparison_with_published(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the table that defines the metrics, empty without any."""
+    """Return the section with the definitions of the metrics, an empty list if there are none."""
 
     def cells(name: str, card: Mapping[str, Any]) -> list[str]:
         arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())

@@ -10,8 +10,8 @@ from lsr.evaluation.available import AvailableMetrics
 from lsr.evaluation.comparison import compare, in_words
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
 from lsr.evaluation.method_result import ABSENT, MethodResult, collect_other, collect_ours
+from lsr.evaluation.per_image import write_csv
 from lsr.evaluation.report import write_report
-from lsr.evaluation.rows import write_csv
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.summary import CONVENTIONS, hardware
 from lsr.exit_codes import DONE, SOME_FAILED

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.error_text import first_clause
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import FAILED, Journal, read_rows
+from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
 from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
 from lsr.inference.config import SamplingConfig
@@ -110,7 +111,9 @@ def _reason(error: Exception, item: Item) -> str:
     if isinstance(error, UnreadableImage):
         message = str(error)
     elif isinstance(error, OSError) or is_out_of_memory(error):
-        message = f"{item.lr}: {error}"
+        # PyTorch raises a RuntimeError without memory; the other texts are short.
+        reason = first_clause(error) if isinstance(error, RuntimeError) else error
+        message = f"{item.lr}: {reason}"
     else:
         raise error
     return " ".join(message.split())
@@ -183,8 +186,8 @@ def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
     excess_width = hr.shape[1] - width
     if not (0 <= excess_height < scale and 0 <= excess_width < scale):
         raise UnreadableImage(
-            f"{item.hr}: {hr.shape[1]} x {hr.shape[0]} pixels do not belong to the "
-            f"{width} x {height} of the result {item.sr}"
+            f"{item.hr}: its {hr.shape[1]} x {hr.shape[0]} pixels do not fit the "
+            f"{width} x {height} of the result {item.sr}; give the HR photograph of it"
         )
     return hr[:height, :width]
 

@@ -53,12 +53,12 @@ class ExpertsConfig:
             times = PUBLISHED if self.boundaries == "published" else tuple(self.boundaries)
             if self.n not in (None, len(times) + 1):
                 raise ValueError(
-                    f"the boundaries {', '.join(map(str, times))} separate {len(times) + 1} "
-                    f"experts, but experts.n is {self.n}"
+                    f"experts.boundaries {', '.join(map(str, times))} are for {len(times) + 1} "
+                    f"experts, but experts.n is {self.n}: change one of the two"
                 )
         if list(times) != sorted({t for t in times if 0 < t < 1}):
             raise ValueError(
-                "the boundaries of experts must be increasing times between 0 and 1, "
+                "experts.boundaries must be increasing times between 0 and 1, "
                 f"not {self.boundaries}"
             )
         return times

@@ -86,7 +86,8 @@ def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, flo
     weights, config, shift, boundaries, depths = read_model(path)
     if boundaries is None:
         raise ValueError(
-            f"{path} holds a single denoiser: there are no experts to keep in host memory"
+            f"{path} holds a single denoiser: there are no experts to keep in host memory; load it "
+            "with lsr.models.checkpoint.load_denoiser"
         )
     with torch.device("meta"):
         mixture = ExpertMixture(config, boundaries, depths)

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lsr.experts.config import ExpertsConfig
-from lsr.experts.seed import seed_experts
+from lsr.experts.initial_weights import seed_experts
 from lsr.experts.turns import Turns
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
@@ -34,7 +34,7 @@ class ExpertRun:
         self._seed_sha256: str | None = None
 
     def grow(self) -> None:
-        """Copy the weights of the knee to all experts, see `lsr.experts.seed.seed_experts`."""
+        """Copy the weights of the knee to all experts, see `seed_experts`."""
         self._seed_sha256 = seed_experts(self._mixture, self.config)
 
     def interval(self, step: int) -> tuple[float, float]:
@@ -61,7 +61,10 @@ class ExpertRun:
                 "all experts" if expert is None else f"expert {expert} alone"
                 for expert in (found.get("expert"), self.turns.alone)
             ]
-            raise ValueError(f"the checkpoint is of a run of {what[0]}, not of {what[1]}")
+            raise ValueError(
+                f"the checkpoint is of a run of {what[0]}, but this run trains {what[1]}: set "
+                "model.experts.expert to the same value"
+            )
         self._seed_sha256 = found.get("seed_sha256")
 
 
@@ -82,4 +85,7 @@ def check_same_experts(checkpoint: dict[str, Any], config: dict[str, Any]) -> No
             "a single denoiser" if times is None else f"experts that meet at {times}"
             for times in (found, wanted)
         ]
-        raise ValueError(f"the checkpoint is of {what[0]}, not of {what[1]}")
+        raise ValueError(
+            f"the checkpoint is of {what[0]}, but the model is of {what[1]}: give the experiment "
+            "that the checkpoint was trained with"
+        )

@@ -9,9 +9,8 @@ def seeded_normal(
 ) -> Tensor:
     """Draw standard normal noise, one independent field per seed.
 
-    The same seed gives the same field alone or in any batch, on every rank and after training
-    continues from a checkpoint. CPU and CUDA give different fields; two CPUs, or two GPUs, give the
-    same one.
+    The same seed gives the same field in any batch, on every rank and after training continues from
+    a checkpoint. CPU and CUDA give different fields; two CPUs, or two GPUs, give the same.
 
     Args:
         seeds: Integers (B,) in [0, 2^31).

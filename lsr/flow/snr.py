@@ -110,13 +110,15 @@ def expert_boundaries(
         ValueError: If an argument is out of range.
     """
     if n_experts < 1 or n_experts & (n_experts - 1):
-        raise ValueError(f"the number of experts must be a power of two, not {n_experts}")
+        raise ValueError(
+            f"the number of experts (experts.n) must be a power of two, not {n_experts}"
+        )
     low, high = t_range
     ends = log_snr(np.array([low, high]), schedule)
     if not 0 <= low < anchor < high <= 1 or not np.isfinite(ends).all():
         raise ValueError(
-            "boundaries need 0 < t_range[0] < anchor < t_range[1] < 1 with a finite log SNR, "
-            f"not t_range {t_range} and anchor {anchor}"
+            f"t_range must enclose the anchor {anchor}, lie within 0 and 1, and have a finite log "
+            f"SNR at both ends, not {t_range}"
         )
 
     def divide(low: float, high: float, n: int, middle: float | None = None) -> list[float]:

@@ -115,11 +115,11 @@ def timestep_grid(
     steps = num_inference_steps
     n = len(boundaries)
     if steps < 1:
-        raise ValueError(f"the number of sampling steps must be at least 1, not {steps}")
+        raise ValueError(f"num_inference_steps must be at least 1, not {steps}")
     if steps <= n:
         raise ValueError(
-            f"{steps} sampling steps cannot be aligned with the {n} boundaries of experts: "
-            f"at least {n + 1} can"
+            f"{steps} sampling steps are too few: with align_steps each of the {n + 1} experts "
+            f"needs one; set num_inference_steps to at least {n + 1}, or align_steps to false"
         )
     times = torch.nextafter(
         torch.tensor(list(boundaries), dtype=torch.float32), torch.tensor(0.0)

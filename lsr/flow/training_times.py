@@ -30,7 +30,7 @@ class TrainingTimes:
 
     def __post_init__(self) -> None:
         if not 0 <= self.terminal_fraction <= 1:
-            raise ValueError(f"terminal_fraction must be in [0, 1], not {self.terminal_fraction}")
+            raise ValueError(f"terminal_fraction must be from 0 to 1, not {self.terminal_fraction}")
 
     def draw(self, z: Tensor, choice: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Turn standard normal draws into times, whose density may be restricted to an interval.

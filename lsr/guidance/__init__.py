@@ -1,1 +1,1 @@
-"""What guides the denoiser beside the LR image: tags, texts and image features, from the photograph to the context."""
+"""Guidance of the denoiser in addition to the LR image: tags, texts and features of images."""

@@ -1,10 +1,8 @@
-"""From the texts of a batch to the denoiser's context, as training and validation need it."""
+"""Make the context of the batches in training and validation, and prepare it before training."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from lightning import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lsr.batch import Batch, Context, KnowsTexts
 from lsr.distributed.ranks import on_rank_zero
@@ -13,42 +11,50 @@ from lsr.guidance.vocabulary import read_vocabulary
 from lsr.models.checkpoint import MODEL_CONFIG, difference
 from lsr.models.denoiser import DenoiserConfig
 
+if TYPE_CHECKING:
+    from lightning import Trainer
+
 
 def with_vocabulary(config: DenoiserConfig, path: str | None) -> DenoiserConfig:
-    """Return the configuration with the vocabulary that a file has, see `read_vocabulary`; None leaves it as it is.
+    """Return a configuration with the vocabulary of a file.
+
+    Args:
+        config: Configuration of a denoiser.
+        path: File of tags or captions, see `read_vocabulary`; None returns `config` unchanged.
 
     Raises:
-        ValueError: If the file cannot be used.
+        ValueError: If the file is missing, damaged or empty.
     """
-    return (
-        config
-        if path is None
-        else replace(config, vocabulary=read_vocabulary(Path(path), config.guidance == "words"))
-    )
+    if path is None:
+        return config
+    return replace(config, vocabulary=read_vocabulary(Path(path), config.guidance == "words"))
 
 
 def check_same_vocabulary(checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse embeddings of other tags.
+    """Check that the learned embeddings of a checkpoint belong to the vocabulary of a model.
 
     Args:
         checkpoint: A Lightning checkpoint.
-        config: The configuration of the model that is to take its weights.
+        config: Configuration of the model that will load the weights of the checkpoint.
 
     Raises:
         ValueError: If the vocabularies differ.
     """
-    if differing := difference(
-        checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ()), config["vocabulary"]
-    ):
-        raise ValueError(f"the checkpoint has {differing}")
+    found = checkpoint.get(MODEL_CONFIG, {}).get("vocabulary", ())
+    differing = difference(found, config["vocabulary"])
+    if differing:
+        raise ValueError(differing)
 
 
 class Guidance:
-    """The context of batches.
+    """Make the context of batches, with dropout in training for classifier-free guidance.
 
     Args:
-        config: Of the denoiser.
-        null_ratio: Part of the training samples that go without.
+        config: Configuration of the denoiser.
+        null_ratio: Probability in [0, 1] that a training sample loses its context.
+
+    Attributes:
+        encoder: The encoder of the context; None for a model without guidance.
 
     Raises:
         ValueError: If `null_ratio` is out of range, or a vocabulary is missing.
@@ -57,13 +63,14 @@ class Guidance:
     def __init__(self, config: DenoiserConfig, null_ratio: float) -> None:
         if not 0 <= null_ratio <= 1:
             raise ValueError(f"null_ratio must be in [0, 1], not {null_ratio}")
-        self.encoder, self.null_ratio = context_encoder(config), null_ratio
+        self.encoder = context_encoder(config)
+        self.null_ratio = null_ratio
 
-    def prepare(self, trainer: Trainer) -> None:
-        """Look for what is needed, and do what is slow for the texts of the trainer's photographs: before the first step.
+    def prepare(self, trainer: "Trainer") -> None:
+        """Find the weights of the encoder and encode all texts of the DataModule before training.
 
         Raises:
-            ValueError: If weights are missing.
+            ValueError: If weights are missing or damaged.
         """
         encoder = self.encoder
         data: object = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
@@ -71,16 +78,20 @@ class Guidance:
             return
         encoder.prepare()
         if isinstance(data, KnowsTexts):
-            on_rank_zero(trainer.strategy, lambda: encoder.remember(data.texts()))
-            if (
-                not trainer.is_global_zero
-            ):  # it is there by now, but where another machine has a disk of its own
-                encoder.remember(data.texts())
+            on_rank_zero(trainer.strategy, lambda: encoder.prepare_texts(data.texts()))
+            if not trainer.is_global_zero:
+                # Rank 0 has written the embeddings to the disk. Ranks that share this disk only
+                # find them; a machine with a disk of its own makes them again.
+                encoder.prepare_texts(data.texts())
 
     def __call__(self, batch: Batch) -> Context | None:
-        """Return the context of a batch with `lr` and, unless its images alone guide, `tags`; None for a model without guidance.
+        """Return the context of a batch; None for a model without guidance.
 
-        A batch that has `context` already, for it is asked more than once, keeps it.
+        If the batch has a `context`, it is returned: validation needs it more than once.
+
+        Args:
+            batch: A batch with `lr` and, for guidance by texts, `tags`. Missing tags are empty
+                texts.
         """
         if "context" in batch:
             return batch["context"]
@@ -89,6 +100,6 @@ class Guidance:
         return encode(self.encoder, batch.get("tags") or [""] * len(batch["lr"]), batch["lr"])
 
     def in_training(self, batch: Batch) -> Context | None:
-        """Return the context, dropped from a part of the samples."""
+        """Return the context of a training batch, dropped with probability `null_ratio`."""
         context = self(batch)
         return None if context is None else drop_context(context, batch["seed"], self.null_ratio)

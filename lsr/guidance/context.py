@@ -1,14 +1,15 @@
-"""What guides the denoiser besides the LR image: tags, words, or what a frozen encoder makes of a text or of the LR image itself.
+"""Encode tags, texts or LR images to the context, the tokens for the denoiser's cross-attention.
 
 | guidance | context | weights |
 |---|---|---|
-| none | nothing; the cross-attention is left out | – |
+| none | none; the denoiser has no cross-attention | – |
 | tags | one learned embedding per tag of a closed vocabulary | in the model file |
 | words | one learned embedding per word of a caption, in its order | in the model file |
-| text | a language model's states for the tags, or for a caption | the user's, frozen; kept on disk before training |
-| visual | an image encoder's patches of the LR image | the user's, frozen |
+| text | last hidden states of a language model for tags or a caption | frozen, from the user |
+| visual | last hidden states of an image encoder for the LR image | frozen, from the user |
 
-The text of an image is what its batch has under `tags`: tags separated by commas, or a caption.
+The states of the language model are computed once, before training, and stored on disk. The text of
+an image is its entry in `tags` of the batch: tags separated by commas, or a caption.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,33 +29,43 @@ if TYPE_CHECKING:
     from lsr.models.denoiser import DenoiserConfig
 
 MAX_TOKENS = 300
-"""Tokens of a context at most, as in SANA; what is beyond is dropped, and counted where it is told."""
+"""Largest number of tokens of a context, as in SANA; further tokens are dropped."""
 
-_NULL = 3  # use of a sample's seed; the others are named in lsr.training.module
+_NULL = 3
+"""Random stream of context dropout, see `stream` of `lsr.flow.noise.seeded_normal`."""
 
 
 class ContextEncoder(Protocol):
-    """Makes rows of tokens, one for each image."""
+    """An encoder that makes a sequence of tokens for each image."""
 
     def prepare(self) -> None:
-        """Look for the weights that are needed.
+        """Find the weights of the encoder.
 
         Raises:
-            ValueError: If they are missing, damaged, or of another size.
+            ValueError: If they are missing, damaged, or of another width than the context.
         """
         ...
 
-    def remember(self, texts: Iterable[str]) -> None:
-        """Learn which texts will be asked for; what is slow is done here, before training."""
+    def prepare_texts(self, texts: Iterable[str]) -> None:
+        """Do the slow part of the encoding in advance, for all texts that will be encoded."""
         ...
 
     def __call__(self, texts: Sequence[str], lr: Tensor) -> list[Tensor]:
-        """Return the tokens (L, context_dim), or indices (L,), of each text, or of each image of `lr` (B, 3, h, w) in [-1, 1]."""
+        """Return the tokens of each image.
+
+        Args:
+            texts: B texts, one for each image.
+            lr: LR images (B, 3, h, w) in [-1, 1].
+
+        Returns:
+            B tensors: embeddings (L, context_dim), or indices of the vocabulary (L,) int64. L may
+            differ between images.
+        """
         ...
 
 
 def context_encoder(config: "DenoiserConfig") -> ContextEncoder | None:
-    """Return what makes the context of a model; None for one without."""
+    """Return the context encoder of a configuration; None for a model without guidance."""
     if config.guidance in ("tags", "words"):
         return VocabularyIndices(config.vocabulary, config.guidance == "words", MAX_TOKENS)
     if config.guidance == "none":
@@ -69,9 +80,9 @@ def encode(encoder: ContextEncoder, texts: Sequence[str], lr: Tensor) -> Context
     """Return the context of a batch on the device of its LR images.
 
     Args:
-        encoder: Makes the tokens.
-        texts: One per image.
-        lr: (B, 3, h, w) in [-1, 1].
+        encoder: The encoder of the tokens.
+        texts: B texts, one for each image.
+        lr: LR images (B, 3, h, w) in [-1, 1].
     """
     rows = [row.to(lr.device) for row in encoder(texts, lr)]
     longest = max(1, *(len(row) for row in rows))
@@ -83,17 +94,20 @@ def encode(encoder: ContextEncoder, texts: Sequence[str], lr: Tensor) -> Context
 
 
 def shuffled(context: Context) -> Context:
-    """Return the context with every image given its neighbour's."""
+    """Return the context in which every image has the tokens of its neighbour in the batch."""
     return Context(context.tokens.roll(1, 0), context.mask.roll(1, 0))
 
 
 def drop_context(context: Context, seeds: Tensor, null_ratio: float) -> Context:
-    """Take the context away from a share of the samples: a function of each sample's seed.
+    """Mask the whole context of random samples (dropout for classifier-free guidance).
+
+    Whether a sample loses its context depends on its seed alone, not on the batch around it.
 
     Args:
-        context: Of a batch.
-        seeds: (B,) integers in [0, 2^31).
-        null_ratio: Probability, in [0, 1].
+        context: Context of a batch.
+        seeds: Integers (B,) in [0, 2^31).
+        null_ratio: Probability in [0, 1] that a sample loses its context.
     """
+    # The normal distribution function turns a normal random number into a uniform one.
     draw = torch.special.ndtr(seeded_normal(seeds, (), _NULL, context.mask.device))
     return context._replace(mask=context.mask & (draw >= null_ratio)[:, None])

@@ -1,19 +1,21 @@
-"""Folders of pretrained encoders, as transformers writes them."""
+"""Load pretrained encoders from local folders in the format of transformers."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from lsr.error_text import first_clause
+
 
 def pretrained_folder(source: str, what: str) -> Path:
-    """Return the folder of a pretrained model; nothing is fetched.
+    """Return the local folder of a pretrained model; nothing is downloaded.
 
     Args:
-        source: A folder, or a name on the hub that has been fetched before.
-        what: What it is for, in words.
+        source: A folder, or the name of a model on the Hugging Face hub that is in the local cache.
+        what: Kind of model for error messages, such as "text encoder".
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If there is no such folder and no such model in the local cache.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -21,38 +23,47 @@ def pretrained_folder(source: str, what: str) -> Path:
 
     try:
         return Path(snapshot_download(source, local_files_only=True))
-    except (
-        Exception
-    ) as error:  # HFValidationError, LocalEntryNotFoundError, OSError: each release has its own
+    # The class of the exception (HFValidationError, LocalEntryNotFoundError, OSError ...) depends
+    # on the release of huggingface_hub.
+    except Exception as error:
         raise ValueError(
-            f"the {what} {source} is not here: fetch it with `hf download {source}`, or name its folder"
+            f"the {what} {source} is not on this machine: "
+            f"fetch it with `hf download {source}`, or give its folder"
         ) from error
 
 
-def loaded(load: Any, folder: Path, what: str, **options: Any) -> Any:
-    """Return `load(folder, ...)` of transformers.
+def load_pretrained(load: Any, folder: Path, what: str, **options: Any) -> Any:
+    """Return `load(folder, ...)` for a `from_pretrained` method of transformers.
+
+    Args:
+        load: The `from_pretrained` method.
+        folder: Folder of the model.
+        what: Kind of object for error messages, such as "tokenizer".
+        options: Further arguments of `load`.
 
     Raises:
-        ValueError: If it fails, whatever the reason: OSError, JSON, safetensors, tokenizers, each has its own kinds.
+        ValueError: If loading fails. The file system, JSON, safetensors and the tokenizers raise
+            exceptions of many classes; all of them become this one.
     """
     try:
         return load(folder, local_files_only=True, **options)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the {what} in {folder} cannot be loaded ({type(error).__name__}: {reason})"
+            f"the {what} in {folder} cannot be loaded: check that the folder is complete, or fetch "
+            f"it again ({type(error).__name__}: {first_clause(error, folder)})"
         ) from error
 
 
 def read_config(folder: Path, what: str) -> dict[str, Any]:
-    """Return `config.json` of a folder.
+    """Return the contents of `config.json` in the folder of a model.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the file is missing or is not JSON.
     """
     try:
         return json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{folder}: no {what} there (config.json: {type(error).__name__})"
+            f"{folder}: no {what} in this folder, its config.json is missing or damaged "
+            f"({type(error).__name__}); fetch it again or give another folder"
         ) from error

@@ -1,4 +1,4 @@
-"""A frozen language model through transformers: Gemma-2 as in SANA, T5, CLIP's text encoder, or another."""
+"""Encode texts by a frozen language model (Gemma-2 as in SANA, T5, the text model of CLIP ...)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,58 +9,66 @@ from torch import Tensor
 
 from lsr.files import default_cache
 from lsr.guidance.embedding_cache import EmbeddingCache, fingerprint
-from lsr.guidance.pretrained import loaded, pretrained_folder, read_config
+from lsr.guidance.pretrained import load_pretrained, pretrained_folder, read_config
 from lsr.progress_bar import progress_bar
 
 _BATCH = 32
-_SHARD = 512  # texts in a shard of the cache: what a kill costs
+_SHARD = 512
+"""Texts in a shard of the cache; a process that is killed loses at most one shard."""
 
 
 class FrozenText:
-    """The last hidden states of a language model for a text.
+    """The last hidden states of a frozen language model for a text.
 
-    The model is loaded to embed texts that are not on the disk yet, and then let go: training and sampling only read. Embeddings are
-    kept in bfloat16 below `~/.cache/linearsr/embeddings`, by the contents of the encoder's files, the limit of tokens and the text; a text
-    embedded together with others of another length may differ by the rounding of that precision. An empty text has no tokens.
+    The model is loaded only to embed texts that are not on the disk yet, and freed afterwards:
+    training and sampling read the disk. The embeddings are stored in bfloat16 in a folder below
+    `~/.cache/linearsr/embeddings`, whose name depends on the contents of the encoder's files and on
+    `max_tokens`. Texts are embedded in padded batches, so an embedding may depend on the other
+    texts of its batch by rounding errors of this precision. An empty text has no tokens.
 
-    The text goes in as it is. SANA's own prompt has an instruction in front, which asks for a longer description: the opposite of
-    short tags.
+    The text is not changed. SANA puts an instruction in front that asks the language model for a
+    longer description; short tags are the opposite of it.
 
     Args:
-        source: A folder of transformers, a pipeline's folder with `text_encoder` and `tokenizer` in it (SANA's own), or a name on the hub.
-        width: Channels that the states must have.
-        max_tokens: Tokens of a text at most; the rest is cut off.
+        source: A folder in the format of transformers, the folder of a pipeline with `text_encoder`
+            and `tokenizer` in it (such as SANA's), or the name of a model on the Hugging Face hub.
+        width: Number of channels that the hidden states must have.
+        max_tokens: Largest number of tokens of a text; further tokens are cut off.
     """
 
     def __init__(self, source: str, width: int, max_tokens: int) -> None:
-        self.source, self.width, self.max_tokens = source, width, max_tokens
+        self.source = source
+        self.width = width
+        self.max_tokens = max_tokens
         self._cache: EmbeddingCache | None = None
-        self._model_folder = self._tokenizer_folder = Path()
+        self._model_folder = Path()
+        self._tokenizer_folder = Path()
 
     def prepare(self) -> None:
-        """Look for the encoder and for what it has embedded before.
+        """Find the files of the encoder, and open the cache of its embeddings.
 
         Raises:
-            ValueError: If it is missing, or has another width.
+            ValueError: If the encoder is missing, or has another width.
         """
         if self._cache is not None:
             return
         folder = pretrained_folder(self.source, "text encoder")
-        self._model_folder = (
-            folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
-        )
-        self._tokenizer_folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+        self._model_folder = _subfolder(folder, "text_encoder")
+        self._tokenizer_folder = _subfolder(folder, "tokenizer")
         config = read_config(self._model_folder, "text encoder")
         config = config.get("text_config", config)
         width = config.get("hidden_size", config.get("d_model"))
         if width != self.width:
             raise ValueError(
-                f"the text encoder {self.source} has {width} channels, not {self.width}: set model.denoiser.context_dim"
+                f"the text encoder {self.source} has {width} channels, not {self.width}: "
+                f"set model.denoiser.context_dim to {width}"
             )
-        identity = f"{fingerprint(self._model_folder)[:16]}-{fingerprint(self._tokenizer_folder)[:8]}-{self.max_tokens}"
+        model = fingerprint(self._model_folder)[:16]
+        tokenizer = fingerprint(self._tokenizer_folder)[:8]
+        identity = f"{model}-{tokenizer}-{self.max_tokens}"
         self._cache = EmbeddingCache(default_cache() / "embeddings" / identity)
 
-    def remember(self, texts: Iterable[str]) -> None:
+    def prepare_texts(self, texts: Iterable[str]) -> None:
         """Embed the texts that are not on the disk yet.
 
         Raises:
@@ -68,11 +76,10 @@ class FrozenText:
         """
         self.prepare()
         assert self._cache is not None
-        self._cache.look()
-        missing = sorted(
-            {text for text in texts if text and text not in self._cache},
-            key=lambda text: (len(text), text),
-        )
+        self._cache.refresh()
+        new = {text for text in texts if text and text not in self._cache}
+        # Texts of similar length share a batch, which keeps the padding short.
+        missing = sorted(new, key=lambda text: (len(text), text))
         if not missing:
             return
         with progress_bar(f"embedding texts by {self.source}", len(missing), "texts") as bar:
@@ -87,32 +94,31 @@ class FrozenText:
                 self._cache.add(shard)
 
     def __call__(self, texts: Sequence[str], lr: Tensor) -> list[Tensor]:
-        """Return the states (L, width) float32 of each text, from the disk.
+        """Return the hidden states (L, width) float32 of each text from the disk.
 
         Raises:
-            ValueError: If a text was not among those to remember.
+            ValueError: If a text was not given to `prepare_texts`.
         """
         assert self._cache is not None
         unknown = next((text for text in texts if text and text not in self._cache), None)
         if unknown is not None:
             raise ValueError(
-                f"the text {unknown[:60]!r} has not been embedded: tags have changed since the start; start again"
+                f"the text {unknown[:60]!r} has no embedding: the tags have changed since the "
+                "start of the run; start it again"
             )
         return [self._cache[text].float() if text else torch.zeros(0, self.width) for text in texts]
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Load the model, and yield each text with its hidden states (L, width)."""
         from transformers import AutoTokenizer
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer = loaded(AutoTokenizer.from_pretrained, self._tokenizer_folder, "tokenizer")
-        model = (
-            _language_model(
-                self._model_folder, torch.bfloat16 if device.type == "cuda" else torch.float32
-            )
-            .to(device)
-            .eval()
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        tokenizer = load_pretrained(
+            AutoTokenizer.from_pretrained, self._tokenizer_folder, "tokenizer"
         )
+        model = _language_model(self._model_folder, dtype).to(device).eval()
         tokenizer.padding_side = "right"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -127,25 +133,27 @@ class FrozenText:
             ).to(device)
             mask = inputs["attention_mask"]
             states = model(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
-            yield from zip(
-                batch,
-                (row[real.bool()] for row, real in zip(states, mask, strict=True)),
-                strict=True,
-            )
+            for text, row, real in zip(batch, states, mask, strict=True):
+                yield text, row[real.bool()]
+
+
+def _subfolder(folder: Path, name: str) -> Path:
+    """Return a subfolder if it exists, as in the folder of a pipeline; else the folder itself."""
+    return folder / name if (folder / name).is_dir() else folder
 
 
 def _language_model(folder: Path, dtype: torch.dtype) -> Any:
-    """Load the part of a model that reads text: of T5 the encoder, of CLIP the text tower, of a causal model the states below its head."""
+    """Load the part of a model that encodes text.
+
+    It is the encoder of T5, the text model of CLIP, or a causal language model without its head.
+    """
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, CLIPTextModel
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-    config = loaded(AutoConfig.from_pretrained, folder, "text encoder")
+    config = load_pretrained(AutoConfig.from_pretrained, folder, "text encoder")
+    kind: Any = AutoModel
     if config.model_type == "clip":
-        kind: Any = CLIPTextModel
-    else:
-        kind = (
-            AutoModelForTextEncoding
-            if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
-            else AutoModel
-        )
-    return loaded(kind.from_pretrained, folder, "text encoder", dtype=dtype)
+        kind = CLIPTextModel
+    elif type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        kind = AutoModelForTextEncoding
+    return load_pretrained(kind.from_pretrained, folder, "text encoder", dtype=dtype)

@@ -1,4 +1,4 @@
-"""Tags and words as indices of a closed vocabulary; their embeddings are the denoiser's own."""
+"""Turn tags or words into indices of a closed vocabulary, whose embeddings the denoiser learns."""
 
 import logging
 import re
@@ -17,23 +17,25 @@ _WORD = re.compile(r"[\w'-]+")
 
 
 def split_text(text: str, words: bool) -> list[str]:
-    """Split a text at its commas into tags, or into words; upper case is lowered."""
+    """Split a text into words, or else at its commas into tags; all in lower case."""
     return _WORD.findall(text.lower()) if words else [tag.lower() for tag in tidy_tags(text)]
 
 
 def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
-    """Return the tags, or words, that a file has, sorted.
+    """Return the tags or words of a file, sorted and each once.
 
     Args:
-        path: A list of photographs as `tags.jsonl`, or text, one tag a line.
-        words: Take the words of the tags, or captions, one by one.
+        path: A `tags.jsonl` (tags or captions of photographs), or a text file with one tag per
+            line.
+        words: Whether to split tags and captions into words.
 
     Raises:
         ValueError: If the file is missing, damaged or empty.
     """
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file of tags for a vocabulary (lsr tag makes one, or write one)"
+            f"{path}: no such file of tags for a vocabulary; make one with lsr tag, or write a "
+            "text file with one tag per line"
         )
     if path.suffix == ".jsonl":
         texts: Iterable[str] = (", ".join(tags) for tags in read_listed(path).values())
@@ -41,20 +43,22 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
         try:
             texts = path.read_text("utf-8").split("\n")
         except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8") from None
+            raise ValueError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
     vocabulary = tuple(sorted({entry for text in texts for entry in split_text(text, words)}))
     if not vocabulary:
-        raise ValueError(f"{path}: no tags for a vocabulary there")
+        raise ValueError(f"{path}: no tags for a vocabulary in this file; write one tag per line")
     return vocabulary
 
 
 class VocabularyIndices:
-    """Looks tags, or words, up in a vocabulary. What has no embedding is dropped; `remember` counts and tells it.
+    """Look up tags or words in a vocabulary.
+
+    Tags that are not in the vocabulary are dropped; `prepare_texts` counts and reports them.
 
     Args:
-        vocabulary: In the order of the embeddings.
-        words: Split texts into words, not at commas.
-        max_tokens: Indices per image at most.
+        vocabulary: Tags or words in the order of their embeddings.
+        words: Whether to split texts into words instead of tags.
+        max_tokens: Largest number of indices for an image; further ones are dropped.
 
     Raises:
         ValueError: If the vocabulary is empty.
@@ -63,32 +67,37 @@ class VocabularyIndices:
     def __init__(self, vocabulary: Sequence[str], words: bool, max_tokens: int) -> None:
         if not vocabulary:
             raise ValueError(
-                "guidance by tags or words needs a vocabulary: name a file of tags with --model.vocabulary, or list them"
+                "guidance by tags or words needs a vocabulary: "
+                "give a file of tags with --model.vocabulary, or list them"
             )
-        self.words, self.max_tokens = words, max_tokens
+        self.words = words
+        self.max_tokens = max_tokens
         self._index = {entry.lower(): i for i, entry in enumerate(vocabulary)}
 
     def prepare(self) -> None:
-        """Nothing is needed."""
+        """Do nothing: the embeddings are in the model file."""
 
-    def remember(self, texts: Iterable[str]) -> None:
-        """Tell how many entries the vocabulary does not know, and how many images have more than are used."""
-        known = cut = 0
+    def prepare_texts(self, texts: Iterable[str]) -> None:
+        """Only check the texts: warn about unknown tags, and about images with too many tags."""
+        known = 0
+        cut = 0
         unknown: Counter[str] = Counter()
         for text in texts:
             indices, missing = self._look_up(text)
-            known, cut = known + len(indices), cut + (len(indices) > self.max_tokens)
+            known += len(indices)
+            cut += len(indices) > self.max_tokens
             unknown.update(missing)
         if unknown:
             log.warning(
-                "%d of %d tags of the photographs are not in the vocabulary and are dropped, %r for one",
+                "%d of %d tags of the photographs are not in the vocabulary and are dropped, "
+                "such as %r",
                 unknown.total(),
                 known + unknown.total(),
                 unknown.most_common(1)[0][0],
             )
         if cut:
             log.warning(
-                "%d photographs have more than %d tags: the rest of each is dropped",
+                "%d photographs have more than %d tags: further tags are dropped",
                 cut,
                 self.max_tokens,
             )
@@ -101,7 +110,8 @@ class VocabularyIndices:
         ]
 
     def _look_up(self, text: str) -> tuple[list[int], list[str]]:
+        """Return the indices of the known tags, and the unknown tags."""
         entries = split_text(text, self.words)
-        return [self._index[entry] for entry in entries if entry in self._index], [
-            entry for entry in entries if entry not in self._index
-        ]
+        indices = [self._index[entry] for entry in entries if entry in self._index]
+        unknown = [entry for entry in entries if entry not in self._index]
+        return indices, unknown

@@ -1,4 +1,9 @@
-"""Finding, reading and writing image files: the public names of this wing."""
+"""Finding, reading and writing image files: the public names of this wing.
+
+A new file format that is read is added in three modules: its suffixes in `lsr.images.files`, its
+Pillow name and pixels in `lsr.images.decoding`, and the message for unknown files in
+`lsr.images.opening`. A format that is written is added in `lsr.images.encoding`.
+"""
 
 from lsr.images.decoding import probe
 from lsr.images.encoding import UnfitFormat, write_png, write_stream

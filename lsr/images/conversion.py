@@ -83,14 +83,18 @@ def _from_samples(samples: np.ndarray) -> Photograph:
     channels = samples.shape[2]
     if channels not in (1, 2, 3, 4) or 0 in samples.shape:
         raise ValueError(
-            f"an image has 1 to 4 channels and at least one pixel, not the shape {samples.shape}"
+            "an image must have 1 to 4 channels and at least one pixel, not the shape (H, W, C) = "
+            f"{samples.shape}"
         )
     if samples.dtype in (np.uint8, np.uint16):
         values = samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     elif np.issubdtype(samples.dtype, np.floating):
         values = samples.astype(np.float32)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN as well
-            raise ValueError("floating-point samples must be in [0, 1]")
+            raise ValueError(
+                "floating-point samples must be from 0 to 1, not from "
+                f"{values.min():g} to {values.max():g}"
+            )
     else:
         raise ValueError(
             f"samples must be uint8, uint16 or floating-point numbers, not {samples.dtype}"

@@ -117,7 +117,8 @@ def _decode_samples(
     rawmode = _rawmode(image)
     if image.mode not in _EIGHT_BIT_MODES and not image.mode.startswith("I;16"):
         raise UnreadableImage(
-            f"{source}: samples of the kind {image.mode} ({rawmode}) are not supported"
+            f"{source}: pixels of the kind {image.mode} ({rawmode}) are not supported; save it as "
+            "RGB or grey with 8 or 16 bits"
         )
     if ";16" in rawmode and image.mode != "CMYK":
         return _decode_16_bit(file, image, rawmode)

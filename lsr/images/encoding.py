@@ -1,7 +1,7 @@
 """Writing pictures as PNG, JPEG, WebP or TIFF files.
 
-PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole picture in 8 bits. A
-file is either complete under its name, or not there.
+PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole picture in 8 bits. If
+writing fails, no incomplete file is left, and an older file of that name stays as it was.
 """
 
 import struct
@@ -85,10 +85,10 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
     if max(height, width) > limit:
         raise UnfitFormat(
             f"{width}x{height} pixels are too many for {kind.upper()}, whose longest side is "
-            f"{limit}: choose png or tiff"
+            f"{limit}: choose the format png or tiff"
         )
     if kind == "jpeg" and like.alpha is not None:
-        raise UnfitFormat("JPEG holds no transparency: choose png, webp or tiff")
+        raise UnfitFormat("JPEG cannot store transparency: choose the format png, webp or tiff")
 
 
 def _write_png(file: BinaryIO, picture: PictureStream) -> None:

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from lsr.error_text import first_clause
+
 
 class UnreadableImage(ValueError):  # noqa: N818
     """A file that cannot be read as an image; the message is one line, `path: reason`."""
@@ -62,14 +64,15 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
             f"{source}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one"
         ) from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"{source}: more than {pixel_limit():,} pixels") from None
+        raise UnreadableImage(
+            f"{source}: more than {pixel_limit():,} pixels, the limit; cut it into smaller pictures"
+        ) from None
     except Exception as error:
         # Pillow's parsers do not catch what a damaged file provokes in them: struct.error,
         # KeyError, SyntaxError and others.
         if isinstance(error, OSError) and error.strerror:
             raise UnreadableImage(f"{source}: {error.strerror}") from None
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"{source}: damaged or truncated ({reason})") from error
+        raise UnreadableImage(f"{source}: damaged or truncated ({first_clause(error)})") from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
 

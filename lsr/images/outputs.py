@@ -63,9 +63,13 @@ def _check(pairs: Sequence[tuple[Path, Path]]) -> None:
     by_target: dict[Path, Path] = {}
     for path, target in pairs:
         if target in by_target:
-            raise ValueError(f"{by_target[target]} and {path} would both be written to {target}")
+            raise ValueError(
+                f"the results of {by_target[target]} and {path} would both be written to {target}: "
+                "rename one of the two"
+            )
         if target.resolve().parent == path.resolve().parent:
             raise ValueError(
-                f"the result of {path} would lie among the originals: choose another --out"
+                f"the result of {path} would lie in the folder of the original: choose another "
+                "--out"
             )
         by_target[target] = path

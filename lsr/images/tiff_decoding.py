@@ -42,7 +42,8 @@ def check_tiff(source: Path | EncodedImage, file: BinaryIO, image: TiffImageFile
     separate_planes = tags.get(_Tag.PlanarConfiguration) == 2 and len(bits) > 1
     if max(bits) > 8 and (separate_planes or max(bits) != 16):
         raise UnreadableImage(
-            f"{source}: a TIFF of {max(bits)} bits per sample in this layout is not supported"
+            f"{source}: a TIFF of {max(bits)} bits per sample in this layout is not supported; "
+            "save it as PNG"
         )
     size = file.seek(0, os.SEEK_END)
     for offsets, counts in (
@@ -91,11 +92,13 @@ def decode_float_tiff(
     import cv2
 
     if header[_Tag.ImageWidth] * header[_Tag.ImageLength] > pixel_limit():
-        raise UnreadableImage(f"{source}: more than {pixel_limit():,} pixels")
+        raise UnreadableImage(
+            f"{source}: more than {pixel_limit():,} pixels, the limit; cut it into smaller pictures"
+        )
     if any(tag in header and header[tag] not in values for tag, values in _OPENCV_READS.items()):
         raise UnreadableImage(
             f"{source}: a floating-point TIFF with separate colour planes, rotation, premultiplied "
-            "alpha or colours other than RGB is not supported"
+            "alpha or colours other than RGB is not supported; save it as 16-bit PNG"
         )
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -105,7 +108,9 @@ def decode_float_tiff(
     if samples is None or samples.dtype not in (np.float32, np.float64):
         raise UnreadableImage(f"{source}: a damaged or unsupported floating-point TIFF")
     if not (samples.min() >= 0 and samples.max() <= 1):  # false for NaN as well
-        raise UnreadableImage(f"{source}: floating-point samples outside [0, 1] or not a number")
+        raise UnreadableImage(
+            f"{source}: floating-point samples are not all from 0 to 1; scale them"
+        )
     samples = samples.astype(np.float32).reshape(*samples.shape[:2], -1)
     if samples.shape[2] == 1:
         return samples

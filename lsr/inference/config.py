@@ -37,17 +37,17 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
             raise ValueError(
-                f"the number of sampling steps must be at least 1, not {self.num_inference_steps}"
+                "the number of sampling steps (num_inference_steps, --steps) must be at least 1, "
+                f"not {self.num_inference_steps}"
             )
         if not 0 <= self.seed < 2**31:
-            raise ValueError(f"the seed must be in [0, 2^31), not {self.seed}")
+            raise ValueError(f"the seed must be from 0 to 2^31 - 1, not {self.seed}")
         if self.color_fix not in COLOR_FIXES:
             known = ", ".join(COLOR_FIXES)
-            raise ValueError(f"the colour fix must be one of {known}, not {self.color_fix!r}")
+            raise ValueError(f"color_fix must be one of {known}, not {self.color_fix!r}")
         if self.tile != "auto" and self.tile != 0 and self.tile < SMALLEST_TILE:
             raise ValueError(
-                f"a tile must have at least {SMALLEST_TILE} pixels, or be 0 or auto,"
-                f" not {self.tile}"
+                f"tile must be at least {SMALLEST_TILE} (LR pixels), or 0 or auto, not {self.tile}"
             )
 
 

@@ -101,7 +101,7 @@ class MemoryEstimate:
         if needed > free:
             raise MemoryError(
                 f"{self.width}x{self.height} pixels need about {needed / 2**30:.1f} GiB of memory,"
-                f" {free / 2**30:.1f} GiB are free"
+                f" {free / 2**30:.1f} GiB are free; choose a smaller tile or picture"
             )
         return tile
 
@@ -131,9 +131,10 @@ class MemoryEstimate:
         return network + (self.host_bytes(tile) if self.device.type == "cpu" else 0)
 
     def host_bytes(self, tile: int) -> int:
-        """Return roughly how many bytes of host memory rows of tiles take.
+        """Return roughly how many bytes of host memory rows of tiles of `tile` LR pixels take.
 
-        Every sampling step holds a row of latent tiles, and decoding holds a row of the image.
+        All sampling steps work at once, each on its own row of latent tiles. Decoding holds one row
+        of tiles of the image.
         """
         space = self.denoiser.space
         latents = self.sampling.num_inference_steps * space.channels

@@ -27,7 +27,10 @@ def watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
     for block in rows:
         # Checked here because the colour fix goes through integers, which turn NaN into black.
         if block.isnan().any():
-            raise ValueError("the model gives pixels that are not numbers")
+            raise ValueError(
+                "the model computes pixels that are not numbers (NaN): its training has diverged, "
+                "or its file is damaged"
+            )
         done += block.shape[1]
         watch(done / height)
         yield block

@@ -4,7 +4,8 @@ This is MultiDiffusion (arXiv 2302.08113) with the Gaussian weights of Mixture o
 2302.02412). All tiles share one latent state, the canvas. The noise is a function of the position
 on the canvas: neither the size nor the number of the tiles changes it. The canvas streams through
 the steps from top to bottom. Each step holds one row of tiles, so memory grows with the width of
-the photograph but not with its height.
+the photograph but not with its height. The Euler step is written here once more: `sample_euler` of
+`lsr.flow.samplers` samples whole batches, not a stream of rows.
 """
 
 import math
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.batch import Context
 from lsr.flow.classifier_free import guided
 from lsr.flow.timesteps import timestep_grid
-from lsr.guidance.context import Context
 from lsr.images.rows import BICUBIC_REACH, ROWS_PER_BLOCK, Rows, RowWindow
 from lsr.inference.config import SamplingConfig
 from lsr.models.condition import Condition
@@ -176,7 +177,10 @@ class TiledSampler:
 
     @cached_property
     def _guide(self) -> Condition:
-        """The context of every tile, without an image: its keys and values are computed once."""
+        """The condition that all tiles share: the context, whose keys and values are computed once.
+
+        `with_image` adds the LR image of a tile. For classifier-free guidance it is doubled.
+        """
         nothing = torch.zeros(1, device=self.device)
         tokens, mask = self.context or (None, None)
         guide = Condition(nothing, nothing, tokens, mask)

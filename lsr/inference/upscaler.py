@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from lsr.guidance.context import Context, context_encoder, encode
+from lsr.batch import Context
+from lsr.guidance.context import context_encoder, encode
 from lsr.images.conversion import photograph_of, to_input_type
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import resize_rows, upsample_rows
@@ -33,9 +34,9 @@ class Upscaler:
         shift: Shift of the noise schedule that it was trained with.
         sampling: Settings of sampling.
         device: Device to compute on; by default a GPU if there is one.
-        cuda_graph: Whether a GPU replays the network as a CUDA graph from the second evaluation of
-            a size on, see `lsr.inference.cuda_graph`. This pays off for many photographs or tiles
-            of one size, or for many steps.
+        cuda_graph: Whether to record the network as a CUDA graph and to replay it from the second
+            evaluation with the same input size on, see `lsr.inference.cuda_graph`. This pays off
+            for many photographs or tiles of one size, or for many steps.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Upscaler:
         """
         new = dict.fromkeys(text for text in texts if text not in self._expected)
         if new and self.context_encoder is not None:
-            self.context_encoder.remember(new)
+            self.context_encoder.prepare_texts(new)
         self._expected |= new.keys()
 
     def _context(self, pixels: np.ndarray, text: str) -> Context | None:

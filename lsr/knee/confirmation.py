@@ -26,7 +26,9 @@ def check_settings(
 ) -> None:
     """Raise `ValueError` if an argument of the detector is out of its range."""
     if not metrics:
-        raise ValueError("the knee detector needs at least one metric")
+        raise ValueError(
+            "the knee detector has no metrics: name at least one with its direction, max or min"
+        )
     for name, direction in metrics.items():
         if direction not in ("max", "min"):
             raise ValueError(
@@ -34,8 +36,8 @@ def check_settings(
             )
     if min_step < 0 or not 0.5 < confidence < 1 or not 0 < wait < 2 or max_candidates < 3:
         raise ValueError(
-            "need min_step >= 0, 0.5 < confidence < 1, 0 < wait < 2 "
-            f"and max_candidates >= 3, got {min_step}, {confidence}, {wait}, {max_candidates}"
+            "the knee needs min_step >= 0, 0.5 < confidence < 1, 0 < wait < 2 and max_candidates "
+            f">= 3, not {min_step}, {confidence}, {wait} and {max_candidates}"
         )
 
 

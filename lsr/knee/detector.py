@@ -123,7 +123,8 @@ class KneeDetector:
         """
         if step < 0 or (self._last_step is not None and step <= self._last_step):
             raise ValueError(
-                f"validation steps must be >= 0 and increase: {step} after {self._last_step}"
+                f"the steps of validations must be >= 0 and increase, not {step} after "
+                f"{self._last_step}"
             )
         self._last_step = step
         if self._confirmed is not None:
@@ -165,8 +166,8 @@ class KneeDetector:
         """
         if list(state["metrics"].items()) != list(self.metrics.items()):
             raise ValueError(
-                f"the knee state is of metrics {dict(state['metrics'])}, "
-                f"but this detector has {self.metrics}"
+                f"the checkpoint's knee watches the metrics {dict(state['metrics'])}, but this run "
+                f"watches {self.metrics}: set the same metrics of the knee callback"
             )
         self._steps = list(state["steps"])
         self._rows = [

@@ -43,11 +43,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         published = manifest["sha256"]
         found = sha256_of(folder / SEED)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: not a knee folder ({type(error).__name__})") from error
+        raise ValueError(f"{folder}: not the folder of a knee ({type(error).__name__})") from error
     if found != published:
         raise ValueError(
             f"{folder / SEED}: is not the seed that was published "
-            f"(sha256 {found[:12]}, not {published[:12]})"
+            f"(its SHA-256 is {found[:12]}, not {published[:12]}); copy the folder again"
         )
     return manifest
 

@@ -112,10 +112,10 @@ def _normalise(
 
 
 def _running_mean(values: Array, half: int) -> Array:
-    """Return the running mean, which rounds off the steps of a running median.
+    """Return the mean over up to `half` values on each side, which smooths a running median.
 
-    At the start the window shrinks on both sides, because the curve is steep there. At the end it
-    shrinks on the right side only: otherwise the last points would be drawn without smoothing.
+    Near the start both sides of the window shrink equally, because the curve is steep there. Near
+    the end only the right side shrinks: equal sides would leave the last values unsmoothed.
     """
     index = np.arange(len(values))
     left = np.minimum(index, half)

@@ -20,6 +20,7 @@ _NOT_A_QUALITY = frozenset({"bicubic", "train", "smoothed"})
 _PATIENCES = (5, 10)
 _NOISE_LIMIT = 0.05
 """Noise above this fraction of the gain moves the knee."""
+_MOST_TIMES = 20
 _VALIDATIONS_BEFORE = 12
 """Number of validations up to the knee with which it is found precisely."""
 
@@ -63,12 +64,12 @@ def parse_metrics(text: str) -> dict[str, str]:
             direction = _known_direction(part)
         if not name or direction not in ("max", "min"):
             raise ValueError(
-                f"--metrics: {part} is not a metric with its direction, "
-                "such as val/musiq:max or val/niqe:min"
+                f"--metrics: {part} is not a metric with its direction, max or min: write "
+                "NAME:DIRECTION, such as val/musiq:max or val/niqe:min"
             )
         metrics[name] = direction
     if not metrics:
-        raise ValueError("--metrics: no metric given")
+        raise ValueError("--metrics: no metric given; write NAME:DIRECTION, such as val/musiq:max")
     return metrics
 
 
@@ -76,9 +77,10 @@ def parse_metrics(text: str) -> dict[str, str]:
 class Replay:
     """The result of a detector that was fed with the validations of a logged run.
 
-    Attributes: verdict: The final verdict: the confirmation, the divergence, or that of the last
-        validation. per_metric: The last known entries of `KneeVerdict.per_metric`. They are kept
-        here because
+    Attributes:
+        verdict: The final verdict: the confirmation, the divergence, or that of the last
+            validation.
+        per_metric: The last known entries of `KneeVerdict.per_metric`. They are kept here because
             the verdict of a divergence has none.
     """
 
@@ -167,9 +169,10 @@ def advice_for(
     if noisy:
         # The noise of a mean over n images is proportional to 1 / sqrt(n).
         times = math.ceil((max(noisy.values()) / _NOISE_LIMIT) ** 2)
+        many = f"about {times} times as many" if times <= _MOST_TIMES else "many more"
         advice.append(
             f"noise above {_NOISE_LIMIT:.0%} of the gain in {', '.join(noisy)}: add validation "
-            f"images (about {times} times as many), and fix the images, the seeds of the metrics "
+            f"images ({many}), and fix the images, the seeds of the metrics "
             "and the noise of the sampler"
         )
     before = sum(v.step <= (verdict.knee_step or 0) for v in history)

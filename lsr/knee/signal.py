@@ -146,8 +146,9 @@ def plateau_arrival(
         smooth: `(n,)` running median of the curve.
         half: Half width of the smoothing window, in validations.
 
-    Returns: The index of the arrival, the height of the top, and the gain from the first value to
-        the top.
+    Returns:
+        The index of the arrival, the height of the top, and the gain from the first value to the
+        top.
     """
     window = 2 * half + 1
     noise = standard_deviation(neighbour_residual(steps, values))

@@ -24,8 +24,8 @@ class KneeVerdict:
             None if no metric is informative.
         per_metric: For each metric a dictionary with the keys `informative`, `reason`, `noise`,
             `gain`, `noise_to_gain`, `knee_step` and `smoothed`; an unknown value is None.
-        diverged: Whether the loss or every metric was non-finite. Then no knee is confirmed any
-            more.
+        diverged: Whether the run has diverged: the loss is not finite, or no metric was finite in
+            two validations in a row. Then no knee is confirmed any more.
         reason: One line that says why the knee is confirmed, or why not yet.
         interval: Steps between which the knee lies with a probability of 80 %. A step is None if it
             is beyond 8 times the elapsed steps or if there may be no knee at all; the interval is

@@ -205,7 +205,7 @@ def without_reference(names: Sequence[str]) -> list[str]:
     found = [name for name in names if not CARDS[name].full_reference]
     if not found:
         raise ValueError(
-            "photographs without ground truth need a metric without reference, such as niqe, "
-            f"in addition to {', '.join(names)}"
+            f"the metrics {', '.join(names)} need HR photographs, and there are none: add a metric "
+            "without reference, such as niqe"
         )
     return found

@@ -47,14 +47,14 @@ def fitted_in_run(trainer: Any, stage: str) -> Path:
     if not path.is_file():
         if stage != "fit":
             raise ValueError(
-                f"{path} is missing: it is made by training, "
-                "or name another file in model.niqe_parameters"
+                f"{path} is missing: lsr fit makes this file; copy it from the run, "
+                "or name another .mat file in model.niqe_parameters"
             )
         data: object = trainer.datamodule
         if not isinstance(data, KnowsPhotographs):
             raise ValueError(
-                f"model.niqe_parameters fit: {type(data).__name__} has no method photographs() "
-                "to fit NIQE to, name a .mat file instead"
+                "model.niqe_parameters cannot be 'fit', because the DataModule "
+                f"{type(data).__name__} has no method photographs(): name a .mat file instead"
             )
         on_rank_zero(trainer.strategy, lambda: fit_niqe(data.photographs(), path))
     return path
@@ -69,7 +69,7 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
 
     Args:
         images: Photographs (H, W, 3) uint8 without visible degradation. Of larger photographs only
-            the middle 1024 x 1024 pixels are used.
+            the middle 960 x 960 pixels are used.
         path: The .mat file to write, with `mu_prisparam` (1, 36) and `cov_prisparam` (36, 36).
 
     Raises:
@@ -80,7 +80,9 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
     found = [_sharp_block_features(image) for image in images]
     count = len(found)
     features = np.concatenate([np.empty((0, _FEATURES)), *found])
-    advice = "give more, larger or more varied photographs"
+    advice = (
+        "give more, larger or more varied photographs, or name a .mat file in model.niqe_parameters"
+    )
     if len(features) < _MIN_BLOCKS:
         raise ValueError(
             f"NIQE needs {_MIN_BLOCKS} sharp blocks of {_BLOCK} x {_BLOCK} pixels, "
@@ -91,8 +93,8 @@ def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:
     # NIQE inverts the covariance, which therefore must have full rank.
     if rank < _FEATURES:
         raise ValueError(
-            f"the sharp blocks of {count} photographs span {rank} of NIQE's {_FEATURES} features: "
-            f"{advice}"
+            f"the sharp blocks of {count} photographs are too similar to fit NIQE "
+            f"(rank {rank} of {_FEATURES}): {advice}"
         )
     with atomic_path(path) as temporary:
         parameters = {"mu_prisparam": features.mean(0, keepdims=True), "cov_prisparam": covariance}
@@ -134,7 +136,7 @@ def _sharp_block_features(image: np.ndarray) -> np.ndarray:
 
 
 def _middle(side: int) -> slice:
-    """Return the slice of the middle whole blocks along a side, at most 1024 pixels."""
+    """Return the middle whole blocks of a side that fit into 1024 pixels: at most 960 pixels."""
     kept = min(side, _MAX_SIDE) // _BLOCK * _BLOCK
     start = (side - kept) // 2
     return slice(start, start + kept)

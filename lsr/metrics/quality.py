@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsr.error_text import first_clause
 from lsr.metrics.cards import CARDS, WeightsFile
 from lsr.metrics.weights import construction, provide
 
@@ -99,7 +100,10 @@ def _check_inputs(name: str, sr: Tensor, hr: Tensor | None) -> None:
             f"not {width} x {height}"
         )
     if hr is None and CARDS[name].full_reference:
-        raise ValueError(f"metric {name} compares with the HR image, and there is none")
+        raise ValueError(
+            f"metric {name} compares with the HR image, and there is none: choose a metric without "
+            "reference, such as niqe"
+        )
 
 
 def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
@@ -116,7 +120,7 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
     own = {weights: files[weights] for weights in card.weights}
     for path in own.values():
         if not path.is_file():  # pyiqa would search for it elsewhere
-            raise ValueError(f"metric {name} cannot use {path}: no such file")
+            raise ValueError(f"metric {name} cannot use {path}: no such file; name one that exists")
     with construction(own):
         import pyiqa  # takes seconds, and only validation needs it
 
@@ -130,7 +134,7 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
         except Exception as error:  # a damaged file can raise anything
             if not own:
                 raise
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            reason = f"{type(error).__name__}: {first_clause(error)}"
             raise ValueError(
                 f"metric {name} cannot use {', '.join(map(str, own.values()))} ({reason}): "
                 "check that the file is complete and the right one"
@@ -142,7 +146,7 @@ def _check_niqe(net: Any) -> None:
     """Raise ValueError if NIQE's parameters do not describe a Gaussian of 36 features."""
     shapes = net.mu_pris_param.shape, net.cov_pris_param.shape
     if shapes != ((36,), (36, 36)):
-        raise ValueError("not a model of 36 features")
+        raise ValueError("the parameters are not of 36 features")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import torch
 
+from lsr.error_text import first_clause
 from lsr.files import sha256_of
 from lsr.metrics.cards import CARDS, WeightsFile
 
@@ -76,7 +77,8 @@ def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
     for weights, path in paths.items():
         if weights.sha256 is not None and sha256_of(path) != weights.sha256:
             raise ValueError(
-                f"{path} is damaged or a different file: its SHA-256 is not {weights.sha256}"
+                f"{path} is damaged or a different file, its SHA-256 is not {weights.sha256}: "
+                "delete it or fetch it again"
             )
     return paths
 
@@ -107,7 +109,7 @@ def _download(
     socket.setdefaulttimeout(_NETWORK_TIMEOUT)
     try:
         if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE forbids to download")
+            raise OSError("HF_HUB_OFFLINE forbids downloads")
         for weights in missing:
             target = _path(weights, folder)
             log.info("downloading %s to %s", url(weights), target)
@@ -137,7 +139,7 @@ def _missing_weights(
     free = ", ".join(name for name, card in CARDS.items() if not card.weights)
     hint = ", and niqe with parameters of your own" if "niqe" in absent else ""
     message = (
-        f"weights of {', '.join(absent)} are missing ({error}): copy {recipe}; "
+        f"weights of {', '.join(absent)} are missing ({first_clause(error)}): copy {recipe}; "
         f"or choose other metrics ({free} need no weights{hint})"
     )
     return MissingWeights(message, recipe)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lsr.batch import CachesLatents
+from lsr.error_text import first_clause
 
 
 class DeepCompression:
@@ -51,8 +52,9 @@ class DeepCompression:
         found = autoencoder.config.latent_channels, autoencoder.spatial_compression_ratio
         if found != (self.channels, self.factor):
             raise ValueError(
-                f"the autoencoder {self.source} is f{found[1]}c{found[0]}, "
-                f"not f{self.factor}c{self.channels}"
+                f"the autoencoder {self.source} is f{found[1]}c{found[0]}, not "
+                f"f{self.factor}c{self.channels}: set model.denoiser.latent_factor to {found[1]}, "
+                f"latent_channels to {found[0]}"
             )
         autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
         if compile:
@@ -79,8 +81,8 @@ class DeepCompression:
         if report["missing_keys"]:  # diffusers only warns and leaves random weights there
             first, *others = report["missing_keys"]
             raise ValueError(
-                f"the autoencoder {self.source} lacks the weights {first} and {len(others)} more: "
-                "fetch it again"
+                f"the autoencoder {self.source} lacks the weight {first} and {len(others)} more: "
+                "it is incomplete; fetch it again"
             )
         return autoencoder
 
@@ -91,7 +93,7 @@ class DeepCompression:
             inner = (
                 f"name {folder / 'vae'} instead" if (folder / "vae").is_dir() else "fetch it again"
             )
-            return f"{inner}; {' '.join(str(error).split())[:200]}"
+            return f"{inner} ({first_clause(error, folder)})"
         if len(folder.parts) != 2 or folder.parts[0] in ("/", ".", ".."):
             return "there is no such folder; name one of diffusers, or owner/name on the hub"
         return (
@@ -138,8 +140,8 @@ class DeepCompression:
         )
         if differing:
             raise ValueError(
-                f"{what} were made by another autoencoder than {self.source}: "
-                f"other {', '.join(differing)}"
+                f"{what} were made by another autoencoder than {self.source} (other "
+                f"{', '.join(differing)}): run lsr cache-latents with this one"
             )
 
     def encode(self, image: Tensor) -> Tensor:

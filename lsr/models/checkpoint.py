@@ -126,12 +126,14 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
     # torch, pickle, zip, safetensors and json all raise different exceptions.
     except Exception as error:
         raise ValueError(
-            f"{path}: not a LinearSR model, or a damaged one ({type(error).__name__})"
+            f"{path}: not a LinearSR model, or damaged ({type(error).__name__}); give a .ckpt "
+            "file of lsr fit or a .safetensors file of lsr export"
         ) from error
     unknown = sorted(config.keys() - {field.name for field in fields(DenoiserConfig)})
     if unknown:
         raise ValueError(
-            f"{path}: made by another version of LinearSR (unknown {', '.join(unknown)})"
+            f"{path}: made by another version of LinearSR (unknown settings: "
+            f"{', '.join(unknown)}); use that version"
         )
     return ModelFile(weights, DenoiserConfig(**config), shift, boundaries, depths)
 
@@ -147,7 +149,10 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
     """
     found = read_model(path)
     if found.boundaries is not None:
-        raise ValueError(f"{path} holds {len(found.boundaries) + 1} experts, not a single denoiser")
+        raise ValueError(
+            f"{path} holds {len(found.boundaries) + 1} experts, but a single denoiser is needed: "
+            "give a model of stage 1"
+        )
     return found.weights, found.config, found.shift
 
 
@@ -183,7 +188,10 @@ def load_weights(
     try:
         load_whole(denoiser, weights, assign=assign)
     except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit their configuration") from error
+        raise ValueError(
+            f"{path}: names or shapes of the weights do not fit the model's configuration: "
+            "the file is damaged; export or fetch it again"
+        ) from error
 
 
 def initialise(denoiser: Denoiser, path: Path) -> None:
@@ -196,7 +204,7 @@ def initialise(denoiser: Denoiser, path: Path) -> None:
     weights, found, _ = read_denoiser(path)
     differing = _differences(found, denoiser.config)
     if differing:
-        raise ValueError(f"{path} is of another model: {', '.join(differing)}")
+        raise ValueError(f"{path} cannot initialise this model: {'; '.join(differing)}")
     load_weights(denoiser, weights, path)
 
 
@@ -212,7 +220,7 @@ def _differences(found: DenoiserConfig, wanted: DenoiserConfig) -> list[str]:
         ignored.add("vocabulary")  # too long to be listed
     values = asdict(wanted)
     texts = [
-        f"{name} {value!r}, not {values[name]!r}"
+        f"{name} is {value!r} there, but {values[name]!r} here"
         for name, value in asdict(found).items()
         if value != values[name] and name not in ignored
     ]
@@ -220,9 +228,25 @@ def _differences(found: DenoiserConfig, wanted: DenoiserConfig) -> list[str]:
 
 
 def difference(found: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Return in words how a vocabulary differs from the one that is wanted; None if it does not."""
+    """Return in words how the vocabulary of a checkpoint differs from that of the model.
+
+    Args:
+        found: Vocabulary of the checkpoint.
+        wanted: Vocabulary of the model.
+
+    Returns:
+        The message with the advice what to do; None if the vocabularies are equal.
+    """
     if tuple(found) == tuple(wanted):
         return None
     in_one_only = sorted(set(found) ^ set(wanted))
-    what = f"{in_one_only[0]!r} is in one of them alone" if in_one_only else "the order is another"
-    return f"a vocabulary of {len(found)} tags, not of these {len(wanted)}: {what}"
+    if not in_one_only:
+        what = "the order differs"
+    elif in_one_only[0] in found:
+        what = f"{in_one_only[0]!r} is only in the checkpoint"
+    else:
+        what = f"{in_one_only[0]!r} is only in the model"
+    return (
+        f"the checkpoint was trained with another vocabulary ({len(found)} tags, the model has "
+        f"{len(wanted)}; {what}): give the tags file that it was trained with"
+    )

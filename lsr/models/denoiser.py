@@ -78,14 +78,16 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # JSON and YAML have lists
         if self.guidance != "none" and not self.context_dim:
-            raise ValueError(f"guidance by {self.guidance} needs a context_dim above 0")
+            raise ValueError(
+                f"guidance: {self.guidance} needs context_dim, the channels of the context, above 0"
+            )
         if (self.guidance in ("text", "visual")) != (self.guidance_encoder is not None):
             raise ValueError(
-                f"guidance by {self.guidance} and guidance_encoder {self.guidance_encoder} "
-                "do not go together: only text and visual have an encoder, and they need one"
+                f"guidance: {self.guidance} does not fit guidance_encoder: "
+                f"{self.guidance_encoder}; text and visual need an encoder, all others have none"
             )
         if self.vocabulary and self.guidance not in ("tags", "words"):
-            raise ValueError(f"guidance by {self.guidance} has no use for a vocabulary")
+            raise ValueError(f"a vocabulary needs guidance: tags or words, not {self.guidance}")
 
 
 def flow_data(latent: Tensor, condition: Condition, config: DenoiserConfig) -> Tensor:
@@ -164,8 +166,8 @@ class Denoiser(nn.Module):
         """
         if self.space.factor % self.config.scale:
             raise ValueError(
-                f"{self.space.factor} pixels per latent position are not a multiple of scale "
-                f"{self.config.scale}"
+                "latent_factor (or patch_size, without an autoencoder) must be a multiple of scale "
+                f"{self.config.scale}, not {self.space.factor}"
             )
         return self.space.factor // self.config.scale
 

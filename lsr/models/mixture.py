@@ -18,10 +18,13 @@ from lsr.models.latent_space import LatentSpace
 class ExpertMixture(nn.Module):
     """Mixture of experts that is used like one `Denoiser` and routes by the flow time alone.
 
-    Every expert is a complete denoiser. Expert i computes the times `boundaries[i - 1] <= t <
-    boundaries[i]`: a boundary belongs to the expert of the noisier side, t = 0 to the first expert
-    and t = 1 to the last. Times and boundaries are compared in float32, the type of the times in
-    samplers and in training.
+    Every expert is a complete denoiser. Expert i computes the velocity at the times
+
+        boundaries[i - 1] <= t < boundaries[i],
+
+    so a boundary belongs to the expert of the noisier side, t = 0 to the first expert and t = 1 to
+    the last. Times and boundaries are compared in float32, the type of the times in samplers and in
+    training.
 
     Args:
         config: Configuration of every expert.

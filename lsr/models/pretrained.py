@@ -37,7 +37,7 @@ def find_model(name: str | Path) -> Path:
         reason = f"several ({', '.join(found.name for found in weights)})" if weights else "none"
         raise ValueError(
             f"{path} is a folder: it should hold one model file, such as {MODEL_FILE} or "
-            f"checkpoints/last.ckpt, not {reason}"
+            f"checkpoints/last.ckpt, not {reason}; give the path of a file"
         )
     is_local = path.exists() or path.parent.is_dir() or path.suffix in (".safetensors", ".ckpt")
     if is_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):

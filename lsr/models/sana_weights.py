@@ -104,8 +104,8 @@ def layout_of(names: Mapping[str, Any]) -> Layout:
     if "x_embedder.proj.weight" in names:
         return "nvlabs"
     raise ValueError(
-        "not a SANA transformer: it has neither patch_embed.proj.weight (diffusers) "
-        "nor x_embedder.proj.weight (NVlabs)"
+        "not the checkpoint of a SANA transformer: it has neither patch_embed.proj.weight "
+        "(diffusers) nor x_embedder.proj.weight (NVlabs)"
     )
 
 
@@ -131,7 +131,10 @@ def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dic
         parts = sources(name, layout)
         missing = [part for part in parts if part not in theirs]
         if missing:
-            raise ValueError(f"the SANA checkpoint lacks {missing[0]} ({layout} names)")
+            raise ValueError(
+                f"the SANA checkpoint lacks {missing[0]} ({layout} names): it is incomplete or "
+                "another model; fetch it again"
+            )
         used.update(parts)
         weight = torch.cat([theirs[part] for part in parts])
         if name.endswith(_CONVOLUTIONS):
@@ -141,14 +144,14 @@ def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dic
         if weight.shape != like.shape:
             raise ValueError(
                 f"{' + '.join(parts)} of the SANA checkpoint has the shape {tuple(weight.shape)}, "
-                f"not {tuple(like.shape)}"
+                f"not {tuple(like.shape)}: it is another model or damaged"
             )
         ours[name] = weight.contiguous()
     left = sorted(name for name in theirs.keys() - used if not name.startswith(_UNUSED))
     if left:
         raise ValueError(
-            f"LinearDiT has no place for {left[0]} and {len(left) - 1} more weights of the SANA "
-            "checkpoint"
+            f"the SANA checkpoint has weights that are not used, {left[0]} and {len(left) - 1} "
+            "more: it is another model"
         )
     return ours
 
@@ -202,8 +205,8 @@ def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     if not files or not all(file.is_file() for file in files):
         raise ValueError(
-            f"{source}: no SANA checkpoint there "
-            "(a folder of diffusers, a .safetensors or a .pth file)"
+            f"{source}: no SANA checkpoint found; give a folder of diffusers, a .safetensors or "
+            "a .pth file"
         )
     config = files[0].parent / "config.json"
     try:
@@ -214,7 +217,7 @@ def read_sana(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     # torch, pickle, zip, safetensors and json all raise different exceptions.
     except Exception as error:
         raise ValueError(
-            f"{source}: not a checkpoint, or a damaged one ({type(error).__name__})"
+            f"{source}: not a checkpoint, or damaged ({type(error).__name__}); fetch it again"
         ) from error
 
 

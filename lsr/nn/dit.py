@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,8 @@ class LinearDiT(nn.Module):
         """
         assert self.context_embedding is not None
         embedded = self.context_embedding(context)
-        return tuple(block.cross_attention.keys_values(embedded) for block in self.blocks)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        attentions: list[Any] = [block.cross_attention for block in self.blocks]
+        return tuple(attention.keys_values(embedded) for attention in attentions)
 
     def forward(
         self,

@@ -78,8 +78,8 @@ class LRStem(nn.Module):
         super().__init__()
         if reduction < 1 or reduction & (reduction - 1):
             raise ValueError(
-                "the latent grid must be coarser than the LR image by a power of two, "
-                f"not {reduction}"
+                "latent_factor (or patch_size, without an autoencoder) divided by scale must be a "
+                f"power of two (1, 2, 4, ...), not {reduction}"
             )
         strides = reduction.bit_length() - 1
         layers = max(3, strides)

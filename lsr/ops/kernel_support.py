@@ -5,7 +5,7 @@ from torch import Tensor
 
 try:
     from triton import knobs
-except ModuleNotFoundError:  # Triton is published for Linux alone
+except ModuleNotFoundError:  # Triton exists for Linux only
     HAVE_TRITON = False
     INTERPRETED = False
 else:

@@ -96,7 +96,7 @@ class RunLog:
         unknown = [name for name in wanted if name not in self.scalars]
         if unknown:
             raise ValueError(
-                f"{self.files[0]}: nothing called {', '.join(unknown)}; "
+                f"{self.files[0]}: no curve is called {', '.join(unknown)}; "
                 f"there are {', '.join(sorted(self.scalars))}"
             )
         steps = sorted(set().union(*(self.scalars[name] for name in metrics)))
@@ -158,7 +158,7 @@ def _read_events(source: Path, files: list[Path]) -> RunLog:
             launches.append((started, file, scalars))
     if not launches:
         which = "this event file" if len(files) == 1 else "these event files"
-        raise ValueError(f"{source}: no scalars in {which}")
+        raise ValueError(f"{source}: no curves (scalars) in {which}; has the run logged any?")
     merged: Scalars = {}
     for _, _, launch in sorted(launches, key=lambda launch: launch[:2]):
         _continue(merged, launch)
@@ -188,7 +188,7 @@ def _continue(past: Scalars, launch: Scalars) -> None:
 
 
 def _read_csv(path: Path) -> RunLog:
-    """Read a CSV file with a header line.
+    """Return the scalars of a CSV file with a header line.
 
     An empty cell is a missing value. A row without a step is ignored, and so is a column that holds
     text. If a step has several rows, the last value of each column counts.
@@ -207,7 +207,7 @@ def _read_csv(path: Path) -> RunLog:
     step_column = next((columns[name] for name in STEP_COLUMNS if name in columns), None)
     if step_column is None:
         raise ValueError(
-            f"{path}: no step column; its name must be one of {', '.join(STEP_COLUMNS)}"
+            f"{path}: no column of steps; its name must be one of {', '.join(STEP_COLUMNS)}"
         )
     scalars: Scalars = {}
     text: set[str] = set()
@@ -224,7 +224,7 @@ def _read_csv(path: Path) -> RunLog:
                 text.add(name.strip())
     scalars = {name: values for name, values in scalars.items() if name not in text}
     if not scalars:
-        raise ValueError(f"{path}: no column of numbers besides {step_column}")
+        raise ValueError(f"{path}: no column of numbers in addition to {step_column}")
     return RunLog((path,), step_column.strip(), _in_order(scalars))
 
 

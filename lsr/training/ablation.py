@@ -1,130 +1,55 @@
-"""Experiments trained in variations and judged alike: an ablation."""
+"""Ablations: train variants of experiments, and judge all of them in the same way."""
 
 import contextlib
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from torch.utils._pytree import tree_leaves
 
+from lsr.batch import Batch
 from lsr.exit_codes import DIVERGED, DONE
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
 from lsr.flow.timesteps import unshift_timesteps
 from lsr.models.checkpoint import load_denoiser
+from lsr.models.mixture import Model
 from lsr.runs.history import RunLog, Scalars
 from lsr.runs.plot import draw_runs
 from lsr.training.cli import LinearSRCLI
 from lsr.training.cli import main as train
 from lsr.training.divergence import REPORT
+from lsr.training.module import LinearSRModule
 from lsr.training.validation_loss import loss_at_times
+from lsr.training.variants import Variant
 
 _TIMES_PER_RANGE = 4
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the table.
-
-    Attributes:
-        name: Of the row.
-        config: The experiment.
-        settings: What differs from it, as on the command line of `lsr fit`.
-    """
-
-    name: str
-    config: Path
-    settings: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        """The name of the folder of its runs."""
-        return self.name.replace(" ", "_")
-
-    def arguments(self, settings: Mapping[str, object]) -> list[str]:
-        """Return the command line of this variant with some more settings."""
-        return [
-            "--config",
-            str(self.config),
-            *self.settings,
-            *(f"--{key}={value}" for key, value in settings.items()),
-        ]
-
-
-def variants(experiments: Path, vary: Sequence[str], common: Sequence[str]) -> list[Variant]:
-    """Return every combination of the values that settings are to have, for every experiment.
-
-    Args:
-        experiments: A YAML file, or a folder of them.
-        vary: Settings with a YAML list of values, such as `model.optimizer.lr=[1e-3, 1e-2]`.
-        common: Settings of all, as on the command line of `lsr fit`.
-
-    Raises:
-        ValueError: If there are no experiments, or a setting is not followed by a list.
-    """
-    configs = sorted(experiments.glob("*.yaml")) if experiments.is_dir() else [experiments]
-    if not configs:
-        raise ValueError(f"{experiments}: no experiments in this folder")
-    if not configs[0].is_file():
-        raise ValueError(f"{experiments}: no such experiment, and no folder of them")
-    axes = [_axis(text) for text in vary]
-    found = []
-    for config in configs:
-        for values in itertools.product(*(values for _, values in axes)):
-            chosen = dict(zip((key for key, _ in axes), values, strict=True))
-            words = [config.stem] if len(configs) > 1 or not axes else []
-            words += [f"{key.rpartition('.')[2]}={_word(value)}" for key, value in chosen.items()]
-            settings = [
-                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-                for key, value in chosen.items()
-            ]
-            found.append(Variant(" ".join(words), config, (*common, *settings)))
-    if len({variant.folder for variant in found}) < len(found):
-        raise ValueError("--vary: two variants have the same name")
-    return found
-
-
-def _word(value: Any) -> str:
-    return (
-        json.dumps(value)
-        if not isinstance(value, str)
-        else Path(value).stem
-        if "/" in value
-        else value
-    )
-
-
-def _axis(text: str) -> tuple[str, list[Any]]:
-    key, _, values = text.partition("=")
-    try:
-        listed = yaml.safe_load(values)
-    except yaml.YAMLError:
-        listed = None
-    if not isinstance(listed, list) or not listed:
-        raise ValueError(
-            f"--vary {text}: should be a setting and a YAML list of its values, KEY=[A, B]"
-        )
-    return key, listed
+"""Number of times at which the loss of each range is measured."""
 
 
 def judge(
     variant: Variant, folder: Path, checkpoint: Path, steps: Sequence[int], metrics: Sequence[str]
 ) -> dict[str, str | float]:
-    """Return a row about a trained model: sizes, validation loss by range of time, metrics by sampling steps, time for an image.
+    """Return the row of a trained model.
+
+    It has the sizes, the validation loss in each range between the published boundaries, the
+    metrics for each number of sampling steps, and the time per image.
 
     Args:
-        variant: How it was trained.
+        variant: The variant that was trained.
         folder: Its run folder.
         checkpoint: The weights to judge.
         steps: Numbers of sampling steps.
-        metrics: Those to report, such as `psnr_y`, which is `val/psnr_y`, or `val_real/niqe`.
+        metrics: Metrics to report: `psnr_y` stands for `val/psnr_y`; `val_real/niqe` stands for
+            itself.
+
+    Raises:
+        ValueError: If the checkpoint or the experiment is unusable.
     """
     denoiser, shift = load_denoiser(checkpoint)
     sizes = [sum(p.numel() for p in each.parameters()) / 1e6 for each in denoiser.denoisers]
@@ -141,12 +66,21 @@ def judge(
         )
         found = {name: value for scalars in of_loaders for name, value in scalars.items()}
         scores |= {f"{metric}, {n} steps": found.get(_logged(metric), "–") for metric in metrics}
-    denoiser.to(cli.model.device)
-    pairs, *_ = tree_leaves(
-        cli.datamodule.val_dataloader()
-    )  # photographs without ground truth have no loss
-    batches = [cli.model.transfer_batch_to_device(batch, cli.model.device, 0) for batch in pairs]
-    model, times = cli.model, list(_times(shift))
+    model: LinearSRModule = cli.model
+    denoiser.to(model.device)
+    # The first loader; photographs of a second one have no ground truth, and so no loss.
+    pairs, *_ = tree_leaves(cli.datamodule.val_dataloader())
+    batches = [model.transfer_batch_to_device(batch, model.device, 0) for batch in pairs]
+    row |= _losses(denoiser, shift, model, batches)
+    model.num_inference_steps = 5
+    return row | scores | {"ms per image, 5 steps": _milliseconds(model, batches[0])}
+
+
+def _losses(
+    denoiser: Model, shift: float, model: LinearSRModule, batches: Sequence[Batch]
+) -> dict[str, float]:
+    """Return the mean loss in each range between the published boundaries."""
+    times = list(_times(shift))
     losses = torch.cat(
         [
             loss_at_times(
@@ -156,13 +90,15 @@ def judge(
         ]
     )
     edges = (0.0, *PUBLISHED, 1.0)
-    for i, loss in enumerate(losses.mean(0).view(-1, _TIMES_PER_RANGE).mean(1).tolist()):
-        row[f"loss, t {edges[i]:g}-{edges[i + 1]:g}"] = loss
-    cli.model.num_inference_steps = 5
-    return row | scores | {"ms per image, 5 steps": _milliseconds(cli.model, batches[0])}
+    means = losses.mean(0).view(-1, _TIMES_PER_RANGE).mean(1).tolist()
+    return {
+        f"loss, t {low:g}-{high:g}": loss
+        for low, high, loss in zip(edges, edges[1:], means, strict=False)
+    }
 
 
 def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
+    """Return a run of the variant that is ready for validation with a number of sampling steps."""
     settings = {
         "trainer.default_root_dir": folder,
         "model.num_inference_steps": steps,
@@ -175,33 +111,43 @@ def _prepared(variant: Variant, folder: Path, steps: int) -> LinearSRCLI:
 
 
 def _times(shift: float) -> Iterator[float]:
-    """Yield times before the shift, evenly spread in each range of the published boundaries, the same for every model."""
+    """Yield times before the shift, evenly spread within each range of the published boundaries.
+
+    After the shift the ranges are the same for every model.
+    """
     ends = [
         0.0,
         *unshift_timesteps(torch.tensor(PUBLISHED, dtype=torch.float64), shift).tolist(),
         1.0,
     ]
-    for low, high in zip(ends, ends[1:], strict=False):
-        yield from (
-            low + (high - low) * (k + 0.5) / _TIMES_PER_RANGE for k in range(_TIMES_PER_RANGE)
-        )
+    for low, high in itertools.pairwise(ends):
+        for k in range(_TIMES_PER_RANGE):
+            yield low + (high - low) * (k + 0.5) / _TIMES_PER_RANGE
 
 
-def _milliseconds(module: Any, batch: dict[str, Any], repeats: int = 5) -> float:
-    """Return the least time for an image of some repetitions, the weights being there already."""
+def _milliseconds(module: LinearSRModule, batch: Batch, repeats: int = 5) -> float:
+    """Return the milliseconds per image of the fastest of some repetitions."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
-        module.super_resolve(batch).sum().item()  # waits for a device
+        module.super_resolve(batch).sum().item()  # waits for the GPU
         best = min(best, time.perf_counter() - start)
     return 1e3 * best / len(batch["lr"])
 
 
 def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
-    """Train a variant, if it is not; returns None, or the step at which it diverged.
+    """Train a variant, or continue its training; a trained one is left alone.
+
+    Args:
+        variant: The variant.
+        seed: Seed of the training data.
+        folder: The run folder.
+
+    Returns:
+        The step at which training diverged, or None if it did not.
 
     Raises:
-        ValueError: If training fails, or the folder has a run of other settings.
+        ValueError: If training fails, or the folder holds a run with other settings.
     """
     trained_as = {
         "experiment": yaml.safe_load(variant.config.read_text()),
@@ -210,9 +156,12 @@ def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
     record = folder / "variant.json"
     if not record.exists():
         write_json(record, trained_as)
-    if json.loads(record.read_text()) != trained_as:
+    recorded = json.loads(record.read_text())
+    if recorded != trained_as:
+        settings = " ".join(recorded.get("settings", []))
         raise ValueError(
-            f"{record} is about another experiment or other settings: choose another --out"
+            f"{folder} holds a run of another experiment or of other settings "
+            f"({settings or 'none'}): repeat these, or choose another --out"
         )
     if _diverged_at(folder) is None:
         settings = {
@@ -222,28 +171,37 @@ def train_variant(variant: Variant, seed: int, folder: Path) -> int | None:
         }
         code = train(["fit", *variant.arguments(settings)])
         if code not in (DONE, DIVERGED):
-            raise ValueError(f"exit code {code}")
+            raise ValueError(f"training ended with exit code {code}, see the lines above")
     return _diverged_at(folder)
 
 
 def _diverged_at(folder: Path) -> int | None:
+    """Return the step in the report of a divergence, or None if there is no report."""
     report = folder / REPORT
     return json.loads(report.read_text())["step"] if report.is_file() else None
 
 
 def folder_of(out: Path, variant: Variant, seed: int) -> Path:
+    """Return the run folder of a variant and a seed in the folder of the ablation."""
     return out / variant.folder / f"seed{seed}"
 
 
 def draw_curves(
     out: Path, chosen: Sequence[Variant], seeds: Sequence[int], metrics: Sequence[str]
 ) -> None:
-    """Draw how validation went in the runs that logged it."""
+    """Draw the validation curves of all runs to `curves.png`; without logs nothing is drawn.
+
+    Args:
+        out: Folder of the ablation.
+        chosen: The variants.
+        seeds: The seeds of each variant.
+        metrics: Metrics to draw, named as in `judge`.
+    """
     logs: dict[str, list[Scalars]] = {}
     diverged: dict[str, list[int]] = {}
     for variant in chosen:
         for folder in (folder_of(out, variant, seed) for seed in seeds):
-            with contextlib.suppress(ValueError):  # an experiment without loggers
+            with contextlib.suppress(ValueError):  # the experiment has no loggers
                 scalars = RunLog.read(folder).scalars
                 logs.setdefault(variant.name, []).append(scalars)
             if (step := _diverged_at(folder)) is not None:
@@ -255,4 +213,5 @@ def draw_curves(
 
 
 def _logged(metric: str) -> str:
+    """Return the name under which a metric is logged."""
     return metric if "/" in metric else f"val/{metric}"

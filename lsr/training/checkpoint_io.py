@@ -49,4 +49,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 }
             return torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:  # pickle, zip and torch raise different types
-            raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
+            raise ValueError(
+                f"{path}: not a checkpoint, or damaged ({type(error).__name__})"
+            ) from error

@@ -3,59 +3,38 @@
 The YAML file of an experiment alone decides which model, data, callbacks and loggers are composed.
 """
 
-import logging
+import contextlib
 import os
-import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.exit_codes import DIVERGED, DONE
-from lsr.files import atomic_path
 from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.continuing import check_accumulation, last_checkpoint
 from lsr.training.divergence import DivergenceError
+from lsr.training.launcher import check_one_run, devices_of_torchrun
+from lsr.training.list_options import split_options, whole_lists
+from lsr.training.messages import one_line, quieten
 from lsr.training.module import LinearSRModule
+from lsr.training.run_lock import locked
+from lsr.training.same_run import SameRun
+from lsr.training.saved_config import SaveConfigPerLaunch
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
-
-_MOVED = {
-    "lsr.metrics_csv.MetricsCSVLogger:": "it is lsr.runs.csv_logger.MetricsCSVLogger now",
-    "callbacks.KneePointCallback: Option 'action'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'threshold'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'max_skips'": "it belongs to callbacks.DivergenceGuard",
-}
-"""Hints for YAML files of older versions, by the start of the error message."""
-
-
-class SaveConfigPerLaunch(SaveConfigCallback):
-    """Writes the resolved configuration to `config.yaml` in the run folder.
-
-    The file of an earlier launch is renamed to `config-<n>.yaml`.
-    """
-
-    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write the file; Lightning calls this on rank 0. Only training changes a run folder."""
-        if stage != "fit":
-            return
-        target = Path(trainer.default_root_dir) / "config.yaml"
-        if target.is_file():
-            earlier = len(list(target.parent.glob("config-*.yaml"))) + 1
-            target.rename(target.with_name(f"config-{earlier}.yaml"))
-        with atomic_path(target) as temporary:
-            temporary.write_text(self.parser.dump(self.config, skip_none=False))
 
 
 class LinearSRCLI(LightningCLI):
@@ -67,6 +46,7 @@ class LinearSRCLI(LightningCLI):
     """
 
     def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
+        _find_own_classes()
         # Interpolations resolve after all files and the command line are merged.
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
@@ -88,16 +68,63 @@ class LinearSRCLI(LightningCLI):
         """Let the parsers of subcommands raise errors too: each becomes a message of one line."""
         return super().init_parser(**{"parser_mode": "omegaconf+", "exit_on_error": False} | kwargs)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line, and options such as `--trainer.callbacks.EMA.decay 0.9`."""
+        arguments, options = split_options(args)
+        if options:
+            super().parse_arguments(
+                parser, [each for each in arguments if not each.startswith("--print_config")]
+            )
+            arguments += whole_lists(options, self.settings()["trainer"].get)
+        super().parse_arguments(parser, arguments)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings of the subcommand as plain values."""
+        subcommand = self.config.get("subcommand")
+        config = self.config if subcommand is None else self.config[subcommand]
+        return yaml.safe_load(self._parser(subcommand).dump(config, skip_none=False))
+
     def _parse_ckpt_path(self) -> None:
         """Do nothing: hyper-parameters saved in a checkpoint do not override the command line."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Add `AtomicCheckpointIO` to the plugins, and remove the loggers unless this is `fit`."""
-        if self.subcommand not in (None, "fit"):
+        """Add `AtomicCheckpointIO` to the plugins, and remove the loggers unless this is `fit`.
+
+        The processes of torchrun become the ranks of one run.
+        """
+        chosen = self._get(self.config_init, "trainer")
+        if self.subcommand is not None:
+            kwargs |= devices_of_torchrun(chosen)
+        if self.subcommand == "fit":
+            self.same_run = SameRun(self.settings(), self._may_differ())
+            callbacks = chosen["callbacks"] or []
+            callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+            kwargs["callbacks"] = [*callbacks, self.same_run]
+        elif self.subcommand is not None:
             kwargs["logger"] = False
-        plugins = self._get(self.config_init, "trainer")["plugins"] or []
+        plugins = chosen["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the option that lets a run continue as another one."""
+        parser.add_argument(
+            "--may_differ",
+            type=list[str] | str,
+            default=[],
+            help="Settings of the samples that may differ from those of the run that is continued, "
+            "such as [global_batch, data]",
+        )
+
+    def _may_differ(self) -> list[str]:
+        chosen = self.config_init["fit"]["may_differ"]
+        return [chosen] if isinstance(chosen, str) else chosen
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a subcommand; training holds the lock of its run folder."""
+        check_one_run(self.trainer)
+        with contextlib.ExitStack() as self._held:
+            super()._run_subcommand(subcommand)
 
     def _needs_checkpoint(self) -> None:
         """Find the checkpoint: "last", "best" (the published knee), or a file.
@@ -107,12 +134,12 @@ class LinearSRCLI(LightningCLI):
         """
         if isinstance(self.trainer.strategy, ShardedStrategy):
             raise ValueError(
-                f"{self.subcommand} does not shard: leave out --trainer.strategy sharded"
+                f"lsr {self.subcommand} cannot shard weights: leave out --trainer.strategy sharded"
             )
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(
-                f"{self.subcommand} needs a checkpoint: "
+                f"lsr {self.subcommand} needs a checkpoint: "
                 "--ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
             )
         folder = Path(self.trainer.default_root_dir)
@@ -132,7 +159,16 @@ class LinearSRCLI(LightningCLI):
                 no state of the optimiser, or if the strategy does not support this run.
         """
         check_strategy(self.trainer.strategy)
-        checkpoint = self.config_init["fit"]["ckpt_path"]
+        check_accumulation(self.trainer)
+        self._find_checkpoint()
+        if self.trainer.is_global_zero:
+            self._held.enter_context(locked(Path(self.trainer.default_root_dir)))
+        self.leave_cores_to_workers()
+
+    def _find_checkpoint(self) -> None:
+        """Find the checkpoint that training continues from, and compare the settings with it."""
+        chosen = self.config_init["fit"]
+        checkpoint = chosen["ckpt_path"]
         folder = Path(self.trainer.default_root_dir)
         if checkpoint is None and (folder / "checkpoints" / "last.ckpt").exists():
             raise ValueError(
@@ -141,10 +177,15 @@ class LinearSRCLI(LightningCLI):
             )
         if checkpoint == "best" or Path(checkpoint or "").suffix == ".safetensors":
             raise ValueError(
-                f"--ckpt_path {checkpoint}: holds weights alone; "
-                "training continues from --ckpt_path last"
+                f"--ckpt_path {checkpoint} has weights but no state of the optimiser: "
+                "continue training with --ckpt_path last"
             )
-        self.leave_cores_to_workers()
+        if checkpoint == "last":
+            found = last_checkpoint(self.trainer)
+            chosen["ckpt_path"] = None if found is None else str(found)
+            self.same_run.notice = f"no checkpoint in {folder}: training begins at step 0"
+        if chosen["ckpt_path"] not in (None, "hpc"):
+            self.same_run.continue_from(self.trainer, Path(chosen["ckpt_path"]), self.datamodule)
 
     def leave_cores_to_workers(self) -> None:
         """On a CPU, use only the cores that the data workers leave.
@@ -180,7 +221,7 @@ def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
     try:
         cli = _Data(arguments, run=False)
     except ArgumentError as error:
-        raise _mistake(error, arguments) from error
+        raise one_line(error, arguments) from error
     return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
 
 
@@ -201,39 +242,13 @@ def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
     return cli
 
 
-def _quieten() -> None:
-    """Hide messages that are advertisements, concern Lightning's own code, or are wrong here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
-    )
-    for message in (
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*your dataloader is not resumable.*",  # the DataModule resumes its stream itself
-        ".*there is no last checkpoint available.*",  # `make stage1` always passes ckpt_path last
-        ".*does not have many workers.*",
-        ".*the same hyperparameters.*",
-        ".*exists and is not empty.*",  # the folder of a run that is resumed
-        ".*use `self.log\\('step', ..., sync_dist=True\\)`.*",  # the step is the same on all ranks
-        # Of depth-wise convolutions under DDP, at the cost of one copy.
-        "Grad strides do not match bucket view strides.*",
-        "LightningCLI's args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message)
+def _find_own_classes() -> None:
+    """Let a YAML file name classes in the working folder, as `python -m lsr` does.
 
-
-def _mistake(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
-    """Return an error of one line for what jsonargparse reports about each type that it tried."""
-    # Of these reports, the one that names a class path is about the user's mistake.
-    problem = re.search(
-        r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split())
-    )
-    if problem:
-        line = f"{problem[1]}: {problem[2]}"
-        hints = [f"; {hint}" for start, hint in _MOVED.items() if line.startswith(start)]
-        return ValueError("".join([line, *hints]))
-    if any(argument.startswith("--config") for argument in arguments):
-        return ValueError(str(error))
-    return ValueError(f"{error}; name an experiment with --config FILE")
+    The folder comes last: its files do not hide modules that are installed.
+    """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -249,11 +264,11 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: If an option, the YAML file, a data set or a checkpoint is unusable.
         KeyboardInterrupt: If the user pressed Ctrl-C.
     """
-    _quieten()
+    quieten()
     try:
         LinearSRCLI(arguments)
     except ArgumentError as error:
-        raise _mistake(error, arguments) from error
+        raise one_line(error, arguments) from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
@@ -266,5 +281,8 @@ def main(arguments: Sequence[str]) -> int:
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
-        raise ValueError("the checkpoint belongs to a model of another configuration") from error
+        raise ValueError(
+            "the checkpoint belongs to a model of another configuration: give the experiment "
+            "(--config) that it was trained with"
+        ) from error
     return DONE

@@ -107,6 +107,16 @@ def remove_report(trainer: L.Trainer) -> None:
         (Path(trainer.default_root_dir) / REPORT).unlink(missing_ok=True)
 
 
+def check_weights(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """End the run if weights are not finite. Every rank has to call this at the same step.
+
+    Raises:
+        DivergenceError: If a weight is NaN or infinite.
+    """
+    if non_finite(module.named_parameters(), limit=1):
+        end_diverged(trainer, module, "the weights are not finite")
+
+
 def end_diverged(trainer: L.Trainer, module: L.LightningModule, reason: str) -> NoReturn:
     """Write the report and end the run. Every rank has to call this function at the same step.
 

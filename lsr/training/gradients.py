@@ -74,7 +74,11 @@ def is_logging_step(module: L.LightningModule) -> bool:
 def log_step(module: L.LightningModule, step: int) -> None:
     """Log `step` as the x axis of the values that are logged next.
 
-    Loggers take a value named "step" as the x axis. Lightning's own is one less than the number of
-    optimiser steps done.
+    Loggers use a logged value with the name "step" as the x axis. Without it they would use
+    Lightning's own step number, which is one less than the number of finished optimiser steps.
+
+    Args:
+        module: The module that logs.
+        step: Number of optimiser steps, the x axis of these values.
     """
     module.log("step", float(step), batch_size=1, reduce_fx="max", add_dataloader_idx=False)

@@ -27,8 +27,7 @@ from lsr.training.optimizer import OptimizerConfig, build_optimizer
 from lsr.training.scores import Scores
 from lsr.training.validation_loss import ValidationLoss
 
-# Uses of a sample's seed, so that the draws of each use are independent of the others. The context
-# has number 3, see lsr.guidance.context.
+# Uses of a sample's seed, see `seeded_normal`. lsr.guidance.context has number 3.
 _TIME, _PATH, _START = 0, 1, 2
 
 
@@ -65,8 +64,7 @@ class LinearSRModule(L.LightningModule):
             trains a single denoiser.
         vocabulary: File of the tags, or words, that get learned embeddings; None takes those listed
             in `denoiser`.
-        null_ratio: Fraction of the training samples whose guidance is dropped, so that the model
-            also learns to work without guidance.
+        null_ratio: Fraction of the training samples that lose their guidance, to learn both cases.
         guidance_scale: Scale of classifier-free guidance in sampling, see
             `lsr.flow.classifier_free`; 1 turns it off.
         niqe_parameters: `.mat` file of NIQE's model of good photographs, or "fit" to fit it to the
@@ -108,7 +106,7 @@ class LinearSRModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if init_from is not None and experts is not None:
-            raise ValueError(f"experts grow from experts.seed, not from init_from {init_from}")
+            raise ValueError(f"experts start from experts.seed: leave out init_from {init_from}")
         denoiser = with_vocabulary(denoiser, vocabulary)
         self.guidance = Guidance(denoiser, null_ratio)
         self.denoiser: Model
@@ -169,8 +167,10 @@ class LinearSRModule(L.LightningModule):
 
     def stream_batch(self, k: int) -> int:
         """Return the number of the training stream's batch that is the run's batch `k`."""
-        per_step: int = self.trainer.accumulate_grad_batches  # pyright: ignore[reportAttributeAccessIssue]
-        return k if self.expert_run is None else self.expert_run.turns.stream_batch(k, per_step)
+        if self.expert_run is None:
+            return k
+        trainer: Any = self.trainer  # Lightning does not declare accumulate_grad_batches
+        return self.expert_run.turns.stream_batch(k, trainer.accumulate_grad_batches)
 
     def on_fit_start(self) -> None:
         """Start a new run from the weights of `init_from`, or of the knee.
@@ -213,7 +213,7 @@ class LinearSRModule(L.LightningModule):
         config = model_config(self.denoiser, self.shift)
         check_same_vocabulary(checkpoint, config)
         check_same_experts(checkpoint, config)
-        if self.expert_run is not None and self.trainer.state.fn == "fit":  # pyright: ignore[reportAttributeAccessIssue]
+        if self.expert_run is not None and self._is_fitting:
             self.expert_run.load(checkpoint)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -242,17 +242,12 @@ class LinearSRModule(L.LightningModule):
 
     def _training_times(self, seeds: Tensor) -> Tensor:
         z, choice = seeded_normal(seeds, (2,), _TIME, self.device).unbind(1)
-        interval = (0.0, 1.0)
-        if self.expert_run is not None:
-            interval = self.expert_run.interval(self.global_step)
+        run = self.expert_run
+        interval = (0.0, 1.0) if run is None else run.interval(self.global_step)
         return self._times.draw(z, choice, *interval)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Log the scores of a batch, as `val_real/...` for the second loader.
-
-        Returns:
-            SR images (B, 3, H, W) in [-1, 1].
-        """
+        """Log a batch's scores, as `val_real/...` for the second loader; return its SR images."""
         return self._evaluate(batch, "val_real" if dataloader_idx else "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -283,8 +278,13 @@ class LinearSRModule(L.LightningModule):
         """Return a function that draws the noise of the losses, given the shape of one latent."""
         return lambda shape: seeded_normal(batch["seed"], shape, _PATH, self.device)
 
+    @property
+    def _is_fitting(self) -> bool:
+        trainer: Any = self.trainer  # Lightning does not declare the attribute `state`
+        return trainer.state.fn == "fit"
+
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
-        if self.trainer.state.fn == "fit" and stage == "val":  # pyright: ignore[reportAttributeAccessIssue]
+        if self._is_fitting and stage == "val":
             log_step(self, self.global_step)
         # Kept in the batch, so that the SR images, the losses and the callbacks share it.
         batch["context"] = self.guidance(batch)

@@ -59,10 +59,14 @@ class Scores(nn.Module):
         )
 
     def prepare(self, trainer: L.Trainer, stage: str) -> None:
-        """Load the metrics, and fit NIQE if training asks for it.
+        """Load the metrics.
+
+        If `niqe_parameters` is "fit", NIQE's model is `niqe.mat` in the run folder. Training makes
+        the file if it is missing.
 
         Raises:
-            ValueError: If a metric is unknown, or its weights are missing.
+            ValueError: If a metric is unknown, its weights or `niqe.mat` are missing, or NIQE
+                cannot be fitted.
         """
         parameters = None if self.niqe_parameters is None else Path(self.niqe_parameters)
         if self.niqe_parameters == "fit" and "niqe" in self.metrics:

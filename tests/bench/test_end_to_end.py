@@ -131,7 +131,7 @@ def test_the_random_autoencoder_is_the_published_one():
     [
         (["--model", "nowhere"], "nowhere: no such model file"),
         (["--size", "huge"], "unknown size 'huge'"),
-        (["--size", "tiny", "--model", "x"], "choose one"),
+        (["--size", "tiny", "--model", "x"], "give only one of them"),
         (["--steps", "0"], "--steps must be at least 1"),
     ],
 )
@@ -144,4 +144,4 @@ def test_what_cannot_be_measured_is_refused(tmp_path, options, message, capsys):
 def test_a_missing_gpu_is_reported_in_one_line(tmp_path, capsys):
     assert main(["bench", "e2e", "--device", "cuda", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error == "lsr bench: --device cuda: there is no GPU here that torch can use\n"
+    assert error == "lsr bench: --device cuda: PyTorch finds no GPU; use --device cpu\n"

@@ -11,7 +11,7 @@ from lsr.models.checkpoint import EMA_STATE
 
 
 class Net(L.LightningModule):
-    """One trainable weight that grows by 1 per step, one frozen weight, and a note of what each hook saw."""
+    """One trainable weight that grows by 1 per step, one frozen weight; records what hooks see."""
 
     def __init__(self, warm_start: float | None = None) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_validation_judges_the_average_and_everything_else_sees_raw_weights(tmp_
     module = Net()
     fit(tmp_path, module, 4)
     expected = averages(4)
-    # The sanity check comes first and judges the initial weights; then validations after steps 2 and 4.
+    # First the sanity check with the initial weights; then validations after steps 2 and 4.
     assert module.seen["validation_step"][1:] == pytest.approx(
         [expected[1]] * 4 + [expected[3]] * 4
     )

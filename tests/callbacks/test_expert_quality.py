@@ -69,7 +69,7 @@ def knee_losses():
 def test_experts_that_have_learnt_nothing_have_the_losses_of_the_knee(tmp_path):
     quality = fit(tmp_path, publish_knee(tmp_path), 4, lr=1e-30)
     np.testing.assert_allclose(quality.drawn["knee"], knee_losses(), rtol=1e-5)
-    # Equal but for the last digit, in which matrix products of some CPUs depend on memory addresses.
+    # Equal except for the last digit: on some CPUs it depends on memory addresses.
     np.testing.assert_allclose(quality.drawn["experts"], quality.drawn["knee"], rtol=1e-6)
     assert Image.open(tmp_path / "experts" / "step-0000004.png").size == (900, 600)
 

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from support.scripted import METRICS, Scripted, curve, fit, loader
 
-from callbacks import EMA, KneePointCallback
+from callbacks import EMA, DivergenceGuard, KneePointCallback
 from lsr.knee import KneeDetector
 from lsr.knee.folder import read_manifest
 from lsr.models.checkpoint import load_denoiser
@@ -122,7 +122,7 @@ def test_a_metric_that_is_never_logged_is_named_at_the_first_validation(tmp_path
     module = Scripted()
     with pytest.raises(
         ValueError,
-        match="the knee watches val/magic, which is not logged; logged are .*val/a, val/b",
+        match="the knee watches val/magic, but validation does not log it; it logs .*val/a, val/b",
     ):
         fit(tmp_path, module, knee=KneePointCallback({"val/a": "max", "val/magic": "max"}))
     assert module.global_step == 1
@@ -137,22 +137,86 @@ def test_a_metric_that_goes_missing_is_tolerated(tmp_path):
     assert knee.verdict.knee_step is not None
 
 
+def dies(step, rank):
+    return curve(step, rank) if step < 6 else dict.fromkeys(METRICS, math.nan)
+
+
+class LossIsNan(Scripted):
+    """Logs NaN as `shown` from step 6 on, and trains on."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("shown", math.nan if self.global_step >= 5 else 1.0)
+        return loss
+
+
 def test_metrics_that_turn_nan_end_the_run_as_diverged(tmp_path):
-    def dies(step, rank):
-        return curve(step, rank) if step < 6 else dict.fromkeys(METRICS, math.nan)
-
-    class LossIsNan(Scripted):
-        def training_step(self, batch, batch_idx):
-            loss = super().training_step(batch, batch_idx)
-            self.log("shown", math.nan if self.global_step >= 5 else 1.0)
-            return loss
-
     with pytest.raises(DivergenceError, match="diverged at step [67]"):
         fit(tmp_path, LossIsNan(dies), knee=KneePointCallback(METRICS, loss="shown"))
     assert json.loads((tmp_path / "divergence.json").read_text())["reason"].startswith(
         "validation:"
     )
     assert not (tmp_path / "knee").exists()
+
+
+class NanLoss(Scripted):
+    """The loss of one step is NaN, and so are the weights after it."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * (math.nan if self.global_step == 4 else 1)
+
+
+def test_without_the_guard_nan_weights_end_the_run_at_the_next_validation(tmp_path):
+    with pytest.raises(DivergenceError, match="diverged at step 5: the weights are not finite"):
+        fit(tmp_path, NanLoss())
+    report = json.loads((tmp_path / "divergence.json").read_text())
+    assert report["step"] == 5 and report["non_finite_weights"] and report["recent"] == []
+    assert not (tmp_path / "knee").exists()
+
+
+def test_with_the_guard_the_step_is_not_taken_and_the_report_lists_the_recent_ones(tmp_path):
+    def callbacks(knee, checkpoint):
+        return [EMA(0.5), DivergenceGuard(), knee, checkpoint]
+
+    with pytest.raises(DivergenceError, match="diverged at step 4: the gradient norm is nan"):
+        fit(tmp_path, NanLoss(), callbacks=callbacks)
+    report = json.loads((tmp_path / "divergence.json").read_text())
+    assert report["non_finite_weights"] == [] and len(report["recent"]) == 5
+
+
+def test_the_report_of_a_diverged_validation_lists_the_steps_that_the_guard_remembers(tmp_path):
+    with pytest.raises(DivergenceError, match="diverged at step [67]: validation"):
+        fit(
+            tmp_path,
+            LossIsNan(dies),
+            knee=KneePointCallback(METRICS, loss="shown"),
+            callbacks=lambda knee, checkpoint: [EMA(0.5), DivergenceGuard(), knee, checkpoint],
+        )
+    report = json.loads((tmp_path / "divergence.json").read_text())
+    assert [step["step"] for step in report["recent"]] == list(range(report["step"]))
+
+
+def test_a_knee_without_the_guard_deletes_the_report_of_an_earlier_launch(tmp_path):
+    (tmp_path / "divergence.json").write_text("{}")
+    fit(tmp_path, Scripted(), steps=2)
+    assert not (tmp_path / "divergence.json").exists()
+
+
+def test_a_checkpoint_of_an_older_run_is_resumed_whose_knee_had_the_guards_state(tmp_path):
+    fit(tmp_path, Scripted(), steps=5)
+    path = tmp_path / "checkpoints" / "5.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    guard = {"norms": {0: [0.1, 0.2]}, "losses": {0: [0.1, 0.2]}, "skipped": 0}
+    checkpoint["callbacks"]["KneePointCallback"]["guard"] = guard
+    torch.save(checkpoint, path)
+    knee, trainer = fit(
+        tmp_path,
+        Scripted(),
+        steps=7,
+        ckpt_path=path,
+        callbacks=lambda knee, checkpoint: [EMA(0.5), DivergenceGuard(), knee, checkpoint],
+    )
+    assert trainer.global_step == 7 and [v.step for v in knee.history] == list(range(1, 8))
 
 
 def test_still_rising_publishes_nothing(tmp_path):

@@ -10,7 +10,7 @@ from callbacks import TrainingProgress
 
 
 class Clock:
-    """A clock that stands still but for the seconds that training and validation are said to take."""
+    """A clock that advances only by the seconds that training and validation shall take."""
 
     def __init__(self, monkeypatch, training, validation):
         self.now, self.training, self.validation = 0.0, training, validation

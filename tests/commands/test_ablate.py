@@ -6,7 +6,7 @@ from PIL import Image
 from support.processes import TINY_STAGE1
 
 from lsr.commands.ablate import main
-from lsr.training.ablation import variants
+from lsr.training.variants import variants
 
 
 def experiment(path, width, logged=False):
@@ -21,7 +21,7 @@ def experiment(path, width, logged=False):
     }
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "num_sanity_val_steps": 0}
     config["trainer"]["logger"] = logged and config["trainer"]["logger"]
-    kept = ("EMA", "LastCheckpoint", "KneePointCallback")
+    kept = ("EMA", "LastCheckpoint", "DivergenceGuard", "KneePointCallback")
     config["trainer"]["callbacks"] = [
         each for each in config["trainer"]["callbacks"] if each["class_path"].endswith(kept)
     ]
@@ -138,8 +138,11 @@ def test_what_is_varied_names_the_row():
         ["--trainer.max_steps", "9"],
     )
     assert [variant.name for variant in found][:4] == [
-        "seed=knee boundaries=published", "seed=knee boundaries=[0.875]", "seed=knee boundaries=[]", "seed=last boundaries=published"
-    ]  # fmt: skip
+        "seed=knee boundaries=published",
+        "seed=knee boundaries=[0.875]",
+        "seed=knee boundaries=[]",
+        "seed=last boundaries=published",
+    ]
     changed = (f"--model.experts.seed={starts[0]}", "--model.experts.boundaries=[0.875]")
     assert found[1].settings == ("--trainer.max_steps", "9", *changed)
 
@@ -169,7 +172,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     ]
     assert main(["ablate", *arguments]) == 0
     assert main(["ablate", *arguments, "--model.optimizer.lr", "1e-5"]) == 1
-    assert "another experiment or other settings: choose another --out" in capsys.readouterr().out
+    assert "holds a run of another experiment or of other settings (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     ],
 )
 def test_a_setting_without_a_list_of_values_is_refused(text):
-    with pytest.raises(ValueError, match="should be a setting and a YAML list of its values"):
+    with pytest.raises(ValueError, match="must be a setting and a YAML list of its values"):
         variants(TINY_STAGE1, [text], [])
 
 
@@ -208,6 +211,6 @@ def test_a_missing_reference_is_told_before_anything_is_trained(tmp_path):
         tmp_path / "files" / "narrow.yaml",
         tmp_path / "knee",
     ]
-    with pytest.raises(ValueError, match="knee: no such reference"):
+    with pytest.raises(ValueError, match="--reference .*knee: no such file"):
         main(["ablate", *map(str, arguments)])
     assert not (tmp_path / "out").exists()

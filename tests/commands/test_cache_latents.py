@@ -1,4 +1,4 @@
-"""Latents made beforehand: training sees what it would have seen, whatever happened on the way."""
+"""Latents made in advance: training reads the latents that it would have computed itself."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def _small_files():
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """Photographs, an autoencoder, and stage 1 at the paper's size with little of everything."""
+    """Photographs, an autoencoder, and the full-size stage 1 with a tiny model and dataset."""
     folder = tmp_path_factory.mktemp("workplace")
     photographs = write_photographs(folder / "photographs", N)
     autoencoder = save_autoencoder(folder / "autoencoder")
@@ -76,7 +76,7 @@ def contents(folder):
 
 
 def run(workplace, folder, *more):
-    """Train; returns the losses in order."""
+    """Train and return the losses in order."""
     seed_everything(0)
     arguments = [
         "--config",
@@ -166,7 +166,9 @@ def test_a_killed_run_continues_to_the_bytes_of_an_unbroken_one(
     (tmp_path / "out" / ".0123456789abcdef.tmp").write_bytes(b"left by a kill")
     before = contents(tmp_path / "out")
     assert len(before) < len(contents(cache))
-    with pytest.raises(ValueError, match="run lsr cache-latents again"):
+    with pytest.raises(
+        ValueError, match="is missing or damaged .*run the same lsr cache-latents command again"
+    ):
         LatentCache(tmp_path / "out")
     assert main(command(workplace, tmp_path / "out", "--data.num_workers", "1")) == 0
     assert contents(tmp_path / "out") == contents(cache)
@@ -177,7 +179,7 @@ def test_a_damaged_file_is_told_and_made_again(workplace, cache, tmp_path):
     shutil.copytree(cache, copy)
     damaged = sorted(copy.glob("*.safetensors"))[1]
     damaged.write_bytes(damaged.read_bytes()[:-3])
-    with pytest.raises(ValueError, match=f"{damaged.name}: missing or damaged, 1 of 3"):
+    with pytest.raises(ValueError, match=f"{damaged.name} is missing or damaged .1 of 3"):
         LatentCache(copy)
     assert main(command(workplace, copy)) == 0
     assert contents(copy) == contents(cache)
@@ -191,14 +193,23 @@ def test_a_whole_cache_is_left_alone(workplace, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--draws", "3"], "was begun with other draws: choose another --out"),
-        (["--data.crop_size", "40"], "other crop_size"),
-        (["--data.seed", "1"], "other seed"),
-        (["--data.degradation_changes", "{usm_target: false}"], "other usm_target"),
-        (["--model.denoiser.autoencoder", "other"], "other autoencoder"),
-        (["--data.crop_size", "36"], "crop_size 36 is not a multiple of the 8 pixels"),
+        (
+            ["--draws", "3"],
+            "was begun with other settings (draws): give the same ones, or choose another --out",
+        ),
+        (["--data.crop_size", "40"], "other settings (crop_size, rows)"),
+        (["--data.seed", "1"], "other settings (seed)"),
+        (["--data.degradation_changes", "{usm_target: false}"], "other settings (usm_target)"),
+        (["--model.denoiser.autoencoder", "other"], "other settings (autoencoder)"),
+        (
+            ["--data.crop_size", "36"],
+            "crop_size must be a multiple of 8, the side of a latent position",
+        ),
         (["--draws", "0"], "--draws must be at least 1"),
-        (["--data", "datamodules.PairedDataModule"], "PairedDataModule has no crops to encode"),
+        (
+            ["--data", "datamodules.PairedDataModule"],
+            "the DataModule PairedDataModule has no crops to encode",
+        ),
         (["--model.denoiser.autoencoder", "null"], "there is nothing to encode"),
         (["--model.denoiser.autoencoder", "gone"], "the autoencoder gone cannot be loaded"),
         (["--data.crop_sise", "40"], "crop_sise"),
@@ -224,13 +235,13 @@ def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--data.seed", "1"], "latents of other crops: seed 0, not 1"),
+        (["--data.seed", "1"], "its latents were made with seed 0 instead of 1; run lsr"),
         (
             ["--model.denoiser.autoencoder", "other"],
-            "made by another autoencoder than other: other weights, scaling_factor",
+            r"made by another autoencoder than other \(other weights, scaling_factor",
         ),
-        (["--data.latents", "nowhere"], "nowhere: no latents there"),
-        (["--data.train", "['fewer']"], "other crops: photographs"),
+        (["--data.latents", "nowhere"], "nowhere: no latents in this folder"),
+        (["--data.train", "['fewer']"], "its latents were made with other photographs; run lsr"),
     ],
 )
 def test_training_refuses_latents_of_something_else(
@@ -250,7 +261,7 @@ def test_a_photograph_that_has_changed_since_is_noticed(workplace, cache, tmp_pa
         tmp_path / "photographs" / "2.png", Photograph(np.full((72, 96, 3), 0.25, np.float32))
     )
     changed = ["--data.train", f"['{tmp_path / 'photographs'}']"]
-    with pytest.raises(ValueError, match=r"2\.png: not the pixels that its latent was made of"):
+    with pytest.raises(ValueError, match=r"2\.png: changed since its latent was made"):
         run(workplace, tmp_path / "run", "--data.latents", str(cache), *changed)
 
 

@@ -1,4 +1,4 @@
-"""`lsr knee` on logs with a knee, without one, and with mistakes."""
+"""`lsr knee` on logs with a knee, on logs without a knee, and with mistakes."""
 
 import csv
 import json
@@ -226,8 +226,8 @@ def test_metrics_are_parsed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metrics", "val/fid:min"], "nothing called val/fid; there are .*val/musiq"),
-        (["--loss", "val/x"], "nothing called val/x"),
+        (["--metrics", "val/fid:min"], "no curve is called val/fid; there are .*val/musiq"),
+        (["--loss", "val/x"], "no curve is called val/x"),
         (["--png", "figure.jpg"], "must end in .png"),
         (["--min-step", "-1"], "min_step"),
     ],
@@ -240,7 +240,7 @@ def test_mistakes_are_one_clear_line(log, arguments, message):
 def test_a_log_without_a_known_metric_names_what_there_is(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("step,score,val/loss\n1,2,3\n")
-    with pytest.raises(ValueError, match="--metrics among score, val/loss"):
+    with pytest.raises(ValueError, match="--metrics NAME:max or NAME:min among score, val/loss"):
         main(["knee", str(path)])
 
 

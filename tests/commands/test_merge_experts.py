@@ -1,4 +1,4 @@
-"""Experts trained one by one and joined are the experts that are trained in one run."""
+"""Experts that are trained one by one and merged equal experts that are trained in one run."""
 
 import shutil
 from dataclasses import replace
@@ -110,7 +110,9 @@ def test_a_resumed_run_of_one_expert_is_the_unbroken_one(alone, photographs, kne
     for key in ("state_dict", EMA_STATE):
         assert all(torch.equal(weight, other[key][name]) for name, weight in one[key].items())
     assert one["expert_run"] == other["expert_run"] and one["expert_run"]["seed_sha256"]
-    with pytest.raises(ValueError, match="of a run of expert 1 alone, not of all experts"):
+    with pytest.raises(
+        ValueError, match="of a run of expert 1 alone, but this run trains all experts"
+    ):
         train(tmp_path, photographs, knee, 9, last)
 
 
@@ -123,8 +125,10 @@ def refusal(capsys, tmp_path, *runs):
 
 
 def test_each_expert_is_needed_once(alone, capsys, tmp_path):
-    assert "needs each of 0 to 3 once, not 0, 1, 2" in refusal(capsys, tmp_path, *alone[:3])
-    assert "needs each of 0 to 3 once, not 0, 1, 2, 2" in refusal(
+    assert "each expert from 0 to 3 once; these are runs of experts 0, 1, 2" in refusal(
+        capsys, tmp_path, *alone[:3]
+    )
+    assert "each expert from 0 to 3 once; these are runs of experts 0, 1, 2, 2" in refusal(
         capsys, tmp_path, *alone[:3], alone[2]
     )
 
@@ -136,7 +140,7 @@ def test_experts_of_another_knee_or_model_are_refused(alone, photographs, knee, 
     checkpoint = torch.load(stranger / "checkpoints/last.ckpt", weights_only=True)
     checkpoint["expert_run"]["seed_sha256"] = sha256_of(deeper / "seed.safetensors")
     torch.save(checkpoint, stranger / "checkpoints/last.ckpt")
-    assert "grew from another knee" in refusal(capsys, tmp_path, *alone[:3], stranger)
+    assert "were trained from different knees" in refusal(capsys, tmp_path, *alone[:3], stranger)
     elsewhere = train(tmp_path / "elsewhere", photographs, knee, 1, expert=3, boundaries="uniform")
     message = refusal(capsys, tmp_path, *alone[:3], elsewhere)
     assert (
@@ -147,6 +151,6 @@ def test_experts_of_another_knee_or_model_are_refused(alone, photographs, knee, 
 
 def test_what_was_not_trained_alone_is_refused(photographs, knee, tmp_path, capsys):
     together = train(tmp_path / "together", photographs, knee, 1)
-    assert "not of one expert that was trained alone" in refusal(capsys, tmp_path, together)
+    assert "did not train one expert alone" in refusal(capsys, tmp_path, together)
     assert "no such checkpoint" in refusal(capsys, tmp_path, tmp_path / "nothing")
     assert main(["merge-experts", str(together), "--out", str(tmp_path / "model.ckpt")]) == 2

@@ -172,7 +172,7 @@ def test_unreadable_photographs_are_named_and_left_out(photographs, tmp_path, ca
     assert len(named) == 3 and all(
         sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp")
     )
-    assert "12 photographs" in told.out and "3 left out" in told.out
+    assert "12 photographs" in told.out and "cannot be read: 3" in told.out
     assert len(ShardIndex.open(tmp_path / "out")) == 12
 
 
@@ -188,7 +188,7 @@ def test_nothing_to_do_is_one_clear_line(tmp_path, capsys):
     )
     for source, out, words in [
         ("empty", "out", "no images"),
-        ("bad", "out", "none of the 1 images"),
+        ("bad", "out", "none of its 1 images"),
         ("absent", "out", "no such folder"),
         ("good", "file", "not a folder"),
     ]:
@@ -259,7 +259,7 @@ def test_tags_come_from_the_list_else_from_the_text_beside(tmp_path, capsys):
         (),
         ("pier", "blue sky"),
     ]
-    assert "1 of 4 files in" in (told := capsys.readouterr().err) and "sub/gone.png" in told
+    assert "1 of its 4 files do not exist, such as sub/gone.png" in capsys.readouterr().err
 
 
 def test_a_bad_line_of_tags_is_named(tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
     before = (inbox / "rgba.png").read_bytes()
     command = ["upscale", str(inbox / "rgba.png"), "--out", str(inbox), "--model", str(model)]
     assert main(command) == 2
-    assert "would lie among the originals" in capsys.readouterr().err
+    assert "would lie in the folder of the original" in capsys.readouterr().err
     assert (inbox / "rgba.png").read_bytes() == before
 
 
@@ -103,11 +103,14 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
     ("options", "message"),
     [
         (["--scale", "0"], "the scale must be a number above 0"),
-        (["--tile", "7"], "a tile must have at least 32 pixels"),
+        (["--tile", "7"], "tile must be at least 32"),
         (["--color-fix", "sepia"], "must be one of none, adain, wavelet"),
         (["--quality", "0"], "--quality must be from 1 to 100"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--seed", "-1"], "seed must be in"),
+        (
+            ["--steps", "0"],
+            "sampling steps (num_inference_steps, --steps) must be at least 1, not 0",
+        ),
+        (["--seed", "-1"], "seed must be from 0 to 2^31 - 1, not -1"),
     ],
 )
 def test_bad_options_are_bad_usage(model, inbox, tmp_path, capsys, options, message):
@@ -120,11 +123,11 @@ def test_results_cannot_go_into_a_file_nor_come_from_a_folder_of_models(
     model, inbox, tmp_path, capsys
 ):
     assert main(["upscale", str(inbox), "--out", str(model), "--model", str(model)]) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    assert "is not a folder: choose another path" in capsys.readouterr().err
     assert main(["upscale", str(inbox), "--out", str(model / "out"), "--model", "nowhere"]) == 2
     assert (
         capsys.readouterr().err
-        == f"lsr upscale: --out {model / 'out'} cannot be made: Not a directory\n"
+        == f"lsr upscale: --out {model / 'out'} cannot be created: Not a directory\n"
     ), "before the model"
     assert main(["upscale", str(inbox), "--out", str(tmp_path / "out"), "--model", str(inbox)]) == 2
     assert "should hold one model file" in capsys.readouterr().err
@@ -161,7 +164,7 @@ def upscaled(model, inbox, tmp_path):
 
 def test_what_is_done_with_the_same_options_is_not_done_again(upscaled, inbox, tmp_path, capsys):
     first = upscaled()
-    assert upscaled() == first and "7 of them before" in capsys.readouterr().out
+    assert upscaled() == first and "7 of them by an earlier run" in capsys.readouterr().out
     (tmp_path / "out" / "rgba.png").unlink()
     Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(inbox / "colour.jpg")
     second = upscaled()
@@ -204,7 +207,7 @@ def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsy
     assert main([*command, "--format", "jpeg"]) == 1, "one of them is transparent"
     errors = capsys.readouterr().err.splitlines()
     assert [line.split("in/")[1] for line in errors if line.startswith("failed")] == [
-        "rgba.png: JPEG holds no transparency: choose png, webp or tiff"
+        "rgba.png: JPEG cannot store transparency: choose the format png, webp or tiff"
     ]
     assert any(
         "note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors

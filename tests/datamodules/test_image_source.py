@@ -13,7 +13,7 @@ from lsr.cli import main
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """Good, odd and bad files, some in a folder within."""
+    """A folder with good, odd and bad files, some of them in a folder inside it."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     Image.fromarray(photo).save(tmp_path / "a.png")
     Image.fromarray(photo).save(tmp_path / "deep" / "er" / "b.JPG", quality=95)
@@ -52,7 +52,7 @@ def test_nothing_left_is_an_error(tmp_path):
     (tmp_path / "text.png").write_text("I am not a picture")
     with pytest.raises(ValueError, match="no readable photograph"):
         ImageSource([str(tmp_path)], 32)
-    with pytest.raises(ValueError, match="no such folder or image"):
+    with pytest.raises(ValueError, match="no such folder, image or list"):
         ImageSource([str(tmp_path / "nowhere")], 32)
     with pytest.raises(ValueError, match="no readable photograph"):
         ImageSource([], 32)

@@ -41,7 +41,7 @@ def module(dataset, stage="fit", rank=0, world=1, **options):
 
 
 def aligned(batch):
-    """For each pair, whether the LR pixels are the left (or, mirrored, right) corners of HR blocks."""
+    """For each pair: are its LR pixels left (or, if mirrored, right) corners of HR blocks?"""
     lr, hr = batch["lr"], batch["hr"]
     return [
         torch.equal(h[:, ::4, ::4], x) or torch.equal(h[:, ::4, 3::4], x)
@@ -98,7 +98,7 @@ def test_pairs_that_do_not_fit_are_named(dataset):
         module(dataset, "validate", val=None)
     (dataset / "LR" / "3_LR4.png").unlink()
     with pytest.raises(
-        ValueError, match="3_HR.png has no partner in .*LR; 1 photographs have none"
+        ValueError, match=r"3_HR.png has no partner of .*LR: add .*\(1 photographs lack"
     ):
         module(dataset)
 
@@ -115,7 +115,10 @@ def test_a_damaged_pair_is_replaced_in_training_and_an_error_in_validation(datas
 
 
 def test_pairs_of_different_sizes_do_not_share_a_batch(dataset):
-    with pytest.raises(ValueError, match="5 different sizes in val do not fit into batches"):
+    with pytest.raises(
+        ValueError,
+        match="photographs of val have 5 different sizes, which do not fit into one batch",
+    ):
         module(dataset, "validate", val_batch_size=2)
 
 
@@ -134,9 +137,9 @@ def test_real_photographs_without_ground_truth(dataset):
         "hr" not in batch and batch["lr"].shape[3] == 128 for batch in batches
     )
     assert batches[1]["tags"] == ["waves, checks"]
-    with pytest.raises(ValueError, match="no ground truth to train on"):
+    with pytest.raises(ValueError, match="no HR photographs to train on"):
         data.setup("fit")
-    with pytest.raises(ValueError, match="no such folder .RealLQ250"):
+    with pytest.raises(ValueError, match="no such folder; give a folder of photographs .RealLQ250"):
         RealLQDataModule(str(dataset / "RealLQ250")).setup("test")
 
 

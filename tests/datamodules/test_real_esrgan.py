@@ -102,7 +102,7 @@ def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
         attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})),
         "cuda",
     )
-    with pytest.raises(ValueError, match="libjpeg runs on the CPU"):
+    with pytest.raises(ValueError, match="jpeg: libjpeg runs on the CPU only"):
         late.setup("fit")
 
 
@@ -190,13 +190,13 @@ def test_training_and_validation_draw_different_degradations(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop_size": 30}, "crop_size 30 is not a multiple of scale 4"),
+        ({"crop_size": 30}, "crop_size must be a positive multiple of scale 4, not 30"),
         ({"max_images": 0}, "max_images must be at least 1"),
         ({"scale": 0}, "scale must be at least 1"),
-        ({"crop_size": 0}, "crop_size 0 is not a multiple"),
+        ({"crop_size": 0}, "crop_size must be a positive multiple of scale 4, not 0"),
         ({"degrade_on": "gpu"}, "degrade_on must be auto, workers or device"),
-        ({"degradation_changes": {"scale": 2}}, "scale is a setting of its own"),
-        ({"train_weights": [1, 2]}, "2 weights for 1 entries"),
+        ({"degradation_changes": {"scale": 2}}, "degradation_changes cannot have scale"),
+        ({"train_weights": [1, 2]}, "2 weights for the 1 entries"),
         ({"train_weights": [0]}, "positive numbers"),
         ({"degradation": "magic"}, "unknown degradation preset 'magic'"),
         ({"degradation_changes": {"jpegg": 1}}, "unknown degradation setting jpegg"),

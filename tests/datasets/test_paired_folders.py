@@ -32,8 +32,8 @@ def test_partners_are_told_by_name(tmp_path, pairs):
 @pytest.mark.parametrize(
     ("lr", "hr", "message"),
     [
-        (["a.png"], ["a.png", "b.png"], "b.png has no partner in .*l; 1 photographs"),
-        (["a.png", "b.png"], ["c.png"], "a.png has no partner in .*h; 3 photographs"),
+        (["a.png"], ["a.png", "b.png"], "b.png has no partner of .*l: add .*1 photographs"),
+        (["a.png", "b.png"], ["c.png"], "a.png has no partner of .*h: add .*3 photographs"),
         (["a_x2.png", "a_x4.png"], ["a_x1.png"], "a_x4.png and a_x2.png have the same name"),
         ([], ["a.png"], "no such folder"),
     ],
@@ -50,5 +50,7 @@ def test_a_data_set_is_known_by_its_folders(tmp_path, names):
         (tmp_path / name).mkdir()
     assert paired_folders(tmp_path) == (tmp_path / names[0], tmp_path / names[1])
     (tmp_path / names[1]).rmdir()
-    with pytest.raises(ValueError, match="no folders LR/HR"):
+    with pytest.raises(
+        ValueError, match="one of HR photographs, named LR and HR, test_LR and test_HR"
+    ):
         paired_folders(tmp_path)

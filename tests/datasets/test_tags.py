@@ -50,7 +50,7 @@ def test_the_list_comes_before_the_file_beside(tmp_path):
 )
 def test_a_damaged_list_is_named_with_its_line(tmp_path, line):
     (tmp_path / "tags.jsonl").write_bytes(b'{"file": "x.png", "tags": ["y"]}\n\n' + line + b"\n")
-    with pytest.raises(ValueError, match="tags.jsonl, line 3: not of the form"):
+    with pytest.raises(ValueError, match="tags.jsonl, line 3: must have the form"):
         listed_tags(tmp_path)
 
 

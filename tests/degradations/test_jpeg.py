@@ -1,3 +1,5 @@
+"""JPEG compression, compared with libjpeg and with DiffJPEG."""
+
 import io
 import math
 
@@ -11,27 +13,27 @@ from scipy.fft import dctn, idctn
 from lsr.degradations.canvas import Extent
 from lsr.degradations.jpeg import compress
 
-# ITU-T T.81 K.1, rows of increasing vertical frequency.
-LUMA = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
-          18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
+# Table K.1 of ITU-T T.81, rows of increasing vertical frequency.
+LUMA = """16 11 10 16 24 40 51 61     12 12 14 19 26 58 60 55
+          14 13 16 24 40 57 69 56     14 17 22 29 51 87 80 62
+          18 22 37 56 68 109 103 77   24 35 55 64 81 104 113 92
+          49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
 CHROMA_CORNER = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 
 @pytest.fixture
 def image(generator):
     """Smooth colours with edges and a little grain, (3, 200, 232)."""
-    x = F.interpolate(
-        torch.rand((1, 3, 12, 14), generator=generator), size=(200, 232), mode="bicubic"
-    )[0]
+    coarse = torch.rand((1, 3, 12, 14), generator=generator)
+    x = F.interpolate(coarse, size=(200, 232), mode="bicubic")[0]
     x[:, 60:120, 50:130] = torch.rand((3, 1, 1), generator=generator)
     return (x + 0.02 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
 def pillow(x, quality):
     stream = io.BytesIO()
-    Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(
-        stream, "JPEG", quality=quality
-    )
+    pixels = (x * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1) / 255
 
 
@@ -53,21 +55,16 @@ def diffjpeg(x, quality):
         out = np.empty_like(plane)
         for top in range(0, plane.shape[0], 8):
             for left in range(0, plane.shape[1], 8):
-                block = dctn(plane[top : top + 8, left : left + 8] - 128, norm="ortho")
-                out[top : top + 8, left : left + 8] = (
-                    idctn(np.round(block / (table * factor)) * table * factor, norm="ortho") + 128
-                )
+                block = np.s_[top : top + 8, left : left + 8]
+                coefficients = dctn(plane[block] - 128, norm="ortho")
+                coefficients = np.round(coefficients / (table * factor)) * table * factor
+                out[block] = idctn(coefficients, norm="ortho") + 128
         return out
 
-    y, cb, cr = (
-        code(y, luma),
-        code(cb, chroma).repeat(2, 0).repeat(2, 1) - 128,
-        code(cr, chroma).repeat(2, 0).repeat(2, 1) - 128,
-    )
-    out = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb])[
-        :, :height, :width
-    ]
-    return torch.from_numpy(out.clip(0, 255) / 255)
+    y = code(y, luma)
+    cb, cr = (code(c, chroma).repeat(2, 0).repeat(2, 1) - 128 for c in (cb, cr))
+    out = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb])
+    return torch.from_numpy(out[:, :height, :width].clip(0, 255) / 255)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (100, 83), (5, 3)])
@@ -103,14 +100,12 @@ def test_libjpeg_is_libjpeg_to_the_byte(image):
 
 
 def test_only_compat_swaps_the_luma_frequencies():
-    """Horizontal frequency 1, vertical frequency 5: quantised by 35 in a JPEG file, by 58 with the table transposed."""
+    """JPEG divides horizontal frequency 1, vertical frequency 5 by 35; a transposed table by 58."""
     y, x = np.mgrid[:16, :16]
     wave = 128 + 5.75 * np.cos((2 * x + 1) * math.pi / 16) * np.cos((2 * y + 1) * 5 * math.pi / 16)
     image = torch.from_numpy(wave / 255).float().expand(1, 3, 16, 16)
-    survives = {
-        mode: compress(image, [50], mode).std() > 0.005 for mode in ("true", "compat", "libjpeg")
-    }
-    assert survives == {"true": True, "compat": False, "libjpeg": True}
+    for mode, survives in (("true", True), ("compat", False), ("libjpeg", True)):
+        assert (compress(image, [50], mode).std() > 0.005) == survives, mode
 
 
 def test_only_compat_bleeds_black_into_the_border():

@@ -1,3 +1,5 @@
+"""Gaussian and Poisson noise: distributions, ranges, and independence of the samples."""
+
 import math
 
 import numpy as np
@@ -37,7 +39,7 @@ def test_gaussian_noise_has_the_drawn_deviation(grey):
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize(("levels", "strength"), [(200, 256), (100, 128), (1, 2)])
 def test_poisson_noise_has_variance_level_over_strength(levels, strength, grey):
-    """All pixels at mid-grey but for one row, which sets the number of distinct levels."""
+    """All pixels are mid grey except for one row, which sets the number of distinct levels."""
     level, amount = 128, 0.2
     x = torch.full((3, 400, 400), level / 255)
     x[:, 0, :levels] = torch.arange(levels) / 255
@@ -68,16 +70,12 @@ def test_noise_stays_in_range(value):
 
 
 def test_a_ragged_batch_gets_each_image_its_own_noise(generator):
-    kinds = [
-        ("gaussian", False),
-        ("poisson", True),
-        ("poisson", False),
-        ("gaussian", True),
-        ("poisson", False),
-    ]
     stages = [
-        Stage(None, 1, "area", noise, 0.1 if noise == "gaussian" else 1.5, grey)
-        for noise, grey in kinds
+        Stage(None, 1, "area", "gaussian", 0.1, grey=False),
+        Stage(None, 1, "area", "poisson", 1.5, grey=True),
+        Stage(None, 1, "area", "poisson", 1.5, grey=False),
+        Stage(None, 1, "area", "gaussian", 0.1, grey=True),
+        Stage(None, 1, "area", "poisson", 1.5, grey=False),
     ]
     sizes = [(40, 30), (13, 50), (40, 50), (1, 1), (20, 20)]
     x = torch.rand((5, 3, 40, 50), generator=generator) * 1.2 - 0.1
@@ -94,10 +92,6 @@ def test_two_samples_share_no_field():
     """Grey noise too, which the published pipeline draws once for the whole batch."""
     x = torch.full((2, 3, 300, 300), 0.5)
     for noise, amount in (("gaussian", 0.05), ("poisson", 0.5)):
-        noisy = add_noise_ragged(
-            x,
-            [Stage(None, 1, "area", noise, amount, True)] * 2,
-            [(300, 300)] * 2,
-            [seeded(1), seeded(2)],
-        )
+        stages = 2 * [Stage(None, 1, "area", noise, amount, grey=True)]
+        noisy = add_noise_ragged(x, stages, 2 * [(300, 300)], [seeded(1), seeded(2)])
         assert abs(torch.corrcoef((noisy - x)[:, 0].flatten(1))[0, 1].item()) < 0.02

@@ -1,3 +1,5 @@
+"""The whole degradation: one image at a time, in buckets, and compared with the published one."""
+
 import dataclasses
 
 import pytest
@@ -13,9 +15,8 @@ from lsr.degradations.batched import degrade_batch
 
 
 def photograph(batch, height, width, seed=0):
-    coarse = torch.rand(
-        (batch, 3, height // 6 + 2, width // 6 + 2), generator=Generator().manual_seed(seed)
-    )
+    generator = Generator().manual_seed(seed)
+    coarse = torch.rand((batch, 3, height // 6 + 2, width // 6 + 2), generator=generator)
     return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
@@ -70,15 +71,12 @@ def test_any_image_degrades_to_the_right_size_and_range(case):
 @given(cases())
 def test_any_image_degrades_in_a_bucket(case):
     hr, cfg, epoch = case
-    cfg = dataclasses.replace(
-        cfg, jpeg="true" if cfg.jpeg == "libjpeg" else cfg.jpeg, usm_lr=False, usm_target=False
-    )
-    hr = hr[..., : hr.shape[2] // cfg.scale * cfg.scale, : hr.shape[3] // cfg.scale * cfg.scale]
-    assert_lr(
-        degrade_batch(hr, drawn(cfg, len(hr), epoch), cfg),
-        hr,
-        dataclasses.replace(cfg, quantise=False),
-    )
+    jpeg = "true" if cfg.jpeg == "libjpeg" else cfg.jpeg
+    cfg = dataclasses.replace(cfg, jpeg=jpeg, usm_lr=False, usm_target=False)
+    height, width = (side // cfg.scale * cfg.scale for side in hr.shape[2:])
+    hr = hr[..., :height, :width]
+    lr = degrade_batch(hr, drawn(cfg, len(hr), epoch), cfg)
+    assert_lr(lr, hr, dataclasses.replace(cfg, quantise=False))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 70), (7, 9)])
@@ -118,7 +116,7 @@ def test_a_sample_does_not_depend_on_its_bucket(jpeg):
     ],
 )
 def test_buckets_compute_what_single_images_get(changes):
-    """The same parameters and noise; only where a value lies on a rounding border may a block or a level differ."""
+    """A block or a level may differ only where a value lies halfway between two levels."""
     cfg = DegradationConfig(usm_lr=False, usm_target=False, **changes)
     hr, parameters = photograph(24, 88, 64), drawn(cfg, 24)
     difference = (apply(hr, parameters, cfg) - degrade_batch(hr, parameters, cfg)).abs()
@@ -127,16 +125,17 @@ def test_buckets_compute_what_single_images_get(changes):
 
 
 def test_buckets_never_wait_for_the_device(monkeypatch):
-    """Tensors without storage: whatever needs a value on the host fails. There are no generators for them, so no fields either."""
+    """On the device "meta" tensors have no storage: an operation that needs a value fails.
+
+    It has no random generators either, so zeros take the place of the noise.
+    """
+
+    def zeros(dtype):
+        return lambda size, grey, generator: torch.zeros((3, *size), dtype=dtype, device="meta")
+
     monkeypatch.setattr(batched, "Generator", lambda device: Generator())
-    monkeypatch.setattr(
-        noise, "_normal", lambda size, grey, generator: torch.zeros((3, *size), device="meta")
-    )
-    monkeypatch.setattr(
-        noise,
-        "_bits",
-        lambda size, grey, generator: torch.zeros((3, *size), dtype=torch.int32, device="meta"),
-    )
+    monkeypatch.setattr(noise, "_normal", zeros(torch.float32))
+    monkeypatch.setattr(noise, "_bits", zeros(torch.int32))
     for jpeg in ("true", "compat"):
         cfg = DegradationConfig(jpeg=jpeg, second_stage_probability=0.8, identity_probability=0.1)
         lr = degrade_batch(torch.zeros((24, 3, 88, 64), device="meta"), drawn(cfg, 24), cfg)
@@ -144,22 +143,15 @@ def test_buckets_never_wait_for_the_device(monkeypatch):
 
 
 def test_the_chain_is_the_published_one():
-    """Without noise, whose fields differ, both pipelines must give the same image."""
-    cfg = DegradationConfig(
-        jpeg="compat",
-        aligned=False,
-        gaussian_1=(0, 0),
-        gaussian_2=(0, 0),
-        poisson_1=(0, 0),
-        poisson_2=(0, 0),
-    )
+    """Both pipelines draw different noise, but without noise they must give the same image."""
+    noise_ranges = dict.fromkeys(("gaussian_1", "gaussian_2", "poisson_1", "poisson_2"), (0, 0))
+    cfg = DegradationConfig(jpeg="compat", aligned=False, **noise_ranges)
     hr = photograph(1, 128, 96)
     equal = []
     for index in range(24):
         parameters = [draw(cfg, 3, 0, index)]
-        difference = (
-            apply(hr, parameters, cfg) - published.degrade(hr, parameters, cfg, Generator())
-        ).abs()
+        theirs = published.degrade(hr, parameters, cfg, Generator())
+        difference = (apply(hr, parameters, cfg) - theirs).abs()
         equal.append((difference < 0.5 / 255).double().mean().item())
     assert sum(share > 0.99 for share in equal) >= 20 and min(equal) > 0.5, equal
 
@@ -197,15 +189,13 @@ def test_sharpening_of_source_and_target_are_separate_switches():
     hr = photograph(1, 64, 64)
     both = DegradationConfig()
     target, lr = pair(hr, drawn(both, 1), both)
-    plain = dataclasses.replace(both, usm_target=False)
-    assert torch.equal(pair(hr, drawn(plain, 1), plain)[0], hr) and torch.equal(
-        pair(hr, drawn(plain, 1), plain)[1], lr
-    )
-    source = dataclasses.replace(both, usm_lr=False)
-    assert torch.equal(pair(hr, drawn(source, 1), source)[0], target) and not torch.equal(
-        pair(hr, drawn(source, 1), source)[1], lr
-    )
     assert not torch.equal(target, hr)
+    cfg = dataclasses.replace(both, usm_target=False)
+    plain_target, same_lr = pair(hr, drawn(cfg, 1), cfg)
+    assert torch.equal(plain_target, hr) and torch.equal(same_lr, lr)
+    cfg = dataclasses.replace(both, usm_lr=False)
+    same_target, other_lr = pair(hr, drawn(cfg, 1), cfg)
+    assert torch.equal(same_target, target) and not torch.equal(other_lr, lr)
 
 
 def test_nothing_is_drawn_from_or_left_in_the_global_state():

@@ -1,3 +1,5 @@
+"""Resizing, compared with `torch.nn.functional.interpolate`."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,9 +40,8 @@ def test_one_image_and_a_ragged_batch_agree(mode, factor, generator):
     size = scaled_size(50, 61, factor) if factor else (33, 70)
     one = resize(x, size, mode, factor=factor)
     assert one.shape == (3, *size)
-    assert (
-        resize_ragged(x[None], [plan(50, 61, size, mode, factor)], size, False)[0] - one
-    ).abs().max() < 1e-5
+    ragged = resize_ragged(x[None], [plan(50, 61, size, mode, factor)], size, False)[0]
+    assert (ragged - one).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -51,7 +52,7 @@ def test_a_pixel_is_never_lost(mode, generator):
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_only_the_compatible_mapping_shifts_the_content(mode):
-    """A ramp of slope 1 reads as HR positions: those of the pixel centres of a picture of the same extent."""
+    """The values of a ramp of slope 1 are the HR positions that the result was sampled at."""
     ramp = torch.arange(400.0).expand(3, 20, 400)
     size = scaled_size(20, 400, 0.4567)
     centres = (torch.arange(size[1]) + 0.5) * 400 / size[1] - 0.5
@@ -65,11 +66,10 @@ def test_only_the_compatible_mapping_shifts_the_content(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_the_number_of_threads_does_not_matter(mode, generator):
     x = torch.rand((3, 384, 392), generator=generator)
-    one = [
-        resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)
-    ]
+
+    def resized():
+        return [resize(x, scaled_size(384, 392, f), mode, factor=f) for f in (0.3, 0.7, 1.3)]
+
+    one = resized()
     torch.set_num_threads(2)  # set back to one before every test
-    two = [
-        resize(x, scaled_size(384, 392, factor), mode, factor=factor) for factor in (0.3, 0.7, 1.3)
-    ]
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one, resized(), strict=True))

@@ -1,4 +1,4 @@
-"""Training with weights that are spread over two ranks is training with whole weights."""
+"""Training with weights that are sharded over two ranks equals training with full weights."""
 
 import csv
 import json
@@ -84,7 +84,7 @@ def test_whole_and_sharded_weights_continue_each_other(runs, run):
 
 
 class BothShares(Stage2):
-    """The samples of both ranks on one."""
+    """Trains on the samples of both ranks in one process."""
 
     def train_dataloader(self):
         return DataLoader(Subset(SyntheticPairs(), range(4)), batch_size=4)
@@ -92,9 +92,8 @@ class BothShares(Stage2):
 
 def test_one_device_continues_what_two_began(runs, tmp_path):
     fit(tmp_path, BothShares(str(runs / "stage1" / "knee")), 6, runs / "sharded" / "step4.ckpt")
-    assert_alike(
-        last(tmp_path), last(runs / "ddp"), 1e-5
-    )  # a batch of four sums in another order than two of two
+    # A batch of four is summed in another order than two batches of two.
+    assert_alike(last(tmp_path), last(runs / "ddp"), 1e-5)
 
 
 def test_the_knee_is_published_whole(runs):
@@ -115,7 +114,7 @@ def test_all_ranks_see_what_one_has(runs):
     assert json.loads((runs / "NanInOnePart" / "divergence.json").read_text())[
         "non_finite_weights"
     ] == ["denoiser.experts.2.net.embed.weight"]
-    assert "as many validation images" in shares
+    assert "the same number of validation images" in shares
 
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
@@ -147,5 +146,5 @@ def test_evaluation_does_not_shard(tmp_path):
         "--trainer.strategy",
         "sharded",
     ]
-    with pytest.raises(ValueError, match="validate does not shard"):
+    with pytest.raises(ValueError, match="validate cannot shard weights"):
         main([*command, "--ckpt_path", "last", "--trainer.accelerator", "cpu"])

@@ -83,4 +83,4 @@ def test_two_processes_that_torchrun_has_started_give_the_same_tables(
 def test_rows_of_another_method_of_the_same_name_are_not_taken(evaluate, data):
     _, out, _ = evaluate("--beside", "bicubic")
     code, _, err = evaluate("--beside", str(data / "bicubic"))
-    assert code == 2 and "holds an evaluation with another upsampling" in err
+    assert code == 2 and "holds an evaluation that differs in upsampling" in err

@@ -114,7 +114,7 @@ def test_odd_files_are_named_and_the_rest_is_done(evaluate, data, model):
     for text in (
         "LR/0.png: damaged or truncated",
         "LR/3.png: the file is empty",
-        "HR/5.png: 8 x 8 pixels do not belong",
+        "HR/5.png: its 8 x 8 pixels do not fit",
     ):
         assert text in err
     (data / "LR" / "0.png").write_bytes(whole)
@@ -163,7 +163,7 @@ def test_an_hr_photograph_may_exceed_the_result_by_less_than_an_lr_pixel(evaluat
     assert code == 0 and table(out)["0"]["psnr_y"] == expected
     Image.fromarray(np.pad(hr, ((0, 4), (0, 0), (0, 0)))).save(data / "HR" / "0.png")
     code, _, err = evaluate()
-    assert code == 1 and "do not belong to the" in err
+    assert code == 1 and "pixels do not fit the" in err
 
 
 def test_an_image_too_small_for_a_metric_has_no_value(evaluate, data):

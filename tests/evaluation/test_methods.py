@@ -33,7 +33,7 @@ def test_a_damaged_lr_photograph_that_only_upsampling_reads_is_named(evaluate, d
         ("nowhere/results", "'nowhere/results' is neither"),
         ("/", "'/' has no name"),
         ("bicubic,{data}/bicubic", "two methods are called 'bicubic'"),
-        ("{data}/others", "no prediction there is named like one of the 6 LR photographs"),
+        ("{data}/others", "none of its files has the name of one of the 6 LR photographs"),
     ],
 )
 def test_methods_that_are_not_there_are_bad_usage(evaluate, data, methods, message):

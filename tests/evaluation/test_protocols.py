@@ -45,7 +45,7 @@ def test_images_that_obey_the_protocol_pass(photograph):
             None,
             None,
             4,
-            "has 256 x 255 pixels; protocol reallq250 requires 256 x 256",
+            "has 256 x 255 pixels, but protocol reallq250 requires 256 x 256",
         ),
         (
             "reallq250",
@@ -54,9 +54,9 @@ def test_images_that_obey_the_protocol_pass(photograph):
             None,
             None,
             2,
-            "is for scale 4, the scale of the model is 2",
+            "is for scale 4, but the model has scale 2",
         ),
-        ("reallq250", 250, (256, 256), (1024, 1024), None, 4, "has no HR photographs"),
+        ("reallq250", 250, (256, 256), (1024, 1024), None, 4, "is for LR photographs alone"),
         (
             "reallq250",
             250,

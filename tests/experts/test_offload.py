@@ -1,4 +1,4 @@
-"""Experts that wait: one on the device at a time, few moves, the same pictures."""
+"""Experts in host memory: one on the device at a time, few copies, the same images."""
 
 import json
 from dataclasses import asdict, replace

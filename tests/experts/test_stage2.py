@@ -1,4 +1,4 @@
-"""Training of the experts: one per step, the others left as they are."""
+"""Training of the experts: each step changes one expert and no other."""
 
 import csv
 import shutil
@@ -149,7 +149,8 @@ def test_a_checkpoint_of_other_boundaries_is_refused(unbroken, knee, tmp_path):
     module.denoiser.boundaries = (0.25, 0.5, 0.75)
     with pytest.raises(
         ValueError,
-        match=r"experts that meet at \[0.223, 0.875, 0.939\], not of experts that meet at \[0.25",
+        match=r"experts that meet at \[0.223, 0.875, 0.939\], "
+        r"but the model is of experts that meet at \[0.25",
     ):
         fit(tmp_path, module, STEPS, ckpt_path=unbroken[0] / "checkpoints" / "last.ckpt")
 

@@ -169,6 +169,7 @@ def test_aligning_moves_what_is_nearest_and_spaces_the_rest_evenly():
 def test_too_few_steps_to_align_are_refused():
     with pytest.raises(
         ValueError,
-        match="3 sampling steps cannot be aligned with the 3 boundaries of experts: at least 4 can",
+        match="3 sampling steps are too few: with align_steps each of the 4 experts needs one; "
+        "set num_inference_steps to at least 4, or align_steps to false",
     ):
         timestep_grid(3, 6.0, PUBLISHED)

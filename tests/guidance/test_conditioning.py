@@ -233,7 +233,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
     module.on_load_checkpoint(checkpoint)
     other = LinearSRModule(replace(TAGS, vocabulary=(*TAGS.vocabulary[:-1], "lake")))
     with pytest.raises(
-        ValueError, match="a vocabulary of 5 tags, not of these 5: 'lake' is in one"
+        ValueError, match="another vocabulary .5 tags, the model has 5; 'lake' is only in the model"
     ):
         other.on_load_checkpoint(checkpoint)
 
@@ -241,12 +241,12 @@ def test_a_checkpoint_with_another_vocabulary_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"guidance": "tags", "context_dim": 0}, "needs a context_dim"),
-        ({"guidance": "text"}, "do not go together"),
-        ({"vocabulary": ("a",)}, "has no use for a vocabulary"),
+        ({"guidance": "tags", "context_dim": 0}, "needs context_dim, the channels of the context"),
+        ({"guidance": "text"}, "does not fit guidance_encoder"),
+        ({"vocabulary": ("a",)}, "a vocabulary needs guidance: tags or words"),
         (
             {"guidance": "tags", "vocabulary": ("a",), "guidance_encoder": "gemma"},
-            "do not go together",
+            "does not fit guidance_encoder",
         ),
         ({"guidance": "words"}, "needs a vocabulary"),
     ],

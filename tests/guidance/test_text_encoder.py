@@ -25,7 +25,7 @@ def saved(request, tmp_path):
 def embedded(folder, texts, max_tokens=20):
     encoder = FrozenText(str(folder), 16, max_tokens)
     encoder.prepare()
-    encoder.remember(texts)
+    encoder.prepare_texts(texts)
     return encoder(texts, LR)
 
 
@@ -51,7 +51,7 @@ def test_a_second_start_only_reads(saved):
     again = FrozenText(str(folder), 16, 20)
     again.prepare()
     again._embed = None
-    again.remember(TEXTS)
+    again.prepare_texts(TEXTS)
     for row, before in zip(again(TEXTS, LR), first, strict=True):
         assert torch.equal(row, before)
     assert sorted((default_cache() / "embeddings").rglob("*.safetensors")) == shards
@@ -63,7 +63,7 @@ def test_what_another_rank_has_embedded_meanwhile_is_only_read(saved):
     waiting.prepare()
     first = embedded(folder, TEXTS)
     waiting._embed = None
-    waiting.remember(TEXTS)
+    waiting.prepare_texts(TEXTS)
     assert all(
         torch.equal(row, there) for row, there in zip(waiting(TEXTS, LR), first, strict=True)
     )
@@ -91,7 +91,7 @@ def test_a_text_that_was_not_to_be_remembered_is_an_error(tmp_path):
     save_text_encoder(tmp_path / "t5", "t5")
     encoder = FrozenText(str(tmp_path / "t5"), 16, 20)
     encoder.prepare()
-    with pytest.raises(ValueError, match="'sea' has not been embedded"):
+    with pytest.raises(ValueError, match="'sea' has no embedding"):
         encoder(["sea"], LR)
 
 
@@ -99,14 +99,16 @@ def test_what_is_missing_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="fetch it with `hf download google/gemma-2-2b-it`"):
         FrozenText("google/gemma-2-2b-it", 2304, 300).prepare()
     save_text_encoder(tmp_path / "t5", "t5")
-    with pytest.raises(ValueError, match="has 16 channels, not 32"):
+    with pytest.raises(
+        ValueError, match="has 16 channels, not 32: set model.denoiser.context_dim to 16"
+    ):
         FrozenText(str(tmp_path / "t5"), 32, 300).prepare()
     shutil.copytree(tmp_path / "t5", tmp_path / "torn")
     (tmp_path / "torn" / "model.safetensors").write_bytes(b"nonsense")
     torn = FrozenText(str(tmp_path / "torn"), 16, 300)
     torn.prepare()
     with pytest.raises(ValueError, match="cannot be loaded"):
-        torn.remember(["sea"])
+        torn.prepare_texts(["sea"])
     (tmp_path / "t5" / "config.json").unlink()
-    with pytest.raises(ValueError, match="no text encoder there"):
+    with pytest.raises(ValueError, match="no text encoder in this folder"):
         FrozenText(str(tmp_path / "t5"), 16, 300).prepare()

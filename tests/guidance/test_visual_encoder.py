@@ -47,5 +47,7 @@ def test_context_is_what_the_encoder_sees_in_the_lr_image(dino, generator):
 def test_what_is_missing_is_told_in_one_line(dino):
     with pytest.raises(ValueError, match="fetch it with `hf download facebook/dinov2-small`"):
         FrozenVisual("facebook/dinov2-small", 384).prepare()
-    with pytest.raises(ValueError, match="has 16 channels, not 384"):
+    with pytest.raises(
+        ValueError, match="has 16 channels, not 384: set model.denoiser.context_dim to 16"
+    ):
         FrozenVisual(str(dino[0]), 384).prepare()

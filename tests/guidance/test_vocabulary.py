@@ -38,8 +38,8 @@ def test_a_vocabulary_has_every_tag_of_a_list_once_in_order(tmp_path):
     ("name", "content", "message"),
     [
         ("tags.jsonl", b'{"file": "a.png", "tags": []}\n', "no tags for a vocabulary"),
-        ("tags.jsonl", b'{"file": "a.png", "tags": ["\xff"]}\n', "line 1: not of the form"),
-        ("mine.txt", b"caf\xe9\n", "not UTF-8"),
+        ("tags.jsonl", b'{"file": "a.png", "tags": ["\xff"]}\n', "line 1: must have the form"),
+        ("mine.txt", b"caf\xe9\n", "not a text file in UTF-8"),
         ("other.txt", None, "no such file"),
     ],
 )
@@ -54,15 +54,15 @@ def test_unknown_tags_are_dropped_and_counted(caplog):
     encoder = VocabularyIndices(("boat", "sea"), words=False, max_tokens=9)
     assert indices(encoder, "Sea, motocross, boat", "", "motocross") == [[1, 0], [], []]
     with caplog.at_level(logging.WARNING):
-        encoder.remember(["sea, castle, castle", "boat"])
-    assert "2 of 4 tags" in caplog.text and "'castle' for one" in caplog.text
+        encoder.prepare_texts(["sea, castle, castle", "boat"])
+    assert "2 of 4 tags" in caplog.text and "such as 'castle'" in caplog.text
 
 
 def test_ten_thousand_tags_on_one_image_are_cut_and_counted(caplog):
     vocabulary = [f"tag {i}" for i in range(10_000)]
     encoder = VocabularyIndices(vocabulary, words=False, max_tokens=300)
     with caplog.at_level(logging.WARNING):
-        encoder.remember([", ".join(vocabulary), "tag 1"])
+        encoder.prepare_texts([", ".join(vocabulary), "tag 1"])
     assert "1 photographs have more than 300 tags" in caplog.text
     assert indices(encoder, ", ".join(vocabulary)) == [list(range(300))]
 
@@ -77,8 +77,8 @@ def test_without_a_vocabulary_there_is_no_guidance_by_tags():
     [
         (("a", "b"), None),
         (["a", "b"], None),
-        (("b", "a"), "the order is another"),
-        (("a",), "1 tags, not of these 2: 'b' is in one"),
+        (("b", "a"), "the order differs"),
+        (("a",), "(1 tags, the model has 2; 'b' is only in the model)"),
         ((), "0 tags"),
     ],
 )

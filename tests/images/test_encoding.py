@@ -128,7 +128,7 @@ def test_what_a_format_cannot_hold_is_refused_before_it_is_made(tmp_path, kind, 
         yield
 
     like = photograph(RGBA8, "rgba" if alpha else "rgb")
-    with pytest.raises(UnfitFormat, match="choose png"):
+    with pytest.raises(UnfitFormat, match="choose the format png"):
         write_stream(tmp_path / "a", PictureStream(like, 8, width, blocks()), kind)
     assert not list(tmp_path.iterdir())
 

@@ -78,8 +78,8 @@ def test_every_image_of_a_batch_is_upscaled_as_if_alone(upscaler, photo):
         (np.zeros(5), "must be \\(H, W\\)"),
         (np.zeros((4, 4, 5)), "1 to 4 channels"),
         (np.zeros((0, 4, 3)), "at least one pixel"),
-        (np.full((4, 4, 3), 255.0), "must be in \\[0, 1\\]"),
-        (np.full((4, 4, 3), np.nan), "must be in \\[0, 1\\]"),
+        (np.full((4, 4, 3), 255.0), "must be from 0 to 1, not from 255 to 255"),
+        (np.full((4, 4, 3), np.nan), "must be from 0 to 1, not from nan to nan"),
         (np.zeros((4, 4, 3), np.int32), "not int32"),
         (torch.zeros(4), "must be \\(C, H, W\\)"),
     ],
@@ -212,10 +212,13 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_inference_steps": 0}, "steps must be at least 1"),
-        ({"seed": 2**31}, "seed must be in"),
-        ({"tile": -1}, "a tile must have at least 32 pixels"),
-        ({"tile": 31}, "a tile must have at least 32 pixels"),
+        (
+            {"num_inference_steps": 0},
+            "steps .num_inference_steps, --steps. must be at least 1, not 0",
+        ),
+        ({"seed": 2**31}, "seed must be from 0 to 2.31 - 1, not 2147483648"),
+        ({"tile": -1}, "tile must be at least 32"),
+        ({"tile": 31}, "tile must be at least 32"),
         ({"color_fix": "sepia"}, "must be one of none, adain, wavelet"),
     ],
 )

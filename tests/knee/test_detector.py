@@ -218,12 +218,12 @@ def test_min_step_holds_the_confirmation_back() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="at least one metric"):
+    with pytest.raises(ValueError, match="has no metrics: name at least one"):
         KneeDetector(metrics={})
     with pytest.raises(ValueError, match="'max' or 'min'"):
         KneeDetector(metrics={"m": "up"})
     for setting in ({"min_step": -1}, {"confidence": 1.0}, {"wait": 0.0}, {"max_candidates": 2}):
-        with pytest.raises(ValueError, match="need min_step"):
+        with pytest.raises(ValueError, match="the knee needs min_step"):
             KneeDetector(metrics={"m": "max"}, **setting)
     detector = KneeDetector(metrics={"m": "max"})
     detector.update(10, {"m": 1.0})
@@ -231,5 +231,5 @@ def test_bad_input() -> None:
         with pytest.raises(ValueError, match="increase"):
             detector.update(step, {"m": 1.0})
     for metrics in ({"m": "min"}, {"n": "max"}, {"m": "max", "n": "max"}):
-        with pytest.raises(ValueError, match="state is of metrics"):
+        with pytest.raises(ValueError, match="the checkpoint's knee watches the metrics"):
             KneeDetector(metrics=metrics).load_state_dict(detector.state_dict())

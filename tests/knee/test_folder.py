@@ -67,7 +67,7 @@ def test_a_published_knee_is_frozen(tmp_path, weights):
 
 def test_a_changed_or_missing_seed_is_told(tmp_path, weights):
     folder = tmp_path / "knee"
-    with pytest.raises(ValueError, match="not a knee folder"):
+    with pytest.raises(ValueError, match="not the folder of a knee"):
         read_manifest(folder)
     publish(folder, weights, {"step": 300}, draw)
     (folder / SEED).chmod(0o644)
@@ -75,7 +75,7 @@ def test_a_changed_or_missing_seed_is_told(tmp_path, weights):
     with pytest.raises(ValueError, match="is not the seed that was published"):
         read_manifest(folder)
     (folder / SEED).unlink()
-    with pytest.raises(ValueError, match="not a knee folder"):
+    with pytest.raises(ValueError, match="not the folder of a knee"):
         read_manifest(folder)
 
 

@@ -1,4 +1,4 @@
-"""The figure of a knee: what it says, where it says it, and that it can be drawn anywhere."""
+"""The figure of a knee: its lines and labels, and that any thread can draw it."""
 
 import dataclasses
 import math

@@ -144,6 +144,6 @@ def test_a_model_learns(generator, photo):
 
 def test_a_latent_finer_than_the_lr_image_is_refused():
     with pytest.raises(
-        ValueError, match="2 pixels per latent position are not a multiple of scale 4"
+        ValueError, match="without an autoencoder. must be a multiple of scale 4, not 2"
     ):
         Denoiser(DenoiserConfig(patch_size=2, scale=4))

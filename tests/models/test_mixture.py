@@ -131,7 +131,7 @@ def test_a_model_file_of_a_mixture_makes_the_same_mixture(mixture, generator, tm
         super_resolve(model, image, lambda shape: noise, 40, 6.0) for model in (mixture, loaded)
     )
     assert torch.equal(one, other)
-    with pytest.raises(ValueError, match="4 experts, not a single denoiser"):
+    with pytest.raises(ValueError, match="4 experts, but a single denoiser is needed"):
         read_denoiser(path)
 
 

@@ -80,7 +80,7 @@ def test_raw_weights_are_asked_of_a_checkpoint_alone(denoiser, tmp_path, capsys)
         )
         == 2
     )
-    assert "--raw is for checkpoints" in capsys.readouterr().err
+    assert "leave out --raw, which is for checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "factor"), [([], 2), (["--raw"], 1)])

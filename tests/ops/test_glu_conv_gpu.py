@@ -8,7 +8,7 @@ from support.kernel_checks import assert_close
 from lsr.ops.glu_conv import glu_conv
 from lsr.ops.glu_conv.reference import glu_conv_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# Relative error (Frobenius norm). Rounding the output costs 1.7e-3 in bfloat16 and 2.1e-4 in
 # float16; the gradient of the convolution is rounded once between the kernels.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 2e-6}
 

@@ -8,7 +8,7 @@ from support.kernel_checks import assert_close
 from lsr.ops.linear_attention import linear_attention
 from lsr.ops.linear_attention.reference import linear_attention_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# Relative error (Frobenius norm). Rounding the output costs 1.7e-3 in bfloat16 and 2.1e-4 in
 # float16.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 6e-4, torch.float32: 1e-5}
 

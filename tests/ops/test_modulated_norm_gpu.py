@@ -8,7 +8,7 @@ from support.kernel_checks import assert_close
 from lsr.ops.modulated_norm import modulated_norm
 from lsr.ops.modulated_norm.reference import modulated_norm_reference
 
-# Relative error (Frobenius norm). Rounding the output alone costs 1.7e-3 in bfloat16 and 2.1e-4 in
+# Relative error (Frobenius norm). Rounding the output costs 1.7e-3 in bfloat16 and 2.1e-4 in
 # float16.
 TOLERANCE = {torch.bfloat16: 3e-3, torch.float16: 4e-4, torch.float32: 2e-6}
 

@@ -83,7 +83,7 @@ def test_a_torn_event_file_gives_what_is_whole_and_rubbish_is_refused(tmp_path):
     assert scalars["train/loss"] == CURVES["train/loss"] and scalars["val/niqe"] == {20: 5.0}
     for content in (b"", b"rubbish" * 50):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="no scalars in this event file"):
+        with pytest.raises(ValueError, match=r"no curves \(scalars\) in this event file"):
             RunLog.read(file)
 
 
@@ -169,8 +169,8 @@ def test_mistakes_are_one_clear_line(tmp_path):
         return str(error.value)
 
     assert "no such file or folder" in message(tmp_path / "nothing")
-    assert "no step column" in message(write_csv(tmp_path / "a.csv", [["time", "m"], [1, 2]]))
-    assert "no step column" in message(write_csv(tmp_path / "empty.csv", []))
+    assert "no column of steps" in message(write_csv(tmp_path / "a.csv", [["time", "m"], [1, 2]]))
+    assert "no column of steps" in message(write_csv(tmp_path / "empty.csv", []))
     assert "no column of numbers" in message(
         write_csv(tmp_path / "b.csv", [["step", "m"], [1, "text"]])
     )
@@ -183,6 +183,6 @@ def test_mistakes_are_one_clear_line(tmp_path):
     assert str(folder / "version_0") in message(folder)
     with pytest.raises(
         ValueError,
-        match="nothing called val/fid, val/x; there are train/loss, val/musiq, val/niqe$",
+        match="no curve is called val/fid, val/x; there are train/loss, val/musiq, val/niqe$",
     ):
         RunLog.read(folder / "version_0").validations(["val/fid", "val/musiq", "val/x"])

@@ -13,7 +13,7 @@ RUNS = {
 
 
 def lines(axes):
-    """Label -> points, of the labelled lines."""
+    """Return the points of every labelled line, by its label."""
     return {
         line.get_label(): np.column_stack(line.get_data()).tolist()
         for line in axes.lines

@@ -14,13 +14,21 @@ from lsr.inference.upscaler import Upscaler
 
 TINY = """
 model:
-  denoiser: {{width: 16, depth: 1, head_dim: 8, cross_heads: 2, stem_width: 4, context_dim: 16, {guidance}}}
+  denoiser:
+    {{width: 16, depth: 1, head_dim: 8, cross_heads: 2, stem_width: 4, context_dim: 16, {guidance}}}
   optimizer: {{lr: 0.01, warmup_steps: 1}}
   val_metrics: [psnr_y]
 {model}
 data:
   class_path: datamodules.RealESRGANDataModule
-  init_args: {{train: [{photos}], val: [{photos}], test: [{photos}], crop_size: 32, val_crop_size: 32, batch_size: 2, num_workers: 0}}
+  init_args:
+    train: [{photos}]
+    val: [{photos}]
+    test: [{photos}]
+    crop_size: 32
+    val_crop_size: 32
+    batch_size: 2
+    num_workers: 0
 trainer:
   default_root_dir: {out}
   accelerator: cpu
@@ -73,9 +81,9 @@ def test_a_run_with_tags_trains_validates_and_upscales(tmp_path, photos, experim
     config = experiment("guidance: tags", f"  vocabulary: {tmp_path / 'vocabulary.txt'}")
     with caplog.at_level(logging.WARNING):
         assert main(["fit", "--config", str(config)]) == 0
-    assert "1 of 3 files in" in caplog.text and "gone.png for one" in caplog.text
+    assert "1 of its 3 files do not exist, such as gone.png" in caplog.text
     assert (
-        "tags of the photographs are not in the vocabulary and are dropped, 'cat' for one"
+        "tags of the photographs are not in the vocabulary and are dropped, such as 'cat'"
         in caplog.text
     )
     with (tmp_path / "run" / "metrics.csv").open() as file:
@@ -101,8 +109,8 @@ def test_another_vocabulary_than_the_checkpoints_is_one_line(tmp_path, experimen
         )
         told = capsys.readouterr().err
         assert (
-            "the checkpoint has a vocabulary of 4 tags, not of these 2: 'boat' is in one of them alone"
-            in told
+            "the checkpoint was trained with another vocabulary (4 tags, the model has 2; "
+            "'boat' is only in the checkpoint)" in told
         )
 
 

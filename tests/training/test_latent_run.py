@@ -87,7 +87,7 @@ def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tile
         ("nowhere/at-all", "hf download nowhere/at-all"),
         ("/nowhere", "there is no such folder"),
         ("a/b/c", "there is no such folder"),
-        (".", r"fetch it again; .* no file named config.json"),
+        (".", r"fetch it again \(.* no file named config.json"),
     ],
 )
 def test_a_missing_autoencoder_is_one_clear_error(source, message, tmp_path, monkeypatch):
@@ -97,7 +97,10 @@ def test_a_missing_autoencoder_is_one_clear_error(source, message, tmp_path, mon
 
 
 def test_an_autoencoder_of_another_shape_is_refused(autoencoder):
-    with pytest.raises(ValueError, match="is f8c4, not f32c32"):
+    with pytest.raises(
+        ValueError,
+        match="is f8c4, not f32c32: set model.denoiser.latent_factor to 8, latent_channels to 4",
+    ):
         DeepCompression(str(autoencoder)).prepare()
 
 
@@ -133,8 +136,8 @@ def move_into_a_pipeline(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, "fetch it again; Unable to load weights"),
-        (leave_a_weight_out, "lacks the weights decoder.conv_in.bias and 0 more"),
+        (truncate, r"fetch it again \(Unable to load weights"),
+        (leave_a_weight_out, "lacks the weight decoder.conv_in.bias and 0 more"),
         (pickle_the_weights, "no file named diffusion_pytorch_model.safetensors"),
         (break_the_json, "not a valid JSON"),
         (move_into_a_pipeline, "name .*/vae instead"),
@@ -203,7 +206,7 @@ def command(autoencoder, tmp_path):
     return run_of(config, tmp_path, steps=5)
 
 
-def test_the_full_size_experiment_trains_validates_and_saves_without_the_autoencoder_in_its_checkpoint(
+def test_the_full_size_experiment_trains_and_its_checkpoint_has_no_autoencoder(
     command, tmp_path, autoencoder
 ):
     assert main(command) == 0

@@ -45,7 +45,7 @@ def test_a_fraction_outside_of_its_range_is_refused():
 
 @pytest.mark.parametrize("expert", range(4))
 def test_times_of_an_expert_have_the_density_they_would_have_had(expert):
-    """On the logit axis, less the shift, the times of a single model are normal; those of an expert a piece of that."""
+    """The logit of the times, less the shift, is normal; an expert has a part of that density."""
     module = LinearSRModule(
         SINGLE,
         shift=6.0,

@@ -68,14 +68,16 @@ class ShardIndex:
         is_folder = Path(location).is_dir()
         paths = _shards_at(location)
         if not paths:
-            raise ValueError(f"{location}: no shards (.tar) there")
+            raise ValueError(f"{location}: no shards (.tar files) found; check the path or pattern")
         shards: list[tuple[Path, ShardTable]] = []
         paths.sort(key=lambda path: (path.parent, path.name))
         for parent, members in groupby(paths, key=lambda path: path.parent):
             shards += _tables(parent, list(members), all_of_folder=is_folder)
         index = cls(shards)
         if not len(index):
-            raise ValueError(f"{location}: no photographs in the {len(paths)} shards")
+            raise ValueError(
+                f"{location}: the {len(paths)} shards hold no photographs that can be read"
+            )
         return index
 
     def __len__(self) -> int:
@@ -127,12 +129,13 @@ class ShardIndex:
             data += part
         if len(data) < size:
             raise ValueError(
-                f"{path}: ends at byte {start + len(data)}, truncated since it was indexed"
+                f"{path}: ends at byte {start + len(data)}, truncated since it was indexed; copy "
+                "this shard again"
             )
         if crc not in (UNKNOWN_CRC, zlib.crc32(data)):
             raise UnreadableImage(
-                f"{self.name(index)}: not the bytes that were written to the shard (their CRC-32 "
-                "differs)"
+                f"{self.name(index)}: damaged, its CRC-32 is not the one that lsr shard wrote; "
+                "copy this shard again"
             )
         return data
 
@@ -165,7 +168,8 @@ def _opened(path: Path, size: int, mtime_ns: int) -> _OpenShard:
 def _check_size(path: Path, found: int, expected: int) -> None:
     if found != expected:
         raise ValueError(
-            f"{path}: {found} bytes instead of the {expected} in the index: truncated or replaced"
+            f"{path}: {found} bytes instead of the {expected} in the index: truncated or replaced; "
+            "copy this shard again"
         )
 
 
@@ -194,14 +198,19 @@ def _tables(
     """
     own: dict[str, ShardTable] = {}
     if (folder / INDEX).exists():
-        own = {table.file: table for table in load_tables(folder / INDEX)}
+        try:
+            own = {table.file: table for table in load_tables(folder / INDEX)}
+        except ValueError as error:
+            raise ValueError(f"{error}; run the same lsr shard command again") from None
     if not own and (folder / PLAN).exists():
-        raise ValueError(f"{folder}: lsr shard has not finished; run the same command again")
+        raise ValueError(
+            f"{folder}: lsr shard has not finished; run the same lsr shard command again"
+        )
     missing = own.keys() - {path.name for path in paths}
     if missing and all_of_folder:
         raise ValueError(
             f"{folder / min(missing)}: missing, though {INDEX} names it ({len(missing)} of "
-            f"{len(own)} shards)"
+            f"{len(own)} shards are missing); copy them, or run the same lsr shard command again"
         )
     states = {path: path.stat() for path in paths}
     for path in paths:
@@ -234,7 +243,7 @@ def _scanned(
         try:
             known = {table.file: table for table in load_tables(cache)}
         except ValueError as error:
-            log.warning("%s: scanning again", error)
+            log.warning("%s; the shards are scanned again", error)
     states_known = {name: (table.bytes, table.mtime_ns) for name, table in known.items()}
     changed = [
         path

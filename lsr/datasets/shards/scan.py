@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
 from lsr.datasets.tags import tidy_tags
+from lsr.error_text import first_clause
 from lsr.images import IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def scan(path: Path) -> Iterator[Sample]:
                 raise tarfile.ReadError(f"no header and no end of archive at byte {tar.offset}")
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{path}: not an uncompressed tar archive, or damaged or truncated ({error})"
+            f"{path}: a compressed, damaged or truncated tar file ({first_clause(error)}); "
+            "unpack .tar.gz first, or copy the file again"
         ) from None
 
 
@@ -93,7 +95,7 @@ def _sample(
         if not tags and ".txt" in members:
             tags = tidy_tags(_content(tar, members[".txt"]).read(_TEXT_LIMIT).decode())
     except ValueError as error:
-        log.warning("no tags for %s: %s", name, error)
+        log.warning("%s has no tags: its .json or .txt is damaged (%s)", name, first_clause(error))
     yield Sample(image.offset_data, image.size, height, width, UNKNOWN_CRC, image.name, tags)
 
 

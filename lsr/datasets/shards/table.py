@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsr.error_text import first_clause
 from lsr.files import atomic_path
 
 UNKNOWN_CRC = -1
@@ -132,9 +133,10 @@ def load_tables(path: Path) -> list[ShardTable]:
             files = json.loads(file["files"].tobytes())
             sizes, times, counts = (file[name].tolist() for name in ("bytes", "mtime_ns", "count"))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: not a usable index of shards ({' '.join(str(error).split())})"
-        ) from None
+        # numpy takes a file without the signature of a .npz for a pickle, and advises to load it.
+        is_pickle = "allow_pickle" in str(error) or "pickled" in str(error)
+        reason = "not an .npz file" if is_pickle else first_clause(error)
+        raise ValueError(f"{path}: the index is damaged or of another version ({reason})") from None
     text = arrays.pop("text")
     bounds = arrays.pop("bounds")
     tables: list[ShardTable] = []

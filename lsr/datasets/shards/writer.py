@@ -96,8 +96,8 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     unknown = tags_of.listed.keys() - {path.relative_to(folder).as_posix() for path in paths}
     if unknown:
         sys.stderr.write(
-            f"{len(unknown)} of {len(tags_of.listed)} files in {folder / TAGS} do not exist, "
-            f"{min(unknown)} for one\n"
+            f"{folder / TAGS}: {len(unknown)} of its {len(tags_of.listed)} files do not exist, "
+            f"such as {min(unknown)}; their tags are not used\n"
         )
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
@@ -110,7 +110,9 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
                 bar.say(f"failed: {error}")
             bar.advance(1)
     if not found:
-        raise ValueError(f"{folder}: none of the {len(paths)} images can be read")
+        raise ValueError(
+            f"{folder}: none of its {len(paths)} images can be read, see the lines above"
+        )
     return found, failed
 
 

@@ -40,7 +40,7 @@ def grad_queries(
     heads: tl.constexpr, dim: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
     operand: tl.constexpr,
 ):  # fmt: skip
-    """Write dq over one chunk of tokens, and what the chunk adds to dS and dz.
+    """Write dq of one chunk of tokens, and the chunk's share of dS and dz (formulas above).
 
     `x_b`, `x_n` and `x_a` are the strides of samples, tokens and heads of a tensor x.
     """

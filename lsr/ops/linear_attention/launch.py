@@ -179,7 +179,8 @@ def backward(
     """
     q, k, v = inputs
     run = Launch(q, k, v, tiling)
-    q, k, v, grad = rows(q), rows(k), rows(v), rows(grad)
+    q, k, v = rows(q), rows(k), rows(v)
+    grad = rows(grad)
     o, s, z = saved
     dq, dk, dv = grads
     with torch.cuda.device_of(q):

@@ -33,7 +33,7 @@ def test_the_published_form_is_read_whole_and_tags(tmp_path, pixels, plus):
 
 
 def test_the_decoder_is_berts_cross_attention_and_feed_forward(pixels):
-    """BERT's own layer with the same weights under the same names, its self-attention left out as in Query2Label."""
+    """The layer of BERT with the same weights, without its self-attention as in Query2Label."""
     published = published_weights(plus=False)
     network = build_ram(published, len(TAGS), plus=False)
     sizes = {
@@ -89,14 +89,17 @@ def test_ram_plus_mixes_the_descriptions_of_each_tag_by_their_likeness_to_the_im
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("fc.bias"), "1 missing, fc.bias for one"),
-        (lambda w: w.update({"head.weight": torch.zeros(1)}), "1 left over, head.weight for one"),
-        (lambda w: w.pop("label_embed"), "label_embed is missing"),
+        (lambda w: w.pop("fc.bias"), "1 missing, such as fc.bias"),
+        (lambda w: w.update({"head.weight": torch.zeros(1)}), "1 left over, such as head.weight"),
+        (lambda w: w.pop("label_embed"), "the weight label_embed is missing"),
         (
             lambda w: w.update({"label_embed": torch.zeros(7, 8)}),
-            "7 embeddings of tags do not belong to a list of 5",
+            "7 embeddings of tags, which is no multiple of the 5 tags",
         ),
-        (lambda w: w.update({"image_proj.weight": torch.zeros(8, 9)}), "do not fit each other"),
+        (
+            lambda w: w.update({"image_proj.weight": torch.zeros(8, 9)}),
+            r"contradict each other .*\(first mismatch: image_proj.weight\)",
+        ),
         (
             lambda w: w.update(
                 reweight_scale=w.pop("reweight_scale"), label_embed=w["label_embed"][:5]
@@ -133,7 +136,11 @@ def test_what_is_missing_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="ram_tag_list_threshold.txt not found"):
         RAMTagger(path, False, CPU)
     (tmp_path / "ram_tag_list_threshold.txt").write_text("0.5\n")
-    with pytest.raises(ValueError, match="5 tags and 1 thresholds"):
+    with pytest.raises(
+        ValueError, match="has 5 tags, but ram_tag_list_threshold.txt has 1 thresholds"
+    ):
         RAMTagger(path, False, CPU)
-    with pytest.raises(ValueError, match="--tags-list is for clip"):
+    with pytest.raises(
+        ValueError, match="tagger ram has its own list of tags: leave out --tags-list"
+    ):
         load_tagger("ram", str(path), tmp_path / "tags.txt")

@@ -1,4 +1,4 @@
-"""Stage 2 grows from a published knee and from nothing else, unless it is told to."""
+"""Stage 2 grows only from a published knee, unless an unverified seed is allowed."""
 
 import logging
 from dataclasses import asdict, replace
@@ -8,7 +8,7 @@ import torch
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 
 from lsr.experts.config import ExpertsConfig
-from lsr.experts.seed import seed_experts
+from lsr.experts.initial_weights import seed_experts
 from lsr.inference.sampling import super_resolve
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
@@ -83,8 +83,8 @@ def test_a_seed_of_another_architecture_is_refused_by_the_keys_that_differ(mixtu
     for allow in (False, True):
         message = refusal(mixture, knee, allow_unverified_seed=allow)
         assert (
-            "depth 2, not 1" in message
-            and "stem_width 16, not 8" in message
+            "depth is 2 there, but 1 here" in message
+            and "stem_width is 16 there, but 8 here" in message
             and "width 32" not in message
         )
 
@@ -119,6 +119,6 @@ def test_experts_do_not_grow_from_experts(mixture, tmp_path):
         },
         tmp_path / "mix.ckpt",
     )
-    assert "4 experts, not a single denoiser" in refusal(
+    assert "4 experts, but a single denoiser is needed" in refusal(
         mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True
     )

@@ -1,4 +1,4 @@
-"""The picture of what a degradation does: a photograph and its LR images side by side, each with its parameters in words."""
+"""The preview of a degradation: a photograph next to LR images of it, with parameters in words."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,28 @@ from PIL import Image, ImageDraw, ImageFont
 from lsr.degradations.parameters import DegradationParameters, Kernel, Stage
 
 NOTE = (
-    "Stage 1 resizes relative to the photograph, stage 2 relative to the LR. Noise: standard deviation in 8-bit levels; "
-    "of Poisson noise at mid grey, and more where an image has few levels."
+    "Stage 1 resizes relative to the photograph, stage 2 relative to the LR. Noise: standard "
+    "deviation in 8-bit levels; of Poisson noise at mid grey, and more where an image has few "
+    "levels."
 )
-"""What the captions leave out."""
+"""Explanation of the captions."""
 
 _MIN_CELL = 192
 _GAP = 12
-_PAPER, _INK = (255, 255, 255), (34, 34, 34)
-_LETTERS_PER_CELL = 36  # the font size follows from it
+_PAPER = (255, 255, 255)
+_INK = (34, 34, 34)
+_LETTERS_PER_CELL = 36  # determines the font size
 _FONT_SIZES = (13, 30)
 _MAX_PIXELS = 100_000_000
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def describe(parameters: DegradationParameters) -> list[str]:
-    """Return the drawn parameters as a few sentences, in the order in which they are applied.
+    """Return the drawn parameters in words, in the order in which they are applied.
 
-    The noise of a stage is given by its standard deviation in 8-bit levels. That of Poisson noise depends on the image: it is
-    given for mid grey in an image of more than 128 levels.
+    Noise is given by its standard deviation in 8-bit levels. For Poisson noise it depends on the
+    image; the value is that at mid grey in an image of more than 128 levels.
     """
     if parameters.identity:
         return ["bicubic reduction, nothing else"]
@@ -37,13 +41,16 @@ def describe(parameters: DegradationParameters) -> list[str]:
     if parameters.final_sinc:
         to_size.append(_kernel(parameters.final_sinc))
     jpeg = [f"JPEG {parameters.quality_2:.0f}"]
-    return [*lines, "end: " + "; ".join(to_size + jpeg if parameters.jpeg_last else jpeg + to_size)]
+    last = to_size + jpeg if parameters.jpeg_last else jpeg + to_size
+    return [*lines, f"end: {'; '.join(last)}"]
 
 
 def _stage(stage: Stage) -> str:
     blur = f"blur {_kernel(stage.kernel)}" if stage.kernel else "no blur"
+    # Poisson(v k / 255) / v has the variance (k / 255) / v; mid grey is k / 255 = 0.5, and v = 256.
     level = 255 * stage.amount * (1 if stage.noise == "gaussian" else math.sqrt(0.5 / 256))
-    return f"{blur}; resize x{stage.factor:.2f} {stage.mode}; {stage.noise} {level:.1f} {'grey' if stage.grey else 'colour'}"
+    noise = f"{stage.noise} {level:.1f} {'grey' if stage.grey else 'colour'}"
+    return f"{blur}; resize x{stage.factor:.2f} {stage.mode}; {noise}"
 
 
 def _kernel(kernel: Kernel) -> str:
@@ -52,17 +59,20 @@ def _kernel(kernel: Kernel) -> str:
         return f"{name}, cut-off {kernel.cutoff:.2f} rad/px"
     shape = "" if kernel.family in ("iso", "aniso") else f", beta {kernel.beta:.2f}"
     if kernel.family.endswith("aniso"):
-        return f"{name}, sigma {kernel.sigma_x:.2f} x {kernel.sigma_y:.2f}, {math.degrees(kernel.theta):.0f}°{shape}"
+        sigma = f"sigma {kernel.sigma_x:.2f} x {kernel.sigma_y:.2f}"
+        return f"{name}, {sigma}, {math.degrees(kernel.theta):.0f}°{shape}"
     return f"{name}, sigma {kernel.sigma_x:.2f}{shape}"
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
-    """Break `text` between words, and a word that is too long anywhere, so that no line is wider than `width` pixels.
+def wrap(text: str, font: Font, width: float) -> list[str]:
+    """Break a paragraph into lines of at most `width` pixels.
+
+    Lines end between words; a word that is longer than a line is broken anywhere.
 
     Args:
-        text: One paragraph.
-        font: The font that it will be drawn in.
-        width: Pixels, at least those of the widest letter.
+        text: The paragraph.
+        font: Font of the lines.
+        width: Width in pixels, at least that of the widest letter.
     """
     lines = [""]
     for word in text.split():
@@ -85,33 +95,27 @@ def draw_grid(
     lrs: Sequence[np.ndarray],
     captions: Sequence[Sequence[str]],
 ) -> np.ndarray:
-    """Draw a photograph and its LR images with their captions.
+    """Draw a photograph and LR images of it in a grid, each with its caption below.
 
-    Every picture is enlarged by nearest neighbour: the LR to the photograph's size, all of them by the same whole factor where a
-    caption would not fit below.
+    The LR images are enlarged to the size of the photograph by nearest neighbour. If captions need
+    more width, all pictures are enlarged by the same whole factor.
 
     Args:
         title: Paragraph above the grid.
-        hr: (s h, s w, 3) uint8.
+        hr: Photograph (scale h, scale w, 3) uint8.
         hr_caption: Paragraph below the photograph.
-        lrs: (h, w, 3) uint8 each.
-        captions: The paragraphs below each LR.
+        lrs: LR images, each (h, w, 3) uint8.
+        captions: Paragraphs below each LR image.
 
     Returns:
-        (H, W, 3) uint8.
+        Picture of the grid (H, W, 3) uint8.
 
     Raises:
         ValueError: The grid would have more than 100 million pixels.
     """
     zoom = math.ceil(_MIN_CELL / hr.shape[1])
     height, width = hr.shape[0] * zoom, hr.shape[1] * zoom
-    font = ImageFont.load_default(
-        min(max(2 * width // _LETTERS_PER_CELL, _FONT_SIZES[0]), _FONT_SIZES[1])
-    )
-    line_height = (
-        math.ceil(1.1 * sum(font.getmetrics())) if isinstance(font, ImageFont.FreeTypeFont) else 14
-    )
-
+    font, line_height = _font(width)
     texts = [
         [line for paragraph in caption for line in wrap(paragraph, font, width)]
         for caption in ([hr_caption], *captions)
@@ -119,16 +123,15 @@ def draw_grid(
     columns = math.ceil(math.sqrt(len(texts)))
     canvas_width = _GAP + columns * (width + _GAP)
     title_lines = wrap(title, font, canvas_width - 2 * _GAP)
-    rows = [
-        range(start, min(start + columns, len(texts))) for start in range(0, len(texts), columns)
-    ]
-    row_heights = [
-        height + line_height * max(len(texts[cell]) for cell in row) + 2 * _GAP for row in rows
-    ]
+    starts = range(0, len(texts), columns)
+    rows = [range(start, min(start + columns, len(texts))) for start in starts]
+    most_lines = [max(len(texts[cell]) for cell in row) for row in rows]
+    row_heights = [height + line_height * lines + 2 * _GAP for lines in most_lines]
     canvas_height = 2 * _GAP + line_height * len(title_lines) + sum(row_heights)
     if canvas_width * canvas_height > _MAX_PIXELS:
         raise ValueError(
-            f"the grid would have {canvas_width} x {canvas_height} pixels: take a smaller crop or fewer draws"
+            f"the picture would have {canvas_width} x {canvas_height} pixels, too many: choose a "
+            "smaller --crop or --n"
         )
 
     canvas = Image.new("RGB", (canvas_width, canvas_height), _PAPER)
@@ -145,12 +148,22 @@ def draw_grid(
     return np.asarray(canvas)
 
 
+def _font(width: int) -> tuple[Font, int]:
+    """Return a font for captions of cells of a width in pixels, and the height of its lines."""
+    # A letter is about half as wide as the font is high.
+    size = min(max(2 * width // _LETTERS_PER_CELL, _FONT_SIZES[0]), _FONT_SIZES[1])
+    font = ImageFont.load_default(size)
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return font, math.ceil(1.1 * sum(font.getmetrics()))
+    return font, 14
+
+
 def _write(
     pen: ImageDraw.ImageDraw,
     lines: Sequence[str],
     left: int,
     top: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     line_height: int,
 ) -> None:
     for number, line in enumerate(lines):

@@ -44,7 +44,7 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
             if not path.exists():
                 if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
                     raise ValueError(
-                        f"--out {out} is neither empty nor an evaluation: choose another folder"
+                        f"--out {out} holds files but no evaluation: choose an empty or new folder"
                     )
                 write_json(path, settings)
             file = held.enter_context(path.open("r+"))
@@ -54,7 +54,9 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
                 leftover.unlink()
             merge(out)
         except BlockingIOError:
-            raise ValueError(f"--out {out}: another evaluation is writing there") from None
+            raise ValueError(
+                f"--out {out}: another evaluation is writing there; wait for its end"
+            ) from None
         except OSError as error:
             raise ValueError(f"--out {out} cannot be written to: {error.strerror}") from error
         yield
@@ -80,8 +82,8 @@ def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite
         return
     if not overwrite:
         raise ValueError(
-            f"--out {out} holds an evaluation with another {', '.join(differing)}: "
-            "its rows cannot be used; choose another folder, or --overwrite"
+            f"--out {out} holds an evaluation that differs in {', '.join(differing)} (a metric "
+            "whose weights were missing counts): choose another folder, or use --overwrite"
         )
     _delete_rows(out)
     # In place: a new file would not be the one that is locked.

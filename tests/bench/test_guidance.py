@@ -1,6 +1,6 @@
 import torch
 
-from lsr.bench.context import context_cases
+from lsr.bench.guidance import context_cases
 
 
 def test_every_way_is_right_and_keys_and_values_once_cost_less():

@@ -1,4 +1,4 @@
-"""`lsr upscale --tags` with a model that tags guide."""
+"""`lsr upscale --tags` with a model that is guided by tags."""
 
 from dataclasses import asdict, replace
 
@@ -107,15 +107,15 @@ def test_other_tags_are_another_result_and_no_others_are_made_again(
     model, photos, tmp_path, capsys
 ):
     arguments = ["upscale", str(photos), "--model", str(model), "--out", str(tmp_path / "out")]
-    for expected in ("2 of 2 images upscaled to", "2 of them before"):
+    for expected in ("2 of 2 images are in", "2 of them by an earlier run"):
         assert main(arguments) == 0
         assert expected in capsys.readouterr().out
     (photos / "tags.jsonl").write_text('{"file": "a.png", "tags": ["cat"]}\n')
     assert main(arguments) == 0
-    assert "1 of them before" in capsys.readouterr().out
+    assert "1 of them by an earlier run" in capsys.readouterr().out
     Image.open(photos / "a.png").save(photos / "c.png")
     assert main(arguments) == 0
-    assert "2 of them before" in capsys.readouterr().out
+    assert "2 of them by an earlier run" in capsys.readouterr().out
 
 
 def test_what_a_tagger_lacks_is_told_in_one_line(model, photos, tmp_path, capsys):

@@ -56,7 +56,7 @@ def shares_of(weights: Sequence[float]) -> tuple[int, ...]:
         or len(weights) > _ROUND // 10
     ):
         raise ValueError(
-            f"weights must be 1 to {_ROUND // 10} positive numbers, not {list(weights)}"
+            f"train_weights must be 1 to {_ROUND // 10} positive numbers, not {list(weights)}"
         )
     exact = np.array(weights, float) / sum(weights) * _ROUND
     shares = np.maximum(exact.astype(int), 1)
@@ -83,7 +83,7 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
     within rounds of 1000 positions, in which the number of positions of a source is proportional
     to its weight. Both random orders are computed from the seed when they are needed: the order of
     an epoch from (seed, source, epoch), the assignment in a round from (seed, round). So no state
-    has to be kept, except for the position.
+    must be kept, except for the position.
 
     Batch k of all ranks together holds the R B positions from k R B on; rank r takes the B
     positions from k R B + r B on.
@@ -120,7 +120,8 @@ class StreamBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if weights is not None and (len(weights) != len(lengths) or min(lengths) < 1):
             raise ValueError(
-                f"{len(weights)} weights for {len(lengths)} sources of {list(lengths)} photographs"
+                f"each source needs one weight and at least one photograph, not {len(weights)} "
+                f"weights for {len(lengths)} sources of {list(lengths)} photographs"
             )
         self.lengths = [sum(lengths)] if weights is None else list(lengths)
         self.shares = (1,) if weights is None else shares_of(weights)

@@ -3,7 +3,15 @@ import json
 import pytest
 
 from lsr.evaluation.data import Item
-from lsr.evaluation.rows import FAILED, Journal, claimed, merge, read_failures, read_rows, write_csv
+from lsr.evaluation.per_image import (
+    FAILED,
+    Journal,
+    claimed,
+    merge,
+    read_failures,
+    read_rows,
+    write_csv,
+)
 
 ROW = {"name": "a", "width": 8, "height": 4, "psnr_y": 20.5, "inputs": "1"}
 
@@ -70,7 +78,7 @@ def test_other_settings_are_refused_by_name_and_leave_the_rows(out, items):
     with claimed(out, {"model": 1, "steps": 1}, False):
         append(out, 0, ROW)
     with (
-        pytest.raises(ValueError, match="another model: its rows cannot be used; .*--overwrite"),
+        pytest.raises(ValueError, match="another model: choose another folder, .*--overwrite"),
         claimed(out, {"model": 2, "steps": 1}, False),
     ):
         pass
@@ -104,7 +112,7 @@ def test_two_evaluations_do_not_write_into_one_folder(out):
 def test_a_folder_of_something_else_is_left_alone(out):
     out.mkdir()
     (out / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="neither empty nor an evaluation"), claimed(out, {}, True):
+    with pytest.raises(ValueError, match="holds files but no evaluation"), claimed(out, {}, True):
         pass
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 

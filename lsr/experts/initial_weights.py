@@ -49,14 +49,14 @@ def verified_seed(config: ExpertsConfig) -> Path:
     seed = Path(config.seed)
     if not seed.exists():
         raise ValueError(
-            f"{seed}: no such knee; make stage1 publishes one, "
-            f"and lsr knee {seed.parent} says why there is none"
+            f"{seed}: no such knee; stage 1 (make stage1) publishes one, and "
+            f"lsr knee {seed.parent} reports why there is none"
         )
     problem = _verification_problem(seed)
     if problem and not config.allow_unverified_seed:
         raise ValueError(f"{problem}; experts.allow_unverified_seed: true accepts any model file")
     if problem:
-        log.warning("%s: the experts grow from it unverified", problem)
+        log.warning("%s; the experts start from it unverified", problem)
     return seed / SEED if seed.is_dir() else seed
 
 

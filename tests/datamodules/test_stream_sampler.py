@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.stream import StreamBatchSampler, shares_of
+from datamodules.stream_sampler import StreamBatchSampler, shares_of
 
 
 def samples(n, **options):

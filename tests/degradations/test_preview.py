@@ -1,6 +1,7 @@
-"""The picture of a degradation: every draw whole, every word of its caption true."""
+"""The preview of a degradation: every LR image is complete, every word of its caption true."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 from PIL import ImageFont
 
 from lsr.degradations import PRESETS, DegradationConfig, draw
-from lsr.degradations.grid import describe, draw_grid, wrap
+from lsr.degradations.noise import add_gaussian, add_poisson
+from lsr.degradations.parameters import Stage
+from lsr.degradations.preview import describe, draw_grid, wrap
 
 
 def test_every_picture_of_the_grid_is_whole_and_enlarged_without_smoothing():
@@ -27,7 +30,7 @@ def test_every_picture_of_the_grid_is_whole_and_enlarged_without_smoothing():
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (64, 64), (300, 40), (256, 256), (90, 700)])
 def test_no_caption_leaves_its_cell(height, width):
-    """Text on white in the same columns as its picture: the gaps between the cells, and below each row, stay white."""
+    """The gaps between the cells and below each row stay white."""
     hr = np.zeros((height, width, 3), np.uint8)
     long = "generalized aniso 21 px, sigma 12.34 x 12.34, -179° " * 4
     grid = draw_grid("title " * 60, hr, "photograph", [hr] * 3, [[long], [long, long], ["short"]])
@@ -36,19 +39,15 @@ def test_no_caption_leaves_its_cell(height, width):
     dark = (grid < 200).any(-1)
     title_end = np.flatnonzero(dark[:, 12:].all(1) | (dark[:, 12 : 12 + cell].all(1)))[0]
     below = dark[title_end:]
-    assert (
-        not below[:, :12].any()
-        and not below[:, 12 + cell : 24 + cell].any()
-        and not below[:, -12:].any()
-    )
+    for gap in (slice(0, 12), slice(12 + cell, 24 + cell), slice(-12, None)):
+        assert not below[:, gap].any()
     assert not dark[:, :10].any() and not dark[:10].any() and not dark[-4:].any()
 
 
 def test_lines_break_between_words_and_lose_nothing():
     font = ImageFont.load_default(14)
-    text = (
-        "blur generalized aniso 21 px, sigma 1.23 x 0.45, -170°; resize x0.43 bilinear " + "w" * 60
-    )
+    words = "blur generalized aniso 21 px, sigma 1.23 x 0.45, -170°; resize x0.43 bilinear "
+    text = words + "w" * 60
     broken = wrap(text, font, 150)
     assert all(font.getlength(line) <= 150 for line in broken) and len(broken) > 4
     assert "".join(broken).replace(" ", "") == text.replace(" ", "")
@@ -56,18 +55,14 @@ def test_lines_break_between_words_and_lose_nothing():
 
 
 def test_a_grid_that_no_viewer_opens_is_refused():
-    with pytest.raises(ValueError, match="smaller crop or fewer draws"):
-        draw_grid(
-            "",
-            np.zeros((4000, 4000, 3), np.uint8),
-            "",
-            [np.zeros((1000, 1000, 3), np.uint8)] * 8,
-            [[]] * 8,
-        )
+    hr = np.zeros((4000, 4000, 3), np.uint8)
+    lr = np.zeros((1000, 1000, 3), np.uint8)
+    with pytest.raises(ValueError, match="choose a smaller --crop or --n"):
+        draw_grid("", hr, "", 8 * [lr], 8 * [[]])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_words_say_every_number_that_was_drawn(preset):
+def test_the_words_contain_every_number_that_was_drawn(preset):
     cfg = DegradationConfig.preset(preset)
     for epoch in range(40):
         p = draw(cfg, 0, epoch, 0)
@@ -88,20 +83,14 @@ def test_the_words_say_every_number_that_was_drawn(preset):
 
 @pytest.mark.parametrize("noise", ["gaussian", "poisson"])
 def test_the_noise_level_is_the_one_measured_on_mid_grey(noise):
-    """A ramp around mid grey with all 256 levels present somewhere, through one stage that adds nothing but noise."""
-    from lsr.degradations.noise import add_gaussian, add_poisson
-    from lsr.degradations.parameters import Stage
-
+    """An image of mid grey that has all 256 levels in its first two rows gets noise alone."""
     amount = 0.04 if noise == "gaussian" else 0.9
     image = torch.full((3, 200, 200), 0.5)
     image[:, :2, :128] = (torch.arange(256) / 255).view(2, 128)
     add = add_gaussian if noise == "gaussian" else add_poisson
     noisy = add(image, amount, False, torch.Generator().manual_seed(0))
     measured = float((noisy - image)[:, 2:].std()) * 255
-    parameters = draw(DegradationConfig(), 0, 0, 0)
     stage = Stage(None, 1.0, "area", noise, amount, False)
-    told = re.search(
-        rf"{noise} ([\d.]+) colour",
-        describe(type(parameters)(**{**vars(parameters), "first": stage}))[0],
-    )
-    assert told and abs(float(told[1]) - measured) < 0.15
+    parameters = replace(draw(DegradationConfig(), 0, 0, 0), first=stage)
+    stated = re.search(rf"{noise} ([\d.]+) colour", describe(parameters)[0])
+    assert stated and abs(float(stated[1]) - measured) < 0.15

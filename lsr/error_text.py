@@ -1,0 +1,30 @@
+"""Short reasons for error messages, from the exceptions of other libraries."""
+
+import re
+from pathlib import Path
+
+_LONGEST = 80
+"""Most characters of a reason: what follows in the texts of other libraries is advice."""
+
+
+def first_clause(error: BaseException, folder: Path | None = None) -> str:
+    """Return the first sentence of an exception's message, cut to 80 characters.
+
+    Args:
+        error: Exception of another library, whose message may have several lines.
+        folder: Folder that our message names already; if it is absolute, only its last part is
+            repeated.
+
+    Returns:
+        One line without the full stop; the name of the class if there is no message.
+    """
+    text = str(error).strip()
+    if folder is not None and folder.is_absolute():
+        text = text.replace(str(folder), folder.name)
+    clause = re.split(r"[.;!?]\s|\n", text, maxsplit=1)[0]
+    clause = " ".join(clause.split()).rstrip(".")
+    if not clause:
+        return type(error).__name__
+    if len(clause) <= _LONGEST:
+        return clause
+    return clause[: _LONGEST - 3].rstrip() + "..."

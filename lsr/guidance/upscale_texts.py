@@ -1,0 +1,108 @@
+"""Find the text that guides each photograph in `lsr upscale`, according to `--tags`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lsr.datasets.tags import FolderTags
+from lsr.guidance.taggers.registry import Tagger, load_tagger
+from lsr.images import UnreadableImage, read_rgb8
+from lsr.progress_bar import progress_bar
+
+SIDECAR = "sidecar"
+"""Value of `--tags`: read the tags from `tags.jsonl`, or from `a.txt` next to `a.jpg`."""
+AUTO = "auto"
+"""Value of `--tags`: ask a tagger."""
+NONE = "none"
+"""Value of `--tags`: use no tags. Any other value is a list of tags for all photographs."""
+
+
+def tagger_of(choice: str, name: str, weights: str | None, tags_list: Path | None) -> Tagger | None:
+    """Load the tagger for `--tags auto`.
+
+    Args:
+        choice: Value of `--tags`.
+        name: Name of the tagger.
+        weights: Weights of the tagger, see `load_tagger`; None if they are not given.
+        tags_list: File of tags to choose from, see `load_tagger`.
+
+    Returns:
+        The tagger; None if `choice` is not `AUTO`.
+
+    Raises:
+        ValueError: If the tagger cannot be loaded.
+    """
+    if choice != AUTO:
+        return None
+    if weights is None:
+        raise ValueError(
+            "--tags auto needs --tagger-weights (see lsr tag --help); --tags none needs no tagger"
+        )
+    return load_tagger(name, weights, tags_list)
+
+
+def texts_for(
+    photographs: Sequence[Path], sources: Sequence[Path], choice: str, tagger: Tagger | None
+) -> Mapping[Path, str]:
+    """Return the text of every photograph.
+
+    Args:
+        photographs: Files; each is one of `sources`, or in a folder of `sources`.
+        sources: Files and folders of the command line.
+        choice: `SIDECAR`, `AUTO`, `NONE`, or tags separated by commas.
+        tagger: The tagger for `AUTO`, which sees the LR photographs; else None.
+
+    Raises:
+        ValueError: If a `tags.jsonl` is damaged.
+    """
+    if tagger is not None:
+        return _texts_by_tagger(photographs, tagger)
+    if choice == SIDECAR:
+        return _texts_of_folders(photographs, sources)
+    return dict.fromkeys(photographs, "" if choice == NONE else choice)
+
+
+def _texts_by_tagger(photographs: Sequence[Path], tagger: Tagger) -> dict[Path, str]:
+    texts: dict[Path, str] = {}
+    with progress_bar("tagging", len(photographs), "photographs") as bar:
+        for path in photographs:
+            try:
+                texts[path] = ", ".join(tagger(read_rgb8(path)))
+            except UnreadableImage:
+                # The photograph fails again when it is upscaled, and is reported there.
+                texts[path] = ""
+            bar.advance(1)
+    return texts
+
+
+def _texts_of_folders(photographs: Sequence[Path], sources: Sequence[Path]) -> dict[Path, str]:
+    """Return the tags that the folders of the command line have for their photographs."""
+    folders = [source if source.is_dir() else source.parent for source in sources]
+    tags_of = {folder: FolderTags(folder) for folder in folders}
+    texts: dict[Path, str] = {}
+    for path in photographs:
+        folder = next(folder for folder in tags_of if folder in path.parents)
+        texts[path] = ", ".join(tags_of[folder](path))
+    return texts
+
+
+def note_ignored_options(guidance: str, choice: str, guidance_scale: float) -> None:
+    """Warn about options that have no effect on a model that was trained without tags.
+
+    Args:
+        guidance: Guidance of the model, "none" or "visual". The guidance scale has no effect on
+            "none" only.
+        choice: Value of `--tags`.
+        guidance_scale: Value of `--guidance-scale`; 1 is no guidance.
+    """
+    ignored = []
+    if choice not in (SIDECAR, NONE):
+        ignored.append("--tags")
+    if guidance == "none" and guidance_scale != 1:
+        ignored.append("--guidance-scale")
+    if ignored:
+        verb = "has" if len(ignored) == 1 else "have"
+        sys.stderr.write(
+            "lsr upscale: the model was trained without tags, "
+            f"{' and '.join(ignored)} {verb} no effect\n"
+        )

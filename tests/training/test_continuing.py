@@ -1,0 +1,170 @@
+"""What `--ckpt_path last` finds, and what may differ from the run that is continued."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.processes import TINY_STAGE1
+from support.small_run import SMALL
+
+from lsr.cli import main
+
+SETTINGS = SMALL | {
+    "data.init_args.num_workers": 0,
+    "model.val_metrics": "[psnr_y]",
+    "model.niqe_parameters": "null",
+    "trainer.callbacks.KneePointCallback.metrics": "{val/psnr_y: max}",
+    "trainer.max_steps": 3,
+    "trainer.num_sanity_val_steps": 0,
+}
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    return photographs_in(tmp_path / "photographs")
+
+
+def photographs_in(folder):
+    folder.mkdir(exist_ok=True)
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of three steps, and its photographs. Tests that go on with it copy its checkpoint."""
+    root = tmp_path_factory.mktemp("finished")
+    photographs = photographs_in(root / "photographs")
+    assert main(fit(root / "run", photographs)) == 0
+    return root / "run" / "checkpoints" / "last.ckpt", photographs
+
+
+def fit(folder, photographs, checkpoint="last", *extra, **options):
+    settings = SETTINGS | {
+        f"data.init_args.{split}": f"['{photographs}']" for split in ("train", "val", "test")
+    }
+    settings |= {"trainer.default_root_dir": folder} | options
+    flat = [f"--{key}={value}" for key, value in settings.items()]
+    return ["fit", "--config", str(TINY_STAGE1), f"--ckpt_path={checkpoint}", *flat, *extra]
+
+
+def lines(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("lsr ")]
+
+
+def test_an_empty_folder_begins_at_step_0_and_says_so(photographs, tmp_path, capsys):
+    assert main(fit(tmp_path / "typo", photographs, **{"trainer.max_steps": 1})) == 0
+    expected = f"lsr fit: no checkpoint in {tmp_path / 'typo'}: training begins at step 0"
+    assert lines(capsys) == [expected]
+
+
+def test_checkpoints_of_other_names_are_not_passed_over(photographs, tmp_path, capsys):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "epoch=0-step=3.ckpt").write_bytes(b"")
+    assert main(fit(folder, photographs)) == 2
+    (line,) = lines(capsys)
+    assert "epoch=0-step=3.ckpt" in line and "--ckpt_path FILE" in line
+
+
+def test_last_is_found_by_a_run_without_the_callback_that_wrote_it(finished, tmp_path, capsys):
+    checkpoint, photographs = finished
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").write_bytes(checkpoint.read_bytes())
+    command = fit(folder, photographs)
+    command = [each for each in command if "callbacks" not in each]
+    assert main([*command, "--trainer.callbacks=[]", "--trainer.max_steps=4"]) == 0
+    (line,) = lines(capsys)
+    assert "is continued with" in line and "(step 3)" in line
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "remedy"),
+    [
+        ({"data.init_args.batch_size": 4}, "global_batch", "--data.init_args.batch_size 2"),
+        ({"trainer.accumulate_grad_batches": 3}, "global_batch", "accumulate_grad_batches 1"),
+        ({"data.init_args.seed": 1}, "data.init_args.seed", "(was 0)"),
+        ({"seed_everything": 1}, "seed_everything", "(was 0)"),
+        ({"data.init_args.degradation": "realesrgan"}, "data.init_args.degradation", "was pasd"),
+        ({"data.init_args.train": "['bundled:train']"}, "data.init_args.train", "bundled:train"),
+    ],
+)
+def test_other_samples_are_refused(finished, tmp_path, capsys, changed, name, remedy):
+    checkpoint, photographs = finished
+    assert main(fit(tmp_path / "run", photographs, checkpoint, **changed)) == 2
+    (line,) = lines(capsys)
+    assert f"{name} " in line and remedy in line and f"--may_differ '[{name}]'" in line
+
+
+def test_what_is_allowed_by_name_is_told_in_one_line(finished, tmp_path, capsys):
+    checkpoint, photographs = finished
+    changed = {"data.init_args.batch_size": 4, "data.init_args.seed": 1, "trainer.max_steps": 4}
+    allowed = "--may_differ=[global_batch, data]"
+    assert main(fit(tmp_path / "run", photographs, checkpoint, allowed, **changed)) == 0
+    (line,) = lines(capsys)
+    for what in ("global_batch 4 (was 2", "data.init_args.seed 1 (was 0)", "trainer.max_steps 4"):
+        assert what in line
+    assert "RUN" not in line, "another run folder is no difference"
+    record = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["run_record"]
+    assert record["batch_size"] == 4
+
+
+def test_other_photographs_in_the_same_folder_are_refused(finished, tmp_path, capsys):
+    checkpoint, photographs = finished
+    more = photographs / "more.png"
+    more.write_bytes((photographs / "0.png").read_bytes())
+    try:
+        assert main(fit(tmp_path / "run", photographs, checkpoint)) == 2
+    finally:
+        more.unlink()
+    (line,) = lines(capsys)
+    assert "photographs [3] (was [2])" in line and "--may_differ '[photographs]'" in line
+
+
+def test_the_same_settings_are_continued_without_a_word(finished, tmp_path, capsys):
+    checkpoint, photographs = finished
+    options = {"data.init_args.num_workers": 0}
+    assert main(fit(tmp_path / "elsewhere", photographs, checkpoint, **options)) == 0
+    assert lines(capsys) == []
+
+
+def test_a_checkpoint_of_an_older_version_is_continued(finished, tmp_path, capsys):
+    checkpoint, photographs = finished
+    content = torch.load(checkpoint, weights_only=True)
+    del content["run_record"]
+    torch.save(content, tmp_path / "old.ckpt")
+    assert main(fit(tmp_path / "run", photographs, tmp_path / "old.ckpt")) == 0
+    assert "does not record its settings" in lines(capsys)[0]
+
+
+@pytest.mark.parametrize(("every", "choices"), [(6, "4 or 8"), (3, "4"), ("00:00:15:00", "count")])
+def test_validations_between_optimiser_steps_are_refused(
+    photographs, tmp_path, capsys, every, choices
+):
+    options = {"trainer.accumulate_grad_batches": 4, "trainer.val_check_interval": every}
+    assert main(fit(tmp_path / "run", photographs, **options)) == 2
+    (line,) = lines(capsys)
+    assert "between optimiser steps of 4 batches" in line and choices in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_between_windows_is_exact(photographs, tmp_path):
+    options = {"trainer.accumulate_grad_batches": 2, "trainer.val_check_interval": 2}
+    for folder, stops in (("whole", [4]), ("broken", [2, 4])):
+        for stop in stops:
+            settings = options | {"trainer.max_steps": stop}
+            assert main(fit(tmp_path / folder, photographs, **settings)) == 0
+    whole, broken = (
+        torch.load(tmp_path / folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in ("whole", "broken")
+    )
+    assert all(
+        torch.equal(weight, broken["state_dict"][name])
+        for name, weight in whole["state_dict"].items()
+    )
+    assert json.loads(json.dumps(whole["run_record"])) == whole["run_record"]
