@@ -112,7 +112,12 @@ def show_picture(where: Sequence[Board], name: str, pixels: np.ndarray, step: in
         try:
             board.picture(name, pixels, step)
         except Exception as error:  # libraries and servers raise exceptions of all types
-            log.warning("%s did not take the picture %s: %s", type(board).__name__, name, error)
+            log.warning(
+                "%s could not show %s (%s); training continues without it",
+                type(board).__name__,
+                name,
+                error,
+            )
 
 
 def show_text(where: Sequence[Board], name: str, words: str, step: int) -> None:

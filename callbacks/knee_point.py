@@ -114,7 +114,7 @@ class KneePointCallback(L.Callback):
         return key if self.name == FOLDER else f"{key}{{'name': {self.name!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return detector, history, verdict, and the candidates' files as plain values."""
+        """Return detector, history, verdict, digests and folder of the candidates: plain values."""
         return {
             "detector": self.detector.state_dict(),
             "history": [

@@ -90,7 +90,7 @@ class ImageSource:
             )
 
     def _fill_memory(self, room: float) -> None:
-        """Decode photographs in order until they take `room` bytes."""
+        """Decode photographs in order until they take at least `room` bytes."""
         for index in range(len(self)):
             if room <= 0:
                 break

@@ -203,7 +203,7 @@ class DegradationConfig:
         value = getattr(self, name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+            raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
         object.__setattr__(self, name, float(value))
 
     def _normalise_weights(self, name: str, count: int) -> None:

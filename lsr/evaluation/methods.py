@@ -72,5 +72,7 @@ def _name(method: str) -> str:
         )
     name = os.path.basename(os.path.abspath(method))
     if not name:
-        raise ValueError(f"--beside: {method!r} has no name: choose a folder below it")
+        raise ValueError(
+            f"--beside: {method!r} has no name for the table: choose a folder below it"
+        )
     return name

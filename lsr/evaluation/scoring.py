@@ -167,7 +167,7 @@ def _row(
 
 
 def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
-    """Return the HR photograph cut to the size of the result, at the right and at the bottom.
+    """Return the HR photograph cut at its right and bottom edges to the size of the result.
 
     An HR photograph may exceed the result by less than one LR pixel: a side of HR that is not a
     multiple of the scale is rounded down when LR is made.

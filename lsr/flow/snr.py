@@ -93,7 +93,8 @@ def expert_boundaries(
     publishes (0.223, 0.875, 0.939) for four experts, but names neither the schedule nor the range
     of times. This function returns, for four experts:
 
-    - "rectified" over (0.0116, 0.9713): 0.223, 0.875, 0.939; this range is the default therefore;
+    - "rectified" over (0.0116, 0.9713): 0.223, 0.875, 0.939, the published values, so this
+      range is the default;
     - "ddpm_scaled_linear" over (0.001, 1): 0.153, 0.875, 0.940;
     - "ddpm_linear" over (0.001, 1): 0.194, 0.875, 0.939.
 

@@ -1,22 +1,22 @@
 """Finding, reading and writing image files: the public names of this wing.
 
-A new file format that is read is added in three modules: its suffixes in `lsr.images.files`, its
+A new file format that is read is added in three modules: its suffixes in `lsr.images.reading`, its
 Pillow name and pixels in `lsr.images.decoding`, and the message for unknown files in
 `lsr.images.opening`. A format that is written is added in `lsr.images.encoding`.
 """
 
 from lsr.images.decoding import probe
 from lsr.images.encoding import UnfitFormat, write_png, write_stream
-from lsr.images.files import (
+from lsr.images.opening import EncodedImage, UnreadableImage
+from lsr.images.outputs import collect
+from lsr.images.photograph import Photograph, PictureStream
+from lsr.images.reading import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
     find_images,
     read_photograph,
     read_rgb8,
 )
-from lsr.images.opening import EncodedImage, UnreadableImage
-from lsr.images.outputs import collect
-from lsr.images.photograph import Photograph, PictureStream
 
 __all__ = [
     "FOREIGN_SUFFIXES",

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from lsr.images.files import IMAGE_SUFFIXES, find_images
+from lsr.images.reading import IMAGE_SUFFIXES, find_images
 
 
 def collect(

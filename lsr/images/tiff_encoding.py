@@ -30,7 +30,10 @@ _BYTE, _LONG, _UNDEFINED, _LONG8 = 1, 4, 7, 16
 
 
 def write_tiff(file: BinaryIO, picture: PictureStream) -> None:
-    """Write a picture as a TIFF: the header, the directory of tags, then the strips."""
+    """Write a picture as a TIFF file: header, directory of tags, strips.
+
+    The directory is filled in last, so `file` must be seekable.
+    """
     sample_bytes = picture.height * picture.width * picture.channels * picture.like.bits // 8
     if sample_bytes > _CLASSIC_LIMIT:
         header = b"II\x2b\0\x08\0\0\0" + struct.pack("<Q", 16)

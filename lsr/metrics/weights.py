@@ -147,7 +147,9 @@ def _missing_weights(
 
 @contextmanager
 def construction(files: Mapping[WeightsFile, Path]) -> Iterator[None]:
-    """Make pyiqa load these files inside the block, without side effects on the caller.
+    """Let pyiqa load only these files inside the block.
+
+    Its printed messages and warnings are hidden, and the random generator stays as it was.
 
     Args:
         files: Path of each file of weights. pyiqa finds no other files.

@@ -144,7 +144,7 @@ def to_ours(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dic
         if weight.shape != like.shape:
             raise ValueError(
                 f"{' + '.join(parts)} of the SANA checkpoint has the shape {tuple(weight.shape)}, "
-                f"not {tuple(like.shape)}: it is another model or damaged"
+                f"not {tuple(like.shape)}: it is another model, or damaged: fetch it again"
             )
         ours[name] = weight.contiguous()
     left = sorted(name for name in theirs.keys() - used if not name.startswith(_UNUSED))

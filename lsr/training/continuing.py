@@ -58,8 +58,8 @@ def check_accumulation(trainer: L.Trainer) -> None:
     resumed from the middle of an accumulation window would lose them.
 
     Raises:
-        ValueError: If validations are counted in batches, not in multiples of
-            `accumulate_grad_batches`, or in time.
+        ValueError: If validations are counted in time, or in a number of batches that is no
+            multiple of `accumulate_grad_batches`.
     """
     batches = trainer.accumulate_grad_batches
     every = getattr(trainer, "val_check_interval", None)  # Lightning sets none if it is a time

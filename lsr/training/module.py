@@ -53,8 +53,8 @@ class LinearSRModule(L.LightningModule):
         shift: Shift of the flow times towards noise, in training and sampling.
         logit_mean: Location of the logit-normal density of the training times.
         logit_std: Scale of that density.
-        terminal_fraction: Fraction of the training times that are exactly 1, where samplers start
-            and the density vanishes: one-step sampling needs this fraction.
+        terminal_fraction: Fraction of the training times that are exactly 1. Samplers start there,
+            but the density is 0 there: for one-step sampling set it above 0.
         l1_weight: Weight of the absolute error of the predicted data in the training loss, see
             `Denoiser.loss`.
         num_inference_steps: Number of sampling steps in validation.
@@ -64,7 +64,7 @@ class LinearSRModule(L.LightningModule):
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`.
         experts: Configuration of the experts, which start as copies of the knee of stage 1; None
             trains a single denoiser.
-        vocabulary: File of the tags, or words, with learned embeddings; None: those of `denoiser`.
+        vocabulary: File of the tags or words with learned embeddings; None: those of `denoiser`.
         null_ratio: Fraction of the training samples that lose their guidance.
         guidance_scale: Scale of classifier-free guidance in sampling, see
             `lsr.flow.classifier_free`; 1 turns it off.
@@ -73,7 +73,7 @@ class LinearSRModule(L.LightningModule):
         init_from: Model file whose weights a new run starts from; a resumed run ignores it.
         compile: Whether to compile the network with torch.compile.
         compile_autoencoder: Whether to compile the autoencoder too.
-        gradient_checkpointing: Whether to save memory for a third more time, see `LinearDiT`.
+        gradient_checkpointing: Whether to save memory; a step then takes a third longer.
 
     Raises:
         ValueError: If a number is out of range, the boundaries between experts are invalid, or the

@@ -2,7 +2,7 @@
 
 The names and shapes of the weights were read from the source of `RAM` and `RAM_plus` in
 xinyu1205/recognize-anything; no published file has been loaded so far. The loader is strict: it
-reports weights that are missing or unknown by their names.
+refuses a file with missing or unknown weights and names the first of them.
 """
 
 import re

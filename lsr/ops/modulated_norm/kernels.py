@@ -1,9 +1,9 @@
 """Triton kernels of the modulated norm.
 
 README.md derives the formulas, `launch` chooses the grids. Axis 0 of every grid counts samples,
-axis 1 runs of tokens of a sample. A program takes the tokens of its run one after another and holds
-one whole token in registers: D channels, padded to a power of two because Triton's tiles have such
-sizes. The mask `exists` marks the D channels that exist.
+axis 1 counts runs: consecutive tokens of a sample. A program takes the tokens of its run one after
+another and holds one whole token in registers: D channels, padded to a power of two because
+Triton's tiles have such sizes. The mask `exists` marks the D channels that exist.
 
 Everything is float32 between load and store, because sums over thousands of channels or tokens
 would lose their low bits in half precision.
