@@ -37,7 +37,11 @@ def test_the_wheel_holds_all_modules_the_model_and_nothing_else(wheel):
         for package in ("lsr", "callbacks", "datamodules")
         for path in (ROOT / package).rglob("*.py")
     ]
-    data = ["lsr/embedded_model/README.md", "lsr/embedded_model/model.safetensors"]
+    data = [
+        "lsr/embedded_model/README.md",
+        "lsr/embedded_model/model.safetensors",
+        "lsr/knee/network.npz",
+    ]
     assert sorted(names) == sorted(sources + data)
 
 

@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "path",
+        nargs="?",
         type=Path,
         metavar="PATH",
         help="a run folder, a TensorBoard event file, or a CSV file with a step column",
@@ -66,7 +67,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"write a figure of the curves (default {_FIGURE} in the folder of the log)",
     )
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="instead of reading a log, score the detector and other rules on simulated runs",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the simulated runs (default 0)"
+    )
+    parser.add_argument(
+        "--curves", type=int, default=200, metavar="N", help="number of them (default 200)"
+    )
     return parser
+
+
+def _benchmark(options: argparse.Namespace) -> str:
+    """Return the scores of the detector and of other rules on simulated runs, as text or JSON."""
+    from lsr.knee.benchmark import benchmark_in_words, run_benchmark
+
+    if options.curves < 1:
+        raise ValueError(f"--curves {options.curves}: at least one simulated run is needed")
+    report = run_benchmark(options.seed, options.curves)
+    if options.json:
+        return json.dumps(report, indent=2, allow_nan=False) + "\n"
+    return benchmark_in_words(report)
 
 
 def _report(
@@ -189,6 +213,12 @@ def _result(report: Mapping[str, Any]) -> list[str]:
     if report["candidate_step"] is not None:
         candidate = f"{unit} {report['candidate_step']:,}"
         lines.append(f"  candidate: {candidate} ({report['confidence']:.0%} sure)")
+    low, high = report["interval"] or (None, None)
+    if low is not None:
+        until = "a later one" if high is None else f"{high:,}"
+        lines.append(f"  knee between {unit} {low:,} and {until} with a probability of 80 %")
+    if report["creeping"]:
+        lines.append(f"  {report['creeping']}")
     return lines
 
 
@@ -227,6 +257,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
     options = _parser().parse_args(arguments[1:])
+    if options.benchmark:
+        sys.stdout.write(_benchmark(options))
+        return DONE
+    if options.path is None:
+        raise ValueError("lsr knee needs the PATH of a log, or --benchmark")
     if options.png and not options.png.lower().endswith(".png"):
         raise ValueError(f"--png {options.png}: the name of the figure must end in .png")
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from lsr.knee.signal import Array
 
-REACH_BACK = 1.3
-"""Checkpoints earlier than the arrival by more than this factor are the first to be dropped."""
+REACH_BACK = 1.15
+"""Checkpoints earlier than the earliest likely knee by more than this factor are dropped first."""
 
 
 def nearest_in_log(times: Array, time: float) -> int:
@@ -16,21 +16,22 @@ def nearest_in_log(times: Array, time: float) -> int:
     return int(np.argmin(np.abs(np.log(times / time))))
 
 
-def step_to_drop(kept: Array, arrival: float) -> int:
+def step_to_drop(kept: Array, earliest: float, best: float) -> int:
     """Return the index of the kept checkpoint that is needed least.
 
-    A checkpoint well before the arrival is dropped first, else the inner one whose two neighbours
-    are closest to each other in the logarithm of time. The checkpoint nearest to the arrival and
-    the newest one stay.
+    A checkpoint well before the earliest likely knee is dropped first, else the inner one whose two
+    neighbours are closest to each other in the logarithm of time. The checkpoint nearest to the
+    best step and the newest one stay.
 
     Args:
         kept: `(k,)` increasing times of the kept checkpoints, k >= 3.
-        arrival: Time at which the consensus arrived on its plateau.
+        earliest: Time before which the knee is unlikely.
+        best: Time that passes as the knee with the highest probability.
     """
-    if kept[1] <= arrival / REACH_BACK:
+    if kept[1] <= earliest / REACH_BACK:
         return 0
     gaps = np.log(kept[2:] / kept[:-2])
-    nearest = nearest_in_log(kept, arrival)
+    nearest = nearest_in_log(kept, best)
     if 0 < nearest < len(kept) - 1:
         gaps[nearest - 1] = np.inf
     return 1 + int(np.argmin(gaps))

@@ -11,6 +11,7 @@ import numpy as np
 
 from lsr.knee.signal import (
     ARRIVED,
+    SMOOTHING,
     Array,
     draw_up,
     fill_gaps,
@@ -106,6 +107,15 @@ def _why_not_informative(count: int, gain: float, noise: float) -> str:
     return ""
 
 
+def turn_up(metrics: Mapping[str, str], values: Mapping[str, float]) -> list[float]:
+    """Return values in the order of the metrics, turned so that more is better; NaN if unknown."""
+    row = []
+    for name, direction in metrics.items():
+        value = float(values.get(name, math.nan)) * (1 if direction == "max" else -1)
+        row.append(value if math.isfinite(value) else math.nan)
+    return row
+
+
 def measure_metrics(
     metrics: Mapping[str, str],
     steps: Sequence[int],
@@ -176,6 +186,44 @@ class Consensus:
         newest = float(np.median(curve[-(2 * half + 1) :]))
         return cls(curve, base, base + arrival, top, gain, newest)
 
-    def drop(self) -> float:
-        """Return how far the newest values lie below the top, in units of the gain."""
-        return (self.top - float(np.median(self.curve[-3:]))) / self.gain
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredRun:
+    """The validations of a run so far, measured and combined.
+
+    Attributes:
+        time: `(n,)` increasing times of the validations, > 0.
+        half: Half width of the smoothing window, in validations.
+        per_metric: Entries of `KneeVerdict.per_metric`.
+        normalised: `(n,)` curve of each informative metric, normalised to its own gain.
+        consensus: Their consensus; None if no metric is informative.
+    """
+
+    time: Array
+    half: int
+    per_metric: dict[str, dict[str, Any]]
+    normalised: list[Array]
+    consensus: Consensus | None
+
+    @classmethod
+    def of(
+        cls,
+        metrics: Mapping[str, str],
+        steps: Sequence[int],
+        rows: Sequence[Sequence[float]],
+    ) -> MeasuredRun:
+        """Measure the validations so far; for the arguments see `measure_metrics`."""
+        at = np.array(steps, dtype=np.float64)
+        interval = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
+        # Time starts one interval before the first validation, but never before step 0: a later
+        # stage of training continues the count of steps, and its rise starts with the stage.
+        time = np.maximum(at - max(0.0, at[0] - interval), 1e-3 * interval)
+        half = max(1, int(SMOOTHING * len(time)))
+        per_metric, normalised = measure_metrics(metrics, steps, rows, time, half)
+        consensus = Consensus.of(time, normalised, half) if normalised else None
+        return cls(time, half, per_metric, normalised, consensus)
+
+    @property
+    def elapsed(self) -> float:
+        """The time of the newest validation."""
+        return float(self.time[-1])

@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from lsr.knee.candidates import nearest_in_log, step_to_drop
-from lsr.knee.confirmation import LATE_CONFIDENCE, LATE_WAIT, question_candidate
-from lsr.knee.consensus import Consensus, measure_metrics
-from lsr.knee.signal import SMOOTHING, Array
+from lsr.knee.candidates import step_to_drop
+from lsr.knee.confirmation import PERSISTENCE, check_settings, find_obstacle
+from lsr.knee.consensus import MeasuredRun, turn_up
+from lsr.knee.features import describe
+from lsr.knee.forecast import forecast
+from lsr.knee.network import Ensemble, trained_ensemble
+from lsr.knee.signal import Array
 from lsr.knee.verdict import KneeVerdict
 
 SILENT_LIMIT = 2
 """This many reports in a row without a finite metric are a divergence."""
+
+EARLIEST = 0.1
+"""Checkpoints are kept from the step on before which the knee lies with this probability."""
 
 
 class KneeDetector:
@@ -31,14 +37,16 @@ class KneeDetector:
     has made 95 % of its gain; with several informative metrics, the median of their knees.
 
     **Method.** Each metric is turned so that more is better, and normalised to its largest rise
-    (its gain). The pointwise median of the informative metrics is the consensus. The candidate is
-    the validation at which the smoothed consensus first arrives within 5 % of its top. A first
-    arrival exists on every rising curve, so `lsr.knee.posterior` gives the probability that 85 % of
-    the gain is made there. The knee is confirmed once this probability is high enough and the other
-    conditions of `lsr.knee.confirmation` hold.
+    (its gain). The pointwise median of the informative metrics is the consensus.
+    `lsr.knee.features` describes it by numbers that do not depend on units, and a small network
+    (`lsr.knee.network`), trained on simulated runs, estimates the posterior of the knee. The
+    candidate is the kept step that passes as the knee with the highest probability. The knee is
+    confirmed once this probability is high enough and the other conditions of
+    `lsr.knee.confirmation` hold at two validations in a row.
 
-    **State.** The detector stores the list of validations and the steps of the kept checkpoints,
-    and recomputes everything else. A resumed run therefore gives bit-identical verdicts.
+    **State.** The detector stores the list of validations, the steps of the kept checkpoints and
+    for how many validations the conditions have held, and recomputes everything else. A resumed
+    run therefore gives bit-identical verdicts.
 
     **Divergence.** A run has diverged at a non-finite loss, or after two reports in a row without a
     finite metric, unless a finite loss vouches for the weights.
@@ -48,11 +56,12 @@ class KneeDetector:
         min_step: First step at which a knee may be confirmed, >= 0; for example the end of the
             learning-rate warm-up.
         confidence: Probability in (0.5, 1) that is needed as soon as the candidate may be
-            confirmed. It falls to 0.5 after a wait of two rise times.
+            confirmed. It falls to 0.7 after a wait of one rise time.
         wait: Time for which the plateau must be watched, as a fraction of the rise time, in (0, 2).
             A shorter look cannot tell a plateau from a bend.
         max_candidates: Largest number of checkpoints to keep, >= 3. They lie around the candidate,
-            from a factor of 1.3 before it on, evenly spaced in the logarithm of the step.
+            from the earliest likely knee on, evenly spaced in the logarithm of the step.
+        ensemble: Networks that estimate the knee; None for those that come with the library.
 
     Raises:
         ValueError: If there is no metric, a direction is unknown, or a setting is out of its range.
@@ -63,39 +72,23 @@ class KneeDetector:
         metrics: Mapping[str, str],
         *,
         min_step: int = 0,
-        confidence: float = 0.9,
-        wait: float = 0.35,
+        confidence: float = 0.95,
+        wait: float = 0.25,
         max_candidates: int = 6,
+        ensemble: Ensemble | None = None,
     ) -> None:
-        if not metrics:
-            raise ValueError(
-                "the knee detector has no metrics: name at least one with its direction, max or min"
-            )
-        for name, direction in metrics.items():
-            if direction not in ("max", "min"):
-                raise ValueError(
-                    f"direction of metric {name!r} must be 'max' or 'min', not {direction!r}"
-                )
-        if (
-            min_step < 0
-            or not LATE_CONFIDENCE < confidence < 1
-            or not 0 < wait < LATE_WAIT
-            or max_candidates < 3
-        ):
-            raise ValueError(
-                f"the knee needs min_step >= 0, {LATE_CONFIDENCE} < confidence < 1, 0 < wait < "
-                f"{LATE_WAIT} and max_candidates >= 3, not {min_step}, {confidence}, {wait} and "
-                f"{max_candidates}"
-            )
+        check_settings(metrics, min_step, confidence, wait, max_candidates)
         self.metrics = dict(metrics)
         self.min_step = min_step
         self.confidence = confidence
         self.wait = wait
         self.max_candidates = max_candidates
+        self._ensemble = ensemble or trained_ensemble()
         self._steps: list[int] = []
         self._rows: list[list[float]] = []
         self._last_step: int | None = None
         self._candidates: list[int] = []
+        self._convinced = 0
         self._silent = 0
         self._diverged = False
         self._confirmed: KneeVerdict | None = None
@@ -136,7 +129,7 @@ class KneeDetector:
         self._last_step = step
         if self._confirmed is not None:
             return self._confirmed
-        row = self._row(values)
+        row = turn_up(self.metrics, values)
         known = not all(map(math.isnan, row))
         reported = any(name in values for name in self.metrics)
         self._watch_divergence(known, reported, loss)
@@ -159,6 +152,7 @@ class KneeDetector:
             ],
             "last_step": self._last_step,
             "candidates": list(self._candidates),
+            "convinced": self._convinced,
             "silent": self._silent,
             "diverged": self._diverged,
             "confirmed": None if self._confirmed is None else dataclasses.asdict(self._confirmed),
@@ -181,6 +175,7 @@ class KneeDetector:
         ]
         self._last_step = state["last_step"]
         self._candidates = list(state["candidates"])
+        self._convinced = state.get("convinced", 0)
         self._silent = state["silent"]
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
@@ -189,14 +184,6 @@ class KneeDetector:
     def forget(self, steps: Collection[int]) -> None:
         """Stop proposing some candidates, because their checkpoints are lost."""
         self._candidates = [step for step in self._candidates if step not in steps]
-
-    def _row(self, values: Mapping[str, float]) -> list[float]:
-        """Return the values in the order of the metrics, more is better, NaN if unknown."""
-        row = []
-        for name, direction in self.metrics.items():
-            value = float(values.get(name, math.nan)) * (1 if direction == "max" else -1)
-            row.append(value if math.isfinite(value) else math.nan)
-        return row
 
     def _watch_divergence(self, known: bool, reported: bool, loss: float | None) -> None:
         """Update whether the run has diverged.
@@ -237,55 +224,78 @@ class KneeDetector:
 
     def _judge(self, step: int) -> KneeVerdict:
         """Judge all validations so far, and drop checkpoints that are not needed any more."""
-        steps = np.array(self._steps, dtype=np.float64)
-        interval = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
-        # Time starts one interval before the first validation, but never before step 0: a later
-        # stage of training continues the count of steps, and its rise starts with the stage.
-        time = np.maximum(steps - max(0.0, steps[0] - interval), 1e-3 * interval)
-        half = max(1, int(SMOOTHING * len(time)))
-        per_metric, normalised = measure_metrics(self.metrics, self._steps, self._rows, time, half)
-        if not normalised:
-            self._thin(time, len(time) - 1)
+        run = MeasuredRun.of(self.metrics, self._steps, self._rows)
+        if run.consensus is None:
+            self._convinced = 0
+            self._thin(run.time, run.elapsed, run.elapsed)
             return self._verdict(
-                step, "no metric has risen above its noise yet", per_metric=per_metric
+                step, "no metric has risen above its noise yet", per_metric=run.per_metric
             )
-        consensus = Consensus.of(time, normalised, half)
-        kept = time[np.searchsorted(steps, self._candidates)]
-        nearest = nearest_in_log(kept, time[consensus.arrival])
-        candidate = self._candidates[nearest]
-        probability, obstacle = question_candidate(
-            time, consensus, float(kept[nearest]), wait=self.wait, confidence=self.confidence
-        )
+        features = describe(run.time, run.normalised, run.consensus, run.half)
+        estimate = self._ensemble.estimate(features)
+        index = np.searchsorted(self._steps, self._candidates)
+        chances = estimate.passes(run.time[index] / run.elapsed)
+        chosen = int(np.argmax(chances))
+        candidate = self._candidates[chosen]
+        probability = float(chances[chosen])
         found = {
             "candidate_step": candidate,
-            "consensus": consensus.newest,
-            "per_metric": per_metric,
+            "consensus": run.consensus.newest,
+            "per_metric": run.per_metric,
             "confidence": probability,
+            **forecast(estimate, run.per_metric, len(self._steps), run.elapsed, step - run.elapsed),
         }
-        if not obstacle and step >= self.min_step:
+        obstacle = self._obstacle(run.time, int(index[chosen]), probability)
+        if not obstacle and step < self.min_step:
+            obstacle = f"min_step {self.min_step} not reached"
+        if not obstacle:
             return self._confirm(step, candidate, found)
-        self._thin(time, consensus.arrival)
-        return self._verdict(step, obstacle or f"min_step {self.min_step} not reached", **found)
+        best = float(run.time[np.argmax(estimate.passes(run.time / run.elapsed))])
+        earliest = (estimate.knee_quantile(EARLIEST) or 1.0) * run.elapsed
+        self._thin(run.time, min(earliest, best), best)
+        return self._verdict(step, obstacle, **found)
+
+    def _obstacle(self, time: Array, index: int, probability: float) -> str:
+        """Return why the candidate is not confirmed yet, "" if nothing stands against it.
+
+        Args:
+            time: `(n,)` times of the validations.
+            index: Index of the candidate.
+            probability: Probability that the candidate passes as the knee.
+        """
+        obstacle = find_obstacle(
+            len(time),
+            len(time) - 1 - index,
+            float(time[-1] / time[index] - 1),
+            probability,
+            wait=self.wait,
+            confidence=self.confidence,
+        )
+        self._convinced = 0 if obstacle else self._convinced + 1
+        if not obstacle and self._convinced < PERSISTENCE:
+            return "the conditions must hold once more at the next validation"
+        return obstacle
 
     def _confirm(self, step: int, candidate: int, found: dict[str, Any]) -> KneeVerdict:
         """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""
         self._candidates = [candidate]
         reason = (
-            f"confirmed: at step {candidate} the consensus has made 85 % of its gain, with a "
-            f"probability of {found['confidence']:.0%}"
+            f"confirmed: step {candidate} passes as the knee with a probability of "
+            f"{found['confidence']:.0%}"
         )
         self._confirmed = self._verdict(
             step, reason, knee_step=candidate, confirmed_at_step=int(step), **found
         )
         return self._confirmed
 
-    def _thin(self, time: Array, arrival: int) -> None:
+    def _thin(self, time: Array, earliest: float, best: float) -> None:
         """Drop kept steps until at most `max_candidates` are left.
 
         Args:
             time: `(n,)` times of the validations.
-            arrival: Index of the validation at which the consensus arrived on its plateau.
+            earliest: Time before which the knee is unlikely.
+            best: Time that passes as the knee with the highest probability.
         """
         while len(self._candidates) > self.max_candidates:
             kept = time[np.searchsorted(self._steps, self._candidates)]
-            del self._candidates[step_to_drop(kept, time[arrival])]
+            del self._candidates[step_to_drop(kept, earliest, best)]

@@ -37,28 +37,6 @@ For comparison, the largest of 2 (3) standard normal values is 0.56 (0.85) on av
 """
 
 
-def block_medians(steps: Array, values: Array, max_blocks: int) -> tuple[Array, Array]:
-    """Shorten curves to at most `max_blocks` points by medians over blocks of neighbours.
-
-    Args:
-        steps: `(n,)` steps.
-        values: `(metrics, n)` curves.
-        max_blocks: Largest number of blocks; the blocks differ in length by at most one validation.
-
-    Returns:
-        The mean step of each block, `(blocks,)`, and the medians, `(metrics, blocks)`.
-    """
-    count = len(steps)
-    blocks = min(count, max_blocks)
-    start = np.arange(blocks + 1) * count // blocks
-    width = int(np.diff(start).max())
-    index = start[:-1, None] + np.arange(width)
-    outside = index >= start[1:, None]
-    index = np.minimum(index, count - 1)
-    block_steps = np.where(outside, 0.0, steps[index]).sum(axis=1) / np.diff(start)
-    return block_steps, masked_median(np.where(outside, np.nan, values[:, index]))
-
-
 def masked_median(values: Array) -> Array:
     """Return the median along the last axis without NaN; NaN where no value is left.
 

@@ -15,18 +15,26 @@ class KneeVerdict:
         step: Step of the validation.
         knee_step: Step of the knee, which is a validated step; None until it is confirmed.
         confirmed_at_step: Step of the validation that confirmed the knee; None until then.
-        candidates: Steps whose checkpoints must be kept, in increasing order.
+        candidates: Increasing steps whose checkpoints must be kept.
         candidate_step: The kept step that would be the knee if it were confirmed now; None if
             unknown.
-        confidence: Probability in [0, 1] that 85 % of the fast gain, see `KneeDetector`, is made at
-            `candidate_step`.
-        consensus: Newest value of the consensus, about 0 at the start of the rise and 1 at its
-            top; None if no metric is informative.
+        confidence: Probability in [0, 1] that `candidate_step` passes as the knee: 85 to 99 % of
+            the fast gain is made there.
+        consensus: Newest value of the consensus, about 0 at the start of the rise and 1 at its top;
+            None if no metric is informative.
         per_metric: For each metric a dictionary with the keys `informative`, `reason`, `noise`,
             `gain`, `noise_to_gain`, `knee_step` and `smoothed`; an unknown value is None.
         diverged: Whether the run has diverged: the loss is not finite, or no metric was finite in
             two validations in a row. Then no knee is confirmed any more.
         reason: One line that says why the knee is confirmed, or why not yet.
+        interval: Steps between which the knee lies with a probability of 80 %. A step is None if it
+            is beyond 8 times the elapsed steps or if there may be no knee at all; the interval is
+            None if nothing is known.
+        remaining: For each informative metric the gain still to come, in its unit and counted as an
+            improvement: one dictionary for 1.5 and one for 2 times the elapsed steps, with the keys
+            `step`, `gain`, `low` and `high` (median, 10 % and 90 % quantile).
+        creeping: One line about a curve that rises like a logarithm, without a plateau in sight;
+            "" for any other curve.
     """
 
     step: int
@@ -39,8 +47,16 @@ class KneeVerdict:
     per_metric: dict[str, dict[str, Any]]
     diverged: bool
     reason: str
+    interval: tuple[int | None, int | None] | None = None
+    remaining: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
+    creeping: str = ""
 
     @classmethod
     def from_plain(cls, fields: Mapping[str, Any]) -> KneeVerdict:
         """Return the verdict of `dataclasses.asdict`, also if JSON has stored it in between."""
-        return cls(**{**fields, "candidates": tuple(fields["candidates"])})
+        interval = fields.get("interval")
+        tuples = {
+            "candidates": tuple(fields["candidates"]),
+            "interval": None if interval is None else tuple(interval),
+        }
+        return cls(**{**fields, **tuples})

@@ -249,6 +249,32 @@ def test_an_unwritable_figure_is_one_clear_line(log, tmp_path):
         main(["knee", str(log), "--png", str(log / "knee.png")])
 
 
+def test_the_benchmark_needs_no_log(capsys):
+    report = replayed(capsys, "--benchmark", "--curves", 2, "--seed", 4)
+    assert report["runs_with_knee"] + report["runs_without_knee"] == 2
+    assert "this detector" in report["rules"] and report["seed"] == 4
+    words = run(capsys, "--benchmark", "--curves", 2)
+    assert "judged correctly by this detector" in words
+
+
+def test_a_log_or_the_benchmark_is_needed():
+    with pytest.raises(ValueError, match="needs the PATH of a log, or --benchmark"):
+        main(["knee"])
+    with pytest.raises(ValueError, match="at least one simulated run"):
+        main(["knee", "--benchmark", "--curves", "0"])
+
+
+def test_a_curve_that_creeps_is_named(tmp_path, capsys):
+    table = (
+        (step, 1.0, *(height * unit + 0.01 * unit for unit in (9, -2, 1)), 23.0, 0.3)
+        for step in STEPS
+        for height in [math.log1p(20 * step / 30_000)]
+    )
+    path = write(tmp_path / "metrics.csv", table)
+    assert replayed(capsys, path)["creeping"].startswith("no plateau: ")
+    assert "of the gain still to come by step 60,000" in run(capsys, path)
+
+
 def test_the_verb_starts_without_heavy_imports():
     code = (
         "import sys; import lsr.commands.knee; "

@@ -111,11 +111,14 @@ def test_the_unit_of_steps_does_not_matter() -> None:
 
 
 def test_a_metric_with_another_unit_and_a_misleading_one_do_not_move_the_knee_far() -> None:
-    generator = np.random.default_rng(1)
-    values = EXAMPLE | {"m2": 50 + 9 * EXAMPLE["m2"], "noise": generator.normal(size=60)}
-    last = replay(STEPS, values)[-1]
-    assert 6_000 <= last.knee_step <= 16_000
-    assert not last.per_metric["noise"]["informative"] and last.per_metric["m2"]["informative"]
+    abstained = 0
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        values = EXAMPLE | {"m2": 50 + 9 * EXAMPLE["m2"], "noise": generator.normal(size=60)}
+        last = replay(STEPS, values)[-1]
+        assert 6_000 <= last.knee_step <= 16_000 and last.per_metric["m2"]["informative"]
+        abstained += not last.per_metric["noise"]["informative"]
+    assert abstained >= 7  # over few validations the range of pure noise may pass for a gain
 
 
 def test_a_single_metric_is_enough() -> None:
