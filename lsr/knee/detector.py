@@ -1,7 +1,6 @@
 """Detect the knee of validation curves while a run goes on.
 
-The knee is the end of the fast phase of training, before the plateau on which the variance of the
-metrics grows. `docs/knee.md` has the definition, the method and its scores. Only numpy is used.
+`docs/knee.md` has the definition, the method and its scores. Only numpy is used.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lsr.knee.signal import Array
 from lsr.knee.verdict import KneeVerdict
 
 SILENT_LIMIT = 2
-"""This many reports in a row without a finite metric are a divergence."""
+"""So many reports in a row without a finite metric are a divergence."""
 
 EARLIEST = 0.1
 """Checkpoints are kept from the step on before which the knee lies with this probability."""
