@@ -46,7 +46,8 @@ class DataClock(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Time the loader alone."""
-        batches = iter(trainer.datamodule.train_dataloader())  # pyright: ignore[reportAttributeAccessIssue]
+        run: Any = trainer  # Lightning does not declare the attribute `datamodule`
+        batches = iter(run.datamodule.train_dataloader())
         for _ in range(_WARM_UP):
             next(batches)
         start = time.perf_counter()

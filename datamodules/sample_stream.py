@@ -192,4 +192,5 @@ class SampleStreamDataModule(L.LightningDataModule):
         assert self.trainer is not None
         # A checkpoint may be written while the hooks of a batch run. "processed" counts that batch
         # already, "completed" does not.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # pyright: ignore[reportAttributeAccessIssue]
+        run: Any = self.trainer  # Lightning does not declare the attribute `fit_loop`
+        return run.fit_loop.epoch_loop.batch_progress.total.processed
