@@ -50,7 +50,7 @@ def test_changes_go_on_top_of_a_preset():
         ({"sigma_1": ("a", 3)}, "sigma_1 must be"),
         ({"kernel_sizes_1": (7.9, 11.9)}, "kernel_sizes_1 must be whole numbers"),
         ({"usm_lr": "no"}, "usm_lr must be true or false, got 'no'"),
-        ({"grey_probability": "0.5"}, "grey_probability must lie in"),
+        ({"grey_probability": "0.5"}, "grey_probability must be a number in"),
         ({"sigma_2": (0, 1)}, "sigma_2 must be"),
         ({"sigma_2": (float("nan"), 1)}, "sigma_2 must be"),
         ({"poisson_2": (-1, 1)}, "poisson_2 must be"),
@@ -61,7 +61,7 @@ def test_changes_go_on_top_of_a_preset():
         ({"resize_1_range": (1.1, 1.5)}, "resize_1_range must contain 1"),
         ({"resize_2_probabilities": (0.5, 0.6, 0.1)}, "resize_2_probabilities must be"),
         ({"kernel_probabilities": (1.0,)}, f"must be {len(KERNEL_FAMILIES)} probabilities"),
-        ({"grey_probability": 1.5}, "grey_probability must lie"),
+        ({"grey_probability": 1.5}, "grey_probability must be a number"),
         ({"jpeg": "webp"}, "jpeg must be one of"),
     ],
 )
