@@ -4,7 +4,7 @@ Lightning has one interface for numbers, `log_metrics`, but none for pictures an
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import lightning as L
@@ -108,9 +108,18 @@ def show_picture(where: Sequence[Board], name: str, pixels: np.ndarray, step: in
         pixels: (H, W, 3) uint8.
         step: Optimiser step.
     """
+    _show(where, name, lambda board: board.picture(name, pixels, step))
+
+
+def show_text(where: Sequence[Board], name: str, words: str, step: int) -> None:
+    """Show a text on every board; one that fails is a warning, as in `show_picture`."""
+    _show(where, name, lambda board: board.text(name, words, step))
+
+
+def _show(where: Sequence[Board], name: str, show: Callable[[Board], None]) -> None:
     for board in where:
         try:
-            board.picture(name, pixels, step)
+            show(board)
         except Exception as error:  # libraries and servers raise exceptions of all types
             log.warning(
                 "%s could not show %s (%s); training continues without it",
@@ -118,15 +127,6 @@ def show_picture(where: Sequence[Board], name: str, pixels: np.ndarray, step: in
                 name,
                 error,
             )
-
-
-def show_text(where: Sequence[Board], name: str, words: str, step: int) -> None:
-    """Show a text on every board; one that fails is a warning, as in `show_picture`."""
-    for board in where:
-        try:
-            board.text(name, words, step)
-        except Exception as error:  # see show_picture
-            log.warning("%s did not take the text %s: %s", type(board).__name__, name, error)
 
 
 def pixels_of(figure: Any) -> np.ndarray:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
+
+from lsr.distributed.tensors import several_processes
 
 _PATIENCE = timedelta(days=10_000)
 """How long ranks wait for the work of another rank. A rank that dies ends the wait at once."""
@@ -87,11 +88,6 @@ def _waiting_group() -> dist.ProcessGroup | None:
     return _groups[run]
 
 
-def several_processes() -> bool:
-    """Return whether this process is a rank of a distributed run."""
-    return dist.is_available() and dist.is_initialized()
-
-
 def mean_over_ranks(values: Tensor) -> Tensor:
     """Return the element-wise mean over the ranks. With several ranks, each has to call this."""
     if not several_processes():
@@ -122,10 +118,10 @@ def check_alike(what: str, value: str) -> None:
     Raises:
         ValueError: On every rank, if any two ranks differ.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not several_processes():
         return
-    values: list[str] = [""] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    values: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(values, value)
     other = next((rank for rank, each in enumerate(values) if each != values[0]), None)
     if other is not None:
         raise ValueError(

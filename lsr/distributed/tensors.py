@@ -78,12 +78,17 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def several_processes() -> bool:
+    """Return whether this process is a rank of a distributed run."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def on_all_ranks(flags: Tensor) -> Tensor:
     """Return which flags (N,), bool, are True on every rank. All ranks must call this.
 
     Without a process group these are the flags themselves.
     """
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if not several_processes() or torch.distributed.get_world_size() == 1:
         return flags
     # The minimum of 0 and 1 over the ranks is the logical and.
     agreed = flags.int()

@@ -152,7 +152,7 @@ def measure_metrics(
 class Consensus:
     """The pointwise median of the informative metrics, each normalised to its own gain.
 
-    A median of metrics lets three metrics outvote one that misleads.
+    The median of three metrics ignores one of them that misleads.
 
     Attributes:
         curve: `(n,)` values, about 0 at the start of the rise and 1 at its top.

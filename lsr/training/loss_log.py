@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lsr.distributed.ranks import mean_over_ranks, several_processes
+from lsr.distributed.ranks import mean_over_ranks
+from lsr.distributed.tensors import several_processes
 from lsr.training.gradients import is_logging_step
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ class Scores(nn.Module):
         return scores
 
     def mean(self, stage: str, name: str, values: Tensor) -> MeanMetric:
-        """Add scores (n,) to the mean of a stage, and return that mean."""
+        """Add the scores (n,) of a batch to a metric's mean in a stage; return that mean."""
         mean = self.means[f"{stage}_{name}"]
         assert isinstance(mean, MeanMetric)
         mean.update(values)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+from support.gpu import require_gpu
 from support.plain_module import Plain, fit
 
 from callbacks import DivergenceGuard, divergence_guard
@@ -189,11 +190,9 @@ def test_no_step_reads_a_value_of_the_device(tmp_path, monkeypatch):
     assert not new, new[0]
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(),
-    reason="NO GPU: that steps do not wait for the device was NOT measured, only counted",
-)
 def test_on_a_gpu_no_hook_of_the_guard_waits(tmp_path):
+    require_gpu("steps that do not wait for the device")
+
     class Strict(DivergenceGuard):
         def on_before_optimizer_step(self, *arguments):
             torch.cuda.set_sync_debug_mode("error")

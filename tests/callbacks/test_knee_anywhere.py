@@ -102,7 +102,10 @@ def test_the_checkpoints_of_the_trainer_stay_what_they_would_be(tmp_path):
         assert type(trainer.checkpoint_callback) is ModelCheckpoint
         best = trainer.checkpoint_callback.best_model_path
         trainer.validate(Plain(), data(), ckpt_path="best", verbose=False)
-        found[name] = best.removeprefix(str(tmp_path / name)), torch.load(best)["state_dict"]
+        found[name] = (
+            best.removeprefix(str(tmp_path / name)),
+            torch.load(best, weights_only=True)["state_dict"],
+        )
     assert found["with"][0] == found["without"][0]
     assert all(torch.equal(found["with"][1][k], v) for k, v in found["without"][1].items())
 
