@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -97,6 +98,15 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
+def of_all_ranks(value: Any) -> list[Any]:
+    """Return the values of all ranks, in their order. Every rank has to call this."""
+    if not several_processes():
+        return [value]
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def allow_unused_weights(strategy: Strategy) -> None:
     """Allow training steps that leave some weights without gradients.
 
@@ -118,10 +128,7 @@ def check_alike(what: str, value: str) -> None:
     Raises:
         ValueError: On every rank, if any two ranks differ.
     """
-    if not several_processes():
-        return
-    values: list[str] = [""] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values = of_all_ranks(value)
     other = next((rank for rank, each in enumerate(values) if each != values[0]), None)
     if other is not None:
         raise ValueError(

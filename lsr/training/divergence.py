@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
+from lsr.distributed.ranks import of_all_ranks
 from lsr.distributed.tensors import on_all_ranks, own_part
 from lsr.files import atomic_path
 
@@ -132,7 +133,7 @@ def end_diverged(
         "reason": reason,
         "non_finite_weights": non_finite(module.named_parameters()),
         "non_finite_gradients": gradients,
-        "samples": _of_all_ranks(samples),
+        "samples": of_all_ranks(samples),
         "lr": [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups],
         "recent": [
             record
@@ -149,15 +150,6 @@ def end_diverged(
             log.error("%s cannot be written: %s", path, error)
     trainer.strategy.barrier("divergence")
     raise DivergenceError(f"diverged at step {step}: {reason}; see {path}")
-
-
-def _of_all_ranks(value: Any) -> list[Any]:
-    """Return the values of all ranks, in their order. All ranks must call this."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    values = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
