@@ -9,14 +9,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-MIN_VALIDATIONS = 7
-"""Fewest validations of a judgement: a rise and a plateau cannot be judged from fewer."""
+from lsr.knee.signal import Array
+from lsr.knee.verdict import in_percent
+
 MIN_AFTER = 3
 """Fewest validations after the candidate."""
 LATE_WAIT = 1.0
 """After a wait of this many rise times, the probability that is needed has fallen to its lowest."""
 LATE_CONFIDENCE = 0.7
 """The lowest probability that is needed: a plateau that long is itself the evidence."""
+LIKELY = 0.5
+"""With more than this probability, the candidate is published as the provisional knee."""
 PERSISTENCE = 2
 """The conditions must hold at this many validations in a row; noise seldom imitates them twice."""
 
@@ -42,21 +45,22 @@ def check_settings(
 
 
 def find_obstacle(
-    count: int, after: int, waited: float, probability: float, *, wait: float, confidence: float
+    time: Array, index: int, probability: float, *, wait: float, confidence: float
 ) -> str:
     """Return why the candidate is not confirmed yet, "" if nothing stands against it.
 
     Args:
-        count: Number of validations.
-        after: Number of validations after the candidate.
-        waited: Time since the candidate, in rise times.
+        time: `(n,)` times of the validations.
+        index: Index of the candidate.
         probability: Probability that the candidate passes as the knee.
         wait: Shortest wait, in rise times.
         confidence: Probability that is needed after the shortest wait. It falls with the logarithm
-            of 1 + `waited` to `LATE_CONFIDENCE` at `LATE_WAIT`.
+            of 1 + the wait so far to `LATE_CONFIDENCE` at `LATE_WAIT`.
     """
-    if count < MIN_VALIDATIONS or after < MIN_AFTER:
-        return f"needs {MIN_VALIDATIONS} validations and {MIN_AFTER} after the candidate"
+    after = len(time) - 1 - index
+    if after < MIN_AFTER:
+        return f"{after} validations after the candidate, {MIN_AFTER} needed"
+    waited = float(time[-1] / time[index] - 1)
     if waited < wait:
         return f"the plateau has lasted {waited:.2f} rise times, {wait} needed"
     needed = late = min(LATE_CONFIDENCE, confidence)
@@ -65,7 +69,7 @@ def find_obstacle(
         needed = float(np.interp(math.log1p(waited), span, [confidence, late]))
     if probability < needed:
         return (
-            f"the candidate passes as the knee with a probability of {probability:.0%}, "
-            f"{needed:.0%} needed"
+            "the knee is at the candidate or close to it with a probability of "
+            f"{in_percent(probability)}, {in_percent(needed)} needed"
         )
     return ""

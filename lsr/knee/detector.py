@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from lsr.knee.bad_input import describe_repeat, find_fault
 from lsr.knee.candidates import step_to_drop
-from lsr.knee.confirmation import PERSISTENCE, check_settings, find_obstacle
+from lsr.knee.confirmation import LIKELY, PERSISTENCE, check_settings, find_obstacle
 from lsr.knee.consensus import MeasuredRun, turn_up
 from lsr.knee.features import describe
 from lsr.knee.forecast import forecast
 from lsr.knee.network import Ensemble, trained_ensemble
 from lsr.knee.signal import Array
-from lsr.knee.verdict import KneeVerdict
+from lsr.knee.verdict import KneeVerdict, in_percent
 
 SILENT_LIMIT = 2
 """So many reports in a row without a finite metric are a divergence."""
@@ -89,6 +90,7 @@ class KneeDetector:
         self._candidates: list[int] = []
         self._convinced = 0
         self._silent = 0
+        self._repeated = ""
         self._diverged = False
         self._confirmed: KneeVerdict | None = None
 
@@ -109,7 +111,8 @@ class KneeDetector:
         """Add one validation and return the verdict.
 
         Args:
-            step: Training step, greater than that of the previous validation.
+            step: Training step, greater than that of the previous validation. After a step that is
+                not, no knee is confirmed any more: the validations are not of one run.
             values: Values of the metrics. A metric may be missing or non-finite; names that are not
                 metrics of the detector are ignored.
             loss: Training or validation loss, None if unknown.
@@ -118,16 +121,17 @@ class KneeDetector:
             The verdict. After a confirmation it is always the verdict of the confirmation.
 
         Raises:
-            ValueError: If the step is negative or does not increase.
+            ValueError: If the step is negative.
         """
-        if step < 0 or (self._last_step is not None and step <= self._last_step):
-            raise ValueError(
-                f"the steps of validations must be >= 0 and increase, not {step} after "
-                f"{self._last_step}"
-            )
-        self._last_step = step
+        if step < 0:
+            raise ValueError(f"the step of a validation must be >= 0, not {step}")
         if self._confirmed is not None:
             return self._confirmed
+        if self._last_step is not None and step <= self._last_step:
+            self._repeated = self._repeated or describe_repeat(step, self._last_step)
+        self._last_step = step
+        if self._repeated:
+            return self._verdict(step, self._repeated)
         row = turn_up(self.metrics, values)
         known = not all(map(math.isnan, row))
         reported = any(name in values for name in self.metrics)
@@ -153,6 +157,7 @@ class KneeDetector:
             "candidates": list(self._candidates),
             "convinced": self._convinced,
             "silent": self._silent,
+            "repeated": self._repeated,
             "diverged": self._diverged,
             "confirmed": None if self._confirmed is None else dataclasses.asdict(self._confirmed),
         }
@@ -176,6 +181,7 @@ class KneeDetector:
         self._candidates = list(state["candidates"])
         self._convinced = state.get("convinced", 0)
         self._silent = state["silent"]
+        self._repeated = state.get("repeated", "")
         self._diverged = state["diverged"]
         confirmed = state["confirmed"]
         self._confirmed = None if confirmed is None else KneeVerdict.from_plain(confirmed)
@@ -224,12 +230,12 @@ class KneeDetector:
     def _judge(self, step: int) -> KneeVerdict:
         """Judge all validations so far, and drop checkpoints that are not needed any more."""
         run = MeasuredRun.of(self.metrics, self._steps, self._rows)
+        fault = find_fault(list(self.metrics), self._steps, self._rows)
         if run.consensus is None:
             self._convinced = 0
             self._thin(run.time, run.elapsed, run.elapsed)
-            return self._verdict(
-                step, "no metric has risen above its noise yet", per_metric=run.per_metric
-            )
+            reason = fault or "no metric has risen above its noise yet"
+            return self._verdict(step, reason, per_metric=run.per_metric)
         features = describe(run.time, run.normalised, run.consensus, run.half)
         estimate = self._ensemble.estimate(features)
         index = np.searchsorted(self._steps, self._candidates)
@@ -237,14 +243,21 @@ class KneeDetector:
         chosen = int(np.argmax(chances))
         candidate = self._candidates[chosen]
         probability = float(chances[chosen])
+        count = len(self._steps)
+        start = step - run.elapsed
         found = {
             "candidate_step": candidate,
             "consensus": run.consensus.newest,
             "per_metric": run.per_metric,
             "confidence": probability,
-            **forecast(estimate, run.per_metric, len(self._steps), run.elapsed, step - run.elapsed),
+            **forecast(estimate, probability, run.per_metric, count, run.elapsed, start),
         }
-        obstacle = self._obstacle(run.time, int(index[chosen]), probability)
+        obstacle = fault or find_obstacle(
+            run.time, int(index[chosen]), probability, wait=self.wait, confidence=self.confidence
+        )
+        self._convinced = 0 if obstacle else self._convinced + 1
+        if not obstacle and self._convinced < PERSISTENCE:
+            obstacle = "the conditions must hold once more at the next validation"
         if not obstacle and step < self.min_step:
             obstacle = f"min_step {self.min_step} not reached"
         if not obstacle:
@@ -252,35 +265,16 @@ class KneeDetector:
         best = float(run.time[np.argmax(estimate.passes(run.time / run.elapsed))])
         earliest = (estimate.knee_quantile(EARLIEST) or 1.0) * run.elapsed
         self._thin(run.time, min(earliest, best), best)
+        if probability > LIKELY and not fault and candidate in self._candidates:
+            found["provisional_step"] = candidate
         return self._verdict(step, obstacle, **found)
-
-    def _obstacle(self, time: Array, index: int, probability: float) -> str:
-        """Return why the candidate is not confirmed yet, "" if nothing stands against it.
-
-        Args:
-            time: `(n,)` times of the validations.
-            index: Index of the candidate.
-            probability: Probability that the candidate passes as the knee.
-        """
-        obstacle = find_obstacle(
-            len(time),
-            len(time) - 1 - index,
-            float(time[-1] / time[index] - 1),
-            probability,
-            wait=self.wait,
-            confidence=self.confidence,
-        )
-        self._convinced = 0 if obstacle else self._convinced + 1
-        if not obstacle and self._convinced < PERSISTENCE:
-            return "the conditions must hold once more at the next validation"
-        return obstacle
 
     def _confirm(self, step: int, candidate: int, found: dict[str, Any]) -> KneeVerdict:
         """Confirm the candidate at a step; its checkpoint is the only one that is still needed."""
         self._candidates = [candidate]
         reason = (
-            f"confirmed: step {candidate} passes as the knee with a probability of "
-            f"{found['confidence']:.0%}"
+            f"confirmed: 95 % of the fast gain is made at step {candidate:,} or close to it, "
+            f"with a probability of {in_percent(found['confidence'])}"
         )
         self._confirmed = self._verdict(
             step, reason, knee_step=candidate, confirmed_at_step=int(step), **found

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lsr.knee.confirmation import LIKELY
 from lsr.knee.network import FUTURE, KneeEstimate
+from lsr.knee.verdict import in_percent
 
 CREEPING_GAIN = 0.03
 """A curve creeps if, with a probability of 90 %, it gains more than this by twice the steps."""
@@ -57,14 +59,17 @@ def remaining_gains(
     ]
 
 
-def describe_creeping(estimate: KneeEstimate, count: int, elapsed: float, offset: float) -> str:
+def describe_creeping(
+    estimate: KneeEstimate, probability: float, count: int, elapsed: float, offset: float
+) -> str:
     """Return one line about a curve that creeps, "" for any other curve.
 
     A curve creeps if it surely goes on rising, but slowly: a logarithm gains at most a fraction of
-    its height when time doubles.
+    its height when time doubles. A curve with a likely knee does not creep.
 
     Args:
         estimate: Estimate of the network.
+        probability: Probability that the candidate passes as the knee.
         count: Number of validations.
         elapsed: Elapsed time of the run, in steps.
         offset: Step at which time starts.
@@ -73,15 +78,16 @@ def describe_creeping(estimate: KneeEstimate, count: int, elapsed: float, offset
     passed = float(estimate.before(1, 1.0))
     if count < MIN_VALIDATIONS or low < CREEPING_GAIN or median > STEEP_GAIN:
         return ""
-    if passed > CREEPING_KNEE:
+    if passed > CREEPING_KNEE or probability > LIKELY:
         return ""
     share = median / (1 + median)
     step = round(offset + FUTURE[-1] * elapsed)
-    return f"no plateau: {share:.0%} of the gain still to come by step {step:,}"
+    return f"no plateau: {in_percent(share)} of the gain still to come by step {step:,}"
 
 
 def forecast(
     estimate: KneeEstimate,
+    probability: float,
     per_metric: Mapping[str, Mapping[str, Any]],
     count: int,
     elapsed: float,
@@ -91,6 +97,7 @@ def forecast(
 
     Args:
         estimate: Estimate of the network.
+        probability: Probability that the candidate passes as the knee.
         per_metric: Entries of `KneeVerdict.per_metric`.
         count: Number of validations.
         elapsed: Elapsed time of the run, in steps.
@@ -103,5 +110,5 @@ def forecast(
             for name, record in per_metric.items()
             if record["informative"] and math.isfinite(record["gain"])
         },
-        "creeping": describe_creeping(estimate, count, elapsed, offset),
+        "creeping": describe_creeping(estimate, probability, count, elapsed, offset),
     }

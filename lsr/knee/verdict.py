@@ -7,6 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def in_percent(probability: float) -> str:
+    """Return a probability as a whole number of per cent; only certainty is 0 % or 100 %."""
+    percent = f"{100 * probability:.0f}"
+    if probability < 1 and percent == "100":
+        return "more than 99 %"
+    if probability > 0 and percent == "0":
+        return "less than 1 %"
+    return f"{percent} %"
+
+
+def describe_interval(interval: tuple[int | None, int | None], unit: str = "step") -> str:
+    """Return the interval of the knee in words, see `KneeVerdict.interval`."""
+    low, high = interval
+    if low is None:
+        return "80 % interval of the knee: far beyond this run, perhaps never"
+    if high is None:
+        return f"80 % interval of the knee: {unit} {low:,} or later, perhaps never"
+    return f"80 % interval of the knee: {unit} {low:,} to {high:,}"
+
+
 @dataclasses.dataclass(frozen=True)
 class KneeVerdict:
     """The knowledge of the detector after one validation, in plain values that JSON can write.
@@ -35,6 +55,8 @@ class KneeVerdict:
             `step`, `gain`, `low` and `high` (median, 10 % and 90 % quantile).
         creeping: One line about a curve that rises like a logarithm, without a plateau in sight;
             "" for any other curve.
+        provisional_step: The candidate if it is likelier the knee than not and nothing is wrong
+            with the validations; None otherwise, and once it is confirmed.
     """
 
     step: int
@@ -50,6 +72,12 @@ class KneeVerdict:
     interval: tuple[int | None, int | None] | None = None
     remaining: dict[str, list[dict[str, float]]] = dataclasses.field(default_factory=dict)
     creeping: str = ""
+    provisional_step: int | None = None
+
+    @property
+    def has_judged(self) -> bool:
+        """Whether the validation had any value to be judged."""
+        return any(record["gain"] is not None for record in self.per_metric.values())
 
     @classmethod
     def from_plain(cls, fields: Mapping[str, Any]) -> KneeVerdict:

@@ -14,7 +14,7 @@ import csv
 import math
 import statistics
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 STEP_COLUMNS = ("step", "global_step", "iteration", "epoch")
@@ -52,11 +52,13 @@ class RunLog:
         files: The files that were read.
         step_name: The unit of the steps: `step`, or the name of the CSV column.
         scalars: The values of each scalar, by increasing step.
+        repeated: For each scalar of a CSV file the steps at which it has several different values.
     """
 
     files: tuple[Path, ...]
     step_name: str
     scalars: Scalars
+    repeated: dict[str, set[int]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "RunLog":
@@ -80,7 +82,7 @@ class RunLog:
         The loss of a validation is the median of the losses that were logged since the previous
         validation. If one of them is non-finite, the loss is that value, so that a median does not
         hide a divergence. A non-finite loss after the last validation becomes an additional
-        `Validation` without metrics.
+        `Validation` without metrics. A step at which a metric has several values comes twice.
 
         Args:
             metrics: Names of the metrics.
@@ -101,6 +103,7 @@ class RunLog:
             )
         steps = sorted(set().union(*(self.scalars[name] for name in metrics)))
         losses = list(self.scalars[loss].items()) if loss is not None else []
+        repeated = set().union(*(self.repeated.get(name, ()) for name in metrics))
         history = []
         position = 0
         for step in steps:
@@ -111,7 +114,8 @@ class RunLog:
             values = {
                 name: self.scalars[name][step] for name in metrics if step in self.scalars[name]
             }
-            history.append(Validation(step, values, _median(recent)))
+            validation = Validation(step, values, _median(recent))
+            history += [validation, validation] if step in repeated else [validation]
         for step, value in losses[position:]:
             if not math.isfinite(value):
                 return [*history, Validation(step, {}, value)]
@@ -210,6 +214,7 @@ def _read_csv(path: Path) -> RunLog:
             f"{path}: no column of steps; its name must be one of {', '.join(STEP_COLUMNS)}"
         )
     scalars: Scalars = {}
+    repeated: dict[str, set[int]] = {}
     text: set[str] = set()
     for line, row in rows:
         if not (row[step_column] or "").strip():
@@ -219,13 +224,18 @@ def _read_csv(path: Path) -> RunLog:
             if name in (None, step_column) or not cell or not cell.strip():
                 continue
             try:
-                scalars.setdefault(name.strip(), {})[step] = float(cell)
+                value = float(cell)
             except ValueError:
                 text.add(name.strip())
+                continue
+            curve = scalars.setdefault(name.strip(), {})
+            if curve.get(step) not in (None, value):
+                repeated.setdefault(name.strip(), set()).add(step)
+            curve[step] = value
     scalars = {name: values for name, values in scalars.items() if name not in text}
     if not scalars:
         raise ValueError(f"{path}: no column of numbers in addition to {step_column}")
-    return RunLog((path,), step_column.strip(), _in_order(scalars))
+    return RunLog((path,), step_column.strip(), _in_order(scalars), repeated)
 
 
 def _whole_number(cell: str, place: str) -> int:

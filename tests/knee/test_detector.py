@@ -175,8 +175,6 @@ def test_a_reloaded_state_gives_the_same_verdicts_from_every_point() -> None:
         state = json.loads(json.dumps(detector.state_dict(), allow_nan=False))
         detector = KneeDetector(metrics=dict.fromkeys(EXAMPLE, "max"))
         detector.load_state_dict(state)
-        with pytest.raises(ValueError, match="increase"):
-            detector.update(int(step), {})
 
 
 def test_a_verdict_is_plain_frozen_json() -> None:
@@ -217,7 +215,7 @@ def test_min_step_holds_the_confirmation_back() -> None:
     assert held[-1].confirmed_at_step >= 20_000
 
 
-def test_bad_input() -> None:
+def test_wrong_settings() -> None:
     with pytest.raises(ValueError, match="has no metrics: name at least one"):
         KneeDetector(metrics={})
     with pytest.raises(ValueError, match="'max' or 'min'"):
@@ -227,9 +225,8 @@ def test_bad_input() -> None:
             KneeDetector(metrics={"m": "max"}, **setting)
     detector = KneeDetector(metrics={"m": "max"})
     detector.update(10, {"m": 1.0})
-    for step in (10, 9, -1):
-        with pytest.raises(ValueError, match="increase"):
-            detector.update(step, {"m": 1.0})
+    with pytest.raises(ValueError, match="must be >= 0, not -1"):
+        detector.update(-1, {"m": 1.0})
     for metrics in ({"m": "min"}, {"n": "max"}, {"m": "max", "n": "max"}):
         with pytest.raises(ValueError, match="the checkpoint's knee watches the metrics"):
             KneeDetector(metrics=metrics).load_state_dict(detector.state_dict())
