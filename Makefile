@@ -38,7 +38,7 @@ stage1: $(READY) ## Train stage 1, or continue it where it stopped
 
 stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where there is none; or continue
 	@test -f $(call config,stage2) || { echo "$(call config,stage2): no such experiment"; exit 2; }
-	@$(if $(wildcard $(KNEE) $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
+	@$(if $(wildcard $(KNEE)/knee.json $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
@@ -49,7 +49,7 @@ eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=
 	$(LSR) eval --model $(MODEL) --data $(or $(DATA),$(PAIRS)) --out $(RUNS)/$(EXP)/eval $(ARGS)
 
 ablation-experts: $(READY) ## Compare numbers and boundaries of experts that grow from the tiny knee (quarter of an hour)
-	@test -d $(RUNS)/tiny/stage1/knee || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
+	@test -f $(RUNS)/tiny/stage1/knee/knee.json || { echo "$(RUNS)/tiny/stage1/knee: no knee yet, stage 1 is trained first" && $(MAKE) stage1 EXP=tiny ARGS=; }
 	$(LSR) ablate experiments/ablations/experts --out $(RUNS)/ablations/experts \
 	    --reference experiments/tiny/stage1.yaml $(RUNS)/tiny/stage1/knee/seed.safetensors $(ARGS)
 
@@ -59,7 +59,7 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
-	@test -d $(RUNS)/tiny/stage1/knee || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
+	@test -f $(RUNS)/tiny/stage1/knee/knee.json || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
 	$(MAKE) stage2 EXP=tiny DEVICES=1
 	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
 	    --model $(RUNS)/tiny/stage2/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled

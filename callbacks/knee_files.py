@@ -1,7 +1,8 @@
 """KneeFiles: the files of a knee in a run, its candidates and the published folder."""
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,20 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 from lsr.files import remove_leftovers, sha256_of
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.candidate_files import CandidateFiles
 from lsr.knee.folder import SEED, check_published, publish_verdict
+from lsr.knee.provisional import (
+    FILE,
+    ProvisionalKnee,
+    is_published,
+    read_provisional,
+    remove_provisional,
+    write_provisional,
+)
 from lsr.runs.history import Validation
 from lsr.training.checkpoint_io import read_callback_state
 from lsr.training.module import LinearSRModule
@@ -58,11 +68,6 @@ class KneeFiles:
         path = self.published / SEED
         return str(path) if path.is_file() else ""
 
-    def remove_leftovers(self) -> None:
-        """Delete temporary files that a killed launch has left."""
-        for folder in (self.root, self.root / "checkpoints", self.candidates.folder):
-            remove_leftovers(folder)
-
     def restore(self, verdict: KneeVerdict | None, earlier: Path | None) -> KneeVerdict | None:
         """Check the files of a run before it trains.
 
@@ -78,9 +83,12 @@ class KneeFiles:
             ValueError: If another knee was published in the folder, or the weights of a confirmed
                 knee are lost.
         """
+        checkpoints = self.root / "checkpoints"
+        for folder in (self.root, checkpoints, self.candidates.folder, self.published):
+            remove_leftovers(folder)  # of a launch that was killed
         knee = None if verdict is None else verdict.knee_step
         check_published(self.published, verdict, None if knee is None else self.digests.get(knee))
-        if verdict is None or self.published.exists():
+        if verdict is None or is_published(self.published):
             return verdict
         lost = [step for step in verdict.candidates if not self._recover(step, knee, earlier)]
         if knee in lost:
@@ -97,6 +105,30 @@ class KneeFiles:
         kept = tuple(step for step in verdict.candidates if step not in lost)
         self._previous = set(kept)
         return replace(verdict, candidates=kept)
+
+    def restore_provisional(
+        self, knee: ProvisionalKnee | None, kept: Collection[int]
+    ) -> ProvisionalKnee | None:
+        """Return the provisional knee of a run before it trains; None if its weights are lost.
+
+        The file in the folder may be of a later step than the checkpoint, or of another run. It is
+        not worth an error: `announce` replaces it.
+
+        Args:
+            knee: The provisional knee of the run, None if there is none.
+            kept: Steps whose weights are there.
+        """
+        if knee is not None and knee.step not in kept:
+            log.warning("provisional knee at step %s withdrawn: its weights are lost", knee.step)
+            knee = None
+        found = read_provisional(self.published)
+        if found and (knee is None or found["judged_at_step"] != knee.judged_at_step):
+            instead = "removed" if knee is None else f"replaced by step {knee.step:,}"
+            rank_zero_info(
+                f"{self.published / FILE} (step {found['step']:,}) is later than the checkpoint, "
+                f"or of another run: it is {instead}"
+            )
+        return knee
 
     def _recover(self, step: int, knee: int | None, earlier: Path | None) -> bool:
         elsewhere = []
@@ -133,6 +165,30 @@ class KneeFiles:
             step: self.digests[step] for step in verdict.candidates if step in self.digests
         }
 
+    def announce(
+        self, knee: ProvisionalKnee | None, history: Sequence[Validation], change: str = ""
+    ) -> None:
+        """Write the provisional knee into the folder of the knee, or remove it if there is none.
+
+        Args:
+            knee: The provisional knee.
+            history: The validations so far.
+            change: One line for the log, "" for none.
+        """
+        if change:
+            rank_zero_info(change)
+        if is_published(self.published):
+            return
+        if knee is None:
+            remove_provisional(self.published)
+            return
+        logged = next(v.values for v in history if v.step == knee.step)
+        metrics = {name: value for name, value in logged.items() if math.isfinite(value)}
+        weights = self.candidates.path(knee.step)
+        digest = self.digests.get(knee.step) or sha256_of(weights)  # unknown to older checkpoints
+        where = weights.relative_to(self.root).as_posix()
+        write_provisional(self.published, knee, metrics, where, digest)
+
     def publish(
         self, verdict: KneeVerdict, history: Sequence[Validation], detector: KneeDetector
     ) -> None:
@@ -143,7 +199,7 @@ class KneeFiles:
         """
         assert verdict.knee_step is not None
         weights = self.candidates.path(verdict.knee_step)
-        if weights.exists() or not self.published.exists():
+        if weights.exists() or not is_published(self.published):
             publish_verdict(self.published, weights, verdict, history, detector, _versions())
 
     def _needed_by_checkpoints(self, trainer: L.Trainer) -> set[int]:

@@ -12,10 +12,11 @@ from torch import Tensor
 from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
 from callbacks.knee_files import KneeFiles, folder_of_run
-from callbacks.validation_results import exported_weights, fresh_metrics
+from callbacks.validation_results import check_logged, exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER
+from lsr.knee.provisional import ProvisionalKnee, revise
 from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
 from lsr.training.divergence import check_weights, end_diverged, remove_report
@@ -32,8 +33,9 @@ class KneePointCallback(L.Callback):
     `lsr.knee.KneeDetector` and sends the verdict to all ranks. The weights that were validated (the
     average, with the callback `EMA`) are written to `checkpoints/candidates/`. When the detector
     confirms a knee, its candidate becomes `knee/seed.safetensors`, with `knee.json` and `knee.png`.
-    This folder is read-only, and is complete or does not exist. It is published once the callbacks
-    that save checkpoints had their turn, so that a resumed run knows the knee in its folder.
+    These files are read-only, and appear together. They are published once the callbacks that save
+    checkpoints had their turn, so that a resumed run knows the knee in its folder. Until then,
+    `knee/provisional.json` names the likeliest step, and the log tells each of its changes.
 
     The seed holds the state dict of the module, or what its method `exported()` returns on every
     rank, if it has one: weights by name, and a configuration of plain values for the metadata.
@@ -102,6 +104,7 @@ class KneePointCallback(L.Callback):
         self.best_model_path = ""
         self._files = KneeFiles(name, self.state_key)
         self._restored_root: Path | None = None
+        self._provisional: ProvisionalKnee | None = None
         self._has_copied = False
         self._to_publish = False
         self._validated: tuple[dict[str, Tensor], dict[str, Any]] = {}, {}
@@ -114,24 +117,24 @@ class KneePointCallback(L.Callback):
         return key if self.name == FOLDER else f"{key}{{'name': {self.name!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return detector, history, verdict, digests and folder of the candidates: plain values."""
+        """Return detector, history, verdicts, digests and folder of candidates: plain values."""
         return {
             "detector": self.detector.state_dict(),
-            "history": [
-                {"step": each.step, "values": dict(each.values), "loss": each.loss}
-                for each in self.history
-            ],
+            "history": [asdict(each) for each in self.history],
             "verdict": None if self.verdict is None else asdict(self.verdict),
+            "provisional": None if self._provisional is None else asdict(self._provisional),
             "digests": dict(self._files.digests),
             "root": str(self._files.root.absolute()),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint; older ones have a "guard" and no digests."""
+        """Restore the state from a checkpoint; older ones lack digests and provisional knee."""
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
         self.verdict = None if verdict is None else KneeVerdict.from_plain(verdict)
+        known = state_dict.get("provisional")
+        self._provisional = None if known is None else ProvisionalKnee.from_plain(known)
         self._files.digests = dict(state_dict.get("digests", {}))
         root = state_dict.get("root")
         self._restored_root = None if root is None else Path(root)
@@ -169,15 +172,18 @@ class KneePointCallback(L.Callback):
         """Forget the run of another trainer, which this callback has watched before."""
         self.detector = KneeDetector(**self.detector.settings)
         self.history = []
-        self.verdict = None
+        self.verdict = self._provisional = None
         self._files.digests = {}
 
     def _restore_files(self) -> None:
-        self._files.remove_leftovers()
         before = self.verdict
         self.verdict = self._files.restore(before, self._restored_root)
-        if before is not None and self.verdict is not None:
-            self.detector.forget(set(before.candidates) - set(self.verdict.candidates))
+        kept = set() if self.verdict is None else set(self.verdict.candidates)
+        if before is not None:
+            self.detector.forget(set(before.candidates) - kept)
+        if not self._is_confirmed:
+            self._provisional = self._files.restore_provisional(self._provisional, kept)
+            self._files.announce(self._provisional, self.history)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights: metrics raise errors of their own if images are not finite."""
@@ -212,7 +218,7 @@ class KneePointCallback(L.Callback):
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
-            self._check_names(fresh_metrics(trainer, self.loss))
+            check_logged(self.detector.metrics, fresh_metrics(trainer, self.loss))
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none
@@ -262,18 +268,9 @@ class KneePointCallback(L.Callback):
         """Return the values of this validation: those of rank 0 on every rank."""
         logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
         if not self.history:
-            self._check_names(logged)
+            check_logged(self.detector.metrics, logged)
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))
-
-    def _check_names(self, logged: Mapping[str, float]) -> None:
-        """Raise ValueError if a watched metric is not among the logged values."""
-        missing = [name for name in self.detector.metrics if name not in logged]
-        if missing:
-            raise ValueError(
-                f"the knee watches {', '.join(missing)}, but validation does not log it; "
-                f"it logs {', '.join(sorted(logged))}"
-            )
 
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""
@@ -285,6 +282,9 @@ class KneePointCallback(L.Callback):
                 trainer, self.verdict, newest.step, lambda path: save_denoiser(path, *validated)
             )
             self._validated = {}, {}
+        self._provisional, change = revise(self._provisional, self.verdict)
+        if not self._is_confirmed:  # else the final knee is published later, in its place
+            self._files.announce(self._provisional, self.history, change)
 
     def _publish(self, trainer: L.Trainer) -> None:
         self._to_publish = False
@@ -294,7 +294,7 @@ class KneePointCallback(L.Callback):
         on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
         end = "; training ends here" if self.stop else ""
         rank_zero_info(
-            f"knee at step {verdict.knee_step}, confirmed at step {verdict.confirmed_at_step}: "
-            f"{files.published}{end}"
+            f"knee at step {verdict.knee_step:,}, confirmed at step "
+            f"{verdict.confirmed_at_step:,}: {files.published}{end}"
         )
         self.best_model_path = files.seed

@@ -180,6 +180,10 @@ def test_stage_2_trains_stage_1_only_where_there_is_no_knee(workplace):
     first, second = planned(workplace, "DEVICES=2", "ARGS=--trainer.max_steps 9")
     assert "stage1.yaml" in first and "--trainer.devices 2" in first and "max_steps" not in first
     assert "stage2.yaml" in second and second.endswith("--trainer.max_steps 9")
-    (workplace / "runs" / "tiny" / "stage1" / "knee").mkdir()
+    knee = workplace / "runs" / "tiny" / "stage1" / "knee"
+    knee.mkdir()
+    (knee / "provisional.json").write_text("{}")
+    assert len(planned(workplace)) == 2, "a provisional knee is not enough"
+    (knee / "knee.json").write_text("{}")
     assert planned(workplace) == continued
     assert len(planned(workplace, "EXP=experiments/tiny/stage2.yaml")) == 1

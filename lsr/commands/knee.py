@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
+    from lsr.knee.replay import Replay
     from lsr.runs.history import RunLog
 
 _LOSSES = ("train/loss", "train_loss", "loss")
@@ -95,7 +96,7 @@ def _benchmark(options: argparse.Namespace) -> str:
 
 def _report(
     options: argparse.Namespace, log: "RunLog", metrics: dict[str, str], loss: str | None
-) -> dict[str, Any]:
+) -> tuple["Replay", dict[str, Any]]:
     """Replay the detector and write the figure if it is asked for.
 
     Args:
@@ -105,12 +106,14 @@ def _report(
         loss: Name of the training loss, None if the log has none.
 
     Returns:
-        Everything that is printed, as plain values.
+        The replay, and everything that is printed, as plain values.
     """
+    from lsr.knee.provisional import read_provisional
     from lsr.knee.replay import advice_for, other_rules, replay
 
     history = log.validations(metrics, loss)
     whole = replay(history, metrics, options.min_step)
+    folder = options.path if options.path.is_dir() else options.path.parent
     report = asdict(whole.verdict) | {
         "files": [str(file) for file in log.files],
         "step_name": log.step_name,
@@ -121,6 +124,8 @@ def _report(
         "loss": loss,
         "min_step": options.min_step,
         "per_metric": whole.per_metric,
+        "revisions": list(whole.revisions),
+        "provisional": read_provisional(folder / "knee"),
         "advice": advice_for(whole.verdict, whole.per_metric, history),
     }
     if options.compare:
@@ -131,11 +136,10 @@ def _report(
         from lsr.figures import save_png
         from lsr.knee.plot import draw_knee
 
-        folder = options.path if options.path.is_dir() else options.path.parent
         target = Path(options.png) if options.png else folder / _FIGURE
         save_png(draw_knee(history, whole.verdict, metrics), target)
         report["png"] = str(target)
-    return report
+    return whole, report
 
 
 def _leave_one_out(
@@ -161,14 +165,23 @@ def _leave_one_out(
     return results
 
 
-def _in_words(report: Mapping[str, Any], guessed: bool) -> str:
+def _in_words(whole: "Replay", report: Mapping[str, Any], guessed: bool) -> str:
     """Return the report as text.
 
     Args:
+        whole: The replay.
         report: See `_report`.
         guessed: Whether the metrics were not chosen but known by name.
     """
-    lines = [*_source(report, guessed), "", *_result(report), f"  {report['reason']}", ""]
+    from lsr.knee.words import describe_verdict
+
+    first, *others = describe_verdict(whole.verdict, report["step_name"])
+    lines = [*_source(report, guessed), "", first, *(f"  {line}" for line in others)]
+    if report["provisional"] is not None:
+        step = report["provisional"]["step"]
+        weights = report["provisional"]["weights"]
+        lines.append(f"  knee/provisional.json of the run: step {step:,}, weights in {weights}")
+    lines += ["", *whole.revisions, ""] if whole.revisions else [""]
     rows = [
         (name, _ratio(record["noise_to_gain"]), _step(record["knee_step"]), record["reason"])
         for name, record in report["per_metric"].items()
@@ -201,25 +214,6 @@ def _source(report: Mapping[str, Any], guessed: bool) -> list[str]:
         f"{files[0]}{more}: {report['validations']} validations, {steps}",
         f"metrics{how}: {metrics}; loss: {report['loss'] or 'none'}",
     ]
-
-
-def _result(report: Mapping[str, Any]) -> list[str]:
-    """Return the lines that give the knee, or the candidate."""
-    unit = report["step_name"]
-    if report["knee_step"] is not None:
-        confirmed = f"confirmed at {unit} {report['confirmed_at_step']:,}"
-        return [f"knee at {unit} {report['knee_step']:,}, {confirmed}"]
-    lines = [f"no knee by {unit} {report['step']:,}"]
-    if report["candidate_step"] is not None:
-        candidate = f"{unit} {report['candidate_step']:,}"
-        lines.append(f"  candidate: {candidate} ({report['confidence']:.0%} sure)")
-    low, high = report["interval"] or (None, None)
-    if low is not None:
-        until = "a later one" if high is None else f"{high:,}"
-        lines.append(f"  knee between {unit} {low:,} and {until} with a probability of 80 %")
-    if report["creeping"]:
-        lines.append(f"  {report['creeping']}")
-    return lines
 
 
 def _comparison(report: Mapping[str, Any]) -> list[str]:
@@ -278,12 +272,12 @@ def main(arguments: Sequence[str]) -> int:
                 f"--metrics NAME:max or NAME:min among {', '.join(sorted(log.scalars))}"
             )
         loss = options.loss or next((name for name in _LOSSES if name in log.scalars), None)
-        report = _report(options, log, metrics, loss)
+        whole, report = _report(options, log, metrics, loss)
     except OSError as error:
         raise ValueError(str(error)) from error
     sys.stdout.write(
         json.dumps(report, indent=2, allow_nan=False) + "\n"
         if options.json
-        else _in_words(report, chosen is None)
+        else _in_words(whole, report, chosen is None)
     )
     return DONE

@@ -53,6 +53,8 @@ def verified_seed(config: ExpertsConfig) -> Path:
             f"lsr knee {seed.parent} reports why there is none"
         )
     problem = _verification_problem(seed)
+    if seed.is_dir() and not (seed / SEED).is_file():
+        raise ValueError(problem)
     if problem and not config.allow_unverified_seed:
         raise ValueError(f"{problem}; experts.allow_unverified_seed: true accepts any model file")
     if problem:

@@ -1,10 +1,12 @@
 """Publish the weights of a confirmed knee in a folder.
 
-The folder appears complete or not at all, and never changes again:
+These files appear together or not at all, and never change again:
 
 knee/seed.safetensors   the weights at the knee (those that validation used), with the configuration
 knee/knee.png           the curves and the verdict
 knee/knee.json          step, metrics, verdict, settings, versions, and the SHA-256 of the seed
+
+Until then the folder may hold `provisional.json` alone, see `lsr.knee.provisional`.
 """
 
 import json
@@ -19,7 +21,8 @@ from lsr.figures import save_png
 from lsr.files import sha256_of
 from lsr.knee.detector import KneeDetector
 from lsr.knee.plot import draw_knee
-from lsr.knee.verdict import KneeVerdict
+from lsr.knee.provisional import is_published, read_provisional
+from lsr.knee.verdict import KneeVerdict, in_percent
 from lsr.runs.history import Validation
 
 FOLDER = "knee"
@@ -34,8 +37,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the contents of `knee.json` after a check of the SHA-256 of the seed.
 
     Raises:
-        ValueError: If the folder holds no knee, or its seed is not the one that was published.
+        ValueError: If the folder holds no knee or only a provisional one, or its seed is not the
+            one that was published.
     """
+    provisional = None if is_published(folder) else read_provisional(folder)
+    if provisional is not None:
+        raise ValueError(
+            f"{folder}: holds only a provisional knee (step {provisional['step']:,}, "
+            f"{in_percent(provisional['probability'])} likely): continue stage 1 until one is "
+            "confirmed"
+        )
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         published = manifest["sha256"]
@@ -51,7 +62,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | None) -> None:
-    """Check that a folder, if it exists, holds the knee that a run has confirmed.
+    """Check that a folder, if it holds a final knee, holds the one that a run has confirmed.
 
     Args:
         folder: The knee folder.
@@ -62,7 +73,7 @@ def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | Non
     Raises:
         ValueError: If the folder holds another knee, or is damaged.
     """
-    if not folder.exists():
+    if not is_published(folder):
         return
     found = read_manifest(folder)
     if verdict is None or verdict.knee_step != found["step"]:
@@ -123,8 +134,9 @@ def publish(
     """Publish a knee.
 
     The folder is built under a temporary name, written to the disk (fsync) and renamed: a process
-    that is killed at any point leaves either no `folder` or a complete one. A published knee never
-    changes: if `folder` has the same knee already, nothing is written.
+    that is killed at any point leaves either no knee in `folder` or a complete one. A provisional
+    knee is removed. A published knee never changes: if `folder` has the same one already, nothing
+    is written.
 
     Args:
         folder: The knee folder.
@@ -141,7 +153,7 @@ def publish(
     # A process that was killed while it built a folder has left it under a temporary name.
     for stale in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
-    if folder.exists():
+    if is_published(folder):
         found = read_manifest(folder)
         if found["sha256"] != sha256_of(weights):
             raise ValueError(_holds_another(folder, found["step"]))
@@ -156,6 +168,7 @@ def publish(
         path.chmod(0o444)
         _sync(path)
     _sync(building)
+    shutil.rmtree(folder, ignore_errors=True)  # holds a provisional knee, or does not exist
     building.rename(folder)
     _sync(folder.parent)
     return True

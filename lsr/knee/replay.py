@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsr.knee.detector import KneeDetector
+from lsr.knee.provisional import revise
 from lsr.knee.verdict import KneeVerdict
 from lsr.runs.history import Validation
 
@@ -82,10 +83,12 @@ class Replay:
             validation.
         per_metric: The last known entries of `KneeVerdict.per_metric`. They are kept here because
             the verdict of a divergence has none.
+        revisions: One line for each change of the provisional knee.
     """
 
     verdict: KneeVerdict
     per_metric: dict[str, dict[str, Any]]
+    revisions: tuple[str, ...]
 
 
 def replay(history: Sequence[Validation], metrics: Mapping[str, str], min_step: int = 0) -> Replay:
@@ -98,13 +101,17 @@ def replay(history: Sequence[Validation], metrics: Mapping[str, str], min_step: 
     """
     detector = KneeDetector(metrics, min_step=min_step)
     known: dict[str, dict[str, Any]] = {}
+    provisional = None
+    revisions = []
     for validation in history:
         verdict = detector.update(validation.step, validation.values, validation.loss)
-        if not known or any(record["gain"] is not None for record in verdict.per_metric.values()):
+        provisional, change = revise(provisional, verdict)
+        revisions += [change] if change else []
+        if not known or verdict.has_judged:
             known = verdict.per_metric
         if verdict.knee_step is not None or verdict.diverged:
             break
-    return Replay(verdict, known)
+    return Replay(verdict, known, tuple(revisions))
 
 
 def early_stopping(

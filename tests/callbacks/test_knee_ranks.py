@@ -71,7 +71,7 @@ def test_nan_on_one_rank_ends_both_and_every_checkpoint_is_finite(tmp_path):
 def test_a_rank_killed_at_the_moment_of_publishing_leaves_no_half_seed(tmp_path):
     code, _ = run(tmp_path, "kill")
     assert code != 0
-    if (tmp_path / "knee").exists():
+    if (tmp_path / "knee" / "knee.json").exists():
         assert read_manifest(tmp_path / "knee")["step"] > 0
     # torchrun may have killed rank 0 in the hidden folder that it was building.
     left = [path for path in tmp_path.glob("**/*.tmp") if not path.parent.name.startswith(".knee-")]

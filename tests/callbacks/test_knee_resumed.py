@@ -145,7 +145,7 @@ def test_a_kill_between_validation_and_checkpoint_loses_no_candidate(finished, t
 
         with pytest.raises(KilledError):
             fit(folder, Scripted(), callbacks=dying)
-        assert not (folder / "knee").exists()
+        assert not (folder / "knee" / "knee.json").exists()
         fit(
             folder,
             Scripted(),

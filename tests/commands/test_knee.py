@@ -275,6 +275,59 @@ def test_a_curve_that_creeps_is_named(tmp_path, capsys):
     assert "of the gain still to come by step 60,000" in run(capsys, path)
 
 
+def test_interval_and_improvement_to_come_are_told(log, capsys):
+    report, text = replayed(capsys, log), run(capsys, log)
+    low, high = report["interval"]
+    assert f"80 % interval of the knee: step {low:,} to {high:,}" in text
+    for name in METRICS:
+        first, second = report["remaining"][name]
+        assert f"  {name}: " in text and f"by step {second['step']:,}" in text
+        assert first["low"] <= first["gain"] <= first["high"]
+
+
+def test_the_provisional_knee_of_the_log_and_of_the_run_are_told(log, tmp_path, capsys):
+    revisions = replayed(capsys, log)["revisions"]
+    assert len(revisions) > 1 and "provisional knee at step" in revisions[0]
+    text = run(capsys, log)
+    assert all(line in text for line in revisions) and "provisional.json" not in text
+    (tmp_path / "knee").mkdir()
+    found = {
+        "step": 9_500,
+        "probability": 0.7,
+        "judged_at_step": 12_000,
+        "weights": "w.safetensors",
+    }
+    (tmp_path / "knee" / "provisional.json").write_text(json.dumps(found))
+    assert "knee/provisional.json of the run: step 9,500, weights in w" in run(capsys, tmp_path)
+    assert replayed(capsys, tmp_path)["provisional"] == found
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda table: table[:6], "only 6 validations so far: a knee needs at least 7"),
+        (
+            lambda table: [(row[0], 1.0, 50.0, 5.0, 24.0, 23.0, 0.3) for row in table],
+            "no metric has changed in 60 validations",
+        ),
+        (lambda table: [*table, *rows(seed=1)], "step 500 came twice"),
+        (lambda table: [*table[:4], *table[:1], *table[4:]][::-1], None),
+        (
+            lambda table: [(*r[:3], "" if r[0] > 5_000 else r[3], *r[4:]) for r in table],
+            "val/niqe has no finite value since step 5,000",
+        ),
+    ],
+    ids=["few", "constant", "repeated", "repeated with the same values", "gone"],
+)
+def test_bad_input_is_told_in_one_line_and_nothing_is_confirmed(tmp_path, capsys, change, reason):
+    path = write(tmp_path / "metrics.csv", change(list(rows())))
+    report, text = replayed(capsys, path), run(capsys, path)
+    assert (report["knee_step"] is None) == (reason is not None)
+    if reason is not None:
+        assert report["reason"].startswith(reason)
+        assert sum(report["reason"] in line for line in text.splitlines()) == 1
+
+
 def test_the_verb_starts_without_heavy_imports():
     code = (
         "import sys; import lsr.commands.knee; "

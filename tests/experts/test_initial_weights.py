@@ -1,5 +1,6 @@
 """Stage 2 grows only from a published knee, unless an unverified seed is allowed."""
 
+import json
 import logging
 from dataclasses import asdict, replace
 
@@ -47,6 +48,16 @@ def test_right_after_seeding_the_mixture_is_the_knee_bit_for_bit(mixture, tmp_pa
     assert_equals_the_knee(mixture)
     pointers = [weight.data_ptr() for weight in mixture.state_dict().values()]
     assert len(set(pointers)) == len(pointers), "the experts are copies"
+
+
+def test_a_provisional_knee_is_refused_in_one_line(mixture, tmp_path):
+    found = {"step": 1750, "probability": 0.62, "judged_at_step": 2000, "weights": "w.safetensors"}
+    (tmp_path / "provisional.json").write_text(json.dumps(found))
+    said = r"holds only a provisional knee \(step 1,750, 62 % likely\): continue stage 1"
+    for allowed in (False, True):
+        with pytest.raises(ValueError, match=said) as error:
+            seed_experts(mixture, ExpertsConfig(str(tmp_path), allow_unverified_seed=allowed))
+        assert "\n" not in str(error.value) and len(str(error.value)) < 250 + len(str(tmp_path))
 
 
 def test_a_shallower_expert_takes_the_first_blocks_of_the_knee(tmp_path):

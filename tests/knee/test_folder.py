@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lsr.knee.folder import MANIFEST, PICTURE, SEED, publish, read_manifest
+from lsr.knee.provisional import FILE, is_published
 
 # A process that publishes a knee and kills itself before its n-th operation on files.
 KILLED = """
@@ -85,13 +86,15 @@ def test_a_kill_at_any_point_leaves_all_or_nothing_and_the_next_run_publishes(tm
     kills = 0
     for fatal in range(1, 100):
         folder = tmp_path / "run" / f"knee{fatal}"
+        folder.mkdir()
+        (folder / FILE).write_text("{}")
         command = [sys.executable, "-c", KILLED, str(folder), str(weights), str(fatal)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0:
             break
         assert done.returncode == -9, done.stderr
         kills += 1
-        if folder.exists():
+        if is_published(folder):
             assert read_manifest(folder)["step"] == 300 and (folder / PICTURE).is_file()
         publish(folder, weights, {"step": 300}, draw)
         assert (

@@ -88,7 +88,7 @@ def main(script: Path, folder: Path, kills: int) -> None:
         published = None
         while not ends(start(code, run), draw.uniform(0, duration)):
             killed += 1
-            if (run / RUN / "knee").exists():
+            if (run / RUN / "knee" / "knee.json").exists():
                 found = read_manifest(run / RUN / "knee")
                 assert published in (None, found), "what was published stays published"
                 published = found
