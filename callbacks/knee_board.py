@@ -1,5 +1,6 @@
 """KneeBoard: shows the knee detector in the loggers, as curves, figure and verdict in words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -9,6 +10,7 @@ import lightning as L
 from callbacks.boards import Board, TensorBoard, boards, pixels_of, show_picture, show_text
 from lsr.knee import KneeVerdict
 from lsr.knee.plot import draw_knee
+from lsr.knee.words import describe_verdict
 from lsr.runs.history import Validation
 
 
@@ -34,15 +36,16 @@ class KneeBoard:
             metrics: Names of the watched metrics.
         """
         layout = {
+            # Not part of "knee", because other runs in the same TensorBoard log these metrics too.
+            # A chart for each metric: in a shared chart one of a large range flattens others.
+            "validation": {
+                _short(name): _lines(name, f"knee/{_short(name)}/smoothed") for name in metrics
+            },
             "knee": {
-                # A chart for each metric: in a shared chart one of a large range flattens others.
-                **{
-                    _short(name): ["Multiline", [name, f"knee/{_short(name)}/smoothed"]]
-                    for name in metrics
-                },
-                "consensus": ["Multiline", ["knee/consensus", "knee/confirmed"]],
-                "candidate": ["Multiline", ["knee/candidate_step"]],
-            }
+                "consensus": _lines("knee/consensus"),
+                "probability of the candidate": _lines("knee/probability"),
+                "candidate and knee": _lines("knee/candidate_step", "knee/knee_step"),
+            },
         }
         for board in boards(trainer):
             if isinstance(board, TensorBoard):
@@ -71,14 +74,19 @@ class KneeBoard:
         }
         scalars |= {
             "knee/consensus": verdict.consensus,
+            "knee/probability": verdict.confidence,
             "knee/candidate_step": verdict.candidate_step,
-            "knee/confirmed": float(verdict.knee_step is not None),
+            # Missing until the confirmation and constant from then on: smoothing cannot spoil it.
+            "knee/knee_step": verdict.knee_step,
         }
         known = {name: float(value) for name, value in scalars.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step=history[-1].step)
         where = boards(trainer)
-        show_text(where, "knee/verdict", verdict.reason, history[-1].step)
+        # Two spaces at the end of a line break it in Markdown, which TensorBoard shows.
+        first, *others = describe_verdict(verdict)
+        words = "  \n".join([f"**{first}**", *others])
+        show_text(where, "knee/verdict", words, history[-1].step)
         if where:
             self._paint((where, tuple(history), verdict, dict(directions)))
 
@@ -107,6 +115,11 @@ def _paint_now(
 ) -> None:
     figure = draw_knee(history, verdict, directions)
     show_picture(where, "knee/figure", pixels_of(figure), history[-1].step)
+
+
+def _lines(*names: str) -> list[Any]:
+    """Return a chart of these scalars. TensorBoard takes names as beginnings, as in `re.match`."""
+    return ["Multiline", [f"{re.escape(name)}$" for name in names]]
 
 
 def _short(name: str) -> str:

@@ -1,8 +1,10 @@
-"""Draw the knee: every metric on the scale of its own gain, the training loss and the verdict."""
+"""Draw the knee: every metric on the scale of its own gain, and the verdict.
+
+The headline, the curves and the marks are large enough to be read in a picture 200 pixels wide.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,29 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
-from lsr.knee.signal import SMOOTHING, Array, draw_up, local_noise, running_median
-from lsr.knee.verdict import KneeVerdict
+from lsr.knee.metric_curve import normalise_metric
+from lsr.knee.signal import SMOOTHING, running_median
+from lsr.knee.verdict import KneeVerdict, describe_interval, in_percent
+from lsr.knee.words import describe_remaining, headline
 from lsr.runs.history import Validation
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 
 _DECADE = 10.0
-_MARGIN = 0.3
+_MARGIN = 0.15
 """Room above and below the lines, as a fraction of their range; points beyond it are cut off."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Curve:
-    """One metric in units of its own gain: 0 where its rise starts, 1 at its top."""
-
-    steps: Array
-    points: Array
-    smooth: Array
-    noise: Array
+_STRIP = 0.1
+"""Height of the strip with the training loss, as a fraction of the figure."""
 
 
 def draw_knee(
@@ -49,9 +46,9 @@ def draw_knee(
         directions: Direction of each metric, `"max"` or `"min"`.
 
     Returns:
-        A figure of 7.5 x 4.5 inches on an Agg canvas.
+        A figure of 7.5 x 5.4 inches on an Agg canvas.
     """
-    figure = new_figure(7.5, 4.5, dpi=150)
+    figure = new_figure(7.5, 5.4, dpi=150)
     axes = figure.add_subplot()
     drawn = [
         _draw_metric(axes, history, verdict, name, 1 if way == "max" else -1, i)
@@ -59,69 +56,48 @@ def draw_knee(
     ]
     metrics = [line for line in drawn if line is not None]
     _label(axes, metrics)
-    lines = metrics + _draw_loss(axes, history) + _draw_verdict(axes, verdict)
-    figure.text(
-        0.5, 0.975, textwrap.fill(verdict.reason, 95), ha="center", va="top", fontsize=10, color=INK
-    )
+    lines = metrics + _draw_verdict(axes, verdict)
+    loss = _draw_loss(axes, history)
+    _write_words(figure, verdict)
     # Margins are set by hand: a layout engine takes longer than the whole drawing.
     columns = 3 if max((len(str(line.get_label())) for line in lines), default=0) < 36 else 2
-    figure.subplots_adjust(
-        left=0.085, right=0.915, bottom=0.13 + 0.04 * -(-len(lines) // columns), top=0.875
-    )
+    text = _write_remaining(figure, verdict)
+    bottom = text + 0.1 + 0.035 * -(-len(lines) // columns)
+    strip = (_STRIP + 0.02) if loss else 0.0
+    figure.subplots_adjust(left=0.085, right=0.97, bottom=bottom + strip, top=0.81)
+    if loss:
+        loss.set_position((0.085, bottom, 0.885, _STRIP))
     if lines:
-        figure.legend(handles=lines, loc="lower center", ncols=columns, frameon=False, fontsize=8)
+        figure.legend(
+            handles=lines,
+            loc="lower center",
+            bbox_to_anchor=(0.5, text),
+            ncols=columns,
+            frameon=False,
+            fontsize=8.5,
+        )
     return figure
 
 
-def _normalise(
-    history: Sequence[Validation], name: str, sign: int, verdict: KneeVerdict, abstains: bool
-) -> _Curve | None:
-    """Normalise a metric to the gain that was judged.
-
-    Args:
-        history: The validations so far.
-        name: Name of the metric.
-        sign: 1 if more is better, else -1.
-        verdict: The newest verdict. Values after its step do not change the gain, so that a curve
-            stays where it was when the knee was confirmed.
-        abstains: Whether the metric abstains; then its scale is its whole range.
-
-    Returns:
-        The curve, or None if the metric has fewer than two finite values.
-    """
-    found = [
-        (v.step, sign * v.values[name])
-        for v in history
-        if math.isfinite(v.values.get(name, math.nan))
-    ]
-    if len(found) < 2:
-        return None
-    steps, values = np.array(found, dtype=np.float64).T
-    half = max(1, round(SMOOTHING * len(values))) if len(values) >= 5 else 0
-    smooth = running_median(values, half)
-    judged = smooth[: max(2, int(np.searchsorted(steps, verdict.step, side="right")))]
-    base, top = draw_up(judged)
-    start = judged[base]
-    gain = judged[top] - judged[base]
-    if gain <= 0 or abstains:
-        start = values.min()
-        gain = np.ptp(values) or 1.0
-    noise = local_noise(steps, values) if len(values) > 2 else np.zeros(len(values))
-    rounded = _running_mean(smooth, half)
-    return _Curve(steps, (values - start) / gain, (rounded - start) / gain, noise / gain)
+def _write_words(figure: Figure, verdict: KneeVerdict) -> None:
+    """Write the headline, which a thumbnail shows as well, and the reason below it."""
+    colour = RED if verdict.diverged else INK
+    figure.text(0.5, 0.985, headline(verdict), ha="center", va="top", fontsize=22, color=colour)
+    words = verdict.creeping or verdict.reason
+    figure.text(
+        0.5, 0.895, textwrap.fill(words, 100), ha="center", va="top", fontsize=9.5, color=INK
+    )
 
 
-def _running_mean(values: Array, half: int) -> Array:
-    """Return the mean over up to `half` values on each side, which smooths a running median.
-
-    Near the start both sides of the window shrink equally, because the curve is steep there. Near
-    the end only the right side shrinks: equal sides would leave the last values unsmoothed.
-    """
-    index = np.arange(len(values))
-    left = np.minimum(index, half)
-    right = np.minimum(left, index[::-1])
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    return (total[index + right + 1] - total[index - left]) / (left + right + 1)
+def _write_remaining(figure: Figure, verdict: KneeVerdict) -> float:
+    """Write what is still to come at the bottom, and return the height that this takes."""
+    lines = describe_remaining(verdict)
+    if not lines:
+        return 0.0
+    figure.text(
+        0.02, 0.012, "\n".join(lines), va="bottom", fontsize=7.5, color=GREY, linespacing=1.3
+    )
+    return 0.015 + 0.025 * len(lines)
 
 
 def _draw_metric(
@@ -135,7 +111,7 @@ def _draw_metric(
     """Draw points, smoothed line and noise band of one metric, and return its line."""
     record = verdict.per_metric[name]
     abstains = record["gain"] is not None and not record["informative"]
-    curve = _normalise(history, name, sign, verdict, abstains)
+    curve = normalise_metric(history, name, sign, verdict, abstains)
     if curve is None:
         return None
     colour = COLOURS[index % len(COLOURS)]
@@ -160,63 +136,103 @@ def _draw_metric(
             zorder=3,
             label=label,
         )[0]
-    low, high = curve.smooth - curve.noise, curve.smooth + curve.noise
-    axes.fill_between(curve.steps, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+    # The thick line starts with the rise: an early bump may be higher than the whole gain.
+    axes.plot(
+        curve.steps[: curve.base + 1],
+        curve.smooth[: curve.base + 1],
+        color=colour,
+        linewidth=0.9,
+        zorder=3,
+    )
+    steps, smooth, noise = (x[curve.base :] for x in (curve.steps, curve.smooth, curve.noise))
+    axes.fill_between(
+        steps, smooth - noise, smooth + noise, color=colour, alpha=0.16, linewidth=0, zorder=2
+    )
     style = "-" if index < len(COLOURS) else "-."
     return axes.plot(
-        curve.steps, curve.smooth, style, color=colour, linewidth=1.8, zorder=4, label=label
+        steps,
+        smooth,
+        style,
+        color=colour,
+        linewidth=2.4,
+        zorder=4,
+        label=label,
     )[0]
 
 
-def _draw_loss(axes: Axes, history: Sequence[Validation]) -> list[Line2D]:
-    """Draw the training loss on a second axis, and return its line if there is a loss.
+def _draw_loss(axes: Axes, history: Sequence[Validation]) -> Axes | None:
+    """Draw the training loss in a strip below the metrics; return its axes, None without a loss.
 
-    The axis is logarithmic if the loss is positive and spans a factor of ten.
+    The strip is logarithmic if the loss is positive and spans a factor of ten.
     """
     found = [(v.step, v.loss) for v in history if v.loss is not None and math.isfinite(v.loss)]
     if len(found) < 2:
-        return []
-    steps, losses = zip(*found, strict=True)
-    loss_axes = axes.twinx()
-    if min(losses) > 0 and max(losses) >= _DECADE * min(losses):
-        loss_axes.set_yscale("log")
-        loss_axes.minorticks_off()
-    loss_axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_zorder(loss_axes.get_zorder() + 1)
-    axes.patch.set_visible(False)
-    loss_axes.set_ylabel("training loss", fontsize=9, color=GREY)
-    loss_axes.tick_params(labelsize=8, colors=GREY)
-    for side, spine in loss_axes.spines.items():
-        spine.set_visible(side == "right")
-        spine.set_color(GREY)
-    return loss_axes.plot(steps, losses, color=GREY, linewidth=1.0, label="training loss")
+        return None
+    steps, losses = np.array(found, dtype=np.float64).T
+    strip = axes.figure.add_axes((0.1, 0.1, 0.8, _STRIP), sharex=axes)
+    if losses.min() > 0 and losses.max() >= _DECADE * losses.min():
+        strip.set_yscale("log")
+        strip.minorticks_off()
+    smooth = running_median(losses, max(1, round(SMOOTHING * len(losses))))
+    strip.plot(steps, losses, ".", color=GREY, markersize=2, markeredgewidth=0)
+    strip.plot(steps, smooth, color=GREY, linewidth=1.2, label="training loss")
+    strip.set_ylabel("loss", fontsize=8, color=GREY)
+    strip.set_yticks([])
+    strip.set_xlabel(axes.get_xlabel(), fontsize=9)
+    strip.tick_params(labelsize=8)
+    hide_top_and_right(strip)
+    axes.set_xlabel("")
+    axes.tick_params(labelbottom=False)
+    return strip
 
 
-def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Line2D]:
-    """Draw the steps of knee or candidate, confirmation and divergence as vertical lines.
+def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Artist]:
+    """Draw interval, knee or candidate, confirmation and divergence.
 
     Returns:
-        The lines, whose labels name the step.
+        The marks, whose labels name the steps.
     """
-    lines: list[Line2D] = []
+    marks: list[Artist] = []
 
-    def mark(step: int, words: str, style: str, colour: str = INK) -> None:
-        lines.append(
-            axes.axvline(step, color=colour, linestyle=style, linewidth=1.3, zorder=5, label=words)
+    def mark(step: int, words: str, style: str, colour: str = INK, width: float = 2.4) -> None:
+        marks.append(
+            axes.axvline(
+                step, color=colour, linestyle=style, linewidth=width, zorder=5, label=words
+            )
         )
 
     if verdict.knee_step is not None:
         mark(verdict.knee_step, f"knee: step {verdict.knee_step:,}", "-")
-        mark(verdict.step, f"confirmed at step {verdict.step:,}", ":")
+        mark(verdict.step, f"confirmed at step {verdict.step:,}", ":", width=1.3)
     elif verdict.candidate_step is not None:
-        mark(
-            verdict.candidate_step,
-            f"candidate: step {verdict.candidate_step:,} ({verdict.confidence:.0%} sure)",
-            "--",
-        )
+        likely = f"step {verdict.candidate_step:,} ({in_percent(verdict.confidence)} likely)"
+        if verdict.provisional_step is None:
+            mark(verdict.candidate_step, f"best candidate: {likely}", "--", GREY, 1.0)
+        else:
+            mark(verdict.candidate_step, f"provisional knee: {likely}", "--")
+    marks += _draw_interval(axes, verdict)
     if verdict.diverged:
         mark(verdict.step, f"diverged at step {verdict.step:,}", "-", RED)
-    return lines
+    return marks
+
+
+def _draw_interval(axes: Axes, verdict: KneeVerdict) -> list[Artist]:
+    """Shade the part of the interval that lies within the run."""
+    first, last = axes.get_xlim()
+    low, high = verdict.interval or (None, None)
+    if low is None or low >= last:
+        return []
+    span = axes.axvspan(
+        low,
+        last if high is None else min(high, last),
+        color=INK,
+        alpha=0.08,
+        linewidth=0,
+        zorder=1,
+        label=describe_interval(verdict.interval or (None, None)),
+    )
+    axes.set_xlim(first, last)
+    return [span]
 
 
 def _label(axes: Axes, metrics: Sequence[Line2D]) -> None:

@@ -1,10 +1,12 @@
 import json
 import math
+import re
 
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from support.scripted import METRICS, Scripted, curve, fit, loader
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import EMA, DivergenceGuard, KneePointCallback, LastCheckpoint
 from lsr.knee import KneeDetector
@@ -243,21 +245,40 @@ def test_still_rising_publishes_nothing(tmp_path):
 
 
 def test_tensorboard_shows_the_knee(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     knee, _ = fit(tmp_path, Scripted(), logger=TensorBoardLogger(tmp_path, name="", version=""))
-    board = EventAccumulator(str(tmp_path), size_guidance={"images": 0, "scalars": 0})
+    everything = {"images": 0, "scalars": 0, "tensors": 0}
+    board = EventAccumulator(str(tmp_path), size_guidance=everything)
     board.Reload()
-    assert {
-        "knee/a/smoothed",
-        "knee/b/smoothed",
-        "knee/consensus",
-        "knee/candidate_step",
-        "knee/confirmed",
-    } <= set(board.Tags()["scalars"])
-    assert [event.value for event in board.Scalars("knee/confirmed")][-2:] == [0, 1]
+    scalars = set(board.Tags()["scalars"])
+    assert {"knee/a/smoothed", "knee/b/smoothed", "knee/consensus", "knee/candidate_step"} < scalars
+    # The knee is one point: a curve that goes from 0 to 1 reads 0.4 when TensorBoard smooths it.
+    (point,) = board.Scalars("knee/knee_step")
+    assert (point.step, point.value) == (knee.verdict.confirmed_at_step, knee.verdict.knee_step)
+    assert "knee/confirmed" not in scalars
     assert board.Images("knee/figure")[-1].step == knee.verdict.confirmed_at_step
-    assert any("custom_scalars" in tag for tag in board.Tags()["tensors"])
+    (text,) = board.Tensors("knee/verdict/text_summary")[-1].tensor_proto.string_val
+    words = text.decode()
+    assert words.startswith(f"**knee at step {knee.verdict.knee_step}, confirmed at step")
+    assert "80 % interval of the knee" in words and "improvement still to come" in words
+
+
+def test_a_chart_of_tensorboard_has_the_curves_of_its_metric_only(tmp_path):
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    fit(tmp_path, Scripted(), steps=1, logger=TensorBoardLogger(tmp_path, name="", version=""))
+    board = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+    board.Reload()
+    (event,) = board.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {
+        category.title: {chart.title: list(chart.multiline.tag) for chart in category.chart}
+        for category in layout.category
+    }
+    tags = ["val/a", "val/a_bicubic", "knee/a/smoothed", "knee/consensus"]
+    shown = [tag for tag in tags if any(re.match(name, tag) for name in charts["validation"]["a"])]
+    assert shown == ["val/a", "knee/a/smoothed"]
+    for names in charts["knee"].values():
+        assert not any(re.match(name, metric) for name in names for metric in METRICS)
 
 
 def test_nothing_is_judged_outside_of_training(finished, tmp_path):

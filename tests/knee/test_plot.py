@@ -72,6 +72,52 @@ def test_the_knee_is_a_solid_line_and_the_confirmation_another():
     assert VERDICT.reason in [text.get_text().replace("\n", " ") for text in figure.texts]
 
 
+def headline_of(figure):
+    return max(figure.texts, key=lambda text: text.get_fontsize()).get_text()
+
+
+def test_the_headline_of_an_unconfirmed_knee_says_so():
+    assert headline_of(draw_knee(HISTORY, VERDICT, METRICS)) == f"knee: step {VERDICT.knee_step:,}"
+    seen = set()
+    for count in (3, 12, 18, 22, 26):
+        verdict = judge(HISTORY[:count], METRICS)
+        assert verdict.knee_step is None
+        title = headline_of(draw_knee(HISTORY[:count], verdict, METRICS))
+        assert title.startswith("not confirmed: ") and len(title) <= 40
+        seen.add(title.split()[2])
+    assert {"no", "step"} <= seen
+    diverged = judge([*HISTORY[:10], Validation(5_500, {}, math.nan)], METRICS)
+    assert headline_of(draw_knee(HISTORY, diverged, METRICS)) == "diverged at step 5,500: no knee"
+
+
+def test_the_interval_is_shaded_and_what_is_to_come_is_written():
+    figure = draw_knee(HISTORY, VERDICT, METRICS)
+    (shade,) = [p for p in figure.axes[0].patches if "80 % interval" in str(p.get_label())]
+    assert VERDICT.interval is not None
+    low, high = VERDICT.interval
+    assert shade.get_x() == low and shade.get_x() + shade.get_width() == high
+    (words,) = [text.get_text() for text in figure.texts if "still to come" in text.get_text()]
+    for name in METRICS:
+        assert f"{name}: " in words
+    assert f"by step {VERDICT.remaining['val/niqe'][1]['step']:,}" in words
+
+
+@pytest.mark.parametrize("height", [2.2, 5.0])
+def test_an_early_bump_neither_starts_the_line_nor_stretches_the_axis(height):
+    def bumped(v):
+        bump = height * math.exp(-((v.step / 1_500) ** 2))
+        return dataclasses.replace(
+            v, values=v.values | {"val/maniqa": v.values["val/maniqa"] + bump}
+        )
+
+    history = [bumped(v) for v in HISTORY]
+    verdict = judge(history, METRICS)
+    figure = draw_knee(history, verdict, METRICS)
+    curve = line(figure, "val/maniqa")
+    assert abs(curve.get_ydata()[0]) < 0.1 and curve.get_xdata()[0] > HISTORY[0].step
+    assert figure.axes[0].get_ylim()[1] < 1.3
+
+
 def test_the_candidate_is_dashed():
     verdict = judge(HISTORY[:12], METRICS)
     assert verdict.knee_step is None
