@@ -31,8 +31,6 @@ def describe_verdict(verdict: KneeVerdict, unit: str = "step") -> list[str]:
     lines = [_result(verdict, unit), verdict.reason]
     if verdict.interval is not None:
         lines.append(describe_interval(verdict.interval, unit))
-    if verdict.creeping:
-        lines.append(verdict.creeping)
     return lines + describe_remaining(verdict, unit)
 
 
@@ -68,6 +66,8 @@ def _result(verdict: KneeVerdict, unit: str) -> str:
         confirmed = f"confirmed at {unit} {verdict.confirmed_at_step:,}"
         return f"knee at {unit} {verdict.knee_step:,}, {confirmed}"
     line = f"no knee by {unit} {verdict.step:,}"
+    if verdict.creeping:
+        return f"{line}; {verdict.creeping}"
     if verdict.candidate_step is None:
         return line
     kind = "best candidate" if verdict.provisional_step is None else "provisional knee"
