@@ -1,12 +1,15 @@
+from types import SimpleNamespace
+
 import lightning as L
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.apple_gpu import apple_gpu, on_gpu
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 from support.tiny import SyntheticPairs
 
-from callbacks import EMA, ExpertQuality
+from callbacks import EMA, ExpertQuality, expert_quality
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.plot import draw_loss_by_time
 from lsr.flow.noise import seeded_normal
@@ -103,3 +106,13 @@ def test_boundaries_stand_where_the_experts_meet():
 def test_no_bins_are_refused():
     with pytest.raises(ValueError, match="bins must be at least 1"):
         ExpertQuality(bins=0)
+
+
+def test_apple_gpus_get_no_float64(tmp_path, monkeypatch):
+    module = LinearSRModule(SMALL, experts=ExpertsConfig(str(publish_knee(tmp_path))))
+    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False)
+    quality = ExpertQuality(bins=6)
+    with apple_gpu() as mode:
+        monkeypatch.setattr(expert_quality, "loss_at_times", lambda *_: on_gpu(mode, 2, 6))
+        quality.on_validation_batch_end(trainer, module, None, {"hr": None}, 0)
+    assert quality._sums["experts"].dtype == torch.float32

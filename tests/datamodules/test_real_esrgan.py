@@ -98,6 +98,11 @@ def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
     data.trainer.strategy.root_device = torch.device("cuda")
     assert data._on_device()
     assert not attach_device(module(folder, degrade_on="workers"), "cuda")._on_device()
+    assert not attach_device(module(folder), "mps")._on_device(), "it has no float64"
+    with pytest.raises(ValueError, match="set data.init_args.degrade_on to workers"):
+        attach_device(
+            attach(RealESRGANDataModule(train=[str(folder)], degrade_on="device")), "mps"
+        ).setup("fit")
     late = attach_device(
         attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})),
         "cuda",
