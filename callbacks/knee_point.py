@@ -212,7 +212,7 @@ class KneePointCallback(L.Callback):
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
-            self._check_names(fresh_metrics(trainer, self.loss))
+            self._check_names(trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0))
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none

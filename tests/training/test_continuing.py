@@ -2,14 +2,18 @@
 
 import json
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.processes import TINY_STAGE1
 from support.small_run import SMALL
+from support.tiny import TINY
 
 from lsr.cli import main
+from lsr.training.module import LinearSRModule
+from lsr.training.same_run import SameRun
 
 SETTINGS = SMALL | {
     "data.init_args.num_workers": 0,
@@ -168,3 +172,31 @@ def test_resuming_between_windows_is_exact(photographs, tmp_path):
         for name, weight in whole["state_dict"].items()
     )
     assert json.loads(json.dumps(whole["run_record"])) == whole["run_record"]
+
+
+class SavesAfterTwoBatches(L.Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            trainer.save_checkpoint("inside.ckpt")
+
+
+@pytest.mark.parametrize(("accumulated", "warned"), [(4, True), (2, False)])
+def test_a_checkpoint_inside_a_window_is_a_warning(
+    tmp_path, monkeypatch, loader, recwarn, accumulated, warned
+):
+    """Such as one that is written at an exception or at a signal of SLURM."""
+    monkeypatch.chdir(tmp_path)
+    settings = dict.fromkeys(("seed_everything", "model", "data"))
+    chosen = {"default_root_dir": None, "accumulate_grad_batches": accumulated}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        max_steps=1,
+        accumulate_grad_batches=accumulated,
+        callbacks=[SameRun(settings | {"trainer": chosen}, []), SavesAfterTwoBatches()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(LinearSRModule(TINY), loader)
+    found = [str(each.message) for each in recwarn if "accumulation window" in str(each.message)]
+    assert len(found) == warned and all("the gradients of 2 batches" in line for line in found)
