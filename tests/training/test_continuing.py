@@ -146,6 +146,21 @@ def test_a_checkpoint_of_an_older_version_is_continued(finished, tmp_path, capsy
     assert "does not record its settings" in lines(capsys)[0]
 
 
+def test_half_a_checkpoint_of_a_killed_run_is_removed_whatever_callback_wrote_it(
+    photographs, tmp_path
+):
+    half = tmp_path / "own" / ".0123456789abcdef.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    saver = "lightning.pytorch.callbacks.ModelCheckpoint"
+    settings = {"dirpath": str(half.parent), "every_n_train_steps": 1}
+    callbacks = [{"class_path": saver, "init_args": settings}]
+    command = [each for each in fit(tmp_path / "run", photographs) if "callbacks" not in each]
+    command += [f"--trainer.callbacks={json.dumps(callbacks)}", "--trainer.max_steps=1"]
+    assert main(command) == 0
+    assert not half.exists() and list(half.parent.glob("*.ckpt"))
+
+
 @pytest.mark.parametrize(("every", "choices"), [(6, "4 or 8"), (3, "4"), ("00:00:15:00", "count")])
 def test_validations_between_optimiser_steps_are_refused(
     photographs, tmp_path, capsys, every, choices
