@@ -1,5 +1,7 @@
 import hashlib
 import itertools
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from support.attached_trainer import attach
 from datamodules import RealESRGANDataModule
 from lsr.cli import main
 from lsr.degradations import DegradationParameters, apply
+from lsr.training.batch_samples import BatchSamples
 
 
 @pytest.fixture
@@ -59,6 +62,12 @@ def test_shapes_and_ranges(folder):
             and image.max() <= 1
             and image.std() > 0.05
         )
+
+
+def test_a_report_names_the_photographs_of_a_batch(folder):
+    batch = next(iter(module(folder).train_dataloader()))
+    names = BatchSamples(batch).describe()["name"]
+    assert len(names) == 4 and {Path(name).name for name in names} <= set(os.listdir(folder))
 
 
 def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
