@@ -74,6 +74,7 @@ def test_ranks_that_start_differently_stop_together_before_the_first_batch(tmp_p
             assert code == 2 and len(lines) == 1, (what, lines)
             assert "the ranks do not start from the same" in lines[0], what
         assert "model.safetensors with digest" in results["other weights"][1][0]
+        assert "seed.safetensors with digest" in results["other knees"][1][0]
         assert "last.ckpt" in results["a checkpoint on one rank"][1][0]
         assert "step 0 with weights" in results["weights changed on one rank"][1][0]
 
