@@ -23,7 +23,8 @@ class LogsOnRankZero(Scripted):
 
     def validation_step(self, batch, batch_idx):
         for name, value in self.curve(self.global_step, self.global_rank).items():
-            self.log(name, value, batch_size=1, rank_zero_only=name == "val/b")
+            if name != "val/b" or self.global_rank == 0:
+                self.log(name, value, batch_size=1, rank_zero_only=name == "val/b")
 
 
 class NanOnOneRank(Scripted):
