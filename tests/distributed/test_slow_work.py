@@ -29,7 +29,7 @@ def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path
         for rank in range(2)
     ]
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
     seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert seen == [{"embedded": 1, "ranks": 2}] * 2

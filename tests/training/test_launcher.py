@@ -39,7 +39,7 @@ def torchrun(*program):
         env=environment(HF_HUB_OFFLINE="1"),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
 
 
