@@ -88,7 +88,7 @@ class ExpertQuality(L.Callback):
             # Apple's GPUs (MPS) have no float64.
             precise = torch.float32 if losses.device.type == "mps" else torch.float64
             sums = losses.to(precise).sum(0)
-            found = torch.cat([sums, sums.new_tensor([len(losses)])])
+            found = torch.cat([sums, sums.new_full((1,), len(losses))])
             self._sums[name] = self._sums.get(name, 0) + found
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

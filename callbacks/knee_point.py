@@ -218,7 +218,8 @@ class KneePointCallback(L.Callback):
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
-            check_logged(self.detector.metrics, fresh_metrics(trainer, self.loss))
+            logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
+            check_logged(self.detector.metrics, logged)
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none

@@ -44,8 +44,8 @@ class RealESRGANDataModule(SampleStreamDataModule):
         degradation_changes: Fields of `lsr.degradations.DegradationConfig` that differ from the
             preset.
         degrade_on: Place where training pairs are made: one by one in the "workers", or a batch at
-            a time on the "device"; "auto" is the device if it is not the CPU. Both use the same
-            parameters, but a GPU draws other noise fields than a CPU.
+            a time on the "device"; "auto" is the device if it is a GPU with float64, so not one of
+            Apple's. Both use the same parameters, but a GPU draws other noise fields than a CPU.
         scale: HR pixels per LR pixel along each axis.
         crop_size: Side of the HR crops in training, in pixels.
         val_crop_size: Side of the HR crops in validation and test, in pixels.
@@ -164,6 +164,11 @@ class RealESRGANDataModule(SampleStreamDataModule):
 
     def _open_training(self) -> None:
         on_device = self._on_device()
+        if on_device and self._device_type() == "mps":
+            raise ValueError(
+                "degrade_on: device computes in float64, which Apple's GPUs do not have: "
+                "set data.init_args.degrade_on to workers"
+            )
         if on_device and self.degradation.jpeg == "libjpeg" and self._device_type() != "cpu":
             raise ValueError(
                 "jpeg: libjpeg runs on the CPU only: set degrade_on to workers, or jpeg to true or "
@@ -259,7 +264,7 @@ class RealESRGANDataModule(SampleStreamDataModule):
 
     def _on_device(self) -> bool:
         if self.degrade_on == "auto":
-            return self._device_type() != "cpu"
+            return self._device_type() not in ("cpu", "mps")
         return self.degrade_on == "device"
 
     def _device_type(self) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lsr.batch import KnowsPhotographs
-from lsr.distributed.ranks import on_rank_zero
+from lsr.distributed.ranks import on_every_machine
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -44,20 +44,27 @@ def fitted_in_run(trainer: Any, stage: str) -> Path:
             too few or too similar.
     """
     path = Path(trainer.default_root_dir) / "niqe.mat"
-    if not path.is_file():
-        if stage != "fit":
-            raise ValueError(
-                f"{path} is missing: lsr fit makes this file; copy it from the run, "
-                "or name another .mat file in model.niqe_parameters"
-            )
-        data: object = trainer.datamodule
-        if not isinstance(data, KnowsPhotographs):
-            raise ValueError(
-                "model.niqe_parameters cannot be 'fit', because the DataModule "
-                f"{type(data).__name__} has no method photographs(): name a .mat file instead"
-            )
-        on_rank_zero(trainer.strategy, lambda: fit_niqe(data.photographs(), path))
+    if stage == "fit":
+        # Whether the file is there is asked inside: a rank that comes late would find it, and the
+        # others would wait for that rank for ever.
+        on_every_machine(trainer.strategy, lambda: _fit_unless_there(trainer.datamodule, path))
+    elif not path.is_file():
+        raise ValueError(
+            f"{path} is missing: lsr fit makes this file; copy it from the run, "
+            "or name another .mat file in model.niqe_parameters"
+        )
     return path
+
+
+def _fit_unless_there(data: object, path: Path) -> None:
+    if path.is_file():
+        return
+    if not isinstance(data, KnowsPhotographs):
+        raise ValueError(
+            "model.niqe_parameters cannot be 'fit', because the DataModule "
+            f"{type(data).__name__} has no method photographs(): name a .mat file instead"
+        )
+    fit_niqe(data.photographs(), path)
 
 
 def fit_niqe(images: Iterable[np.ndarray], path: Path) -> None:

@@ -60,13 +60,17 @@ class Quality:
             names: Metrics to compute; None computes all.
 
         Returns:
-            Values (B,) float64 of each metric, by name.
+            Values (B,) of each metric, by name: float64, but float32 on Apple's GPUs (MPS), which
+            have no float64. Their images are judged on the CPU.
 
         Raises:
             ValueError: If the images are too small for a metric, or a full-reference metric has no
                 HR images.
         """
         assert hr is None or hr.shape == sr.shape, (sr.shape, None if hr is None else hr.shape)
+        if sr.device.type == "mps":
+            found = self(sr.cpu(), None if hr is None else hr.cpu(), names)
+            return {name: values.float().to(sr.device) for name, values in found.items()}
         names = self._metrics if names is None else names
         for name in names:
             _check_inputs(name, sr, hr)

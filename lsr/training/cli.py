@@ -21,10 +21,11 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.errors import DIVERGED, DONE
+from lsr.files import remove_leftovers
 from lsr.knee.folder import SEED
 from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
-from lsr.training.continuing import check_accumulation, last_checkpoint
+from lsr.training.continuing import check_accumulation, checkpoint_folders, last_checkpoint
 from lsr.training.divergence import DivergenceError
 from lsr.training.launcher import check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
@@ -152,7 +153,7 @@ class LinearSRCLI(LightningCLI):
     before_validate = before_test = before_predict = _needs_checkpoint
 
     def before_fit(self) -> None:
-        """Check strategy, run folder and checkpoint before training.
+        """Check strategy, run folder and checkpoint, and delete half files of a killed run.
 
         Raises:
             ValueError: If the folder holds another run already, if the checkpoint has weights but
@@ -163,6 +164,8 @@ class LinearSRCLI(LightningCLI):
         self._find_checkpoint()
         if self.trainer.is_global_zero:
             self._held.enter_context(locked(Path(self.trainer.default_root_dir)))
+            for folder in checkpoint_folders(self.trainer):
+                remove_leftovers(folder)
         self.leave_cores_to_workers()
 
     def _find_checkpoint(self) -> None:

@@ -21,7 +21,7 @@ def last_checkpoint(trainer: L.Trainer) -> Path | None:
             surprise.
     """
     folder = Path(trainer.default_root_dir)
-    places = set(_places(trainer))
+    places = set(checkpoint_folders(trainer))
     found = {path for place in places for path in place.glob("last*.ckpt")}
     found |= set(folder.glob("hpc_ckpt_*.ckpt"))
     for callback in trainer.checkpoint_callbacks:
@@ -40,8 +40,8 @@ def last_checkpoint(trainer: L.Trainer) -> Path | None:
     return None
 
 
-def _places(trainer: L.Trainer) -> Iterator[Path]:
-    """Yield the folders in which a run of this trainer may have left checkpoints."""
+def checkpoint_folders(trainer: L.Trainer) -> Iterator[Path]:
+    """Yield the folders in which a run of this trainer may have left checkpoints, some twice."""
     folder = Path(trainer.default_root_dir)
     yield folder
     yield folder / "checkpoints"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from support.hidden_gradients import StepsCopies
 from torch import nn
 
 from callbacks import EMA
@@ -238,13 +239,6 @@ class TakesWeightsApart(SingleDeviceStrategy):
     def setup(self, trainer):
         super().setup(trainer)
         self.lightning_module.weight.data = torch.zeros(0)
-
-
-class StepsCopies(SingleDeviceStrategy):
-    def setup(self, trainer):
-        super().setup(trainer)
-        for group in self.optimizers[0].param_groups:
-            group["params"] = [torch.zeros(1) for _ in group["params"]]
 
 
 @pytest.mark.parametrize(

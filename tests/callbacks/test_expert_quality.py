@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
 import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
+from support.apple_gpu import apple_gpu, on_gpu
 from support.knee_folder import SMALL, publish_knee, random_denoiser
 from support.tiny import SyntheticPairs
 
-from callbacks import EMA, ExpertQuality
+from callbacks import EMA, ExpertQuality, expert_quality
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.plot import draw_loss_by_time
 from lsr.flow.noise import seeded_normal
@@ -27,7 +31,7 @@ class Remembers(ExpertQuality):
         super().on_validation_epoch_end(trainer, pl_module)
 
 
-def fit(folder, knee, steps, lr, ckpt_path=None):
+def fit(folder, knee, steps, lr, ckpt_path=None, logger=False):
     module = LinearSRModule(
         SMALL,
         OptimizerConfig(lr=lr, warmup_steps=1),
@@ -41,7 +45,7 @@ def fit(folder, knee, steps, lr, ckpt_path=None):
         max_steps=steps,
         callbacks=[EMA(0.5), quality],
         accelerator="cpu",
-        logger=False,
+        logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         val_check_interval=4,
@@ -103,3 +107,33 @@ def test_boundaries_stand_where_the_experts_meet():
 def test_no_bins_are_refused():
     with pytest.raises(ValueError, match="bins must be at least 1"):
         ExpertQuality(bins=0)
+
+
+class TakesPictures(DummyLogger):
+    """A logger like that of W&B."""
+
+    def __init__(self):
+        super().__init__()
+        self.pictures = []
+
+    def log_image(self, key, images, step):
+        self.pictures.append((key, step, images[0].dtype))
+
+    def log_text(self, **_):
+        pass
+
+
+def test_every_logger_that_takes_pictures_shows_the_losses(tmp_path):
+    logger = TakesPictures()
+    fit(tmp_path, publish_knee(tmp_path), 4, lr=1e-3, logger=logger)
+    assert logger.pictures == [("experts/loss_by_time", 4, np.uint8)]
+
+
+def test_apple_gpus_get_no_float64(tmp_path, monkeypatch):
+    module = LinearSRModule(SMALL, experts=ExpertsConfig(str(publish_knee(tmp_path))))
+    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False)
+    quality = ExpertQuality(bins=6)
+    with apple_gpu() as mode:
+        monkeypatch.setattr(expert_quality, "loss_at_times", lambda *_: on_gpu(mode, 2, 6))
+        quality.on_validation_batch_end(trainer, module, None, {"hr": None}, 0)
+    assert quality._sums["experts"].dtype == torch.float32

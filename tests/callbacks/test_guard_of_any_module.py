@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from support.gpu import require_gpu
+from support.hidden_gradients import StepsCopies
 from support.plain_module import Plain, fit
 
 from callbacks import DivergenceGuard, divergence_guard
@@ -50,8 +51,9 @@ def test_nan_reaches_neither_weights_nor_checkpoints(tmp_path, reading, what, ma
 
 
 def test_the_last_step_of_a_run_is_judged_too(tmp_path, reading):
+    # A checkpoint at the end of the epoch would judge it too.
     with pytest.raises(DivergenceError, match="diverged at step 5"):
-        fit(tmp_path, Plain("loss"), DivergenceGuard(), steps=6)
+        fit(tmp_path, Plain("loss"), DivergenceGuard(), steps=6, enable_checkpointing=False)
 
 
 def test_accumulated_batches_are_judged_once_and_all_named(tmp_path, reading):
@@ -113,9 +115,9 @@ def test_a_resumed_run_gets_past_a_bad_batch_by_its_number(tmp_path):
     assert all(torch.equal(state[name], value) for name, value in unbroken.state_dict().items())
 
 
-def float16():
+def float16(scale=2.0**16):
     """Return the precision "16-mixed". On a CPU Lightning would make bfloat16 of the name."""
-    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))
 
 
 class Overflows(Plain):
@@ -142,10 +144,15 @@ def test_overflows_of_float16_are_skipped_until_the_loss_scale_fits(tmp_path, ma
     assert all(0.9 < loss < 4 for loss in losses), "the loss before scaling"
 
 
-def test_overflows_without_end_are_a_divergence(tmp_path):
+@pytest.mark.parametrize(
+    ("scale", "end"),
+    [(2.0**16, 16), (2.0**40, 20)],
+    ids=["the scale is halved to 1", "too many in a row"],
+)
+def test_overflows_without_end_are_a_divergence(tmp_path, scale, end):
     module = Overflows(always=True)
-    with pytest.raises(DivergenceError, match="diverged at step 16"):  # 2^16 has been halved to 1
-        fit(tmp_path, module, DivergenceGuard(), steps=50, plugins=[float16()])
+    with pytest.raises(DivergenceError, match=f"diverged at step {end}"):
+        fit(tmp_path, module, DivergenceGuard(), steps=50, plugins=[float16(scale)])
     assert all_finite(module.state_dict())
 
 
@@ -231,3 +238,25 @@ def test_another_exception_is_kept_although_a_norm_was_not_read_yet(tmp_path, re
 def test_settings_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="skip_steps >= 0"):
         DivergenceGuard(**options)
+
+
+def test_a_strategy_that_steps_copies_of_the_weights_is_refused(tmp_path):
+    module = Plain()
+    with pytest.raises(ValueError, match="StepsCopies hides the gradients"):
+        strategy = StepsCopies(device=torch.device("cpu"))
+        fit(tmp_path, module, DivergenceGuard(), strategy=strategy)
+    assert not module.weights, "no batch was begun"
+
+
+class HiddenGradients(Plain):
+    def backward(self, loss):
+        super().backward(loss)
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+def test_gradients_that_are_not_where_they_are_looked_for_end_the_first_step(tmp_path):
+    module = HiddenGradients()
+    with pytest.raises(ValueError, match="hides the gradients"):
+        fit(tmp_path, module, DivergenceGuard())
+    assert module.global_step == 0

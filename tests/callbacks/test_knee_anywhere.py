@@ -180,6 +180,23 @@ def test_a_resumed_knee_does_not_clear_the_stop_of_another_callback(tmp_path):
     assert knee.verdict.knee_step is not None and resumed.global_step == 30
 
 
+def test_a_confirmation_does_not_clear_the_stop_of_another_callback(tmp_path):
+    _, whole = fit(tmp_path / "whole", Scripted())
+
+    class StopsThen(L.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if trainer.global_step == whole.global_step:
+                trainer.should_stop = True
+
+    knee, trainer = fit(
+        tmp_path / "other",
+        Scripted(),
+        knee=KneePointCallback(METRICS, stop=False),
+        callbacks=lambda knee, checkpoint: [StopsThen(), knee],
+    )
+    assert trainer.global_step == knee.verdict.confirmed_at_step == whole.global_step
+
+
 def test_after_the_confirmation_no_weights_are_copied(tmp_path):
     class Counts(Scripted):
         def exported(self):

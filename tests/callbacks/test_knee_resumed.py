@@ -54,9 +54,11 @@ def test_a_new_run_refuses_the_knee_of_another_before_training(finished, tmp_pat
     assert module.global_step == 0
 
 
-@pytest.mark.parametrize("steps", [5, 60])
-def test_a_resumed_run_refuses_a_stale_knee_of_the_same_step(finished, tmp_path, steps):
+@pytest.mark.parametrize(("steps", "lost"), [(5, False), (60, False), (60, True)])
+def test_a_resumed_run_refuses_a_stale_knee_of_the_same_step(finished, tmp_path, steps, lost):
     _, trainer = fit(tmp_path, Other(with_other_weights), steps=steps)
+    if lost:
+        shutil.rmtree(candidates(tmp_path))
     shutil.rmtree(tmp_path / "knee", ignore_errors=True)
     shutil.copytree(finished[0] / "knee", tmp_path / "knee")
     module = Other(with_other_weights)
@@ -76,13 +78,14 @@ def test_a_checkpoint_without_digests_knows_its_own_knee(finished, run):
     fit(run, Scripted(), ckpt_path=path)
 
 
-def test_a_run_resumes_from_any_checkpoint_in_its_folder(finished, run):
+def test_a_run_resumes_from_any_checkpoint_in_its_folder(finished, run, caplog):
     seed = read_manifest(finished[0] / "knee")["sha256"]
     confirmed = finished[1].verdict.confirmed_at_step
     for step in (confirmed, confirmed - 1, confirmed - 4, 3):
         fit(run, Scripted(), ckpt_path=run / "checkpoints" / f"{step}.ckpt")
         assert read_manifest(run / "knee")["sha256"] == seed
         shutil.rmtree(run / "knee")
+    assert "missing" not in caplog.text
 
 
 @pytest.mark.parametrize("before", [0, 1])
@@ -182,6 +185,12 @@ def test_leftovers_of_a_killed_launch_are_removed_at_the_next_start(tmp_path):
         callbacks=lambda knee, checkpoint: [LastCheckpoint(str(checkpoints))],
     )
     assert not leftovers[1].exists()
+
+
+def test_a_run_killed_while_it_writes_or_deletes_a_file_ends_like_an_unbroken_one(tmp_path):
+    command = [sys.executable, str(SUPPORT / "killed_writing.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp_path):

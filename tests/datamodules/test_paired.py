@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from support.attached_trainer import attach
 
 from datamodules import PairedDataModule, RealLQDataModule
 from datamodules.real_lq import LowQualityPhotographs
+from lsr.training.batch_samples import BatchSamples
 
 
 @pytest.fixture
@@ -60,6 +62,12 @@ def test_crops_stay_aligned_and_are_mirrored_together(dataset):
     ]
     assert 5 < sum(mirrored) < 35
     assert {"waves, checks", ""} == {tag for batch in batches for tag in batch["tags"]}
+
+
+def test_a_report_names_the_photographs_of_a_batch(dataset):
+    batch = next(iter(module(dataset).train_dataloader()))
+    names = BatchSamples(batch).describe()["name"]
+    assert len(names) == 4 and all(Path(name).is_relative_to(dataset) for name in names)
 
 
 def test_the_stream_is_the_same_on_any_number_of_ranks(dataset):

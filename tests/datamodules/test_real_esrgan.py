@@ -1,5 +1,7 @@
 import hashlib
 import itertools
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from support.attached_trainer import attach
 from datamodules import RealESRGANDataModule
 from lsr.cli import main
 from lsr.degradations import DegradationParameters, apply
+from lsr.training.batch_samples import BatchSamples
 
 
 @pytest.fixture
@@ -61,6 +64,12 @@ def test_shapes_and_ranges(folder):
         )
 
 
+def test_a_report_names_the_photographs_of_a_batch(folder):
+    batch = next(iter(module(folder).train_dataloader()))
+    names = BatchSamples(batch).describe()["name"]
+    assert len(names) == 4 and {Path(name).name for name in names} <= set(os.listdir(folder))
+
+
 def test_the_stream_does_not_depend_on_workers_or_ranks(folder):
     alone = hashes(module(folder, batch_size=8).train_dataloader(), 3)
     assert len(set(alone)) == 24
@@ -98,6 +107,11 @@ def test_the_device_is_chosen_where_it_is_not_the_cpu(folder):
     data.trainer.strategy.root_device = torch.device("cuda")
     assert data._on_device()
     assert not attach_device(module(folder, degrade_on="workers"), "cuda")._on_device()
+    assert not attach_device(module(folder), "mps")._on_device(), "it has no float64"
+    with pytest.raises(ValueError, match="set data.init_args.degrade_on to workers"):
+        attach_device(
+            attach(RealESRGANDataModule(train=[str(folder)], degrade_on="device")), "mps"
+        ).setup("fit")
     late = attach_device(
         attach(RealESRGANDataModule(train=[str(folder)], degradation_changes={"jpeg": "libjpeg"})),
         "cuda",

@@ -1,4 +1,4 @@
-"""Work that takes longer than the timeout of collectives ends no run."""
+"""Work of one rank for the others ends no run, however long it takes and whenever they come."""
 
 import json
 import socket
@@ -29,7 +29,8 @@ def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path
         for rank in range(2)
     ]
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
     seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert seen == [{"embedded": 1, "ranks": 2}] * 2
+    assert (tmp_path / "niqe.mat").read_text() == "fitted"

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from support.apple_gpu import apple_gpu, on_gpu
 
 from lsr.flow.noise import seeded_normal
 from lsr.flow.path import interpolate, velocity
@@ -81,6 +82,12 @@ def test_no_draw_leaves_even_a_small_interval(low, high):
         and (t < torch.tensor(high)).all()
         and (t.diff() >= 0).all()
     )
+
+
+def test_times_of_an_expert_are_drawn_without_float64_on_apple_gpus():
+    with apple_gpu() as mode:
+        t = logit_normal_between(on_gpu(mode, 5), 0.2, 0.8)
+    assert (t.device.type, t.dtype) == ("mps", torch.float32)
 
 
 def test_sampler_visits_the_times_of_training():

@@ -6,6 +6,7 @@ import pytest
 import scipy.io
 import torch
 from PIL import Image
+from support.apple_gpu import apple_gpu, on_gpu
 
 from lsr.metrics.quality import Quality
 
@@ -134,3 +135,22 @@ def test_unusable_niqe_parameters_are_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"metric niqe cannot use .*parameters\.mat"):
         Quality(("niqe",), path)
+
+
+class SeesFloat64(torch.nn.Module):
+    """A metric that computes in float64, as those of pyiqa do."""
+
+    def forward(self, sr, hr):
+        assert sr.device.type == hr.device.type == "cpu"
+        return (sr.double() - hr.double()).square().mean()
+
+
+def test_apple_gpus_get_no_float64(quality, monkeypatch):
+    monkeypatch.setitem(quality._metrics, "psnr_y", SeesFloat64())
+    with apple_gpu() as mode:
+        with pytest.raises(TypeError, match="float64"):
+            on_gpu(mode, 2).double()
+        images = on_gpu(mode, 2, 3, 32, 32)
+        values = quality(images, images, ["psnr_y"])["psnr_y"]
+    assert values.shape == (2,)
+    assert (values.device.type, values.dtype) == ("mps", torch.float32)

@@ -69,6 +69,10 @@ if __name__ == "__main__":
     other = f"--model.init_from={save_model(local / 'model.safetensors', RANK)}"
     same = f"--model.init_from={save_model(local / 'same.safetensors', 7)}"
     results = {"other weights": fit(folder / "a", other)}
+    knee = local / "knee"
+    knee.mkdir()
+    save_model(knee / "seed.safetensors", RANK)
+    results["other knees"] = fit(folder / "e", f"--model.experts.seed={knee}")
     if RANK:
         torch.save({"global_step": 3}, local / "last.ckpt")
     results["a checkpoint on one rank"] = fit(folder / "b", f"--ckpt_path={local / 'last.ckpt'}")

@@ -19,9 +19,9 @@ from support.plain_module import Plain, fit
 class ChecksWeights(DivergenceGuard):
     """Finds the NaN by the check of the weights, before the next forward pass uses them."""
 
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        if pl_module.spoil == "weight":
-            check_weights(trainer, pl_module)
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        check_weights(trainer, pl_module)
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
 
 def main(folder: Path) -> int:

@@ -18,6 +18,15 @@ from lsr.training.divergence import DivergenceError
 from support.scripted import METRICS, Scripted, fit
 
 
+class LogsOnRankZero(Scripted):
+    """Every rank logs its own `val/a`, and rank 0 alone logs `val/b`."""
+
+    def validation_step(self, batch, batch_idx):
+        for name, value in self.curve(self.global_step, self.global_rank).items():
+            if name != "val/b" or self.global_rank == 0:
+                self.log(name, value, batch_size=1, rank_zero_only=name == "val/b")
+
+
 class NanOnOneRank(Scripted):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -33,7 +42,7 @@ class KilledWhilePublishing(KneePointCallback):
 
 def main(folder: Path, scenario: str) -> int:
     torch.set_num_threads(1)
-    module = NanOnOneRank() if scenario == "nan" else Scripted()
+    module = {"nan": NanOnOneRank, "differ": LogsOnRankZero}.get(scenario, Scripted)()
     knee = (KilledWhilePublishing if scenario == "kill" else KneePointCallback)(METRICS)
     code = 0
     try:

@@ -1,4 +1,4 @@
-"""One of two machines whose rank works longer than a collective may wait.
+"""One of two machines whose ranks work for others, longer than a collective may wait.
 
 `python slow_work.py FOLDER` under the variables that torchrun sets; rank r writes `rank<r>.json`.
 """
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from lsr.guidance.conditioning import Guidance
+from lsr.metrics import niqe_fit
 from support.tiny import TINY
 
 TIMEOUT = 3
@@ -47,8 +48,17 @@ class Texts(L.LightningDataModule):
         yield from ("a cat", "a boat")
 
 
+class Photographs(L.LightningDataModule):
+    """Has no photograph."""
+
+    def photographs(self):
+        """Yield them."""
+        yield from ()
+
+
 def main(folder: Path) -> None:
     trainer = L.Trainer(
+        default_root_dir=folder,
         accelerator="cpu",
         strategy=DDPStrategy(timeout=timedelta(seconds=TIMEOUT)),
         devices=1,
@@ -61,6 +71,10 @@ def main(folder: Path) -> None:
     encoder = SlowEncoder(folder / f"disk of machine {trainer.global_rank}")
     guidance.encoder = encoder
     guidance.prepare(trainer)
+    niqe_fit.fit_niqe = lambda images, path: path.write_text("fitted")
+    trainer.datamodule = Photographs()
+    time.sleep(trainer.global_rank)  # rank 0 has written the file when rank 1 comes
+    niqe_fit.fitted_in_run(trainer, "fit")
     # A collective of the run itself: all ranks arrive within its timeout.
     total = torch.ones(1)
     torch.distributed.all_reduce(total)

@@ -2,14 +2,18 @@
 
 import json
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.processes import TINY_STAGE1
 from support.small_run import SMALL
+from support.tiny import TINY
 
 from lsr.cli import main
+from lsr.training.module import LinearSRModule
+from lsr.training.same_run import SameRun
 
 SETTINGS = SMALL | {
     "data.init_args.num_workers": 0,
@@ -142,6 +146,21 @@ def test_a_checkpoint_of_an_older_version_is_continued(finished, tmp_path, capsy
     assert "does not record its settings" in lines(capsys)[0]
 
 
+def test_half_a_checkpoint_of_a_killed_run_is_removed_whatever_callback_wrote_it(
+    photographs, tmp_path
+):
+    half = tmp_path / "own" / ".0123456789abcdef.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    saver = "lightning.pytorch.callbacks.ModelCheckpoint"
+    settings = {"dirpath": str(half.parent), "every_n_train_steps": 1}
+    callbacks = [{"class_path": saver, "init_args": settings}]
+    command = [each for each in fit(tmp_path / "run", photographs) if "callbacks" not in each]
+    command += [f"--trainer.callbacks={json.dumps(callbacks)}", "--trainer.max_steps=1"]
+    assert main(command) == 0
+    assert not half.exists() and list(half.parent.glob("*.ckpt"))
+
+
 @pytest.mark.parametrize(("every", "choices"), [(6, "4 or 8"), (3, "4"), ("00:00:15:00", "count")])
 def test_validations_between_optimiser_steps_are_refused(
     photographs, tmp_path, capsys, every, choices
@@ -168,3 +187,31 @@ def test_resuming_between_windows_is_exact(photographs, tmp_path):
         for name, weight in whole["state_dict"].items()
     )
     assert json.loads(json.dumps(whole["run_record"])) == whole["run_record"]
+
+
+class SavesAfterTwoBatches(L.Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            trainer.save_checkpoint("inside.ckpt")
+
+
+@pytest.mark.parametrize(("accumulated", "warned"), [(4, True), (2, False)])
+def test_a_checkpoint_inside_a_window_is_a_warning(
+    tmp_path, monkeypatch, loader, recwarn, accumulated, warned
+):
+    """Such as one that is written at an exception or at a signal of SLURM."""
+    monkeypatch.chdir(tmp_path)
+    settings = dict.fromkeys(("seed_everything", "model", "data"))
+    chosen = {"default_root_dir": None, "accumulate_grad_batches": accumulated}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        max_steps=1,
+        accumulate_grad_batches=accumulated,
+        callbacks=[SameRun(settings | {"trainer": chosen}, []), SavesAfterTwoBatches()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(LinearSRModule(TINY), loader)
+    found = [str(each.message) for each in recwarn if "accumulation window" in str(each.message)]
+    assert len(found) == warned and all("the gradients of 2 batches" in line for line in found)
