@@ -12,7 +12,7 @@ from torch import Tensor
 from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
 from callbacks.knee_files import KneeFiles, folder_of_run
-from callbacks.validation_results import exported_weights, fresh_metrics
+from callbacks.validation_results import check_logged, exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER
@@ -138,6 +138,8 @@ class KneePointCallback(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
+        if stage == "fit" and trainer.global_step == 0:
+            self._start_again()
         self._files.move_to(folder_of_run(trainer, pl_module, self.dirpath))
         self.best_model_path = self._files.seed
         if isinstance(pl_module, LinearSRModule):
@@ -156,8 +158,6 @@ class KneePointCallback(L.Callback):
         run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
         if run.fast_dev_run:
             return
-        if self.history and self.history[-1].step > trainer.global_step:
-            self._start_again()
         self._board.open(trainer, list(self.detector.metrics))
         on_rank_zero(trainer.strategy, self._restore_files)
         self.verdict = trainer.strategy.broadcast(self.verdict, src=0)
@@ -166,7 +166,7 @@ class KneePointCallback(L.Callback):
             trainer.should_stop = trainer.should_stop or self.stop
 
     def _start_again(self) -> None:
-        """Forget the run of another trainer, which this callback has watched before."""
+        """Forget another run that this callback has watched. Checkpoints are restored later."""
         self.detector = KneeDetector(**self.detector.settings)
         self.history = []
         self.verdict = None
@@ -212,7 +212,9 @@ class KneePointCallback(L.Callback):
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
-            self._check_names(fresh_metrics(trainer, self.loss))
+            logged = fresh_metrics(trainer, self.loss)
+            if logged:  # many modules log nothing in this check
+                check_logged(self.detector.metrics, logged, "the sanity check")
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none
@@ -262,18 +264,9 @@ class KneePointCallback(L.Callback):
         """Return the values of this validation: those of rank 0 on every rank."""
         logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
         if not self.history:
-            self._check_names(logged)
+            check_logged(self.detector.metrics, logged, "validation")
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))
-
-    def _check_names(self, logged: Mapping[str, float]) -> None:
-        """Raise ValueError if a watched metric is not among the logged values."""
-        missing = [name for name in self.detector.metrics if name not in logged]
-        if missing:
-            raise ValueError(
-                f"the knee watches {', '.join(missing)}, but validation does not log it; "
-                f"it logs {', '.join(sorted(logged))}"
-            )
 
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""
