@@ -67,8 +67,9 @@ class KneePointCallback(L.Callback):
         best_model_path: The published seed, "" if there is none.
 
     Raises:
-        ValueError: If a setting is out of range; at the sanity check or the first validation, if a
-            metric is not logged; before training, if another knee is in the folder.
+        ValueError: If a setting is out of range; at the first validation, or at a sanity check that
+            logs anything, if a metric is not logged; before training, if another knee is in the
+            folder, or the folder is an address such as `s3://...`.
     """
 
     def __init__(
