@@ -105,8 +105,11 @@ class EMA(L.Callback):
 
         A signal of SLURM, and `OnExceptionCheckpoint`, write checkpoints during validation too.
         """
-        if self._raw:
-            checkpoint["state_dict"].update(gather(self._raw))
+        raw = {id(p): self._raw[n] for n, p in pl_module.named_parameters() if n in self._raw}
+        # A weight that is shared by two layers has two names in the checkpoint.
+        every = pl_module.named_parameters(remove_duplicate=False)
+        named = {name: raw[id(p)] for name, p in every if id(p) in raw}
+        checkpoint["state_dict"].update(gather(named))
         if self._average:
             checkpoint[EMA_STATE] = gather(self._average)
 

@@ -96,3 +96,22 @@ def test_a_validated_checkpoint_leaves_nothing_to_a_new_run(tmp_path):
     assert other.state_dict() == guard.state_dict(), "restored in place of the first, not added"
     trainer.fit(Plain(), loader())
     assert ema.state_dict() == {"updates": 1} and len(other.state_dict()["norms"][0]) == 1
+
+
+class SavesInValidation(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = self.net[0]
+
+    def validation_step(self, batch, batch_idx):
+        self.trainer.save_checkpoint(self.trainer.default_root_dir + "/within.ckpt")
+
+    val_dataloader = staticmethod(loader)
+
+
+def test_a_shared_weight_is_raw_under_both_names_in_a_checkpoint_of_validation(tmp_path):
+    module = SavesInValidation()
+    fit(str(tmp_path), module, EMA(0.5), limit_val_batches=1)
+    saved = torch.load(tmp_path / "within.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(saved["net.0.weight"], module.net[0].weight)
+    assert torch.equal(saved["shared.weight"], module.net[0].weight)
