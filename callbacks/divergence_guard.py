@@ -101,18 +101,13 @@ class DivergenceGuard(L.Callback):
         self.skip_steps = frozenset(skip_steps)
         self.recent_steps: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._scores = StepScores()
-        self._skipped_spikes = 0
-        self._skipped_non_finite = 0
         self._recorder = StepRecorder()
         self._gradients_seen = False
         self._pending: MeasuredStep | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the recent norms and losses: a resumed run decides like an uninterrupted one."""
-        state = self._scores.state_dict() | {
-            "skipped": self._skipped_spikes,
-            "skipped_non_finite": self._skipped_non_finite,
-        }
+        state = self._scores.state_dict()
         if self._pending is not None:
             # Not judged yet. If it is not finite, no checkpoint is written.
             step = self._pending
@@ -126,8 +121,12 @@ class DivergenceGuard(L.Callback):
             group, norm, loss = state_dict["pending"]
             self._scores.norms[group].accept(norm)
             self._scores.losses[group].accept(loss)
-        self._skipped_spikes = state_dict["skipped"]
-        self._skipped_non_finite = state_dict.get("skipped_non_finite", 0)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget the steps of another run with this object. Checkpoints are restored later."""
+        if stage == "fit" and trainer.global_step == 0:
+            self.recent_steps.clear()
+            self._scores = StepScores()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Delete the report of an earlier launch; ValueError if the strategy hides gradients."""
@@ -205,7 +204,7 @@ class DivergenceGuard(L.Callback):
         if not math.isfinite(step.norm):
             self._not_finite(trainer, pl_module, step, optimizer)
             return
-        self._skipped_non_finite = 0
+        self._scores.skipped_non_finite = 0
         norms = self._scores.norms[step.group]
         losses = self._scores.losses[step.group]
         z = norms(step.norm)
@@ -216,7 +215,7 @@ class DivergenceGuard(L.Callback):
         if z < self.threshold or not self._skips(trainer, pl_module, step, z, optimizer):
             # A spike that is not skipped enters the window: the norms may have risen for good.
             norms.accept(step.norm)
-            self._skipped_spikes = 0
+            self._scores.skipped = 0
 
     def _not_finite(
         self,
@@ -234,12 +233,13 @@ class DivergenceGuard(L.Callback):
         overflow = scale > 1
         limit = max(self.skip_non_finite, _MAX_OVERFLOWS if overflow else 0)
         what = f"the gradient norm is {step.norm}"
-        if optimizer is None or self._skipped_non_finite >= limit:
+        if optimizer is None or self._scores.skipped_non_finite >= limit:
             self._statistics.restore()
             names = step.non_finite_gradients(pl_module)
             end_diverged(trainer, pl_module, what, step.number, names, step.samples())
-        self._skipped_non_finite += 1
-        what = f"step {step.number}: {what}: step skipped ({self._skipped_non_finite} in a row)"
+        self._scores.skipped_non_finite += 1
+        in_a_row = self._scores.skipped_non_finite
+        what = f"step {step.number}: {what}: step skipped ({in_a_row} in a row)"
         if overflow:
             log.info("%s; the loss scale %g is too large", what, scale)
         else:
@@ -261,9 +261,9 @@ class DivergenceGuard(L.Callback):
         )
         if self.action == "stop":
             end_diverged(trainer, pl_module, what, step.number, samples=step.samples())
-        if self.action == "skip" and optimizer and self._skipped_spikes < self.max_skips:
-            self._skipped_spikes += 1
-            log.warning("%s: step skipped (%d in a row)", what, self._skipped_spikes)
+        if self.action == "skip" and optimizer and self._scores.skipped < self.max_skips:
+            self._scores.skipped += 1
+            log.warning("%s: step skipped (%d in a row)", what, self._scores.skipped)
             self._drop(optimizer)
             return True
         log.warning("%s", what)
@@ -271,9 +271,7 @@ class DivergenceGuard(L.Callback):
 
     def _drop(self, optimizer: Optimizer) -> None:
         """Let the optimiser take a step without effect: it passes over weights without gradient."""
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        optimizer.zero_grad(set_to_none=True)
         self._statistics.restore()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

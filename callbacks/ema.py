@@ -5,6 +5,8 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lsr.batch import Batch
 from lsr.distributed.tensors import gather, part_of
@@ -25,7 +27,8 @@ class EMA(L.Callback):
     `w_ema <- d w_ema + (1 - d) w` with `d = min(decay, (1 + n) / (10 + n))` after n updates. The
     smaller d of the first updates lets early validations see trained weights, not initial ones. A
     step updates the average of the weights that it trained: weights without a gradient are left
-    alone, and each weight counts its own updates. Frozen weights are not copied.
+    alone, and each weight counts its own updates. Frozen weights are not copied. The average of a
+    weight that becomes trainable during the run begins with its value after its first step.
 
     Between `on_validation_epoch_start` and `on_validation_epoch_end` the module holds the average,
     also in test and prediction. Checkpoints hold the raw weights as `state_dict` and the average as
@@ -45,15 +48,20 @@ class EMA(L.Callback):
             raise ValueError(f"EMA decay must be at least 0 and below 1, not {decay}")
         self.decay = decay
         self._updates: int | dict[str, int] = 0
-        self._step = -1
+        self._stepped: set[int] = set()
+        self._hooks: list[RemovableHandle] = []
         self._average: dict[str, Tensor] = {}
         self._raw: dict[str, Tensor] = {}
         self._shapes: dict[str, torch.Size] = {}
         self._gradients_seen = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remember the weights' shapes before the strategy can change them."""
+        """Remember the weights' shapes before the strategy can change them; begin a new run."""
         self._shapes = shapes(pl_module)
+        if stage == "fit" and trainer.global_step == 0:
+            # Of another run with this object. Checkpoints are restored after this hook.
+            self._average = {}
+            self._updates = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that weights and their gradients can be seen.
@@ -97,8 +105,11 @@ class EMA(L.Callback):
 
         A signal of SLURM, and `OnExceptionCheckpoint`, write checkpoints during validation too.
         """
-        if self._raw:
-            checkpoint["state_dict"].update(gather(self._raw))
+        raw = {id(p): self._raw[n] for n, p in pl_module.named_parameters() if n in self._raw}
+        # A weight that is shared by two layers has two names in the checkpoint.
+        every = pl_module.named_parameters(remove_duplicate=False)
+        named = {name: raw[id(p)] for name, p in every if id(p) in raw}
+        checkpoint["state_dict"].update(gather(named))
         if self._average:
             checkpoint[EMA_STATE] = gather(self._average)
 
@@ -111,20 +122,34 @@ class EMA(L.Callback):
         }
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the average with the current weights, unless a checkpoint has restored it."""
-        self._step = trainer.global_step
+        """Start the averages with the current weights, unless a checkpoint has restored them."""
         named = self._trainable(pl_module)
-        if self._average.keys() != named.keys():
-            self._average = {name: p.detach().clone() for name, p in named.items()}
-        self._average = {
-            name: part_of(self._average[name], p).to(p.device) for name, p in named.items()
+        known = self._updates if isinstance(self._updates, dict) else {}
+        alike = 0 if isinstance(self._updates, dict) else self._updates
+        self._updates = {
+            name: known.get(name, alike) if name in self._average else 0 for name in named
         }
-        known = self._updates
-        self._updates = (
-            dict.fromkeys(named, known)
-            if isinstance(known, int)
-            else {name: known.get(name, 0) for name in named}
-        )
+        self._average = {
+            name: part_of(self._average.get(name, p.detach().clone()), p).to(p.device)
+            for name, p in named.items()
+        }
+        self._watch(trainer.optimizers)
+
+    def _watch(self, optimizers: list[Optimizer]) -> None:
+        """Remember the weights of each step of the optimisers, and of no others.
+
+        At the end of a batch the gradients may be gone: a module with manual optimisation may call
+        `zero_grad` after its step.
+        """
+        for hook in self._hooks:
+            hook.remove()
+        self._stepped = set()
+        self._hooks = [each.register_step_post_hook(self._remember) for each in optimizers]
+
+    def _remember(self, optimizer: Optimizer, *_: Any) -> None:
+        self._stepped |= {
+            id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        }
 
     def on_train_batch_end(
         self,
@@ -134,14 +159,19 @@ class EMA(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Update the average once per optimiser step, however many batches the step accumulates."""
-        if trainer.global_step == self._step:
+        """Update the averages once if there was a step, however many batches it accumulates."""
+        if not self._stepped:
             return
-        self._step = trainer.global_step
         assert isinstance(self._updates, dict)
         trained = {
-            name: p.detach() for name, p in self._trainable(pl_module).items() if p.grad is not None
+            name: p.detach()
+            for name, p in self._trainable(pl_module).items()
+            if id(p) in self._stepped
         }
+        self._stepped = set()
+        for name in trained.keys() - self._average.keys():
+            self._average[name] = trained.pop(name).clone()
+            self._updates[name] = 0
         for updates in {self._updates[name] for name in trained}:
             alike = [name for name in trained if self._updates[name] == updates]
             decay = min(self.decay, (1 + updates) / (10 + updates))
@@ -166,7 +196,8 @@ class EMA(L.Callback):
         if not self._average:  # a sanity check before training
             return
         missing = self._trainable(pl_module).keys() - self._average.keys()
-        if missing:
+        # In training these are weights that became trainable and have not been trained yet.
+        if missing and trainer.state.fn != "fit":
             raise ValueError(
                 f"the checkpoint has no average of {len(missing)} trainable weights, such as "
                 f"{min(missing)}: its run did not train them"
@@ -183,6 +214,10 @@ class EMA(L.Callback):
                 if name in self._raw:
                     parameter.copy_(self._raw[name])
         self._raw = {}
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave the optimisers."""
+        self._watch([])
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

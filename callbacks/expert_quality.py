@@ -131,6 +131,7 @@ class ExpertQuality(L.Callback):
 
 def _watched(trainer: L.Trainer, pl_module: L.LightningModule) -> ExpertRun | None:
     """Return the run of experts if this is a validation of their training, else None."""
-    if trainer.state.fn != "fit" or trainer.sanity_checking:
+    run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+    if run.state.fn != "fit" or run.sanity_checking or run.fast_dev_run:
         return None
     return pl_module.expert_run if isinstance(pl_module, LinearSRModule) else None

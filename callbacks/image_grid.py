@@ -41,8 +41,10 @@ class ImageGrid(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the rows of this batch. The SR images come from the averaged weights of EMA."""
+        run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+        is_trial = run.sanity_checking or run.fast_dev_run
         # Only training changes a run folder.
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
+        if run.state.fn != "fit" or is_trial or not run.is_global_zero:
             return
         rows = self._rows.setdefault(dataloader_idx, [])
         for i in range(min(len(outputs), self.max_images - len(rows))):

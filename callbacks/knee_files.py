@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -237,23 +238,36 @@ def _candidates(root: Path, name: str) -> Path:
 def folder_of_run(trainer: L.Trainer, module: L.LightningModule, dirpath: str | None) -> Path:
     """Return the folder for the files of a knee, the same on all ranks, which all must call this.
 
+    It is an absolute path: the run may change its working folder.
+
     Args:
         trainer: The trainer.
         module: The module that is trained.
         dirpath: The folder if the user has chosen one. Otherwise it is the run folder of a
             `LinearSRModule`, and the folder of the first logger for any other module.
+
+    Raises:
+        ValueError: If the folder is an address such as `s3://...`.
     """
-    if dirpath is not None:
-        return Path(dirpath)
+    folder = str(_chosen_folder(trainer, module) if dirpath is None else dirpath)
+    if "://" in folder:
+        raise ValueError(
+            f"the files of a knee cannot be written to {folder}: set dirpath of the callback "
+            "KneePointCallback to a folder of this machine"
+        )
+    return Path(trainer.strategy.broadcast(str(Path(folder).expanduser().absolute())))
+
+
+def _chosen_folder(trainer: L.Trainer, module: L.LightningModule) -> str:
     run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
     if isinstance(module, LinearSRModule) or not trainer.loggers or run.fast_dev_run:
-        return Path(trainer.default_root_dir)
+        return trainer.default_root_dir
     logger = trainer.loggers[0]
     folder = logger.log_dir
     if folder is None:  # as in ModelCheckpoint: a logger whose save_dir is common to all runs
         save_dir = logger.save_dir or trainer.default_root_dir
-        folder = Path(save_dir, str(logger.name), str(logger.version))
-    return Path(trainer.strategy.broadcast(str(folder)))
+        folder = os.path.join(save_dir, str(logger.name), str(logger.version))
+    return folder
 
 
 def _versions() -> dict[str, str]:

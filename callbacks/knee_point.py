@@ -69,8 +69,9 @@ class KneePointCallback(L.Callback):
         best_model_path: The published seed, "" if there is none.
 
     Raises:
-        ValueError: If a setting is out of range; at the sanity check or the first validation, if a
-            metric is not logged; before training, if another knee is in the folder.
+        ValueError: If a setting is out of range; at the first validation, or at a sanity check that
+            logs anything, if a metric is not logged; before training, if another knee is in the
+            folder, or the folder is an address such as `s3://...`.
     """
 
     def __init__(
@@ -141,6 +142,8 @@ class KneePointCallback(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
+        if stage == "fit" and trainer.global_step == 0:
+            self._start_again()
         self._files.move_to(folder_of_run(trainer, pl_module, self.dirpath))
         self.best_model_path = self._files.seed
         if isinstance(pl_module, LinearSRModule):
@@ -159,8 +162,6 @@ class KneePointCallback(L.Callback):
         run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
         if run.fast_dev_run:
             return
-        if self.history and self.history[-1].step > trainer.global_step:
-            self._start_again()
         self._board.open(trainer, list(self.detector.metrics))
         on_rank_zero(trainer.strategy, self._restore_files)
         self.verdict = trainer.strategy.broadcast(self.verdict, src=0)
@@ -169,7 +170,7 @@ class KneePointCallback(L.Callback):
             trainer.should_stop = trainer.should_stop or self.stop
 
     def _start_again(self) -> None:
-        """Forget the run of another trainer, which this callback has watched before."""
+        """Forget another run that this callback has watched. Checkpoints are restored later."""
         self.detector = KneeDetector(**self.detector.settings)
         self.history = []
         self.verdict = self._provisional = None
@@ -219,7 +220,8 @@ class KneePointCallback(L.Callback):
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
             logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
-            check_logged(self.detector.metrics, logged)
+            if logged:  # many modules log nothing in this check
+                check_logged(self.detector.metrics, logged, "the sanity check")
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none
@@ -269,7 +271,7 @@ class KneePointCallback(L.Callback):
         """Return the values of this validation: those of rank 0 on every rank."""
         logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
         if not self.history:
-            check_logged(self.detector.metrics, logged)
+            check_logged(self.detector.metrics, logged, "validation")
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))
 

@@ -1,6 +1,6 @@
 """The fresh metrics and the weights of a validation, of any LightningModule."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -29,13 +29,22 @@ def fresh_metrics(trainer: L.Trainer, loss: str) -> dict[str, float]:
     return logged
 
 
-def check_logged(watched: Collection[str], logged: Collection[str]) -> None:
-    """Raise `ValueError` if a watched metric is not among the names of the logged values."""
+def check_logged(watched: Iterable[str], logged: Iterable[str], where: str) -> None:
+    """Check that the watched metrics are logged.
+
+    Args:
+        watched: Names of the metrics that a knee needs.
+        logged: Names of the values that were logged.
+        where: What has logged them: "validation" or "the sanity check".
+
+    Raises:
+        ValueError: If a watched metric is missing.
+    """
     missing = [name for name in watched if name not in logged]
     if missing:
         raise ValueError(
-            f"the knee watches {', '.join(missing)}, but validation does not log it; "
-            f"it logs {', '.join(sorted(logged))}"
+            f"the knee watches {', '.join(missing)}, but {where} does not log it; "
+            f"it logs {', '.join(sorted(logged)) or 'nothing'}"
         )
 
 

@@ -127,6 +127,7 @@ class SampleStreamDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the endless loader of this rank's part of the training stream."""
         assert self.trainer is not None and self._training is not None
+        self._check_end()
         if self._streaming:
             # Lightning makes the loader again in the middle of a run: it continues from here.
             self._samples_seen = self._position()
@@ -140,7 +141,7 @@ class SampleStreamDataModule(L.LightningDataModule):
                 self.seed,
                 self.trainer.global_rank,
                 self.trainer.world_size,
-                self._position,
+                self._start,
                 self._weights,
                 **self._chosen_batches(),
             ),
@@ -148,6 +149,16 @@ class SampleStreamDataModule(L.LightningDataModule):
             worker_init_fn=_single_threaded,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _check_end(self) -> None:
+        """Raise ValueError if only a number of epochs would end the run: the stream has none."""
+        run: Any = self.trainer  # Lightning does not declare the attribute `limit_train_batches`
+        limited = run.overfit_batches or isinstance(run.limit_train_batches, int)
+        if run.max_steps == -1 and run.max_epochs not in (None, -1) and not limited:
+            raise ValueError(
+                f"the training stream has no epochs, so max_epochs {run.max_epochs} would never "
+                "end it: set trainer.max_steps"
+            )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return the loader of this rank's validation pairs, and one of its real photographs.
@@ -180,6 +191,11 @@ class SampleStreamDataModule(L.LightningDataModule):
         assert self.trainer is not None
         module: object = self.trainer.lightning_module
         return {"batches": module.stream_batch} if isinstance(module, ChoosesBatches) else {}
+
+    def _start(self) -> int:
+        """Return the position at which an epoch begins: with `overfit_batches` always the first."""
+        run: Any = self.trainer  # Lightning does not declare the attribute `overfit_batches`
+        return 0 if run.overfit_batches else self._position()
 
     def _position(self) -> int:
         """Return the position in the stream, in samples of all ranks together."""

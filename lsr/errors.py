@@ -15,7 +15,7 @@ DIVERGED = 3
 `lsr.training.cli` returns this code after a `DivergenceError` of `lsr.training.divergence`.
 """
 INTERRUPTED = 130
-"""Interrupted by Ctrl-C; shells use the same code (128 + the number of the signal SIGINT)."""
+"""Interrupted by Ctrl-C or SIGTERM; for Ctrl-C shells use this code too (128 + its signal)."""
 
 _LONGEST = 80
 """Most characters of a reason: what follows in the texts of other libraries is advice."""

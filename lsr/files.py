@@ -12,6 +12,9 @@ from typing import Any
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
+_NOT_WRITTEN = ("os error", "inline_container")
+"""Parts of the messages of safetensors and torch, whose exceptions are no OSError."""
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -19,6 +22,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     The file is fsynced before it is renamed, so `target` is complete or absent, also after a power
     cut. After an error the temporary file is removed.
+
+    Raises:
+        OSError: If the file cannot be written, because the disk is full for example. The message
+            names `target`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -27,6 +34,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(target)  # the temporary name means nothing to the user
+        elif any(sign in str(error) for sign in _NOT_WRITTEN):
+            reason = str(error)[:80]
+            raise OSError(f"{target}: cannot be written; is the disk full? ({reason})") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -78,6 +78,20 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def numbers_of(tensor: Tensor) -> Tensor:
+    """Return the numbers in this rank's part of a tensor, for norms and tests of finiteness.
+
+    Sparse and complex tensors and those of 8-bit floating point, for which PyTorch has no such
+    functions, become dense real tensors. All others are returned as they are.
+    """
+    part = own_part(tensor)
+    if part.is_sparse:
+        part = part.coalesce().values()
+    if part.is_complex():
+        part = torch.view_as_real(part.resolve_conj())
+    return part.float() if part.is_floating_point() and part.itemsize == 1 else part
+
+
 def several_processes() -> bool:
     """Return whether this process is a rank of a distributed run."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -10,6 +10,7 @@ Until then the folder may hold `provisional.json` alone, see `lsr.knee.provision
 """
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -115,11 +116,13 @@ def publish_verdict(
         ValueError: If the folder holds another knee.
     """
     assert verdict.knee_step is not None
+    values = next(v.values for v in history if v.step == verdict.knee_step)
     manifest = {
         "step": verdict.knee_step,
         "confirmed_at_step": verdict.confirmed_at_step,
         "reason": verdict.reason,
-        "metrics": next(dict(v.values) for v in history if v.step == verdict.knee_step),
+        # JSON has no NaN and no infinity.
+        "metrics": {name: value for name, value in values.items() if math.isfinite(value)},
         "per_metric": verdict.per_metric,
         "detector": detector.settings,
         "versions": dict(versions),

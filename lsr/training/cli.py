@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.errors import DIVERGED, DONE
@@ -265,7 +266,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         ValueError: If an option, the YAML file, a data set or a checkpoint is unusable.
-        KeyboardInterrupt: If the user pressed Ctrl-C.
+        KeyboardInterrupt: If the user pressed Ctrl-C, or the process got SIGTERM.
     """
     quieten()
     try:
@@ -278,7 +279,8 @@ def main(arguments: Sequence[str]) -> int:
     except (MisconfigurationException, OSError) as error:
         raise ValueError(str(error)) from error
     except SystemExit as end:
-        if end.code != 1:  # Lightning exits with 1 after Ctrl-C; --help exits with 0
+        # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
+        if end.code != 1 and not isinstance(end, SIGTERMException):
             raise
         raise KeyboardInterrupt from end
     except RuntimeError as error:

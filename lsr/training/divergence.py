@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
 from lsr.distributed.ranks import of_all_ranks
-from lsr.distributed.tensors import on_all_ranks, own_part
+from lsr.distributed.tensors import numbers_of, on_all_ranks
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def non_finite(
         [
             torch.tensor(True, device=device)
             if tensor is None
-            else torch.isfinite(own_part(tensor)).all().to(device)
+            else torch.isfinite(numbers_of(tensor)).all().to(device)
             for _, tensor in known
         ]
     )
@@ -77,7 +77,8 @@ def agreed_names(
 
 def remove_report(trainer: L.Trainer) -> None:
     """Delete the report of an earlier launch: a report at the end of a run is about this launch."""
-    if trainer.is_global_zero:
+    run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+    if run.is_global_zero and not run.fast_dev_run:
         (Path(trainer.default_root_dir) / REPORT).unlink(missing_ok=True)
 
 

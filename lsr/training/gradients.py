@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from lsr.distributed.tensors import own_part, whole
+from lsr.distributed.tensors import numbers_of, own_part, whole
 
 if TYPE_CHECKING:
     from lsr.training.module import LinearSRModule
@@ -24,11 +24,12 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
 
 def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of this rank's part of each gradient, (N,) float32."""
-    parts = [own_part(gradient) for gradient in gradients]
+    parts = [numbers_of(gradient) for gradient in gradients]
+    widest = torch.float64 if any(p.dtype == torch.float64 for p in parts) else torch.float32
     norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
-        parts, 2, torch.float32
+        parts, 2, widest
     )
-    return torch.stack([norm.to(norms[0].device) for norm in norms])
+    return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])
 
 
 def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: int) -> Tensor:
@@ -59,7 +60,8 @@ def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: in
 def zero_if(condition: Tensor, gradients: Sequence[Tensor]) -> None:
     """Set all gradients to 0 if a condition on their device, a bool scalar, is True."""
     for gradient in gradients:
-        own_part(gradient).masked_fill_(condition, 0)
+        part = own_part(gradient)
+        (part._values() if part.is_sparse else part).masked_fill_(condition, 0)
 
 
 def clip_gradients(

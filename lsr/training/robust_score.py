@@ -53,24 +53,35 @@ def _log(value: float) -> float:
 
 
 class StepScores:
-    """Scores of the gradient norms and the losses of training steps.
+    """Scores of the gradient norms and the losses of training steps, and the steps not taken.
 
     Steps are compared with steps of the same group only: of the same expert, or optimiser.
+
+    Attributes:
+        skipped: Number of spikes that were skipped in a row.
+        skipped_non_finite: Number of steps with a non-finite norm that were skipped in a row.
     """
 
     def __init__(self) -> None:
         self.norms: defaultdict[int, RobustScore] = defaultdict(RobustScore)
         self.losses: defaultdict[int, RobustScore] = defaultdict(RobustScore)
+        self.skipped = 0
+        self.skipped_non_finite = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the windows of recent norms and losses as plain values."""
+        """Return the windows of recent norms and losses, and the counters, as plain values."""
         return {
             "norms": {i: list(score.values) for i, score in self.norms.items()},
             "losses": {i: list(score.values) for i, score in self.losses.items()},
+            "skipped": self.skipped,
+            "skipped_non_finite": self.skipped_non_finite,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the windows of recent norms and losses from a checkpoint."""
+        """Restore the windows and the counters from a checkpoint, in place of the present ones."""
+        self.skipped = state_dict["skipped"]
+        self.skipped_non_finite = state_dict.get("skipped_non_finite", 0)
         for scores, key in ((self.norms, "norms"), (self.losses, "losses")):
+            scores.clear()
             for i, values in state_dict[key].items():
                 scores[i].values.extend(values)

@@ -99,16 +99,20 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path, loader):
     assert report["non_finite_weights"] == ["denoiser.net.out.bias"]
 
 
-def guard_after(n, **options):
-    """A guard that has seen n ordinary steps."""
-    guard = DivergenceGuard(**options)
-    guard._scores.norms[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * (n // 5))
-    return guard
+class Experienced(DivergenceGuard):
+    """Has seen a hundred ordinary steps when training begins."""
+
+    def see(self):
+        self._scores.norms[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * 20)
+
+    def on_fit_start(self, trainer, pl_module):
+        super().on_fit_start(trainer, pl_module)
+        self.see()
 
 
 def test_skip_drops_the_steps_of_a_spike_but_not_for_ever(tmp_path, loader):
     module = Module(dict.fromkeys(range(2, 20), 1e9))
-    fit(tmp_path, module, loader, guard_after(100, action="skip", threshold=30, max_skips=3))
+    fit(tmp_path, module, loader, Experienced(action="skip", threshold=30, max_skips=3))
     same = [torch.equal(a, b) for a, b in zip(module.weights, module.weights[1:], strict=False)]
     assert same == [False, False, True, True, True, False, True]
 
@@ -128,17 +132,18 @@ def test_the_report_names_the_gradients_that_were_bad_and_no_others(tmp_path, lo
 
 def test_warn_only_warns_and_stop_ends_the_run(tmp_path, loader, caplog):
     module = Module({2: 1e9})
-    fit(tmp_path, module, loader, guard_after(100, threshold=30))
+    fit(tmp_path, module, loader, Experienced(threshold=30))
     assert "gradient norm" in caplog.text and "above the recent ones" in caplog.text
     assert not any(
         torch.equal(a, b) for a, b in zip(module.weights, module.weights[1:], strict=False)
     )
     with pytest.raises(DivergenceError, match="robust standard deviations"):
-        fit(tmp_path, Module({2: 1e9}), loader, guard_after(100, action="stop", threshold=30))
+        fit(tmp_path, Module({2: 1e9}), loader, Experienced(action="stop", threshold=30))
 
 
 def test_a_resumed_guard_remembers():
-    guard = guard_after(100)
+    guard = Experienced()
+    guard.see()
     other = DivergenceGuard()
     other.load_state_dict(guard.state_dict())
     assert other._scores.norms[0](math.e**3) == guard._scores.norms[0](math.e**3) > 10

@@ -14,6 +14,7 @@ from support.plain_module import Plain, fit
 
 from callbacks import DivergenceGuard, divergence_guard
 from lsr.training.divergence import DivergenceError
+from lsr.training.gradients import gradient_norms
 
 
 def all_finite(state):
@@ -77,6 +78,50 @@ def test_both_ways_of_reading_train_alike(tmp_path, monkeypatch):
     (one, scores, steps), (two, other_scores, other_steps) = states
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert scores == other_scores and steps == other_steps and len(steps) == 8
+
+
+class OddNumbers(Plain):
+    """Has gradients of 64 bits, complex and sparse ones, and frozen weights of 8 bits."""
+
+    def __init__(self, spoilt=None) -> None:
+        super().__init__()
+        self.wide = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+        self.complex = torch.nn.Parameter(torch.ones(3, dtype=torch.complex64))
+        self.sparse = torch.nn.Embedding(4, 2, sparse=True)
+        narrow = torch.ones(3).to(torch.float8_e4m3fn)
+        self.narrow = torch.nn.Parameter(narrow, requires_grad=False)
+        self.spoilt = spoilt
+
+    def training_step(self, batch, batch_idx):
+        parts = {
+            "wide": self.wide.square().sum(),
+            "complex": self.complex.abs().square().sum(),
+            "sparse": self.sparse(torch.tensor([1, 1])).sum(),
+        }
+        if self.spoilt in parts and self.global_step == 5:
+            parts[self.spoilt] = parts[self.spoilt] * math.nan
+        return super().training_step(batch, batch_idx) + sum(parts.values()).float()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+@pytest.mark.parametrize("spoilt", ["wide", "complex", "sparse"])
+def test_gradients_and_weights_of_any_kind_are_checked(tmp_path, reading, spoilt):
+    last = ModelCheckpoint(tmp_path, filename="last", every_n_train_steps=1)
+    fit(tmp_path, OddNumbers(), DivergenceGuard(), last)
+    module = OddNumbers(spoilt)
+    with pytest.raises(DivergenceError, match="diverged at step 5"):
+        fit(tmp_path, module, DivergenceGuard())
+    assert all_finite({n: p for n, p in module.named_parameters() if n != "narrow"})
+    assert [n.split(".")[0] for n in report(tmp_path)["non_finite_gradients"]] == [spoilt]
+
+
+def test_the_norm_of_any_gradient_is_that_of_its_numbers():
+    sparse = torch.sparse_coo_tensor([[1, 1]], [3.0, 1.0], (4,))
+    complex_ = torch.tensor([3 + 4j])
+    found = gradient_norms([sparse, complex_, torch.tensor([1e200], dtype=torch.float64)])
+    assert found.tolist() == [4, 5, math.inf] and found.dtype == torch.float32
 
 
 def same_as_before(module):

@@ -1,5 +1,8 @@
 """KneePointCallback with plain modules, other callbacks, and metrics that come and go."""
 
+import json
+import math
+
 import lightning as L
 import pytest
 import torch
@@ -206,3 +209,54 @@ def test_after_the_confirmation_no_weights_are_copied(tmp_path):
     module = Counts()
     knee, _ = fit(tmp_path, module, steps=30, knee=KneePointCallback(METRICS, stop=False))
     assert module.exports == knee.verdict.confirmed_at_step < 30
+
+
+@pytest.mark.parametrize("where", [{"dirpath": "here"}, {}])
+def test_a_change_of_the_working_folder_does_not_scatter_the_files(tmp_path, monkeypatch, where):
+    class Moves(Plain):
+        def on_train_epoch_start(self):
+            (tmp_path / "elsewhere").mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / "elsewhere")
+
+    monkeypatch.chdir(tmp_path)
+    knee = KneePointCallback(METRICS, **where)
+    trainer_with("here", knee, enable_checkpointing=False).fit(Moves(), data(), data())
+    assert knee.best_model_path == str(tmp_path / "here" / "knee" / "seed.safetensors")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_folder_may_begin_with_the_home_folder_but_must_be_local(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    knee = KneePointCallback(METRICS, dirpath="~/here")
+    trainer_with(tmp_path, knee, fast_dev_run=True).fit(Plain(), data(), data())
+    assert knee._files.root == tmp_path / "here"
+    knee = KneePointCallback(METRICS, dirpath="s3://bucket/run")
+    with pytest.raises(ValueError, match="cannot be written to s3://bucket/run: set dirpath"):
+        trainer_with(tmp_path, knee, fast_dev_run=True).fit(Plain(), data(), data())
+
+
+def test_a_module_may_log_nothing_in_the_sanity_check(tmp_path):
+    class OnlyInFull(Plain):
+        def validation_step(self, batch, batch_idx):
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, batch_idx)
+
+    knee = KneePointCallback(METRICS)
+    trainer_with(tmp_path, knee, max_epochs=2).fit(OnlyInFull(), data(), data())
+    assert [v.step for v in knee.history] == [1, 2]
+
+
+def test_the_manifest_is_json_although_a_metric_is_infinite_at_the_knee(tmp_path):
+    class Infinite(Plain):
+        def validation_step(self, batch, batch_idx):
+            values = curve(self.global_step)
+            even = self.global_step % 2 == 0
+            self.log_dict(values | {"val/b": math.inf if even else values["val/b"]})
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    knee = KneePointCallback(METRICS)
+    trainer_with(tmp_path, knee, check_val_every_n_epoch=2).fit(Infinite(), data(), data())
+    text = (tmp_path / "knee" / "knee.json").read_text()
+    assert json.loads(text, parse_constant=refuse)["metrics"].keys() == {"val/a"}

@@ -129,7 +129,7 @@ def test_a_metric_that_is_never_logged_is_named_before_training(tmp_path, sanity
     module = Scripted()
     with pytest.raises(
         ValueError,
-        match="the knee watches val/magic, but validation does not log it; it logs .*val/a, val/b",
+        match="the knee watches val/magic, but .* does not log it; it logs .*val/a, val/b",
     ):
         fit(
             tmp_path,

@@ -168,6 +168,24 @@ def test_a_loader_made_again_in_mid_run_continues(folder):
         assert data.state_dict() == {"samples_seen": 4 * batches}
 
 
+def test_overfitting_repeats_the_same_batches(folder):
+    data = module(folder)
+    first = hashes(data.train_dataloader(), 2)
+    data.trainer.overfit_batches = 2
+    loader = data.train_dataloader()
+    data.trainer.fit_loop.epoch_loop.batch_progress.total.processed = 2
+    assert hashes(loader, 2) == first
+
+
+def test_a_number_of_epochs_that_cannot_end_the_run_is_refused(folder):
+    data = module(folder)
+    data.trainer.max_steps, data.trainer.max_epochs = -1, 3
+    with pytest.raises(ValueError, match="no epochs, so max_epochs 3 .* set trainer.max_steps"):
+        data.train_dataloader()
+    data.trainer.limit_train_batches = 5
+    data.train_dataloader()
+
+
 def test_a_resumed_stream_continues(folder):
     whole = hashes(module(folder).train_dataloader(), 6)
     first = module(folder)

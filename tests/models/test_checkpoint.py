@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import asdict
 
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import save_file
 
 from lsr.files import atomic_path
 from lsr.models.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, save_denoiser
+from lsr.training.checkpoint_io import AtomicCheckpointIO
 
 
 def config_of(denoiser):
@@ -88,3 +90,29 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with atomic_path(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
+
+
+def write_text(weights, path):
+    with atomic_path(path) as temporary:
+        temporary.write_text(1000 * str(weights))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_text,
+        lambda weights, path: save_denoiser(path, weights, {}),
+        lambda weights, path: AtomicCheckpointIO().save_checkpoint(weights, path),
+    ],
+    ids=["text", "safetensors", "checkpoint"],
+)
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, write):
+    # A limit on the size of files fails like a full disk, in the middle of a file.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="target: cannot be written|File too large: .*target"):
+            write({"a": torch.zeros(500)}, tmp_path / "target")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

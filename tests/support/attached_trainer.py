@@ -16,5 +16,9 @@ def attach(data, rank=0, world=1, batches=0):
         fit_loop=loop,
         strategy=strategy,
         lightning_module=None,
+        overfit_batches=0.0,
+        limit_train_batches=1.0,
+        max_steps=10,
+        max_epochs=-1,
     )
     return data

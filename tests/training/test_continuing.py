@@ -1,4 +1,4 @@
-"""What `--ckpt_path last` finds, and what may differ from the run that is continued."""
+"""What `--ckpt_path last` finds, what may differ from the run that is continued, and other ends."""
 
 import json
 
@@ -12,6 +12,7 @@ from support.small_run import SMALL
 from support.tiny import TINY
 
 from lsr.cli import main
+from lsr.errors import INTERRUPTED
 from lsr.training.module import LinearSRModule
 from lsr.training.same_run import SameRun
 
@@ -215,3 +216,18 @@ def test_a_checkpoint_inside_a_window_is_a_warning(
     trainer.fit(LinearSRModule(TINY), loader)
     found = [str(each.message) for each in recwarn if "accumulation window" in str(each.message)]
     assert len(found) == warned and all("the gradients of 2 batches" in line for line in found)
+
+
+def test_a_run_that_gets_sigterm_is_interrupted_and_not_done(photographs, tmp_path, capsys):
+    more = "--trainer.callbacks+=support.terminated.Terminated"
+    folder = tmp_path / "run"
+    assert main(fit(folder, photographs, "last", more, **{"trainer.max_steps": 9})) == INTERRUPTED
+    assert lines(capsys)[-1].startswith("lsr fit: interrupted; run the command again")
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 3 and not (folder / "run.lock").exists()
+
+
+def test_a_trial_run_leaves_nothing_in_the_folder(photographs, tmp_path):
+    folder = tmp_path / "run"
+    assert main(fit(folder, photographs, **{"trainer.fast_dev_run": "true"})) == 0
+    assert not [path for path in folder.rglob("*") if path.is_file()]
