@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -140,16 +140,28 @@ def pelt(curve: SimulatedCurve) -> Pick:
     return None
 
 
-def peers() -> dict[str, Callable[[SimulatedCurve], Pick]]:
-    """Return the rules by name; those of packages that are not installed are left out."""
-    rules: dict[str, Callable[[SimulatedCurve], Pick]] = {
+OPTIONAL: dict[str, tuple[str, Rule]] = {
+    "kneed, online": ("kneed", kneedle),
+    "PELT": ("ruptures", pelt),
+}
+"""Rules of packages that `lsr` does not need: the name of the rule, its package and the rule."""
+
+
+def missing_packages() -> list[str]:
+    """Return the packages of `OPTIONAL` that are not installed."""
+    packages = [package for package, _ in OPTIONAL.values()]
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def peers() -> dict[str, Rule]:
+    """Return the rules by name, without those whose package is not installed."""
+    rules: dict[str, Rule] = {
         "best checkpoint at the end": best_checkpoint,
         "EarlyStopping(patience=5)": stop_early(5),
         "EarlyStopping(patience=10)": stop_early(10),
         "Prechelt UP3": prechelt,
         "elasticity test": elasticity_test,
     }
-    for package, name, rule in (("kneed", "kneed, online", kneedle), ("ruptures", "PELT", pelt)):
-        if importlib.util.find_spec(package) is not None:
-            rules[name] = rule
-    return rules
+    missing = missing_packages()
+    installed = {name: rule for name, (package, rule) in OPTIONAL.items() if package not in missing}
+    return rules | installed
