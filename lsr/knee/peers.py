@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lsr.knee.consensus import Consensus, MeasuredRun
+from lsr.knee.elasticity import FLAT, upper_elasticity
 from lsr.knee.replay import early_stopping
 from lsr.knee.scoring import Pick, Rule
 from lsr.knee.signal import (
@@ -88,31 +89,9 @@ def prefixes(curve: SimulatedCurve) -> Iterator[tuple[Array, Array, Consensus, i
 
 
 def elasticity_test(curve: SimulatedCurve) -> Pick:
-    """Confirm the arrival on the plateau once a Theil-Sen slope shows that it is flat.
-
-    The slope after the arrival is an elasticity: gains per factor e of time. Its upper bound may be
-    0.3 at most. The bound falls from two standard errors to none as the wait grows.
-    """
+    """Confirm the arrival on the plateau once its slope shows that it is flat."""
     for steps, time, consensus, _ in prefixes(curve):
-        after = time[consensus.arrival :]
-        values = consensus.curve[consensus.arrival :]
-        waited = float(after[-1] / after[0] - 1)
-        fall = (consensus.top - float(np.median(values[-3:]))) / max(consensus.gain, 1e-9)
-        needed = 2.0 if fall > 0.3 else 1.0 if fall > 0.12 else 0.35
-        if len(after) < 4 or waited < needed or consensus.gain <= 0:
-            continue
-        noise = standard_deviation(neighbour_residual(time, consensus.curve))
-        if consensus.gain < 10 * noise / math.sqrt(len(after)):
-            continue
-        chosen = np.unique(np.linspace(0, len(after) - 1, 60).astype(int))
-        x, y = np.log(after[chosen]), values[chosen] / consensus.gain
-        first, second = np.triu_indices(len(x), 1)
-        slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))
-        error = (
-            1.05 * noise / consensus.gain / (math.sqrt(len(after)) * float(np.std(np.log(after))))
-        )
-        width = float(np.interp(waited, [0.35, 2.0], [2.0, 0.0]))
-        if slope + width * error <= 0.3:
+        if upper_elasticity(time, consensus) <= FLAT:
             return int(steps[consensus.arrival]), int(steps[-1])
     return None
 
