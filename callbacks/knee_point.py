@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
 from callbacks.knee_files import KneeFiles, folder_of_run
+from callbacks.knee_outcome import print_knee, print_no_knee
 from callbacks.validation_results import exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
@@ -236,9 +236,11 @@ class KneePointCallback(L.Callback):
             self._publish(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish the knee if training ended with its validation; wait for the last figure."""
+        """Publish the knee if training ended with its validation, or say that there is none."""
         if self._to_publish:
             self._publish(trainer)
+        if not self._is_confirmed:
+            print_no_knee(trainer, self.verdict, self._files.root)
         self._board.close()
 
     def on_exception(
@@ -292,9 +294,5 @@ class KneePointCallback(L.Callback):
         assert verdict is not None
         files = self._files
         on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
-        end = "; training ends here" if self.stop else ""
-        rank_zero_info(
-            f"knee at step {verdict.knee_step}, confirmed at step {verdict.confirmed_at_step}: "
-            f"{files.published}{end}"
-        )
+        print_knee(verdict, files.published, self.stop)
         self.best_model_path = files.seed

@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 
 import pytest
@@ -229,7 +230,9 @@ def test_a_checkpoint_of_an_older_run_is_resumed_whose_knee_had_the_guards_state
     assert trainer.global_step == 7 and [v.step for v in knee.history] == list(range(1, 8))
 
 
-def test_still_rising_publishes_nothing(tmp_path):
+def test_still_rising_publishes_nothing_and_says_why(tmp_path, caplog, monkeypatch):
+    printed = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr(printed, "handlers", [caplog.handler])
     knee, trainer = fit(
         tmp_path,
         Scripted(lambda step, rank: {"val/a": float(step), "val/b": -float(step)}),
@@ -240,6 +243,8 @@ def test_still_rising_publishes_nothing(tmp_path):
         and knee.verdict.knee_step is None
         and not (tmp_path / "knee").exists()
     )
+    (line,) = {each for each in caplog.messages if each.startswith("no knee")}
+    assert line.startswith(f"no knee by step 30: {knee.verdict.reason}") and "\n" not in line
 
 
 def test_tensorboard_shows_the_knee(tmp_path):
