@@ -77,6 +77,7 @@ class KneeBoard:
         known = {name: float(value) for name, value in scalars.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step=history[-1].step)
+            logger.save()  # as Lightning does: before the checkpoint, whose steps are not repeated
         where = boards(trainer)
         show_text(where, "knee/verdict", verdict.reason, history[-1].step)
         if where:

@@ -1,17 +1,20 @@
 """Resuming a run whose folder holds a knee of another run, or lacks candidates."""
 
+import csv
 import re
 import shutil
 import subprocess
 import sys
 
+import lightning as L
 import pytest
 import torch
 from support.processes import ROOT, SUPPORT, environment
 from support.scripted import Scripted, curve, fit
 
-from callbacks import EMA, LastCheckpoint
+from callbacks import EMA, ExpertQuality, ImageGrid, LastCheckpoint, PredictionWriter
 from lsr.knee.folder import read_manifest
+from lsr.runs.csv_logger import MetricsCSVLogger
 
 KILLS = 2
 """Number of kills in the test suite; fifty were tried by hand."""
@@ -182,6 +185,46 @@ def test_leftovers_of_a_killed_launch_are_removed_at_the_next_start(tmp_path):
         callbacks=lambda knee, checkpoint: [LastCheckpoint(str(checkpoints))],
     )
     assert not leftovers[1].exists()
+
+
+@pytest.mark.parametrize(
+    ("callback", "folder", "stage"),
+    [
+        (ImageGrid, "images", "fit"),
+        (ExpertQuality, "experts", "fit"),
+        (PredictionWriter, "predictions", "predict"),
+    ],
+)
+def test_callbacks_that_write_pictures_remove_their_leftovers(tmp_path, callback, folder, stage):
+    leftover = tmp_path / folder / f".{'0123456789abcdef'}.tmp"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    trainer = L.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    callback().setup(trainer, Scripted(), "validate")
+    assert leftover.exists()
+    callback().setup(trainer, Scripted(), stage)
+    assert not leftover.exists()
+
+
+def test_the_rows_of_the_knee_are_written_before_the_checkpoint_of_their_step(tmp_path):
+    written = []
+
+    class Reads(LastCheckpoint):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                with (tmp_path / "metrics.csv").open(newline="") as file:
+                    row = list(csv.DictReader(file))[-1]
+                written.append((trainer.global_step, int(row["step"]), row["knee/confirmed"]))
+            super().on_validation_end(trainer, pl_module)
+
+    fit(
+        tmp_path,
+        Scripted(),
+        steps=3,
+        callbacks=lambda knee, checkpoint: [knee, Reads(f"{tmp_path}/checkpoints")],
+        logger=MetricsCSVLogger(str(tmp_path)),
+    )
+    assert written == [(step, step, "0.0") for step in (1, 2, 3)]
 
 
 def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp_path):
