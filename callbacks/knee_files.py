@@ -1,6 +1,7 @@
 """KneeFiles: the files of a knee in a run, its candidates and the published folder."""
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lsr.files import remove_leftovers, sha256_of
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.candidate_files import CandidateFiles
-from lsr.knee.folder import SEED, check_published, publish_verdict
+from lsr.knee.folder import SEED, check_published, publish_verdict, remove_unfinished
 from lsr.runs.history import Validation
 from lsr.training.checkpoint_io import read_callback_state
 from lsr.training.module import LinearSRModule
@@ -36,15 +37,21 @@ class KneeFiles:
         published: The folder of the published knee.
         candidates: The files of the candidates.
         digests: SHA-256 of the weights of each candidate, by step.
+        run: Random name of the run, which tells its own knee from another one.
     """
 
     def __init__(self, name: str, state_key: str) -> None:
         self.name = name
         self.move_to(Path())
-        self.digests: dict[int, str] = {}
+        self.start_again()
         self._state_key = state_key
         self._previous: set[int] = set()
         self._needs: dict[Path, tuple[tuple[int, int], set[int]]] = {}
+
+    def start_again(self) -> None:
+        """Begin another run, without candidates."""
+        self.run = secrets.token_hex(8)
+        self.digests: dict[int, str] = {}
 
     def move_to(self, root: Path) -> None:
         """Use another folder from now on."""
@@ -62,6 +69,7 @@ class KneeFiles:
         """Delete temporary files that a killed launch has left."""
         for folder in (self.root, self.root / "checkpoints", self.candidates.folder):
             remove_leftovers(folder)
+        remove_unfinished(self.published)
 
     def restore(self, verdict: KneeVerdict | None, earlier: Path | None) -> KneeVerdict | None:
         """Check the files of a run before it trains.
@@ -79,8 +87,9 @@ class KneeFiles:
                 knee are lost.
         """
         knee = None if verdict is None else verdict.knee_step
-        check_published(self.published, verdict, None if knee is None else self.digests.get(knee))
-        if verdict is None or self.published.exists():
+        digest = None if knee is None else self.digests.get(knee)
+        check_published(self.published, self.run, verdict, digest)
+        if verdict is None or (knee is not None and self.published.exists()):
             return verdict
         lost = [step for step in verdict.candidates if not self._recover(step, knee, earlier)]
         if knee in lost:
@@ -144,7 +153,9 @@ class KneeFiles:
         assert verdict.knee_step is not None
         weights = self.candidates.path(verdict.knee_step)
         if weights.exists() or not self.published.exists():
-            publish_verdict(self.published, weights, verdict, history, detector, _versions())
+            publish_verdict(
+                self.published, weights, verdict, history, detector, _versions(), self.run
+            )
 
     def _needed_by_checkpoints(self, trainer: L.Trainer) -> set[int]:
         """Return the steps of all candidates of the checkpoints on the disk."""

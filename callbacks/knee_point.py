@@ -40,7 +40,7 @@ class KneePointCallback(L.Callback):
 
     The state is part of every checkpoint, also of those written after the same validation. So a
     resumed run has the same verdicts, and publishes a knee that a killed run had confirmed but not
-    published. A knee that this run has not published is refused before training; candidates whose
+    published. A knee that another run has published is refused before training; candidates whose
     files are missing are given up with a warning.
 
     Weights, a validation metric or a training loss that are not finite end the run as diverged,
@@ -114,7 +114,7 @@ class KneePointCallback(L.Callback):
         return key if self.name == FOLDER else f"{key}{{'name': {self.name!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return detector, history, verdict, digests and folder of the candidates: plain values."""
+        """Return detector, history, verdict, name of the run, digests and folder: plain values."""
         return {
             "detector": self.detector.state_dict(),
             "history": [
@@ -124,15 +124,17 @@ class KneePointCallback(L.Callback):
             "verdict": None if self.verdict is None else asdict(self.verdict),
             "digests": dict(self._files.digests),
             "root": str(self._files.root.absolute()),
+            "run": self._files.run,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint; older ones have a "guard" and no digests."""
+        """Restore the state from a checkpoint; older ones lack "digests" and "run"."""
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
         self.verdict = None if verdict is None else KneeVerdict.from_plain(verdict)
         self._files.digests = dict(state_dict.get("digests", {}))
+        self._files.run = state_dict.get("run", self._files.run)
         root = state_dict.get("root")
         self._restored_root = None if root is None else Path(root)
 
@@ -170,7 +172,7 @@ class KneePointCallback(L.Callback):
         self.detector = KneeDetector(**self.detector.settings)
         self.history = []
         self.verdict = None
-        self._files.digests = {}
+        self._files.start_again()
 
     def _restore_files(self) -> None:
         self._files.remove_leftovers()

@@ -88,6 +88,28 @@ def test_a_run_resumes_from_any_checkpoint_in_its_folder(finished, run):
         shutil.rmtree(run / "knee")
 
 
+@pytest.mark.parametrize("before", [1, 4])
+def test_a_resumed_run_knows_the_knee_that_it_published_after_the_checkpoint(
+    finished, tmp_path, before
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    step = finished[1].verdict.confirmed_at_step - before
+    knee, _ = fit(run, Scripted(), ckpt_path=run / "checkpoints" / f"{step}.ckpt")
+    assert knee.verdict == finished[1].verdict
+    assert read_manifest(run / "knee") == read_manifest(finished[0] / "knee")
+
+
+def test_the_published_knee_stays_if_the_resumed_run_takes_another_course(
+    finished, tmp_path, caplog
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    fit(run, Other(with_other_weights), ckpt_path=run / "checkpoints" / "3.ckpt")
+    assert "which this run published before it was resumed" in caplog.text
+    assert read_manifest(run / "knee") == read_manifest(finished[0] / "knee")
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_run_resumes_into_another_folder_with_its_candidates(finished, run, tmp_path, before):
     confirmed = finished[1].verdict.confirmed_at_step
@@ -174,8 +196,10 @@ def test_leftovers_of_a_killed_launch_are_removed_at_the_next_start(tmp_path):
     for path in (*leftovers, other):
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"half")
+    unfinished = tmp_path / f".knee-{'0123456789abcdef'}"
+    unfinished.mkdir()
     fit(tmp_path, Scripted(), steps=1)
-    assert not any(path.exists() for path in leftovers) and other.exists()
+    assert not any(path.exists() for path in (*leftovers, unfinished)) and other.exists()
     for path in leftovers[:2]:
         path.write_bytes(b"half")
     fit(
@@ -235,7 +259,11 @@ def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp
     script.write_text(example)
     command = [sys.executable, str(SUPPORT / "killed_runs.py"), str(script), str(tmp_path)]
     done = subprocess.run(
-        [*command, str(KILLS)], env=environment(), capture_output=True, text=True, timeout=600
+        [*command, "--random", str(KILLS)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert "all ended alike" in done.stdout

@@ -1,9 +1,14 @@
-"""Kills a script at random moments: `python killed_runs.py SCRIPT FOLDER KILLS`.
+"""Kills a script again and again: `killed_runs.py SCRIPT FOLDER [--random N] [--before FILE...]`.
 
-The script trains in `runs/textures` of its working folder with `ckpt_path="last"`. A run is started
-again until it ends, and its end is compared with that of a run that nobody killed.
+The script trains in a folder below `runs` of its working folder with `ckpt_path="last"`. A run is
+started again until it ends, and its end is compared with that of a run that nobody killed. With
+`--random` it is killed at random times. With `--before` each launch is killed, together with its
+data workers, when it is about to rename a file to a path that ends with FILE; and for `A+B`, the
+first time after that has happened for A.
 """
 
+import argparse
+import csv
 import os
 import random
 import signal
@@ -15,21 +20,30 @@ import lightning  # noqa: F401 (imported once, not by every forked process)
 import torch
 
 import callbacks  # noqa: F401
+import datamodules  # noqa: F401
+import lsr.training.cli  # noqa: F401
 from lsr.knee.folder import read_manifest
 
-RUN = Path("runs/textures")
+LONGEST = 600.0
+"""Seconds that a launch may take."""
 
 
-def start(code: str, folder: Path) -> int:
-    """Return the id of a new process that executes the code in a folder."""
+def start(code: str, folder: Path, before: str = "") -> int:
+    """Return the id of a new process, and of its group, that executes the code in a folder.
+
+    It kills its group before it renames a file to `before`, if that is given.
+    """
     process = os.fork()
     if process:
         return process
+    os.setpgid(0, 0)
     folder.mkdir(exist_ok=True)
     os.chdir(folder)
     with open("output.txt", "a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    if before:
+        sys.addaudithook(Killer(before))
     status = 1
     try:
         exec(compile(code, "example", "exec"), {"__name__": "__main__"})
@@ -41,26 +55,78 @@ def start(code: str, folder: Path) -> int:
         os._exit(status)
 
 
-def ends(process: int, seconds: float) -> bool:
-    """Kill a process after some time; return whether it ended before."""
+class Killer:
+    """Audit hook that kills this process and its group before it renames certain files.
+
+    Args:
+        names: Ends of the paths, joined by "+", in the order in which they have to be met.
+    """
+
+    def __init__(self, names: str) -> None:
+        self.names = names.split("+")
+        self.process = os.getpid()
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        if event != "os.rename" or os.getpid() != self.process:
+            return
+        if str(arguments[1]).endswith(self.names[0]):
+            del self.names[0]
+            if not self.names:
+                os.killpg(0, signal.SIGKILL)
+
+
+def ends(process: int, seconds: float = LONGEST) -> bool:
+    """Kill a process and its group after some time; return whether it ended before, unkilled."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if (done := os.waitpid(process, os.WNOHANG))[0]:
-            assert done[1] == 0, "the script failed: see output.txt"
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            if os.WIFSIGNALED(status):
+                return False
+            assert status == 0, "the script failed: see output.txt"
             return True
         time.sleep(0.002)
-    os.kill(process, signal.SIGKILL)
+    assert seconds < LONGEST, "the script hangs: see output.txt"
+    if os.getpgid(process) == process:
+        os.killpg(process, signal.SIGKILL)
+    else:  # so early that it has no group of its own yet
+        os.kill(process, signal.SIGKILL)
     return os.WIFEXITED(os.waitpid(process, 0)[1])
+
+
+def run_folder(folder: Path) -> Path:
+    (found,) = (folder / "runs").iterdir()
+    return found
 
 
 def end_of(folder: Path) -> dict:
     """Return what must be equal bit for bit."""
-    checkpoint = torch.load(folder / RUN / "checkpoints" / "last.ckpt", weights_only=True)
+    run = run_folder(folder)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     state = checkpoint["callbacks"]["KneePointCallback"]
+    manifest = read_manifest(run / "knee")
+    assert state.pop("run") == manifest.pop("run")
     del state["root"]
-    wanted = ("state_dict", "optimizer_states", "global_step", "epoch")
-    found = {name: checkpoint[name] for name in wanted}
-    return found | {"state": state, "manifest": read_manifest(folder / RUN / "knee")}
+    wanted = ("state_dict", "ema_state_dict", "optimizer_states", "global_step", "epoch", "loops")
+    found = {name: checkpoint[name] for name in wanted if name in checkpoint}
+    return found | {
+        "state": state,
+        "manifest": manifest,
+        "rows": rows(run / "metrics.csv"),
+        "files": sorted(str(path.relative_to(run)) for path in run.rglob("*/*.[ps]*")),
+    }
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of `metrics.csv`, without measured times; none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    return [
+        {name: cell for name, cell in row.items() if not name.startswith("throughput")}
+        for row in found
+    ]
 
 
 def equal(one: object, two: object) -> bool:
@@ -73,29 +139,65 @@ def equal(one: object, two: object) -> bool:
     return one == two
 
 
-def main(script: Path, folder: Path, kills: int) -> None:
-    code = script.read_text()
+def check(folder: Path, whole: dict) -> None:
+    """Check the end of a run that was killed, against that of a run that nobody killed."""
+    found = end_of(folder)
+    different = [name for name in whole if not equal(found[name], whole[name])]
+    assert not different, f"{folder}: other {different} than the run that nobody killed"
+    left = [path for path in folder.rglob(".*") if path.name.startswith(".knee-")]
+    left += folder.rglob(".*.tmp")
+    assert not left, f"{folder}: temporary files were left: {left}"
+
+
+class Published:
+    """Remembers the published knee of a run: what was published stays published."""
+
+    def __init__(self) -> None:
+        self.manifest: dict | None = None
+
+    def check(self, folder: Path) -> None:
+        for knee in folder.glob("runs/*/knee"):
+            found = read_manifest(knee)
+            assert self.manifest in (None, found), f"{knee} has changed"
+            self.manifest = found
+        assert self.manifest is None or any(folder.glob("runs/*/knee")), "the knee is gone"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("script", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--before", nargs="*", default=[])
+    options = parser.parse_args(arguments)
+    code = options.script.read_text()
     torch.set_num_threads(1)
     began = time.monotonic()
-    assert ends(start(code, folder / "whole"), 600)
+    assert ends(start(code, options.folder / "whole"))
     duration = time.monotonic() - began
-    whole = end_of(folder / "whole")
+    whole = end_of(options.folder / "whole")
     draw = random.Random(0)
     killed = runs = 0
-    while killed < kills:
+    while killed < options.random:
         runs += 1
-        run = folder / str(runs)
-        published = None
+        run = options.folder / str(runs)
+        published = Published()
         while not ends(start(code, run), draw.uniform(0, duration)):
             killed += 1
-            if (run / RUN / "knee").exists():
-                found = read_manifest(run / RUN / "knee")
-                assert published in (None, found), "what was published stays published"
-                published = found
-        assert equal(end_of(run), whole), f"{run}: not the run that nobody killed"
-        assert not list(run.rglob(".*.tmp")) and not list(run.rglob(".knee-*"))
+            published.check(run)
+        check(run, whole)
+    if options.before:
+        runs += 1
+        run = options.folder / "before"
+        published = Published()
+        for name in options.before:
+            assert not ends(start(code, run, name)), f"the run ended without renaming {name}"
+            killed += 1
+            published.check(run)
+        assert ends(start(code, run))
+        check(run, whole)
     print(f"{killed} kills in {runs} runs of {duration:.1f} s: all ended alike")  # noqa: T201
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1:])
