@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from lsr.files import remove_leftovers, sha256_of
 from lsr.knee import KneeDetector, KneeVerdict
@@ -46,6 +47,7 @@ class KneeFiles:
         self.start_again()
         self._state_key = state_key
         self._previous: set[int] = set()
+        self._saves = 0
         self._needs: dict[Path, tuple[tuple[int, int], set[int]]] = {}
 
     def start_again(self) -> None:
@@ -70,6 +72,14 @@ class KneeFiles:
         for folder in (self.root, self.root / "checkpoints", self.candidates.folder):
             remove_leftovers(folder)
         remove_unfinished(self.published)
+
+    def count_save(self, trainer: L.Trainer) -> None:
+        """Note that a checkpoint is written, which needs the candidates of the last validation.
+
+        Such a file is not read again. One that is written in the background may be older.
+        """
+        if not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
+            self._saves += 1
 
     def restore(self, verdict: KneeVerdict | None, earlier: Path | None) -> KneeVerdict | None:
         """Check the files of a run before it trains.
@@ -135,8 +145,7 @@ class KneeFiles:
             self.digests[newest] = sha256_of(self.candidates.path(newest))
         # The newest checkpoint, which is not written yet, replaces one that needs the previous.
         unused = self.candidates.steps() - set(verdict.candidates) - self._previous
-        if unused:
-            self.candidates.delete(unused - self._needed_by_checkpoints(trainer))
+        self.candidates.delete(unused - self._needed_by_checkpoints(trainer))
         self._previous = set(verdict.candidates)
         self.digests = {
             step: self.digests[step] for step in verdict.candidates if step in self.digests
@@ -168,15 +177,23 @@ class KneeFiles:
         }
         if trainer.ckpt_path is not None:
             folders.add(Path(trainer.ckpt_path).parent)
+        versions = {
+            path.absolute(): (path.stat().st_mtime_ns, path.stat().st_size)
+            for folder in folders
+            for path in folder.glob("*.ckpt")
+        }
         known = self._needs
-        self._needs = {}
-        for path in {path.absolute() for folder in folders for path in folder.glob("*.ckpt")}:
-            status = path.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if path in known and known[path][0] == version:
-                self._needs[path] = known[path]
-            else:
-                self._needs[path] = (version, self._needs_of(path))
+        self._needs = {
+            path: known[path]
+            for path, version in versions.items()
+            if path in known and known[path][0] == version
+        }
+        new = versions.keys() - self._needs.keys()
+        own = len(new) <= self._saves  # no other process has put a checkpoint there
+        self._saves = 0
+        for path in new:
+            needs = set(self._previous) if own else self._needs_of(path)
+            self._needs[path] = (versions[path], needs)
         return {step for _, steps in self._needs.values() for step in steps}
 
     def _needs_of(self, path: Path) -> set[int]:

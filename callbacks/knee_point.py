@@ -12,7 +12,7 @@ from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
 from callbacks.knee_files import KneeFiles, folder_of_run
 from callbacks.knee_outcome import print_knee, print_no_knee
-from callbacks.validation_results import exported_weights, fresh_metrics
+from callbacks.validation_results import check_logged, exported_weights, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER
@@ -138,6 +138,12 @@ class KneePointCallback(L.Callback):
         root = state_dict.get("root")
         self._restored_root = None if root is None else Path(root)
 
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count the checkpoints: the candidates that they need are known."""
+        self._files.count_save(trainer)
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
         self._files.move_to(folder_of_run(trainer, pl_module, self.dirpath))
@@ -214,7 +220,7 @@ class KneePointCallback(L.Callback):
         """
         run: Any = trainer  # Lightning does not declare the attribute `sanity_checking`
         if run.sanity_checking and not self.history:
-            self._check_names(fresh_metrics(trainer, self.loss))
+            check_logged(self.detector.metrics, fresh_metrics(trainer, self.loss))
         was_confirmed = self._is_confirmed
         if not self._watches(trainer) or not (self._has_copied or was_confirmed):
             return  # a validation without a batch is none
@@ -266,18 +272,9 @@ class KneePointCallback(L.Callback):
         """Return the values of this validation: those of rank 0 on every rank."""
         logged = trainer.strategy.broadcast(fresh_metrics(trainer, self.loss), src=0)
         if not self.history:
-            self._check_names(logged)
+            check_logged(self.detector.metrics, logged)
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
         return Validation(trainer.global_step, values, logged.get(self.loss))
-
-    def _check_names(self, logged: Mapping[str, float]) -> None:
-        """Raise ValueError if a watched metric is not among the logged values."""
-        missing = [name for name in self.detector.metrics if name not in logged]
-        if missing:
-            raise ValueError(
-                f"the knee watches {', '.join(missing)}, but validation does not log it; "
-                f"it logs {', '.join(sorted(logged))}"
-            )
 
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""

@@ -1,5 +1,6 @@
 """The fresh metrics and the weights of a validation, of any LightningModule."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -26,6 +27,16 @@ def fresh_metrics(trainer: L.Trainer, loss: str) -> dict[str, float]:
     if loss in trainer.callback_metrics:
         logged.setdefault(loss, float(trainer.callback_metrics[loss]))
     return logged
+
+
+def check_logged(watched: Iterable[str], logged: Mapping[str, float]) -> None:
+    """Raise ValueError if a metric that the knee watches is not among the logged values."""
+    missing = [name for name in watched if name not in logged]
+    if missing:
+        raise ValueError(
+            f"the knee watches {', '.join(missing)}, but validation does not log it; "
+            f"it logs {', '.join(sorted(logged))}"
+        )
 
 
 def exported_weights(

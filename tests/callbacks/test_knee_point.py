@@ -53,8 +53,9 @@ def test_the_sanity_check_is_not_a_validation(finished):
     assert [v.step for v in knee.history] == list(range(1, trainer.global_step + 1))
 
 
-def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path):
-    kept = []
+def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path, monkeypatch):
+    kept, read = [], []
+    monkeypatch.setattr("callbacks.knee_files.read_callback_state", lambda *file: read.append(file))
 
     class Watched(KneePointCallback):
         def on_validation_end(self, trainer, pl_module):
@@ -75,6 +76,7 @@ def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path)
         assert files == candidates | previous and len(candidates) <= 6
         previous = candidates
     assert kept[-1][0] == {knee.verdict.knee_step}
+    assert read == [], "the needs of the checkpoints of this run are known"
 
 
 @pytest.mark.parametrize("order", ["knee first", "knee last"])
