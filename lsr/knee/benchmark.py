@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lsr.knee.peers import peers
+from lsr.knee.peers import missing_packages, peers
 from lsr.knee.scoring import compare, correct_by_family, draw_runs, rates, this_detector
 
 DETECTOR = "this detector"
@@ -20,7 +20,8 @@ def run_benchmark(seed: int, count: int) -> dict[str, Any]:
 
     Returns:
         Plain values: the rates of every rule with their 95 % intervals, and for each family of
-        rises the share of its runs that every rule judged correctly.
+        rises the share of its runs that every rule judged correctly; the packages of other rules
+        that are not installed.
     """
     curves = draw_runs(seed, count)
     outcomes = compare(curves, peers() | {DETECTOR: this_detector})
@@ -29,6 +30,7 @@ def run_benchmark(seed: int, count: int) -> dict[str, Any]:
         "seed": seed,
         "runs_with_knee": with_knee,
         "runs_without_knee": count - with_knee,
+        "not_installed": missing_packages(),
         "rules": {},
         "families": {},
     }
@@ -60,6 +62,9 @@ def benchmark_in_words(report: dict[str, Any]) -> str:
             else:
                 parts.append(f"{rate} {value:.0%} [{low:.0%}, {high:.0%}]")
         lines += [name, "  " + ", ".join(parts)]
+    if report["not_installed"]:
+        packages = ", ".join(report["not_installed"])
+        lines += ["", f"skipped, because their packages are not installed: {packages}"]
     lines += ["", f"judged correctly by {DETECTOR} (by the elasticity test), for each family"]
     lines += [
         f"  {family:22s} {row[DETECTOR]:4.0%} ({row['elasticity test']:4.0%}) of {row['runs']}"

@@ -16,6 +16,7 @@ from lsr.knee.bad_input import describe_repeat, find_fault
 from lsr.knee.candidates import step_to_drop
 from lsr.knee.confirmation import LIKELY, PERSISTENCE, check_settings, find_obstacle
 from lsr.knee.consensus import MeasuredRun, turn_up
+from lsr.knee.elasticity import why_not_flat
 from lsr.knee.features import describe
 from lsr.knee.forecast import forecast
 from lsr.knee.network import Ensemble, trained_ensemble
@@ -41,12 +42,11 @@ class KneeDetector:
     `lsr.knee.features` describes it by numbers that do not depend on units, and a small network
     (`lsr.knee.network`), trained on simulated runs, estimates the posterior of the knee. The
     candidate is the kept step that passes as the knee with the highest probability. The knee is
-    confirmed once this probability is high enough and the other conditions of
-    `lsr.knee.confirmation` hold at two validations in a row.
+    confirmed once this probability is high enough, the slope of the plateau is flat, and the other
+    conditions of `lsr.knee.confirmation` hold, all at two validations in a row.
 
-    **State.** The detector stores the list of validations, the steps of the kept checkpoints and
-    for how many validations the conditions have held, and recomputes everything else. A resumed
-    run therefore gives bit-identical verdicts.
+    **State.** The detector stores the validations, the kept steps and for how many validations the
+    conditions have held. The rest is recomputed, so a resumed run gives bit-identical verdicts.
 
     **Divergence.** A run has diverged at a non-finite loss, or after two reports in a row without a
     finite metric, unless a finite loss vouches for the weights.
@@ -255,6 +255,7 @@ class KneeDetector:
         obstacle = fault or find_obstacle(
             run.time, int(index[chosen]), probability, wait=self.wait, confidence=self.confidence
         )
+        obstacle = obstacle or why_not_flat(run.time, run.consensus)
         self._convinced = 0 if obstacle else self._convinced + 1
         if not obstacle and self._convinced < PERSISTENCE:
             obstacle = "the conditions must hold once more at the next validation"

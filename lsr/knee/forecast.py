@@ -10,6 +10,11 @@ from lsr.knee.confirmation import LIKELY
 from lsr.knee.network import FUTURE, KneeEstimate
 from lsr.knee.verdict import in_percent
 
+INTERVAL = (0.12, 0.88)
+"""Quantiles that enclose 80 % of the knees of runs that the network has not learnt.
+
+Its posterior is a little too wide: quantiles of 10 and 90 % enclose 84 to 88 % (`docs/knee.md`).
+"""
 CREEPING_GAIN = 0.03
 """A curve creeps if, with a probability of 90 %, it gains more than this by twice the steps."""
 STEEP_GAIN = 0.5
@@ -30,7 +35,7 @@ def knee_interval(
         elapsed: Elapsed time of the run, in steps.
         offset: Step at which time starts.
     """
-    low, high = (estimate.knee_quantile(level) for level in (0.1, 0.9))
+    low, high = (estimate.knee_quantile(level) for level in INTERVAL)
     return (
         None if low is None else round(offset + low * elapsed),
         None if high is None else round(offset + high * elapsed),

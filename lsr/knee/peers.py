@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from lsr.knee.consensus import Consensus, MeasuredRun
+from lsr.knee.elasticity import FLAT, upper_elasticity
 from lsr.knee.replay import early_stopping
 from lsr.knee.scoring import Pick, Rule
 from lsr.knee.signal import (
@@ -88,31 +89,9 @@ def prefixes(curve: SimulatedCurve) -> Iterator[tuple[Array, Array, Consensus, i
 
 
 def elasticity_test(curve: SimulatedCurve) -> Pick:
-    """Confirm the arrival on the plateau once a Theil-Sen slope shows that it is flat.
-
-    The slope after the arrival is an elasticity: gains per factor e of time. Its upper bound may be
-    0.3 at most. The bound falls from two standard errors to none as the wait grows.
-    """
+    """Confirm the arrival on the plateau once its slope shows that it is flat."""
     for steps, time, consensus, _ in prefixes(curve):
-        after = time[consensus.arrival :]
-        values = consensus.curve[consensus.arrival :]
-        waited = float(after[-1] / after[0] - 1)
-        fall = (consensus.top - float(np.median(values[-3:]))) / max(consensus.gain, 1e-9)
-        needed = 2.0 if fall > 0.3 else 1.0 if fall > 0.12 else 0.35
-        if len(after) < 4 or waited < needed or consensus.gain <= 0:
-            continue
-        noise = standard_deviation(neighbour_residual(time, consensus.curve))
-        if consensus.gain < 10 * noise / math.sqrt(len(after)):
-            continue
-        chosen = np.unique(np.linspace(0, len(after) - 1, 60).astype(int))
-        x, y = np.log(after[chosen]), values[chosen] / consensus.gain
-        first, second = np.triu_indices(len(x), 1)
-        slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))
-        error = (
-            1.05 * noise / consensus.gain / (math.sqrt(len(after)) * float(np.std(np.log(after))))
-        )
-        width = float(np.interp(waited, [0.35, 2.0], [2.0, 0.0]))
-        if slope + width * error <= 0.3:
+        if upper_elasticity(time, consensus) <= FLAT:
             return int(steps[consensus.arrival]), int(steps[-1])
     return None
 
@@ -140,16 +119,28 @@ def pelt(curve: SimulatedCurve) -> Pick:
     return None
 
 
-def peers() -> dict[str, Callable[[SimulatedCurve], Pick]]:
-    """Return the rules by name; those of packages that are not installed are left out."""
-    rules: dict[str, Callable[[SimulatedCurve], Pick]] = {
+OPTIONAL: dict[str, tuple[str, Rule]] = {
+    "kneed, online": ("kneed", kneedle),
+    "PELT": ("ruptures", pelt),
+}
+"""Rules of packages that `lsr` does not need: the name of the rule, its package and the rule."""
+
+
+def missing_packages() -> list[str]:
+    """Return the packages of `OPTIONAL` that are not installed."""
+    packages = [package for package, _ in OPTIONAL.values()]
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def peers() -> dict[str, Rule]:
+    """Return the rules by name, without those whose package is not installed."""
+    rules: dict[str, Rule] = {
         "best checkpoint at the end": best_checkpoint,
         "EarlyStopping(patience=5)": stop_early(5),
         "EarlyStopping(patience=10)": stop_early(10),
         "Prechelt UP3": prechelt,
         "elasticity test": elasticity_test,
     }
-    for package, name, rule in (("kneed", "kneed, online", kneedle), ("ruptures", "PELT", pelt)):
-        if importlib.util.find_spec(package) is not None:
-            rules[name] = rule
-    return rules
+    missing = missing_packages()
+    installed = {name: rule for name, (package, rule) in OPTIONAL.items() if package not in missing}
+    return rules | installed

@@ -131,7 +131,8 @@ def test_every_logger_that_takes_pictures_shows_the_losses(tmp_path):
 
 def test_apple_gpus_get_no_float64(tmp_path, monkeypatch):
     module = LinearSRModule(SMALL, experts=ExpertsConfig(str(publish_knee(tmp_path))))
-    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False)
+    state = SimpleNamespace(fn="fit")
+    trainer = SimpleNamespace(state=state, sanity_checking=False, fast_dev_run=False)
     quality = ExpertQuality(bins=6)
     with apple_gpu() as mode:
         monkeypatch.setattr(expert_quality, "loss_at_times", lambda *_: on_gpu(mode, 2, 6))

@@ -10,6 +10,7 @@ import pytest
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.benchmark import benchmark_in_words, run_benchmark
 from lsr.knee.network import BINS, EDGES, KneeEstimate, trained_ensemble
+from lsr.knee.peers import OPTIONAL
 from lsr.knee.scoring import Outcome, draw_runs, judge_pick, rates, this_detector
 
 STEPS = np.arange(1, 61) * 500
@@ -97,5 +98,9 @@ def test_the_benchmark_names_rules_and_families() -> None:
     words = benchmark_in_words(report)
     for name in ("this detector", "elasticity test", "Prechelt UP3", "EarlyStopping(patience=5)"):
         assert name in report["rules"] and name in words
+    for name, (package, _) in OPTIONAL.items():
+        missing = package in report["not_installed"]
+        assert missing == (name not in report["rules"])
+        assert not missing or package in words
     assert sum(row["runs"] for row in report["families"].values()) == 6
     json.dumps(report, allow_nan=False)
