@@ -13,6 +13,7 @@ from lsr.experts.initial_weights import verified_seed
 from lsr.experts.plot import draw_loss_by_time
 from lsr.experts.run import ExpertRun
 from lsr.figures import save_png
+from lsr.files import remove_leftovers
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model
@@ -42,6 +43,11 @@ class ExpertQuality(L.Callback):
         self._knee_losses: list[float] | None = None
         self._knee: Denoiser | None = None
         self._sums: dict[str, Tensor] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before training, delete temporary files that a killed launch has left."""
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(_folder(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the losses of the knee: a resumed run does not evaluate the knee again."""
@@ -112,10 +118,7 @@ class ExpertQuality(L.Callback):
             mixture.boundaries,
             pl_module.shift,
         )
-        save_png(
-            figure,
-            Path(trainer.default_root_dir) / "experts" / f"step-{trainer.global_step:07d}.png",
-        )
+        save_png(figure, _folder(trainer) / f"step-{trainer.global_step:07d}.png")
         where = boards(trainer)
         if where:
             picture = pixels_of(figure)
@@ -127,6 +130,10 @@ class ExpertQuality(L.Callback):
         total = trainer.strategy.reduce(found, reduce_op="sum")
         assert isinstance(total, Tensor)
         return (total[:-1] / total[-1]).tolist()
+
+
+def _folder(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "experts"
 
 
 def _watched(trainer: L.Trainer, pl_module: L.LightningModule) -> ExpertRun | None:

@@ -11,6 +11,7 @@ from torchvision.utils import make_grid
 
 from callbacks.boards import boards, show_picture
 from lsr.batch import Batch
+from lsr.files import remove_leftovers
 from lsr.images import Photograph, write_png
 from lsr.images.resampling import upsample_bicubic
 
@@ -30,6 +31,11 @@ class ImageGrid(L.Callback):
     def __init__(self, max_images: int = 4) -> None:
         self.max_images = max_images
         self._rows: dict[int, list[list[Tensor]]] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before training, delete temporary files that a killed launch has left."""
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(_folder(trainer))
 
     def on_validation_batch_end(
         self,
@@ -70,13 +76,13 @@ class ImageGrid(L.Callback):
             )
             pixels = (grid * 255).round().byte().permute(1, 2, 0).numpy()
             show_picture(boards(trainer), tag, pixels, trainer.global_step)
-            path = (
-                Path(trainer.default_root_dir)
-                / "images"
-                / f"{prefix}step-{trainer.global_step:07d}.png"
-            )
+            path = _folder(trainer) / f"{prefix}step-{trainer.global_step:07d}.png"
             write_png(path, Photograph(pixels=grid.permute(1, 2, 0).numpy()))
         self._rows = {}
+
+
+def _folder(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "images"
 
 
 def _grid(rows: list[list[Tensor]]) -> Tensor:

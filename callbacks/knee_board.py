@@ -82,6 +82,7 @@ class KneeBoard:
         known = {name: float(value) for name, value in scalars.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step=history[-1].step)
+            logger.save()  # as Lightning does: before the checkpoint, whose steps are not repeated
         where = boards(trainer)
         # Two spaces at the end of a line break it in Markdown, which TensorBoard shows.
         first, *others = describe_verdict(verdict)

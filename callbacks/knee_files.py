@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from callbacks.needs_of_checkpoints import NeedsOfCheckpoints
 from lsr.files import remove_leftovers, sha256_of
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.candidate_files import CandidateFiles
-from lsr.knee.folder import SEED, check_published, publish_verdict
+from lsr.knee.folder import SEED, check_published, publish_verdict, remove_unfinished
 from lsr.knee.provisional import (
     FILE,
     ProvisionalKnee,
@@ -26,7 +27,6 @@ from lsr.knee.provisional import (
     write_provisional,
 )
 from lsr.runs.history import Validation
-from lsr.training.checkpoint_io import read_callback_state
 from lsr.training.module import LinearSRModule
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,21 @@ class KneeFiles:
         published: The folder of the published knee.
         candidates: The files of the candidates.
         digests: SHA-256 of the weights of each candidate, by step.
+        checkpoints: The candidates that checkpoints need.
+        run: Random name of the run, which tells its own knee from another one.
     """
 
     def __init__(self, name: str, state_key: str) -> None:
         self.name = name
+        self.checkpoints = NeedsOfCheckpoints(state_key)
         self.move_to(Path())
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Begin another run, without candidates."""
+        self.run = secrets.token_hex(8)
         self.digests: dict[int, str] = {}
-        self._state_key = state_key
         self._previous: set[int] = set()
-        self._needs: dict[Path, tuple[tuple[int, int], set[int]]] = {}
 
     def move_to(self, root: Path) -> None:
         """Use another folder from now on."""
@@ -87,9 +93,11 @@ class KneeFiles:
         checkpoints = self.root / "checkpoints"
         for folder in (self.root, checkpoints, self.candidates.folder, self.published):
             remove_leftovers(folder)  # of a launch that was killed
+        remove_unfinished(self.published)
         knee = None if verdict is None else verdict.knee_step
-        check_published(self.published, verdict, None if knee is None else self.digests.get(knee))
-        if verdict is None or is_published(self.published):
+        digest = None if knee is None else self.digests.get(knee)
+        check_published(self.published, self.run, verdict, digest)
+        if verdict is None or (knee is not None and is_published(self.published)):
             return verdict
         lost = [step for step in verdict.candidates if not self._recover(step, knee, earlier)]
         if knee in lost:
@@ -159,8 +167,7 @@ class KneeFiles:
             self.digests[newest] = sha256_of(self.candidates.path(newest))
         # The newest checkpoint, which is not written yet, replaces one that needs the previous.
         unused = self.candidates.steps() - set(verdict.candidates) - self._previous
-        if unused:
-            self.candidates.delete(unused - self._needed_by_checkpoints(trainer))
+        self.candidates.delete(unused - self.checkpoints.find(trainer, self.root, self._previous))
         self._previous = set(verdict.candidates)
         self.digests = {
             step: self.digests[step] for step in verdict.candidates if step in self.digests
@@ -201,34 +208,9 @@ class KneeFiles:
         assert verdict.knee_step is not None
         weights = self.candidates.path(verdict.knee_step)
         if weights.exists() or not is_published(self.published):
-            publish_verdict(self.published, weights, verdict, history, detector, _versions())
-
-    def _needed_by_checkpoints(self, trainer: L.Trainer) -> set[int]:
-        """Return the steps of all candidates of the checkpoints on the disk."""
-        callbacks: Any = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        folders = {self.root, self.root / "checkpoints", Path(trainer.default_root_dir)}
-        folders |= {
-            Path(each.dirpath)
-            for each in callbacks
-            if isinstance(each, ModelCheckpoint) and each.dirpath
-        }
-        if trainer.ckpt_path is not None:
-            folders.add(Path(trainer.ckpt_path).parent)
-        known = self._needs
-        self._needs = {}
-        for path in {path.absolute() for folder in folders for path in folder.glob("*.ckpt")}:
-            status = path.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if path in known and known[path][0] == version:
-                self._needs[path] = known[path]
-            else:
-                self._needs[path] = (version, self._needs_of(path))
-        return {step for _, steps in self._needs.values() for step in steps}
-
-    def _needs_of(self, path: Path) -> set[int]:
-        state = read_callback_state(path, self._state_key)
-        verdict = None if state is None else state["verdict"]
-        return set() if verdict is None else set(verdict["candidates"])
+            publish_verdict(
+                self.published, weights, verdict, history, detector, _versions(), self.run
+            )
 
 
 def _candidates(root: Path, name: str) -> Path:

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 
 from callbacks.best_checkpoint import put_best_first
 from callbacks.knee_board import KneeBoard
 from callbacks.knee_files import KneeFiles, folder_of_run
-from callbacks.validation_results import check_logged, exported_weights, fresh_metrics
+from callbacks.knee_outcome import print_knee, print_no_knee
+from callbacks.validated_weights import ValidatedWeights
+from callbacks.validation_results import check_logged, fresh_metrics
 from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER
 from lsr.knee.provisional import ProvisionalKnee, revise
-from lsr.models.checkpoint import save_denoiser
 from lsr.runs.history import Validation
 from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.module import LinearSRModule
@@ -42,7 +41,7 @@ class KneePointCallback(L.Callback):
 
     The state is part of every checkpoint, also of those written after the same validation. So a
     resumed run has the same verdicts, and publishes a knee that a killed run had confirmed but not
-    published. A knee that this run has not published is refused before training; candidates whose
+    published. A knee that another run has published is refused before training; candidates whose
     files are missing are given up with a warning.
 
     Weights, a validation metric or a training loss that are not finite end the run as diverged,
@@ -106,9 +105,8 @@ class KneePointCallback(L.Callback):
         self._files = KneeFiles(name, self.state_key)
         self._restored_root: Path | None = None
         self._provisional: ProvisionalKnee | None = None
-        self._has_copied = False
         self._to_publish = False
-        self._validated: tuple[dict[str, Tensor], dict[str, Any]] = {}, {}
+        self._validated = ValidatedWeights()
         self._board = KneeBoard()
 
     @property
@@ -118,7 +116,7 @@ class KneePointCallback(L.Callback):
         return key if self.name == FOLDER else f"{key}{{'name': {self.name!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return detector, history, verdicts, digests and folder of candidates: plain values."""
+        """Return detector, history, verdicts, digests, names of run and folder: plain values."""
         return {
             "detector": self.detector.state_dict(),
             "history": [asdict(each) for each in self.history],
@@ -126,10 +124,11 @@ class KneePointCallback(L.Callback):
             "provisional": None if self._provisional is None else asdict(self._provisional),
             "digests": dict(self._files.digests),
             "root": str(self._files.root.absolute()),
+            "run": self._files.run,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint; older ones lack digests and provisional knee."""
+        """Restore the state; older ones lack digests, provisional knee and name of the run."""
         self.detector.load_state_dict(state_dict["detector"])
         self.history = [Validation(**record) for record in state_dict["history"]]
         verdict = state_dict["verdict"]
@@ -137,8 +136,15 @@ class KneePointCallback(L.Callback):
         known = state_dict.get("provisional")
         self._provisional = None if known is None else ProvisionalKnee.from_plain(known)
         self._files.digests = dict(state_dict.get("digests", {}))
+        self._files.run = state_dict.get("run", self._files.run)
         root = state_dict.get("root")
         self._restored_root = None if root is None else Path(root)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count the checkpoints: the candidates that they need are known."""
+        self._files.checkpoints.count_save(trainer)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
@@ -174,7 +180,7 @@ class KneePointCallback(L.Callback):
         self.detector = KneeDetector(**self.detector.settings)
         self.history = []
         self.verdict = self._provisional = None
-        self._files.digests = {}
+        self._files.start_again()
 
     def _restore_files(self) -> None:
         before = self.verdict
@@ -188,7 +194,7 @@ class KneePointCallback(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights: metrics raise errors of their own if images are not finite."""
-        self._has_copied = False
+        self._validated.clear()
         if self._watches(trainer):
             check_weights(trainer, pl_module)
 
@@ -202,13 +208,8 @@ class KneePointCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Copy the weights at the first batch, while the average is in place; once only."""
-        if self._has_copied or self._is_confirmed or not self._watches(trainer):
-            return
-        self._has_copied = True
-        weights, config = exported_weights(trainer, pl_module)
-        if trainer.is_global_zero:
-            copies = {n: w.detach().to("cpu", copy=True) for n, w in weights.items()}
-            self._validated = copies, config
+        if not self._validated.has_copied and not self._is_confirmed and self._watches(trainer):
+            self._validated.copy(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the detector for its verdict; then keep candidates, publish the knee, and stop.
@@ -223,7 +224,7 @@ class KneePointCallback(L.Callback):
             if logged:  # many modules log nothing in this check
                 check_logged(self.detector.metrics, logged, "the sanity check")
         was_confirmed = self._is_confirmed
-        if not self._watches(trainer) or not (self._has_copied or was_confirmed):
+        if not self._watches(trainer) or not (self._validated.has_copied or was_confirmed):
             return  # a validation without a batch is none
         self.history.append(self._values(trainer))
         on_rank_zero(trainer.strategy, lambda: self._judge(trainer))
@@ -245,9 +246,11 @@ class KneePointCallback(L.Callback):
             self._publish(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish the knee if training ended with its validation; wait for the last figure."""
+        """Publish the knee if training ended with its validation, or say that there is none."""
         if self._to_publish:
             self._publish(trainer)
+        if not self._is_confirmed:
+            print_no_knee(trainer, self.verdict, self._files.root)
         self._board.close()
 
     def on_exception(
@@ -278,13 +281,10 @@ class KneePointCallback(L.Callback):
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""
         newest = self.history[-1]
-        validated = self._validated
         self.verdict = self.detector.update(newest.step, newest.values, newest.loss)
         if not self.verdict.diverged:
-            self._files.keep(
-                trainer, self.verdict, newest.step, lambda path: save_denoiser(path, *validated)
-            )
-            self._validated = {}, {}
+            self._files.keep(trainer, self.verdict, newest.step, self._validated.save)
+            self._validated.clear()
         self._provisional, change = revise(self._provisional, self.verdict)
         if not self._is_confirmed:  # else the final knee is published later, in its place
             self._files.announce(self._provisional, self.history, change)
@@ -295,9 +295,5 @@ class KneePointCallback(L.Callback):
         assert verdict is not None
         files = self._files
         on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
-        end = "; training ends here" if self.stop else ""
-        rank_zero_info(
-            f"knee at step {verdict.knee_step:,}, confirmed at step "
-            f"{verdict.confirmed_at_step:,}: {files.published}{end}"
-        )
+        print_knee(verdict, files.published, self.stop)
         self.best_model_path = files.seed

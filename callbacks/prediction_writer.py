@@ -7,6 +7,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from lsr.batch import Batch
+from lsr.files import remove_leftovers
 from lsr.images import Photograph, write_png
 
 
@@ -15,6 +16,11 @@ class PredictionWriter(L.Callback):
 
     def __init__(self) -> None:
         self._written = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before prediction, delete temporary files that a killed process has left."""
+        if stage == "predict" and trainer.is_global_zero:
+            remove_leftovers(_folder(trainer))
 
     def on_predict_batch_end(
         self,
@@ -26,7 +32,7 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the SR images of a batch."""
-        folder = Path(trainer.default_root_dir) / "predictions"
+        folder = _folder(trainer)
         for sr in outputs:
             pixels = ((sr.float().clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy()
             path = folder / f"{trainer.global_rank}-{self._written:05d}.png"
@@ -35,4 +41,8 @@ class PredictionWriter(L.Callback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the folder of the images."""
-        rank_zero_info(f"predictions: {Path(trainer.default_root_dir) / 'predictions'}")
+        rank_zero_info(f"predictions: {_folder(trainer)}")
+
+
+def _folder(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "predictions"

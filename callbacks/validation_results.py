@@ -1,12 +1,9 @@
-"""The fresh metrics and the weights of a validation, of any LightningModule."""
+"""The fresh metrics of a validation, of any LightningModule."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
-from torch import Tensor
-
-from lsr.distributed.tensors import gather
 
 
 def fresh_metrics(trainer: L.Trainer, loss: str) -> dict[str, float]:
@@ -46,18 +43,3 @@ def check_logged(watched: Iterable[str], logged: Iterable[str], where: str) -> N
             f"the knee watches {', '.join(missing)}, but {where} does not log it; "
             f"it logs {', '.join(sorted(logged)) or 'nothing'}"
         )
-
-
-def exported_weights(
-    trainer: L.Trainer, module: L.LightningModule
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the current weights of a module and its configuration, see `KneePointCallback`.
-
-    Every rank has to call this: sharded weights are gathered, see `gather`.
-    """
-    exported: Any = getattr(module, "exported", None)
-    if callable(exported):
-        weights, config = exported()  # pyright: ignore[reportGeneralTypeIssues]
-        return weights, config
-    state = trainer.strategy.lightning_module_state_dict()
-    return gather({name: value for name, value in state.items() if isinstance(value, Tensor)}), {}

@@ -257,7 +257,7 @@ def bad_commands(folder, photographs, unbroken):
     yield (
         "a test of a knee that is not there",
         [*evaluate, "--ckpt_path", "best"],
-        "knee/seed.safetensors: no such checkpoint",
+        "knee/seed.safetensors: no such checkpoint: lsr knee ",
     )
     yield (
         "training on from a seed",

@@ -4,14 +4,17 @@ These files appear together or not at all, and never change again:
 
 knee/seed.safetensors   the weights at the knee (those that validation used), with the configuration
 knee/knee.png           the curves and the verdict
-knee/knee.json          step, metrics, verdict, settings, versions, and the SHA-256 of the seed
+knee/knee.json          step, metrics, verdict, settings, versions, the name of the run, and the
+                        SHA-256 of the seed
 
 Until then the folder may hold `provisional.json` alone, see `lsr.knee.provisional`.
 """
 
 import json
+import logging
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +28,8 @@ from lsr.knee.plot import draw_knee
 from lsr.knee.provisional import is_published, read_provisional
 from lsr.knee.verdict import KneeVerdict, in_percent
 from lsr.runs.history import Validation
+
+log = logging.getLogger(__name__)
 
 FOLDER = "knee"
 """Name of the folder of the published knee in a run folder."""
@@ -62,11 +67,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | None) -> None:
-    """Check that a folder, if it holds a final knee, holds the one that a run has confirmed.
+def check_published(
+    folder: Path, run: str, verdict: KneeVerdict | None, digest: str | None
+) -> None:
+    """Check that a folder, if it holds a final knee, holds one that a run has published.
+
+    The run may have published it after the checkpoint from which it is resumed.
 
     Args:
         folder: The knee folder.
+        run: Name of the run. A knee without a name (of older versions) is compared by the verdict.
         verdict: The latest verdict of the run, None if there is none yet.
         digest: SHA-256 of the run's weights of that knee; None if it is unknown (in checkpoints of
             older versions), then the measurements of the metrics are compared.
@@ -77,6 +87,8 @@ def check_published(folder: Path, verdict: KneeVerdict | None, digest: str | Non
     if not is_published(folder):
         return
     found = read_manifest(folder)
+    if found.get("run") == run:
+        return
     if verdict is None or verdict.knee_step != found["step"]:
         same = False
     elif digest is None:
@@ -101,6 +113,7 @@ def publish_verdict(
     history: Sequence[Validation],
     detector: KneeDetector,
     versions: Mapping[str, str],
+    run: str,
 ) -> None:
     """Publish the knee that a detector has confirmed, see `publish`.
 
@@ -111,6 +124,7 @@ def publish_verdict(
         history: The validations up to the confirmation, or more.
         detector: The detector; its settings go into the manifest.
         versions: Versions of the packages that trained the model, by name.
+        run: Name of the run.
 
     Raises:
         ValueError: If the folder holds another knee.
@@ -126,6 +140,7 @@ def publish_verdict(
         "per_metric": verdict.per_metric,
         "detector": detector.settings,
         "versions": dict(versions),
+        "run": run,
     }
     figure = draw_knee(history, verdict, detector.metrics)
     publish(folder, weights, manifest, lambda path: save_png(figure, path))
@@ -138,28 +153,25 @@ def publish(
 
     The folder is built under a temporary name, written to the disk (fsync) and renamed: a process
     that is killed at any point leaves either no knee in `folder` or a complete one. A provisional
-    knee is removed. A published knee never changes: if `folder` has the same one already, nothing
-    is written.
+    knee is removed. A published knee never changes: if `folder` has a knee of the same weights or
+    of the same run, nothing is written.
 
     Args:
         folder: The knee folder.
         weights: Safetensors file of the seed; it is copied.
-        manifest: Plain values for `knee.json`; the SHA-256 of the seed is added.
+        manifest: Plain values for `knee.json`, with the `step` of the knee and, if it is known, the
+            name of the `run`; the SHA-256 of the seed is added.
         draw: Writes the figure to a path.
 
     Returns:
-        Whether the knee was published now; False if the same knee was published before.
+        Whether the knee was published now; False if the run has published one before.
 
     Raises:
         ValueError: If the folder holds another knee.
     """
-    # A process that was killed while it built a folder has left it under a temporary name.
-    for stale in folder.parent.glob(f".{folder.name}-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+    remove_unfinished(folder)
     if is_published(folder):
-        found = read_manifest(folder)
-        if found["sha256"] != sha256_of(weights):
-            raise ValueError(_holds_another(folder, found["step"]))
+        _check_same(read_manifest(folder), folder, weights, manifest)
         return False
     building = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
     building.mkdir(parents=True)
@@ -175,6 +187,31 @@ def publish(
     building.rename(folder)
     _sync(folder.parent)
     return True
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what processes have left that were killed while they built a knee folder."""
+    temporary = re.compile(rf"\.{re.escape(folder.name)}-[0-9a-f]{{16}}")
+    for path in folder.parent.glob(".*"):
+        if temporary.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_same(
+    found: Mapping[str, Any], folder: Path, weights: Path, new: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if the knee of a folder is not one of the run that publishes `new`."""
+    if found["sha256"] == sha256_of(weights):
+        return
+    if found.get("run") is None or found["run"] != new.get("run"):
+        raise ValueError(_holds_another(folder, found["step"]))
+    log.warning(
+        "%s: the knee of step %s, which this run published before it was resumed from an earlier "
+        "checkpoint, stays; the resumed run has other weights at its knee, step %s",
+        folder,
+        found["step"],
+        new["step"],
+    )
 
 
 def _sync(path: Path) -> None:

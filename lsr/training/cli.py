@@ -148,7 +148,10 @@ class LinearSRCLI(LightningCLI):
         named = {"last": folder / "checkpoints" / "last.ckpt", "best": folder / "knee" / SEED}
         path = named.get(chosen["ckpt_path"], Path(chosen["ckpt_path"]))
         if not path.is_file():
-            raise ValueError(f"{path}: no such checkpoint")
+            why = f": lsr knee {folder} tells why, --ckpt_path last has the newest weights"
+            raise ValueError(
+                f"{path}: no such checkpoint{why if chosen['ckpt_path'] == 'best' else ''}"
+            )
         chosen["ckpt_path"] = str(path)
 
     before_validate = before_test = before_predict = _needs_checkpoint

@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 import re
 
@@ -54,8 +55,10 @@ def test_the_sanity_check_is_not_a_validation(finished):
     assert [v.step for v in knee.history] == list(range(1, trainer.global_step + 1))
 
 
-def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path):
-    kept = []
+def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path, monkeypatch):
+    kept, read = [], []
+    patched = "callbacks.needs_of_checkpoints.read_callback_state"
+    monkeypatch.setattr(patched, lambda *file: read.append(file))
 
     class Watched(KneePointCallback):
         def on_validation_end(self, trainer, pl_module):
@@ -76,6 +79,7 @@ def test_only_candidates_and_those_of_the_last_checkpoint_stay_on_disk(tmp_path)
         assert files == candidates | previous and len(candidates) <= 6
         previous = candidates
     assert kept[-1][0] == {knee.verdict.knee_step}
+    assert read == [], "the needs of the checkpoints of this run are known"
 
 
 @pytest.mark.parametrize("order", ["knee first", "knee last"])
@@ -231,7 +235,9 @@ def test_a_checkpoint_of_an_older_run_is_resumed_whose_knee_had_the_guards_state
     assert trainer.global_step == 7 and [v.step for v in knee.history] == list(range(1, 8))
 
 
-def test_still_rising_publishes_nothing(tmp_path):
+def test_still_rising_publishes_nothing_and_says_why(tmp_path, caplog, monkeypatch):
+    printed = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr(printed, "handlers", [caplog.handler])
     knee, trainer = fit(
         tmp_path,
         Scripted(lambda step, rank: {"val/a": float(step), "val/b": -float(step)}),
@@ -242,6 +248,9 @@ def test_still_rising_publishes_nothing(tmp_path):
         and knee.verdict.knee_step is None
         and not (tmp_path / "knee").exists()
     )
+    (line,) = {each for each in caplog.messages if each.startswith("no knee")}
+    assert line.startswith("no knee by step 30") and "\n" not in line
+    assert f": {knee.verdict.reason}; train longer" in line
 
 
 def test_tensorboard_shows_the_knee(tmp_path):

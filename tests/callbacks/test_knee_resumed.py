@@ -1,17 +1,20 @@
 """Resuming a run whose folder holds a knee of another run, or lacks candidates."""
 
+import csv
 import re
 import shutil
 import subprocess
 import sys
 
+import lightning as L
 import pytest
 import torch
 from support.processes import ROOT, SUPPORT, environment
 from support.scripted import Scripted, curve, fit
 
-from callbacks import EMA, LastCheckpoint
+from callbacks import EMA, ExpertQuality, ImageGrid, LastCheckpoint, PredictionWriter
 from lsr.knee.folder import read_manifest
+from lsr.runs.csv_logger import MetricsCSVLogger
 
 KILLS = 2
 """Number of kills in the test suite; fifty were tried by hand."""
@@ -86,6 +89,28 @@ def test_a_run_resumes_from_any_checkpoint_in_its_folder(finished, run, caplog):
         assert read_manifest(run / "knee")["sha256"] == seed
         shutil.rmtree(run / "knee")
     assert "missing" not in caplog.text
+
+
+@pytest.mark.parametrize("before", [1, 4])
+def test_a_resumed_run_knows_the_knee_that_it_published_after_the_checkpoint(
+    finished, tmp_path, before
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    step = finished[1].verdict.confirmed_at_step - before
+    knee, _ = fit(run, Scripted(), ckpt_path=run / "checkpoints" / f"{step}.ckpt")
+    assert knee.verdict == finished[1].verdict
+    assert read_manifest(run / "knee") == read_manifest(finished[0] / "knee")
+
+
+def test_the_published_knee_stays_if_the_resumed_run_takes_another_course(
+    finished, tmp_path, caplog
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    fit(run, Other(with_other_weights), ckpt_path=run / "checkpoints" / "3.ckpt")
+    assert "which this run published before it was resumed" in caplog.text
+    assert read_manifest(run / "knee") == read_manifest(finished[0] / "knee")
 
 
 @pytest.mark.parametrize("before", [0, 1])
@@ -174,8 +199,10 @@ def test_leftovers_of_a_killed_launch_are_removed_at_the_next_start(tmp_path):
     for path in (*leftovers, other):
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"half")
+    unfinished = tmp_path / f".knee-{'0123456789abcdef'}"
+    unfinished.mkdir()
     fit(tmp_path, Scripted(), steps=1)
-    assert not any(path.exists() for path in leftovers) and other.exists()
+    assert not any(path.exists() for path in (*leftovers, unfinished)) and other.exists()
     for path in leftovers[:2]:
         path.write_bytes(b"half")
     fit(
@@ -193,6 +220,46 @@ def test_a_run_killed_while_it_writes_or_deletes_a_file_ends_like_an_unbroken_on
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("callback", "folder", "stage"),
+    [
+        (ImageGrid, "images", "fit"),
+        (ExpertQuality, "experts", "fit"),
+        (PredictionWriter, "predictions", "predict"),
+    ],
+)
+def test_callbacks_that_write_pictures_remove_their_leftovers(tmp_path, callback, folder, stage):
+    leftover = tmp_path / folder / f".{'0123456789abcdef'}.tmp"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    trainer = L.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    callback().setup(trainer, Scripted(), "validate")
+    assert leftover.exists()
+    callback().setup(trainer, Scripted(), stage)
+    assert not leftover.exists()
+
+
+def test_the_rows_of_the_knee_are_written_before_the_checkpoint_of_their_step(tmp_path):
+    written = []
+
+    class Reads(LastCheckpoint):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                with (tmp_path / "metrics.csv").open(newline="") as file:
+                    row = list(csv.DictReader(file))[-1]
+                written.append((int(row["step"]), row["knee/probability"] != ""))
+            super().on_validation_end(trainer, pl_module)
+
+    fit(
+        tmp_path,
+        Scripted(),
+        steps=3,
+        callbacks=lambda knee, checkpoint: [knee, Reads(f"{tmp_path}/checkpoints")],
+        logger=MetricsCSVLogger(str(tmp_path)),
+    )
+    assert written == [(1, True), (2, True), (3, True)]
+
+
 def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp_path):
     page = (ROOT / "docs" / "knee.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -201,7 +268,11 @@ def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp
     script.write_text(example)
     command = [sys.executable, str(SUPPORT / "killed_runs.py"), str(script), str(tmp_path)]
     done = subprocess.run(
-        [*command, str(KILLS)], env=environment(), capture_output=True, text=True, timeout=600
+        [*command, "--random", str(KILLS)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert "all ended alike" in done.stdout

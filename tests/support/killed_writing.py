@@ -16,6 +16,7 @@ import lsr.models.checkpoint as model_files
 from callbacks import EMA, LastCheckpoint
 from lsr.knee.candidate_files import CandidateFiles
 from lsr.knee.folder import read_manifest
+from lsr.knee.provisional import is_published, read_provisional
 from support.scripted import Scripted, fit
 
 
@@ -126,10 +127,11 @@ def main(folder: Path) -> None:
         killed = train(run, lambda kill_at=kill_at, count=count: kill_at(count))
         assert os.WIFSIGNALED(killed), f"{place}: was not killed"
         assert bool(leftovers(run)) == (place != "deleting"), place
-        assert not (run / "knee").exists(), place
+        assert not is_published(run / "knee"), place
         assert train(run) == 0, f"{place}: see output.txt"
         assert leftovers(run) == [], place
         assert read_manifest(run / "knee")["sha256"] == seed, place
+        assert read_provisional(run / "knee") is None, place
         assert "missing" not in (run / "output.txt").read_text(), place
 
 
