@@ -67,8 +67,15 @@ class PictureSampler:
         nothing.
         """
         height, width = (self.denoiser.config.scale * side for side in self.lr.shape[:2])
-        with torch.no_grad(), compute_in_threads(self.device) as compute:
-            for band in self._decoded(compute):
+        with compute_in_threads(self.device) as compute:
+            bands = self._decoded(compute)
+            while True:
+                # The modes must not reach the caller, who works on a block meanwhile. Threads are
+                # not in the caller's inference mode, and could not write into its tensors.
+                with torch.inference_mode(False), torch.no_grad():
+                    band = next(bands, None)
+                if band is None:
+                    return
                 # The grid is padded to whole latent positions: cut off what lies outside.
                 for block in band[:, : max(height, 0), :width].split(ROWS_PER_BLOCK, dim=1):
                     yield block.clamp(-1, 1).add_(1).div_(2)

@@ -180,6 +180,17 @@ def test_a_reader_that_stops_early_stops_the_work():
     assert 0 < len(watched) and watched[-1] < 1
 
 
+def test_the_modes_of_the_caller_neither_reach_the_threads_nor_are_changed():
+    sampler = sampler_of(random_model(), lr_image(45, 33), num_inference_steps=2)
+    expected = torch.cat(list(sampler.rows()), dim=1)
+    torch.set_num_threads(2)
+    with torch.inference_mode():
+        assert torch.equal(torch.cat(list(sampler.rows()), dim=1), expected)
+    rows = sampler.rows()
+    next(rows)
+    assert torch.is_grad_enabled()
+
+
 def test_memory_of_a_picture_in_a_file_is_that_of_its_bands(tmp_path, monkeypatch):
     """The largest tensor that a sweep allocates does not grow with the height."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
