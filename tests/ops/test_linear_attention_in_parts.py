@@ -31,6 +31,15 @@ def test_half_precision_is_summed_in_float32(generator):
     torch.testing.assert_close(out, expected, rtol=2e-3, atol=2e-3)
 
 
+def test_autocast_does_not_reach_the_sums(generator):
+    q, k, v = torch.randn(3, 1, 37, 2, 8, generator=generator)
+    sums = key_value_sums(k, v)
+    attended = attend_to_means(q, sums / 37)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(key_value_sums(k, v), sums)
+        assert torch.equal(attend_to_means(q, sums / 37), attended)
+
+
 def test_a_dead_token_attends_to_nothing():
     q = -torch.ones(1, 3, 2, 4)
     sums = key_value_sums(torch.ones(1, 3, 2, 4), torch.ones(1, 3, 2, 4))
