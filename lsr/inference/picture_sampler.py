@@ -116,13 +116,14 @@ class PictureSampler:
     def _decoded(self, compute: Compute) -> Rows:
         """Yield the image in bands (3, r, f W), with values that are not clipped."""
         with ExitStack() as stores:
-            sources = zip(self.plan.grid.bands, self._sampled(compute, stores), strict=True)
+            own = self.plan.grid.bands
+            sources = zip(own, self._sampled(compute, stores), strict=True)
             if self.denoiser.config.autoencoder is None:
                 images = (self._image(band, x_0, compute) for band, x_0 in sources)
-                yield from joined_parts(images, self.processes)
+                yield from joined_parts(images, len(own), self.processes)
                 return
             states = (self._states(band, x_0, compute) for band, x_0 in sources)
-            parts = list(joined_parts(states, self.processes))
+            parts = list(joined_parts(states, len(own), self.processes))
         if not self.processes.leads:
             return
         lr = self._picture.below(self.plan.grid.whole, self.denoiser.lr_multiple)

@@ -58,9 +58,12 @@ def upscaled(upscaler, picture, processes, tags=""):
 def test_the_picture_is_bit_for_bit_that_of_one_process(upscaler, guided, monkeypatch, tmp_path):
     steps = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(num_inference_steps=2))
     in_files = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(color_fix="none"))
+    # This correction does not ask for more after the last row.
+    wavelet = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(color_fix="wavelet"))
     cases = [
         (upscaler, photograph(107, 50), ""),  # seven rows of cells
         (steps, photograph(33, 30), ""),  # three rows of cells: one process has none
+        (wavelet, photograph(10, 40), ""),  # one row of cells: all others have none
         (guided, photograph(70, 20), "cat"),
         (in_files, photograph(90, 31), ""),
     ]
