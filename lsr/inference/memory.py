@@ -200,5 +200,6 @@ class MemoryEstimate:
         feed_forward = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) * self._batch
         stem = _LIVE_TENSORS * config.stem_width * lr_multiple**2
         cell_tokens = min(grid.height, grid.cell_size[0]) * min(grid.width, grid.cell_size[1])
-        cells = torch.get_num_threads() * cell_tokens * max(feed_forward, stem)
+        at_a_time = torch.get_num_threads() if self.device.type == "cpu" else 1
+        cells = at_a_time * cell_tokens * max(feed_forward, stem)
         return _FLOAT_BYTES * (band + cells)

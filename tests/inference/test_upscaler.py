@@ -1,6 +1,6 @@
 """The Python interface: types of images, settings of sampling, and lack of memory."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import psutil
@@ -191,6 +191,16 @@ def test_a_budget_that_is_too_small_is_refused_before_the_work_begins(denoiser, 
 def test_the_bands_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
     tall, small = estimate(upscaler, 100_000, 500), estimate(upscaler, 300, 500)
     assert tall.band_bytes(2) == small.band_bytes(2)
+
+
+def test_threads_of_the_cpu_take_memory_of_the_cpu_and_not_of_a_gpu(upscaler):
+    on_cpu = estimate(upscaler, 300, 500)
+    on_gpu = replace(on_cpu, device=torch.device("cuda"))
+    needed = []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        needed.append((on_cpu.band_bytes(1), on_gpu.band_bytes(1)))
+    assert needed[0][0] < needed[1][0] and needed[0][1] == needed[1][1]
 
 
 def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
