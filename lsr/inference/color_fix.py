@@ -100,7 +100,8 @@ def _adain_rows(sr: Rows, base: Rows) -> Rows:
                 levels = block.numpy().clip(0, 1)
                 levels *= 65535
                 levels += 0.5
-                file.write(levels.astype(np.uint16).data)
+                # An autoencoder's decoder gives blocks whose channels are next to each other.
+                file.write(levels.astype(np.uint16, order="C").data)
                 yield block
 
         before = _moments(kept())
