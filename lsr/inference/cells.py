@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -169,15 +170,23 @@ def compute_in_threads(device: torch.device) -> Iterator[Compute]:
     if device.type != "cpu" or threads == 1:
         yield lambda function, items: [function(item) for item in items]
         return
-    pool = ThreadPoolExecutor(threads, initializer=_compute_in_one_thread)
+    pool = ThreadPoolExecutor(threads, initializer=_compute_in_one_thread, initargs=(threads,))
     try:
         yield lambda function, items: list(pool.map(torch.no_grad()(function), items))
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
-def _compute_in_one_thread() -> None:
-    """Make the operations of this thread use no other threads."""
+def _compute_in_one_thread(threads: int) -> None:
+    """Make the operations of this thread use no other threads.
+
+    Args:
+        threads: Number of threads that operations of other threads use.
+    """
     torch.get_num_threads()  # PyTorch sets the number once per thread, at the first use
     torch.set_num_threads(1)
+    # PyTorch also keeps the number for threads that are yet to come, a server's for example. Only a
+    # thread of its own can restore it without changing the number of this one.
+    restoring = Thread(target=torch.set_num_threads, args=(threads,))
+    restoring.start()
+    restoring.join()

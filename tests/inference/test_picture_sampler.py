@@ -1,6 +1,7 @@
 """Sampling in bands of rows compared with sampling the whole picture."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.batch import Context
-from lsr.inference.cells import CellGrid
+from lsr.inference.cells import CellGrid, compute_in_threads
 from lsr.inference.config import SamplingConfig
 from lsr.inference.memory import MemoryPlan
 from lsr.inference.noise import NoiseRows
@@ -178,6 +179,16 @@ def test_a_reader_that_stops_early_stops_the_work():
     next(rows)
     rows.close()
     assert 0 < len(watched) and watched[-1] < 1
+
+
+def test_other_threads_of_the_program_keep_their_number_of_threads():
+    torch.set_num_threads(3)
+    rows = sampler_of(random_model(), lr_image(45, 33)).rows()
+    next(rows)
+    with ThreadPoolExecutor(1) as server:
+        assert server.submit(torch.get_num_threads).result() == 3
+    with compute_in_threads(CPU) as compute:
+        assert set(compute(lambda _: torch.get_num_threads(), range(9))) == {1}
 
 
 def test_the_modes_of_the_caller_neither_reach_the_threads_nor_are_changed():
