@@ -81,7 +81,9 @@ def common_budget(wanted: int | None, device: torch.device, processes: Processes
     """
     if processes.size == 1:
         return wanted
-    sharing = int(os.environ["LOCAL_WORLD_SIZE"]) if device.type == "cpu" else 1
+    # SLURM, for example, does not tell how many processes are on this machine: perhaps all are.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.size))
+    sharing = here if device.type == "cpu" else 1
     return min(processes.of_all(wanted or free_bytes(device) // 2 // sharing))
 
 

@@ -29,10 +29,11 @@ def test_bands_are_as_exact_as_the_whole_picture_and_both_are_timed(measured):
     assert all(float(row["s per LR megapixel"]) > 0 for row in rows)
 
 
-def test_wrong_bands_get_no_time(measured, monkeypatch):
+@pytest.mark.parametrize("error", [1e-3, float("nan")])
+def test_wrong_bands_get_no_time(measured, monkeypatch, error):
     rows_of = PictureSampler.rows
     monkeypatch.setattr(
-        PictureSampler, "rows", lambda sampler: (block + 1e-3 for block in rows_of(sampler))
+        PictureSampler, "rows", lambda sampler: (block + error for block in rows_of(sampler))
     )
     code, rows = measured()
     assert code == 1 and not any(row["s per LR megapixel"] for row in rows)
