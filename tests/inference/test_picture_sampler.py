@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.allocations import Allocations
 
 from lsr.batch import Context
 from lsr.inference.cells import CellGrid, compute_in_threads
@@ -203,23 +204,17 @@ def test_the_modes_of_the_caller_neither_reach_the_threads_nor_are_changed():
 
 
 def test_memory_of_a_picture_in_a_file_is_that_of_its_bands(tmp_path, monkeypatch):
-    """The largest tensor that a sweep allocates does not grow with the height."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     model = random_model()
 
-    def largest(height):
-        sizes = []
-        empty = torch.empty
+    def peak(height, in_file):
+        lr = lr_image(height, 96)
+        with Allocations([*model.parameters(), torch.from_numpy(lr)]) as allocations:
+            for _ in sampler_of(model, lr, in_file=in_file).rows():
+                pass
+        return allocations.most
 
-        def counted(*size, **options):
-            result = empty(*size, **options)
-            sizes.append(result.numel())
-            return result
-
-        monkeypatch.setattr(torch, "empty", counted)
-        for _ in sampler_of(model, lr_image(height, 24), in_file=True).rows():
-            pass
-        monkeypatch.setattr(torch, "empty", empty)
-        return max(sizes)
-
-    assert largest(30) == largest(120)
+    in_file, in_memory = (peak(120, way) - peak(40, way) for way in (True, False))
+    # Tokens of 32 numbers, each for 2 x 2 LR pixels. The sums of every row of cells stay in memory.
+    tokens = 4 * 32 * 48 * (120 - 40) // 2
+    assert in_memory >= tokens > 3 * in_file

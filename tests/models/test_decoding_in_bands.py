@@ -1,15 +1,13 @@
 """The decoder of DC-AE in bands of rows against the decoder of diffusers on the whole latent."""
 
-import weakref
 from functools import cache
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.allocations import Allocations
 from support.tiny_autoencoder import random_autoencoder, save_autoencoder
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.models.decoding_in_bands import decode_in_bands
@@ -80,35 +78,6 @@ def test_a_tile_alone_is_not_the_whole_picture():
     name, latent = "as published, f32c32", latent_of(24, 4)
     whole, tile = decoder(name)(latent), decoder(name)(latent[:, :, :16])
     assert (whole[:, :, :64] - tile[:, :, :64]).abs().max() > 1e-3 * whole.std()
-
-
-class Allocations(TorchDispatchMode):
-    """Adds up the memory of all tensors that are made, until they are freed.
-
-    Attributes:
-        most: The largest sum so far, in bytes.
-    """
-
-    def __init__(self, known):
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.now = self.most = 0
-
-    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        result = operator(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            storage = tensor.untyped_storage()
-            address, size = storage.data_ptr(), storage.nbytes()
-            if address not in self.known:
-                self.known.add(address)
-                self.now += size
-                self.most = max(self.most, self.now)
-                weakref.finalize(storage, self.free, address, size)
-        return result
-
-    def free(self, address, size):
-        self.known.remove(address)
-        self.now -= size
 
 
 def peak(name, height, floats):
