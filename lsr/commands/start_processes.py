@@ -31,7 +31,7 @@ def in_processes(work: Callable[[T], int], argument: T, count: int) -> int:
         count: Number of processes.
 
     Raises:
-        ChildProcessError: If a process was killed or failed with a traceback.
+        ChildProcessError: If a process was killed.
     """
     # Each process would otherwise start a thread for every core.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
