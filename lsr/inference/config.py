@@ -41,8 +41,8 @@ class SamplingConfig:
         if self.color_fix not in COLOR_FIXES:
             known = ", ".join(COLOR_FIXES)
             raise ValueError(f"color_fix must be one of {known}, not {self.color_fix!r}")
-        if self.memory is not None and self.memory < 1:
-            raise ValueError(f"the memory budget must be at least 1 byte, not {self.memory}")
+        if self.memory is not None and (not isinstance(self.memory, int) or self.memory < 1):
+            raise ValueError(f"the memory budget is a number of bytes above 0, not {self.memory!r}")
 
 
 DEFAULT_SAMPLING = SamplingConfig()

@@ -232,7 +232,8 @@ def test_tiles_are_answered_with_what_took_their_place():
             "steps .num_inference_steps, --steps. must be at least 1, not 0",
         ),
         ({"seed": 2**31}, "seed must be from 0 to 2.31 - 1, not 2147483648"),
-        ({"memory": 0}, "memory budget must be at least 1 byte, not 0"),
+        ({"memory": 0}, "memory budget is a number of bytes above 0, not 0"),
+        ({"memory": "1GiB"}, "memory budget is a number of bytes above 0, not '1GiB'"),
         ({"color_fix": "sepia"}, "must be one of none, adain, wavelet"),
     ],
 )
