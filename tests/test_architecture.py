@@ -242,7 +242,7 @@ MORE_VIOLATIONS = [
     (imports_that_go_up, "lsr/degradations/jpeg.py", "from lsr.models.denoiser import Denoiser"),
     (imports_that_go_up, "lsr/distributed/fsdp.py", "from lsr.models.mixture import ExpertMixture"),
     (imports_that_go_up, "lsr/experts/run.py", "from lsr.training.module import LinearSRModule"),
-    (imports_that_go_up, "lsr/inference/tiling.py", "from lsr.evaluation.per_image import merge"),
+    (imports_that_go_up, "lsr/inference/cells.py", "from lsr.evaluation.per_image import merge"),
     (imports_that_go_up, "lsr/guidance/context.py", "from lsr.bench import timing"),
     (imports_that_go_up, "lsr/nn/block.py", "from lsr.flow.path import interpolate"),
     (imports_that_go_up, "lsr/degradations/noise.py", "from lsr.flow import noise"),

@@ -21,6 +21,7 @@ SUITES: dict[str, str] = {
     "training": "lsr.bench.training",
     "experts": "lsr.bench.experts",
     "e2e": "lsr.bench.end_to_end",
+    "pictures": "lsr.bench.pictures",
     "context": "lsr.bench.guidance",
 }
 """Suite -> module with `measure(bench) -> int`, which returns the number of wrong results."""
@@ -31,9 +32,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="lsr bench",
         description="Time attention, the other operators and the transformer, each compared with "
         "implementations of other projects; attention over the size of the image; a training step; "
-        "the cost of experts and of guidance per sampling step; and the whole way from LR to SR "
-        "(e2e). Writes tables (.md, .csv) and a picture to --out. Exit code 1: an implementation "
-        "failed or gave a wrong result, and its time is not shown.",
+        "the cost of experts and of guidance per sampling step; the whole way from LR to SR (e2e); "
+        "and pictures over their size. Writes tables (.md, .csv) and a picture to --out. Exit code "
+        "1: an implementation failed or gave a wrong result, and its time is not shown.",
     )
     parser.add_argument(
         "what", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)"

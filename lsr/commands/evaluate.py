@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.commands.evaluate_options import DEFAULT_METRICS, MAX_THREADS, parser
+from lsr.commands.memory_option import memory_of
 from lsr.errors import DONE, SOME_FAILED
 from lsr.models.pretrained import EMBEDDED
 
@@ -36,13 +37,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.predictions is None and options.model is None:
         options.model = EMBEDDED
     _check_folders_and_counts(options)
-    from lsr.evaluation.processes import LostProcess, launched
+    from lsr.distributed.processes import LostProcess, launched
 
-    with launched() as (rank, size):
+    with launched() as processes:
+        size = processes.size
         if size > 1 and options.devices > 1:
             raise ValueError(f"torchrun has started {size} processes already: leave out --devices")
         try:
-            return _evaluate(options, arguments, rank, size)
+            return _evaluate(options, arguments, processes.rank, size)
         except LostProcess as error:
             sys.stderr.write(f"lsr eval: {error}\n")
             return SOME_FAILED
@@ -182,11 +184,11 @@ def _sampling(options: argparse.Namespace) -> "SamplingConfig":
     from lsr.inference.config import SamplingConfig
 
     if options.model is None:
-        return SamplingConfig(tile=0)
+        return SamplingConfig()
     return SamplingConfig(
         num_inference_steps=options.steps,
         seed=options.seed,
-        tile=options.tile,
+        memory=memory_of(options),
         color_fix=options.color_fix,
     )
 
@@ -203,7 +205,6 @@ def _model_document(model: Path, sampling: "SamplingConfig") -> dict[str, Any]:
         "scale": scale,
         "steps": sampling.num_inference_steps,
         "seed": sampling.seed,
-        "tile": sampling.tile,
         "color_fix": sampling.color_fix,
     }
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lsr.commands.memory_option import add_memory_option
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.inference.config import COLOR_FIXES
 
@@ -113,12 +114,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument(
         "--seed", type=int, default=0, help="seed of the sampler's noise (default 0)"
     )
-    sampling.add_argument(
-        "--tile",
-        type=int,
-        default=0,
-        help="side of tiles in LR pixels (default 0: no tiles)",
-    )
+    add_memory_option(sampling)
     sampling.add_argument(
         "--color-fix",
         default="adain",

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from lsr.commands.memory_option import add_memory_option, memory_of
 from lsr.guidance.taggers import TAGGERS
-from lsr.inference.config import COLOR_FIXES, SMALLEST_TILE, SamplingConfig
+from lsr.inference.config import COLOR_FIXES, SamplingConfig
 from lsr.models.pretrained import EMBEDDED
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
@@ -18,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
         description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF or BMP. Alpha, 16 bits "
         "per sample, grey, EXIF, XMP, ICC profiles and dpi are kept; the EXIF orientation is "
         "applied. A second run skips results that were made with the same options, and makes the "
-        "rest. Exit code 1 means that some inputs failed: each is named, and all others are done.",
+        "rest. Exit code 1 means that some inputs failed, 2 that some do not fit into --memory: "
+        "each is named, and all others are done.",
     )
     parser.add_argument(
         "src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs"
@@ -32,6 +34,14 @@ def parser() -> argparse.ArgumentParser:
     _add_model_options(parser)
     _add_tag_options(parser)
     _add_output_options(parser)
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of processes, one per GPU, or N on the CPU: they share the photographs, and "
+        "work together on a photograph that is too large for one (default 1); torchrun works too",
+    )
     return parser
 
 
@@ -63,13 +73,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         default=defaults.seed,
         help="seed of the sampler's noise (default 0)",
     )
-    parser.add_argument(
-        "--tile",
-        type=_tile,
-        default=defaults.tile,
-        help=f"side of the tiles in input pixels, at least {SMALLEST_TILE}, or 0 for no tiles "
-        "(default auto: as free memory allows)",
-    )
+    add_memory_option(parser)
     parser.add_argument(
         "--color-fix",
         default=defaults.color_fix,
@@ -147,11 +151,7 @@ def sampling_of(options: argparse.Namespace) -> SamplingConfig:
     return SamplingConfig(
         num_inference_steps=options.steps,
         seed=options.seed,
-        tile=options.tile,
+        memory=memory_of(options),
         color_fix=options.color_fix,
         guidance_scale=options.guidance_scale,
     )
-
-
-def _tile(text: str) -> "int | str":
-    return text if text == "auto" else int(text)

@@ -1,41 +1,12 @@
 """Distribute an evaluation over processes that `--devices` or `torchrun` starts."""
 
 import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Sequence
 
+from lsr.distributed.processes import LostProcess
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import merge
 from lsr.evaluation.scoring import Job, pending, score
-
-_PATIENCE = timedelta(days=7)
-"""Time that a process waits for the slowest one; an evaluation can take days."""
-
-
-class LostProcess(RuntimeError):  # noqa: N818
-    """A process ended before its work was done; the rows that it wrote are kept."""
-
-
-@contextmanager
-def launched() -> Iterator[tuple[int, int]]:
-    """Join the process group if `torchrun` started this process, and leave it at the end.
-
-    Yields:
-        Rank of this process and number of processes; 0 and 1 without `torchrun`.
-    """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield 0, 1
-        return
-    import torch.distributed
-
-    torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
-    try:
-        yield torch.distributed.get_rank(), size
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def score_as_rank(jobs: Sequence[Job], rank: int, size: int) -> None:

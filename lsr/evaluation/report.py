@@ -210,7 +210,7 @@ def _circumstances(summary: Mapping[str, Any]) -> str:
     lines = [f"`{summary['command']}`"]
     model = summary["model"]
     if model is not None:
-        settings = ("steps", "seed", "tile", "color_fix", "scale")
+        settings = ("steps", "seed", "color_fix", "scale")
         sampling = ", ".join(f"{name} {model[name]}" for name in settings)
         lines.append(f"model sha256 `{model['sha256']}`, {sampling}")
     lines.append(", ".join(f"{name} {value}" for name, value in summary["versions"].items()))

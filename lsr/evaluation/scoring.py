@@ -36,8 +36,7 @@ class Job:
         metrics: Available metrics of single images, keys of `lsr.metrics.cards.CARDS`.
         weights: Folder with files of metric weights, searched before torch's cache.
         model: File of the model that makes the results; None for upsampling and for predictions.
-        sampling: Sampling settings of the model. `tile` is a number, never "auto": with "auto" the
-            results would depend on free memory.
+        sampling: Sampling settings of the model.
         device: "cpu", "cuda", or one GPU such as "cuda:1".
         threads: CPU threads of each process. The last digits of a value depend on their number,
             because they determine the order of summation.

@@ -20,7 +20,12 @@ def guided(both: Velocity, scale: float) -> Velocity:
     """
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        with_context, without = both(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
-        return without + scale * (with_context - without)
+        return extrapolated(both(torch.cat([x, x]), torch.cat([t, t])), scale)
 
     return velocity
+
+
+def extrapolated(both: Tensor, scale: float) -> Tensor:
+    """Return the guided velocity (B, ...) of the velocities with and without context (2 B, ...)."""
+    with_context, without = both.chunk(2)
+    return without + scale * (with_context - without)

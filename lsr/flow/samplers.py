@@ -1,8 +1,8 @@
 """Integrate a velocity field from noise (t = 1) to data (t = 0); `lsr.flow.path` defines both.
 
 Samplers are pure functions of a velocity field, a start and a grid of times: they hold no state.
-They sample whole batches, in validation for example. `lsr.inference.tiling` has its own Euler step,
-which joins tiles at every step.
+They sample whole batches, in validation for example. `lsr.inference.picture_sampler` has its own
+Euler step, for one picture of any size in bands of rows.
 """
 
 from collections.abc import Callable

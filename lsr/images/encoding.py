@@ -4,9 +4,6 @@ PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole pict
 writing fails, no incomplete file is left, and an older file of that name stays as it was.
 """
 
-import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,11 +13,8 @@ from PIL import Image
 
 from lsr.files import atomic_path
 from lsr.images.photograph import Photograph, PictureStream
+from lsr.images.png_encoding import write_png_stream
 from lsr.images.tiff_encoding import write_tiff
-
-_METRES_PER_INCH = 0.0254
-_AVERAGE_FILTER = 3
-"""The number of PNG's filter that predicts a sample by the mean of its left and upper neighbour."""
 
 
 class UnfitFormat(ValueError):  # noqa: N818
@@ -61,7 +55,7 @@ def write_stream(path: Path, picture: PictureStream, kind: str, quality: int = 9
     check_fits(picture.like, picture.height, picture.width, kind)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if kind == "png":
-            _write_png(file, picture)
+            write_png_stream(file, picture)
         elif kind == "tiff":
             write_tiff(file, picture)
         elif kind == "jpeg":
@@ -89,59 +83,6 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
         )
     if kind == "jpeg" and like.alpha is not None:
         raise UnfitFormat("JPEG cannot store transparency: choose the format png, webp or tiff")
-
-
-def _write_png(file: BinaryIO, picture: PictureStream) -> None:
-    file.write(b"\x89PNG\r\n\x1a\n")
-    for kind, data in _png_chunks(picture):
-        crc = zlib.crc32(data, zlib.crc32(kind))
-        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc))
-
-
-def _png_chunks(picture: PictureStream) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the (type, data) of each chunk, see the PNG specification (ISO/IEC 15948)."""
-    like = picture.like
-    colour_type = (0 if like.grey else 2) + (0 if like.alpha is None else 4)
-    size = struct.pack(">II", picture.width, picture.height)
-    yield b"IHDR", size + bytes([like.bits, colour_type, 0, 0, 0])
-    if like.icc is not None:
-        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(like.icc)
-    if like.dpi is not None:
-        per_metre = (round(dpi / _METRES_PER_INCH) for dpi in like.dpi)
-        yield b"pHYs", struct.pack(">IIB", *per_metre, 1)
-    if like.exif is not None:
-        yield b"eXIf", like.exif
-    if like.xmp is not None:
-        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + like.xmp
-    compressor = zlib.compressobj(4)
-    for rows in _filtered_rows(picture):
-        compressed = compressor.compress(rows.tobytes())
-        if compressed:
-            yield b"IDAT", compressed
-    yield b"IDAT", compressor.flush()
-    yield b"IEND", b""
-
-
-def _filtered_rows(picture: PictureStream) -> Iterator[np.ndarray]:
-    """Yield blocks (r, 1 + bytes per row) uint8 of rows that are ready to be compressed.
-
-    Each row begins with the number of its filter. Of PNG's five filters the average of left and
-    upper neighbour compresses photographs best.
-    """
-    above: np.ndarray | None = None
-    for samples in picture.levels():
-        samples = samples.astype(samples.dtype.newbyteorder(">"))
-        pixel_bytes = samples.shape[2] * samples.itemsize
-        rows = samples.reshape(len(samples), -1).view(np.uint8)
-        left = np.zeros_like(rows)
-        left[:, pixel_bytes:] = rows[:, :-pixel_bytes]
-        up = np.zeros_like(rows)
-        up[1:] = rows[:-1]
-        if above is not None:
-            up[0] = above
-        above = rows[-1].copy()
-        filtered = rows - ((left.astype(np.uint16) + up) // 2).astype(np.uint8)
-        yield np.insert(filtered, 0, _AVERAGE_FILTER, axis=1)
 
 
 def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:

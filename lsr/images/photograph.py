@@ -104,7 +104,9 @@ class PictureStream:
                 grey = block[..., :3].mean(axis=2, keepdims=True)
                 block = np.concatenate([grey, block[..., 3:]], axis=2)
             assert not np.isnan(block).any(), "a photograph holds NaN"
-            levels = np.rint(block.clip(0, 1) * np.float32(2**self.like.bits - 1))
+            levels = block.clip(0, 1)
+            levels *= np.float32(2**self.like.bits - 1)
+            np.rint(levels, out=levels)
             yield levels.astype(np.uint16 if self.like.bits == 16 else np.uint8)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from lsr.images.photograph import PictureStream
+from lsr.images.threads import map_ahead
 
 _STRIP_ROWS = 64
 _CLASSIC_LIMIT = 2**32 - 2**26
@@ -44,15 +45,18 @@ def write_tiff(file: BinaryIO, picture: PictureStream) -> None:
     # until the compressed length of every strip is known.
     room = len(_directory(picture, header, [1] * strips))
     file.write(header + bytes(room))
-    lengths = []
-    for strip in _in_blocks_of(_STRIP_ROWS, picture.levels()):
-        differences = np.concatenate([strip[:, :1], strip[:, 1:] - strip[:, :-1]], axis=1)
-        little_endian = differences.astype(strip.dtype.newbyteorder("<"))
-        lengths.append(file.write(zlib.compress(little_endian.tobytes(), 6)))
+    blocks = _in_blocks_of(_STRIP_ROWS, picture.levels())
+    lengths = [file.write(strip) for strip in map_ahead(_deflated, blocks)]
     file.seek(len(header))
     directory = _directory(picture, header, lengths)
     assert len(directory) == room
     file.write(directory)
+
+
+def _deflated(strip: np.ndarray) -> bytes:
+    """Return a strip (r, W, channels) as differences of horizontal neighbours, compressed."""
+    differences = np.concatenate([strip[:, :1], strip[:, 1:] - strip[:, :-1]], axis=1)
+    return zlib.compress(differences.astype(strip.dtype.newbyteorder("<")).tobytes(), 6)
 
 
 def _directory(picture: PictureStream, header: bytes, lengths: list[int]) -> bytes:

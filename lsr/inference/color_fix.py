@@ -97,15 +97,22 @@ def _adain_rows(sr: Rows, base: Rows) -> Rows:
                 shapes.append(block.shape)
                 # 16 bits take half the disk space of float32. The rounding error is that of a
                 # 16-bit file.
-                file.write((block.numpy().clip(0, 1) * 65535 + 0.5).astype(np.uint16).tobytes())
+                levels = block.numpy().clip(0, 1)
+                levels *= 65535
+                levels += 0.5
+                # An autoencoder's decoder gives blocks whose channels are next to each other.
+                file.write(levels.astype(np.uint16, order="C").data)
                 yield block
 
         before = _moments(kept())
         after = _moments(base)
         file.seek(0)
+        gain, shift = (x.numpy().astype(np.float32) for x in _change(before, after))
         for shape in shapes:
-            block = np.fromfile(file, np.uint16, shape.numel()).astype(np.float32) / 65535
-            yield _normalise(torch.from_numpy(block).view(shape), before, after)
+            # numpy, because PyTorch would wait for the threads that compress earlier rows.
+            block = np.fromfile(file, np.uint16, shape.numel()).reshape(shape) * (gain / 65535)
+            block += shift
+            yield torch.from_numpy(block)
 
 
 def _wavelet_rows(sr: Rows, base: Rows, height: int) -> Rows:
@@ -129,7 +136,7 @@ def _moments(blocks: Iterable[Tensor]) -> Moments:
         values = block.flatten(1).double()
         count += values.shape[1]
         total = total + values.sum(1)
-        squares = squares + values.square().sum(1)
+        squares = squares + values.square_().sum(1)
     mean = total / count
     # Var = E[x^2] - E[x]^2. Rounding can make it slightly negative for a flat image.
     deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
@@ -138,5 +145,11 @@ def _moments(blocks: Iterable[Tensor]) -> Moments:
 
 def _normalise(image: Tensor, before: Moments, after: Moments) -> Tensor:
     """Return the image moved from the statistics `before` to the statistics `after`."""
+    gain, shift = _change(before, after)
+    return image * gain.float() + shift.float()
+
+
+def _change(before: Moments, after: Moments) -> tuple[Tensor, Tensor]:
+    """Return the gain and the shift (C, 1, 1) that turn the statistics `before` into `after`."""
     gain = after.deviation / before.deviation.clamp(min=1e-6)
-    return image * gain.float() + (after.mean - before.mean * gain).float()
+    return gain, after.mean - before.mean * gain

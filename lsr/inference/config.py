@@ -1,12 +1,8 @@
 """How a trained model is sampled: the settings that Python, `lsr upscale` and `lsr eval` share."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 COLOR_FIXES = ("none", "adain", "wavelet")
-
-SMALLEST_TILE = 32
-"""Side of the smallest tile in LR pixels: smaller ones see too little of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +13,8 @@ class SamplingConfig:
         num_inference_steps: Sampling steps, at least 1. One step is the most faithful to the input;
             more steps add texture.
         seed: Seed of the sampler's noise, in [0, 2^31).
-        tile: Side of the tiles in LR pixels, at least 32. 0 processes every picture as a whole;
-            "auto" chooses the largest tile, up to 256 pixels, that fits into free memory.
+        memory: Budget of memory in bytes for one picture, in addition to the picture itself. It
+            changes the time, never the result. None takes half of the free memory.
         color_fix: How the colours are brought back to those of the input: "none", "adain" or
             "wavelet", see `lsr.inference.color_fix`.
         guidance_scale: Scale of classifier-free guidance, see `lsr.flow.classifier_free`. 1 turns
@@ -30,7 +26,7 @@ class SamplingConfig:
 
     num_inference_steps: int = 1
     seed: int = 0
-    tile: int | Literal["auto"] = "auto"
+    memory: int | None = None
     color_fix: str = "adain"
     guidance_scale: float = 1.0
 
@@ -45,10 +41,8 @@ class SamplingConfig:
         if self.color_fix not in COLOR_FIXES:
             known = ", ".join(COLOR_FIXES)
             raise ValueError(f"color_fix must be one of {known}, not {self.color_fix!r}")
-        if self.tile != "auto" and self.tile != 0 and self.tile < SMALLEST_TILE:
-            raise ValueError(
-                f"tile must be at least {SMALLEST_TILE} (LR pixels), or 0 or auto, not {self.tile}"
-            )
+        if self.memory is not None and (not isinstance(self.memory, int) or self.memory < 1):
+            raise ValueError(f"the memory budget is a number of bytes above 0, not {self.memory!r}")
 
 
 DEFAULT_SAMPLING = SamplingConfig()

@@ -1,21 +1,25 @@
-"""Free memory, the memory that a photograph needs, and the errors that mean that it ran out."""
+"""Divide memory for one picture: free memory, the plan, and the errors that mean it ran out."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import torch
 
-from lsr.inference.config import SMALLEST_TILE, SamplingConfig
+from lsr.distributed.processes import ALONE, Processes
+from lsr.inference.cells import CellGrid, cell_size
+from lsr.inference.config import SamplingConfig
+from lsr.models.autoencoder_dc import rows_at_a_time
 from lsr.models.mixture import Model
 
 _CGROUP = Path("/sys/fs/cgroup")
 """Folder with the memory limit and the memory use of a container (cgroup version 2)."""
 
-_TILES = (256, 128, 64, SMALLEST_TILE)
-"""Sides that "auto" tries, in LR pixels, from the largest on. Larger tiles brought no gain."""
-
 _FLOAT_BYTES = 4
+
+_MOST_CELL_ROWS = 4
+"""Most rows of cells per band: more brought no gain, they only keep more threads busy."""
 
 _LIVE_TENSORS = 3
 """Tensors that are alive at once in the widest place of the network, as measured.
@@ -23,17 +27,15 @@ _LIVE_TENSORS = 3
 These are feed-forward activations in the transformer, or feature maps in the LR stem.
 """
 
-_LIVE_BANDS = 6
-"""Copies of a row of tiles that one sampling step holds."""
+_LIVE_TOKENS = 6
+"""Copies of the tokens of a band that a sweep holds."""
 
-_BANDS_BUDGET = 3 * 2**29
-"""Most bytes of host memory that "auto" spends on rows of tiles.
+_LIVE_IMAGES = 5
+"""Copies of a band of the image: the decoded band, and those of colour fix, resize and file."""
 
-Wider photographs get smaller tiles, not more memory.
-"""
 
-_DECODER_FLOATS = 512
-"""Floats per output pixel in an autoencoder's decoder: 4 maps of DC-AE's 128 channels."""
+class BeyondBudget(MemoryError):  # noqa: N818 (a limit that the user chose is no error of ours)
+    """A picture that needs more memory than the budget."""
 
 
 def free_bytes(device: torch.device) -> int:
@@ -68,6 +70,48 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def common_budget(wanted: int | None, device: torch.device, processes: Processes) -> int | None:
+    """Return the budget of memory that all processes can keep to.
+
+    Args:
+        wanted: Budget that the user has chosen for each process, in bytes. None takes half of the
+            free memory, of which processes on CPUs of one machine get equal parts.
+        device: Device of this process.
+        processes: The processes. One alone looks anew for every photograph what is free.
+    """
+    if processes.size == 1:
+        return wanted
+    # SLURM, for example, does not tell how many processes are on this machine: perhaps all are.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.size))
+    sharing = here if device.type == "cpu" else 1
+    return min(processes.of_all(wanted or free_bytes(device) // 2 // sharing))
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The division of one picture and of the memory for it.
+
+    Attributes:
+        grid: Grid of tokens, and the size of the bands that are in memory together.
+        in_file: Whether the tokens are kept in a temporary file.
+        sweeps: Number of sweeps over the picture.
+    """
+
+    grid: CellGrid
+    in_file: bool
+    sweeps: int
+
+    @property
+    def sweep_bands(self) -> int:
+        """Number of bands of all sweeps."""
+        return self.sweeps * len(self.grid.bands)
+
+    @property
+    def smallest(self) -> "MemoryPlan":
+        """The plan for the same picture that takes the least memory."""
+        return replace(self, grid=replace(self.grid, cell_rows=1), in_file=True)
+
+
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Estimates the memory that upscaling one photograph takes, in addition to the photograph.
@@ -75,9 +119,10 @@ class MemoryEstimate:
     Attributes:
         denoiser: The model.
         sampling: Settings of sampling.
-        device: Device that the tiles are computed on.
+        device: Device that computes.
         height: Height of the photograph in pixels.
         width: Width of the photograph in pixels.
+        processes: The processes that compute the photograph together.
     """
 
     denoiser: Model
@@ -85,66 +130,78 @@ class MemoryEstimate:
     device: torch.device
     height: int
     width: int
+    processes: Processes = ALONE
 
-    def choose_tile(self) -> int:
-        """Return the side of the tiles in pixels.
+    def plan(self) -> MemoryPlan:
+        """Divide the memory.
 
-        "auto" leaves half of the free memory unused: the estimate is rough, and other programs need
-        memory too.
+        Without `SamplingConfig.memory` the budget is half of the free memory: the estimate is
+        rough, and other programs need memory too.
 
         Raises:
-            MemoryError: If there is too little memory for these tiles.
+            BeyondBudget: If the budget is too small even if the tokens are kept in a file.
         """
-        free = free_bytes(self.device)
-        tile = self._largest_that_fits(free // 2)
-        needed = self.device_bytes(tile)
-        if needed > free:
-            raise MemoryError(
-                f"{self.width}x{self.height} pixels need about {needed / 2**30:.1f} GiB of memory,"
-                f" {free / 2**30:.1f} GiB are free; choose a smaller tile or picture"
+        budget = self.sampling.memory or free_bytes(self.device) // 2
+        needed = max(self.band_bytes(1), self.decoder_bytes())
+        if needed > budget:
+            raise BeyondBudget(
+                f"{self.width}x{self.height} pixels need {needed / 2**20:.0f} MiB of memory, the "
+                f"budget is {budget / 2**20:.0f} MiB (--memory)"
             )
-        return tile
+        in_file = needed + self.store_bytes() > budget
+        left = budget if in_file else budget - self.store_bytes()
+        numbers = range(1, _MOST_CELL_ROWS + 1)
+        cell_rows = max(number for number in numbers if self.band_bytes(number) <= left)
+        evaluations = self.sampling.num_inference_steps
+        sweeps = evaluations * (self.denoiser.config.depth + 1)
+        grid = self._grid(cell_rows).divided(self.processes.rank, self.processes.size)
+        return MemoryPlan(grid, in_file, sweeps)
 
-    def _largest_that_fits(self, budget: int) -> int:
-        if self.sampling.tile != "auto":
-            return self.sampling.tile or max(self.height, self.width)
-        for tile in _TILES:
-            if self.device_bytes(tile) <= budget and self.host_bytes(tile) <= _BANDS_BUDGET:
-                return tile
-        return SMALLEST_TILE
+    def _grid(self, cell_rows: int) -> CellGrid:
+        height, width = (
+            -(-side // self.denoiser.lr_multiple) for side in (self.height, self.width)
+        )
+        return CellGrid(height, width, cell_size(self.device, width), cell_rows)
 
-    def device_bytes(self, tile: int) -> int:
-        """Return roughly how many bytes tiles of a side take on the device.
+    @property
+    def _batch(self) -> int:
+        """Evaluations of the network per step: guidance evaluates it with and without context."""
+        return 1 if self.sampling.guidance_scale == 1 else 2
 
-        On a CPU this includes `host_bytes`.
+    def store_bytes(self) -> int:
+        """Return how many bytes the stores of tokens and of states take in one process."""
+        floats = self._batch * self.denoiser.config.width
+        if self.sampling.num_inference_steps > 1:
+            floats += self.denoiser.space.channels
+        grid = self._grid(1)
+        # The largest part, so that all processes divide their memory alike.
+        height = -(-grid.rows_of_cells // self.processes.size) * grid.cell_size[0]
+        return _FLOAT_BYTES * min(grid.height, height) * grid.width * floats
+
+    def decoder_bytes(self) -> int:
+        """Return roughly how many bytes an autoencoder's decoder takes; 0 without autoencoder.
+
+        The formula is fitted to measurements of DC-AE f32c32, see `lsr.models.decoding_in_bands`.
+        The second term is the map of its last attention, which it keeps as a whole.
         """
+        if self.denoiser.config.autoencoder is None:
+            return 0
+        height, width = (self.denoiser.config.scale * side for side in (self.height, self.width))
+        return int(512 * width * (6.5 * rows_at_a_time(width) + 80) + 32 * height * width)
+
+    def band_bytes(self, cell_rows: int) -> int:
+        """Return roughly how many bytes bands of `cell_rows` rows of cells take."""
         config = self.denoiser.config
         space = self.denoiser.space
         lr_multiple = self.denoiser.lr_multiple
-        batch = 1 if self.sampling.guidance_scale == 1 else 2  # with and without the context
-        feed_forward = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio)
+        grid = self._grid(cell_rows)
+        states = (3 + self._batch) * space.channels
+        image = 0 if config.autoencoder else _LIVE_IMAGES * 3 * space.factor**2
+        floats = _LIVE_TOKENS * self._batch * config.width + states + image
+        band = grid.bands[0].bottom * grid.width * floats
+        feed_forward = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) * self._batch
         stem = _LIVE_TENSORS * config.stem_width * lr_multiple**2
-        decoder = _DECODER_FLOATS * space.factor**2 if config.autoencoder else 0
-        floats_per_token = feed_forward + stem + decoder + 4 * space.channels
-        tokens = batch * self._tokens(tile, min(self.width, tile))
-        network = _FLOAT_BYTES * tokens * floats_per_token
-        return network + (self.host_bytes(tile) if self.device.type == "cpu" else 0)
-
-    def host_bytes(self, tile: int) -> int:
-        """Return roughly how many bytes of host memory rows of tiles of `tile` LR pixels take.
-
-        All sampling steps work at once, each on its own row of latent tiles. Decoding holds one row
-        of tiles of the image.
-        """
-        space = self.denoiser.space
-        latents = self.sampling.num_inference_steps * space.channels
-        decoded = 3 * space.factor**2
-        tokens = self._tokens(tile, self.width)
-        return _FLOAT_BYTES * _LIVE_BANDS * tokens * (latents + decoded)
-
-    def _tokens(self, tile: int, width: int) -> int:
-        """Return the number of tokens of an area as high as a tile and `width` pixels wide."""
-        lr_multiple = self.denoiser.lr_multiple
-        rows = -(-min(self.height, tile) // lr_multiple)
-        columns = -(-width // lr_multiple)
-        return rows * columns
+        cell_tokens = min(grid.height, grid.cell_size[0]) * min(grid.width, grid.cell_size[1])
+        at_a_time = torch.get_num_threads() if self.device.type == "cpu" else 1
+        cells = at_a_time * cell_tokens * max(feed_forward, stem)
+        return _FLOAT_BYTES * (band + cells)

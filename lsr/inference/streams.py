@@ -1,7 +1,5 @@
 """Steps between the sampler's rows and a finished photograph: checks, grey, alpha, collecting."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -12,18 +10,12 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 """Weights of red, green and blue in luma (ITU-R BT.601)."""
 
 
-def watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
-    """Yield the rows and report the share of them that is finished.
-
-    Args:
-        rows: Blocks (C, r, W).
-        height: Number of rows in all.
-        watch: Function that is called with the share, in (0, 1], for every block.
+def checked(rows: Rows) -> Rows:
+    """Yield the blocks (C, r, W) of a stream.
 
     Raises:
         ValueError: If the rows have NaN.
     """
-    done = 0
     for block in rows:
         # Checked here because the colour fix goes through integers, which turn NaN into black.
         if block.isnan().any():
@@ -31,8 +23,6 @@ def watched(rows: Rows, height: int, watch: Callable[[float], None]) -> Rows:
                 "the model computes pixels that are not numbers (NaN): its training has diverged, "
                 "or its file is damaged"
             )
-        done += block.shape[1]
-        watch(done / height)
         yield block
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,16 +10,17 @@ import numpy as np
 import torch
 
 from lsr.batch import Context
+from lsr.distributed.processes import ALONE, Processes
 from lsr.guidance.context import context_encoder, encode
 from lsr.images.conversion import photograph_of, to_input_type
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import resize_rows, upsample_rows
 from lsr.inference.color_fix import fix_rows
-from lsr.inference.config import DEFAULT_SAMPLING, SMALLEST_TILE, SamplingConfig
+from lsr.inference.config import DEFAULT_SAMPLING, SamplingConfig
 from lsr.inference.cuda_graph import replay_transformers
-from lsr.inference.memory import MemoryEstimate, is_out_of_memory
-from lsr.inference.streams import collect, grey_rows, watched, with_alpha
-from lsr.inference.tiling import TiledSampler
+from lsr.inference.memory import MemoryEstimate, MemoryPlan, is_out_of_memory
+from lsr.inference.picture_sampler import PictureSampler
+from lsr.inference.streams import checked, collect, grey_rows, with_alpha
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import Model
 from lsr.models.pretrained import EMBEDDED, find_model
@@ -36,7 +38,7 @@ class Upscaler:
         device: Device to compute on; by default a GPU if there is one.
         cuda_graph: Whether to record the network as a CUDA graph and to replay it from the second
             evaluation with the same input size on, see `lsr.inference.cuda_graph`. This pays off
-            for many photographs or tiles of one size, or for many steps.
+            for many photographs of one size, or for many steps.
     """
 
     def __init__(
@@ -84,6 +86,10 @@ class Upscaler:
         """
         known = [field.name for field in fields(SamplingConfig)]
         unknown = sorted(sampling.keys() - known)
+        if unknown == ["tile"]:
+            raise TypeError(
+                "pictures are not cut into tiles any more: memory=2 * 2**30 bounds the memory"
+            )
         if unknown:
             raise TypeError(
                 f"unknown keyword {unknown[0]!r}; settings of sampling are {', '.join(known)}"
@@ -114,7 +120,7 @@ class Upscaler:
 
         Raises:
             ValueError: If the image is of another type or shape, or the scale is not above 0.
-            MemoryError: If there is too little memory even for the smallest tiles.
+            BeyondBudget: If the memory is too small for a picture of this width.
         """
         results = [
             self.process(photograph, scale, collect, tags=tags)
@@ -129,20 +135,24 @@ class Upscaler:
         consume: Callable[[PictureStream], T],
         watch: Callable[[float], None] = lambda share: None,
         tags: str = "",
+        processes: Processes = ALONE,
     ) -> T:
         """Upscale a photograph as a stream of rows.
 
-        If memory runs out and the tiles are "auto", it begins again with smaller tiles. Alpha does
-        not go through the model: it is upsampled bicubically. Bit depth and metadata are kept, and
-        a grey photograph stays grey.
+        If memory runs out, it begins again with less of the picture in memory. Alpha does not go
+        through the model: it is upsampled bicubically. Bit depth and metadata are kept, and a grey
+        photograph stays grey.
 
         Args:
             photograph: The input.
             scale: See `upscale`.
             consume: Function that reads the result; it is called again after memory ran out.
-            watch: Function that is called now and then with the share of the rows that are
-                finished, up to 1.
+            watch: Function that is called now and then with the finished share of the work, up to
+                1.
             tags: See `upscale`.
+            processes: Processes that compute the photograph together; each of them has to call this
+                with the same photograph. The stream has its rows in process 0. In the others it has
+                none, and reading it computes the part of the process.
 
         Returns:
             The return value of `consume`.
@@ -151,44 +161,71 @@ class Upscaler:
             ValueError: If the scale is not above 0, or the model's output has NaN.
             MemoryError: If there is too little memory.
         """
-        height, width = photograph.pixels.shape[:2]
-        scale = self.scale if scale is None else scale
-        estimate = MemoryEstimate(self.denoiser, self.sampling, self.device, height, width)
-        tile = estimate.choose_tile()
-        context = self._context(photograph.pixels, tags)
-        while True:
-            try:
-                return consume(self._stream(photograph, scale, tile, watch, context))
-            except Exception as error:
-                can_shrink = self.sampling.tile == "auto" and tile > SMALLEST_TILE
-                if not (is_out_of_memory(error) and can_shrink):
-                    raise
-            tile = max(SMALLEST_TILE, min(tile, max(height, width)) // 2)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+        with processes.together():
+            height, width = photograph.pixels.shape[:2]
+            plan = self.estimate(height, width, processes).plan()
+            stream = partial(
+                self._stream,
+                photograph,
+                self.scale if scale is None else scale,
+                watch=watch,
+                context=self._context(photograph.pixels, tags),
+                processes=processes,
+            )
+        try:
+            with processes.together():
+                return consume(stream(plan))
+        except Exception as error:
+            if not is_out_of_memory(error) or plan == plan.smallest:
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        with processes.together():
+            return consume(stream(plan.smallest))
+
+    def estimate(self, height: int, width: int, processes: Processes = ALONE) -> MemoryEstimate:
+        """Return the estimate of the memory for a photograph of a size in pixels."""
+        return MemoryEstimate(self.denoiser, self.sampling, self.device, height, width, processes)
+
+    def is_large(self, height: int, width: int) -> bool:
+        """Return whether a photograph of a size in pixels is too large for one process.
+
+        One process could upscale it only with a temporary file for its tokens. A photograph of
+        which not even one band fits into memory is not helped by more processes.
+        """
+        try:
+            return self.estimate(height, width).plan().in_file
+        except MemoryError:
+            return False
 
     def _stream(
         self,
         photograph: Photograph,
         scale: float,
-        tile: int,
+        plan: MemoryPlan,
         watch: Callable[[float], None],
         context: Context | None,
+        processes: Processes,
     ) -> PictureStream:
         """Return the result; its rows are computed while they are read."""
         height, width = photograph.pixels.shape[:2]
         size = height * self.scale, width * self.scale
         target = target_size(height, width, scale)
-        sampler = TiledSampler(
+        sampler = PictureSampler(
             denoiser=self.denoiser,
             lr=photograph.pixels,
             shift=self.shift,
             sampling=self.sampling,
-            tile=tile,
+            plan=plan,
             device=self.device,
             context=context,
+            watch=watch,
+            processes=processes,
         )
-        sr = watched(sampler.rows(), size[0], watch)
+        if not processes.leads:
+            nothing = (block.numpy() for block in sampler.rows())
+            return PictureStream(photograph, *target, nothing)
+        sr = checked(sampler.rows())
         base = upsample_rows(photograph.pixels, self.scale)
         rows = fix_rows(self.sampling.color_fix, sr, base, size[0])
         if photograph.grey:

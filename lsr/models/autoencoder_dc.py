@@ -11,6 +11,19 @@ from torch import Tensor
 
 from lsr.batch import CachesLatents
 from lsr.errors import first_clause
+from lsr.images.rows import Rows
+from lsr.models.decoding_in_bands import decode_in_bands
+
+_PIXELS_OF_A_BAND = 2**17
+"""Image pixels of the bands that are decoded at a time unless the caller asks for others."""
+
+_FEWEST_ROWS = 16
+"""Rows of the lowest bands: in lower ones most of the time goes into rows computed twice."""
+
+
+def rows_at_a_time(width: int) -> int:
+    """Return the number of rows that `decode_rows` computes at a time for an image width."""
+    return max(_FEWEST_ROWS, _PIXELS_OF_A_BAND // width)
 
 
 class DeepCompression:
@@ -24,15 +37,12 @@ class DeepCompression:
         source: Folder that diffusers wrote, or a name on the hub.
         channels: Channels of the latents.
         factor: Image pixels per latent position and axis.
-        tile: Side of a tile in pixels. Larger images are decoded in tiles that overlap by a
-            quarter.
     """
 
-    def __init__(self, source: str, channels: int = 32, factor: int = 32, tile: int = 1024) -> None:
+    def __init__(self, source: str, channels: int = 32, factor: int = 32) -> None:
         self.source = source
         self.channels = channels
         self.factor = factor
-        self.tile = tile
         self._autoencoder: Any = None
 
     def prepare(self, compile: bool = False) -> None:
@@ -56,7 +66,6 @@ class DeepCompression:
                 f"f{self.factor}c{self.channels}: set model.denoiser.latent_factor to {found[1]}, "
                 f"latent_channels to {found[0]}"
             )
-        autoencoder.enable_tiling(self.tile, self.tile, self.tile * 3 // 4, self.tile * 3 // 4)
         if compile:
             autoencoder.encoder.compile()
             autoencoder.decoder.compile()
@@ -150,7 +159,6 @@ class DeepCompression:
         H and W must be multiples of `factor`. Latents are float32.
         """
         autoencoder = self._on(image)
-        autoencoder.use_tiling = False  # diffusers cannot encode in tiles
         with torch.no_grad(), _own_precision(image):
             return (
                 autoencoder.encode(image.to(autoencoder.dtype)).latent.float()
@@ -160,11 +168,34 @@ class DeepCompression:
     def decode(self, latent: Tensor) -> Tensor:
         """Map latents to images (B, 3, H, W), float32, whose values are not clipped."""
         autoencoder = self._on(latent)
-        autoencoder.use_tiling = max(latent.shape[-2:]) * self.factor > self.tile
         with torch.no_grad(), _own_precision(latent):
-            return autoencoder.decode(
-                (latent / autoencoder.config.scaling_factor).to(autoencoder.dtype)
-            ).sample.float()
+            return autoencoder.decode(self._unscaled(latent)).sample.float()
+
+    def decode_rows(self, latent: Rows, rows: int | None = None) -> Rows:
+        """Map the rows of one latent to the rows of its image; see `LatentSpace.decode_rows`.
+
+        The memory does not grow with the height of the image, but for one feature map of the
+        decoder, which its attention needs as a whole. With f32c32 this map has 8 numbers per image
+        pixel, and the bands take about 128 W (6.5 rows + 80) numbers for an image of W columns.
+        """
+        whole = torch.cat(list(latent), dim=1)[None]
+        decoder = self._on(whole).decoder
+        width = whole.shape[-1] * self.factor
+        rows = rows or rows_at_a_time(width)
+        floats = rows * width * decoder.norm_out.weight.numel()
+        bands = decode_in_bands(decoder, self._unscaled(whole), floats)
+        while True:
+            # The contexts must not be open while the caller works on a block.
+            with torch.no_grad(), _own_precision(whole):
+                band = next(bands, None)
+            if band is None:
+                return
+            yield band[0].float()
+
+    def _unscaled(self, latent: Tensor) -> Tensor:
+        """Return a latent at the scale and in the type of the loaded autoencoder."""
+        autoencoder = self._autoencoder
+        return (latent / autoencoder.config.scaling_factor).to(autoencoder.dtype)
 
     def _on(self, like: Tensor) -> Any:
         """Return the autoencoder on the device of a tensor, in the type that suits the device."""

@@ -52,15 +52,6 @@ class Condition:
             self._memories[denoiser] = denoiser.net.keys_values(denoiser.embed(self))
         return self._memories[denoiser]
 
-    def with_image(self, lr: Tensor) -> "Condition":
-        """Return a condition with the same context, keys and values included, and other LR images.
-
-        It has no base: the velocity does not need one, but `Denoiser.encode` and `decode` do.
-        """
-        return Condition(
-            lr, lr.new_zeros(len(lr)), self.context, self.mask, _memories=self._memories
-        )
-
     def doubled_for_cfg(self) -> "Condition":
         """Return a condition for twice the batch, for classifier-free guidance.
 

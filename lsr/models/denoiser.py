@@ -152,6 +152,10 @@ class Denoiser(nn.Module):
         """
         return [self]
 
+    def denoiser_at(self, t: Tensor) -> "Denoiser":
+        """Return the denoiser of the times (B,): this one. A mixture returns one of its experts."""
+        return self
+
     @property
     def shares(self) -> dict[str, Any]:
         """Entries of a model file that describe experts: none for a single denoiser."""
@@ -197,7 +201,11 @@ class Denoiser(nn.Module):
 
     def decode(self, x_0: Tensor, condition: Condition) -> Tensor:
         """Map the data x_0 of the flow to images (B, 3, H, W), whose values are not clipped."""
-        return self.space.decode(x_0 * (self.config.residual_std or 1.0) + condition.base)
+        return self.space.decode(self.latent(x_0, condition))
+
+    def latent(self, x_0: Tensor, condition: Condition) -> Tensor:
+        """Return the latent for data x_0 of the flow of the same shape; inverts `flow_data`."""
+        return x_0 * (self.config.residual_std or 1.0) + condition.base
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the velocity of the flow.
@@ -230,6 +238,19 @@ class Denoiser(nn.Module):
         time = expand(t, x_t)
         s = ((1 - time).square() + time.square()).sqrt()
         return ((2 * time - 1) * x_t / s - self._run(x_t / s, t, condition)) / s
+
+    def euler_weights(self, t: float, t_next: float) -> tuple[float, float, float]:
+        """Return the numbers c, a and b of an Euler step in terms of the network's output F.
+
+        The step x_t + (t_next - t) v equals a x_t + b F(c x_t, t), with v of `forward`. Where a is
+        0, as in a single step from noise to data, x_t itself is not needed.
+        """
+        step = t_next - t
+        if self.config.prediction == "velocity":
+            return 1.0, 1.0, step
+        variance = (1 - t) ** 2 + t**2
+        scale = variance**-0.5
+        return scale, 1 + step * (2 * t - 1) / variance, -step * scale
 
     def _run(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the output F of the network, float32."""

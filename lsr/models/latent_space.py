@@ -5,6 +5,8 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsr.images.rows import Rows
+
 
 class LatentSpace(Protocol):
     """Map from images to latents and back: all that a denoiser knows about its space.
@@ -39,6 +41,19 @@ class LatentSpace(Protocol):
         """Map latents to images (B, 3, H, W), whose values are not clipped to [-1, 1]."""
         ...
 
+    def decode_rows(self, latent: Rows, rows: int | None = None) -> Rows:
+        """Map one latent of any size to its image, row by row, with the result of `decode`.
+
+        Args:
+            latent: Blocks (channels, r, w) of the latent from top to bottom.
+            rows: Image rows that are computed at a time. Fewer rows take less memory and more
+                time. None chooses by the width.
+
+        Yields:
+            Blocks (3, r, factor w) of the image, float32, not clipped.
+        """
+        ...
+
 
 class PixelSpace:
     """Space of patches: the pixels of a patch are the channels of one latent position.
@@ -63,3 +78,10 @@ class PixelSpace:
     def decode(self, latent: Tensor) -> Tensor:
         """Map patches (B, 3 p^2, H / p, W / p) back to images (B, 3, H, W)."""
         return F.pixel_shuffle(latent, self.factor)
+
+    def decode_rows(self, latent: Rows, rows: int | None = None) -> Rows:
+        """Map the rows of patches of one image to its rows; see `LatentSpace.decode_rows`."""
+        for block in latent:
+            step = max(1, rows // self.factor) if rows else block.shape[1]
+            for part in block.split(step, dim=1):
+                yield F.pixel_shuffle(part, self.factor)

@@ -89,8 +89,8 @@ class ExpertMixture(nn.Module):
         # `right=True` gives a boundary to the expert above it.
         return torch.bucketize(t.detach().cpu().float().contiguous(), self._edges, right=True)
 
-    def _expert_of(self, t: Tensor) -> Denoiser:
-        """Return the one expert that all times of a batch must belong to."""
+    def denoiser_at(self, t: Tensor) -> Denoiser:
+        """Return the one expert that all times (B,) of a batch must belong to."""
         found = self.route(t).unique()
         assert len(found) == 1, (
             f"all times of one batch must belong to one expert, not to experts {found.tolist()}"
@@ -124,15 +124,19 @@ class ExpertMixture(nn.Module):
         """Map the data x_0 of the flow to images, see `Denoiser.decode`."""
         return self.expert(0).decode(x_0, condition)
 
+    def latent(self, x_0: Tensor, condition: Condition) -> Tensor:
+        """Return the latent for data x_0 of the flow, see `Denoiser.latent`."""
+        return self.expert(0).latent(x_0, condition)
+
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return the velocity, see `Denoiser.forward`; all times must belong to one expert."""
-        return self._expert_of(t)(x_t, t, condition)
+        return self.denoiser_at(t)(x_t, t, condition)
 
     def loss(
         self, x_0: Tensor, noise: Tensor, t: Tensor, condition: Condition, l1_weight: float = 0.0
     ) -> Tensor:
         """Return the training loss, see `Denoiser.loss`; all times must belong to one expert."""
-        return self._expert_of(t).loss(x_0, noise, t, condition, l1_weight)
+        return self.denoiser_at(t).loss(x_0, noise, t, condition, l1_weight)
 
 
 Model = Denoiser | ExpertMixture

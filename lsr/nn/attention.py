@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsr.ops.linear_attention import linear_attention
+from lsr.ops.linear_attention import attend_to_means, key_value_sums, linear_attention
 
 
 class LinearSelfAttention(nn.Module):
@@ -42,6 +42,29 @@ class LinearSelfAttention(nn.Module):
             q, k, v = qkv.unbind(2)
             qkv = self.norm_q(q.flatten(2)).view_as(q), self.norm_k(k.flatten(2)).view_as(k), v
         return self.out(linear_attention(qkv).flatten(2))
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Return the sums over some tokens (B, n, D) that all tokens attend to.
+
+        They are (B, A, E, E + 1), see `lsr.ops.linear_attention.key_value_sums`. The sums of all
+        tokens, divided by their number, are the `means` of `attend`.
+        """
+        k, v = self._project(x, slice(1, 3)).unbind(2)
+        if self.qk_norm:
+            k = self.norm_k(k.flatten(2)).view_as(k)
+        return key_value_sums(k, v)
+
+    def attend(self, x: Tensor, means: Tensor) -> Tensor:
+        """Map some tokens (B, n, D) as `forward` does, given the means over all tokens."""
+        q = self._project(x, slice(0, 1)).squeeze(2)
+        if self.qk_norm:
+            q = self.norm_q(q.flatten(2)).view_as(q)
+        return self.out(attend_to_means(q, means).flatten(2))
+
+    def _project(self, x: Tensor, parts: slice) -> Tensor:
+        """Return some of q, k and v, (B, n, parts, A, E)."""
+        weight = self.qkv.weight.unflatten(0, (3, -1))[parts].flatten(0, 1)
+        return F.linear(x, weight).unflatten(-1, (-1, x.shape[-1] // self.head_dim, self.head_dim))
 
 
 KeysValues = tuple[Tensor, Tensor]

@@ -85,11 +85,56 @@ class LinearDiTBlock(nn.Module):
         Returns:
             Tokens (B, H * W, D).
         """
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
-            modulation + self.scale_shift_table
-        ).chunk(6, dim=1)
-        x = x + gate_1 * self.attention(modulated_norm(x, shift_1, scale_1))
-        if self.cross_attention is not None and context is not None:
-            assert mask is not None
-            x = x + self.cross_attention(x, context, mask)
-        return x + gate_2 * self.ffn(modulated_norm(x, shift_2, scale_2), size)
+        shift, scale, gate = self._modulation(modulation)[:3]
+        x = x + gate * self.attention(modulated_norm(x, shift, scale))
+        return self.feed_forward(self._see_context(x, context, mask), size, modulation)
+
+    def sums(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Return the sums over some tokens (B, n, D) that `attend` needs of all tokens.
+
+        See `LinearSelfAttention.sums`. `sums`, `attend` and `feed_forward` are the three parts of
+        `forward` for tokens that are not in memory together.
+        """
+        shift, scale, _ = self._modulation(modulation)[:3]
+        return self.attention.sums(modulated_norm(x, shift, scale))
+
+    def attend(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        means: Tensor,
+        context: KeysValues | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Apply linear attention and cross-attention to some tokens (B, n, D).
+
+        Args:
+            x: The tokens.
+            modulation: See `forward`.
+            means: Sums over all tokens divided by their number, see `LinearSelfAttention.attend`.
+            context: See `forward`.
+            mask: See `forward`.
+        """
+        shift, scale, gate = self._modulation(modulation)[:3]
+        x = torch.addcmul(x, gate, self.attention.attend(modulated_norm(x, shift, scale), means))
+        return self._see_context(x, context, mask)
+
+    def feed_forward(self, x: Tensor, size: tuple[int, int], modulation: Tensor) -> Tensor:
+        """Apply the feed-forward to tokens (B, H * W, D), the rows of a grid of `size` (H, W).
+
+        Each token depends on its eight neighbours. Beyond the grid there are zeros.
+        """
+        shift, scale, gate = self._modulation(modulation)[3:]
+        return torch.addcmul(x, gate, self.ffn(modulated_norm(x, shift, scale), size))
+
+    def _modulation(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """Return shift, scale and gate of the attention, then those of the feed-forward."""
+        return (modulation + self.scale_shift_table).chunk(6, dim=1)
+
+    def _see_context(
+        self, x: Tensor, context: Tensor | KeysValues | None, mask: Tensor | None
+    ) -> Tensor:
+        if self.cross_attention is None or context is None:
+            return x
+        assert mask is not None
+        return x + self.cross_attention(x, context, mask)

@@ -115,9 +115,8 @@ class LinearDiT(nn.Module):
             Prediction (B, out_channels, H, W).
         """
         size = (x.shape[2], x.shape[3])
-        tokens = self.embed(x.flatten(2).transpose(1, 2))
-        time = self.time_embedding(t)
-        modulation = self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
+        tokens = self.tokens(x)
+        time, modulation = self.modulation(t)
         seen: Sequence[Tensor | KeysValues | None]
         if (
             self.context_embedding is None
@@ -139,5 +138,18 @@ class LinearDiT(nn.Module):
                 )
             else:
                 tokens = block(tokens, size, modulation, context_of_block, mask)
+        return self.prediction(tokens, time).transpose(1, 2).unflatten(2, size)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Embed the input (B, in_channels, H, W) as tokens (B, H * W, D), the first layer."""
+        return self.embed(x.flatten(2).transpose(1, 2))
+
+    def modulation(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embedding (B, D) of times (B,), and the modulation (B, 6, D) of the blocks."""
+        time = self.time_embedding(t)
+        return time, self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
+
+    def prediction(self, tokens: Tensor, time: Tensor) -> Tensor:
+        """Map tokens (B, N, D) to predictions (B, N, out_channels), the last layer."""
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, dim=1)
-        return self.out(modulated_norm(tokens, shift, scale)).transpose(1, 2).unflatten(2, size)
+        return self.out(modulated_norm(tokens, shift, scale))

@@ -70,6 +70,9 @@ class LRStem(nn.Module):
         gain: Initial scale of the features relative to that of the LR image: a factor on the
             weights of the last convolution.
 
+    Attributes:
+        reach: Number of LR pixels on each side of a latent position that its features depend on.
+
     Raises:
         ValueError: If `reduction` is not a power of two.
     """
@@ -83,6 +86,9 @@ class LRStem(nn.Module):
             )
         strides = reduction.bit_length() - 1
         layers = max(3, strides)
+        # A 3x3 convolution reaches one pixel of its own input, which is 2^k LR pixels after k
+        # convolutions of stride 2.
+        self.reach = sum(2 ** max(0, i - layers + strides) for i in range(layers))
         channels = [3] + [width] * layers
         convolutions: list[nn.Module] = []
         for i in range(layers):

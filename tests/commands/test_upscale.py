@@ -103,7 +103,8 @@ def test_an_input_is_never_overwritten(model, inbox, capsys):
     ("options", "message"),
     [
         (["--scale", "0"], "the scale must be a number above 0"),
-        (["--tile", "7"], "tile must be at least 32"),
+        (["--tile", "32"], "not cut into tiles any more; to bound the memory, use --memory"),
+        (["--memory", "much"], "'much' is no size such as 2GiB or 500MB"),
         (["--color-fix", "sepia"], "must be one of none, adain, wavelet"),
         (["--quality", "0"], "--quality must be from 1 to 100"),
         (
@@ -219,3 +220,16 @@ def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsy
 
 def test_folders_are_searched_no_deeper_than_asked(upscaled):
     assert "grey.png" not in upscaled("--no-recursive")
+
+
+def test_a_photograph_beyond_the_budget_is_named_with_its_need_and_the_others_are_done(
+    tmp_path, photo, capsys
+):
+    Image.fromarray(photo[:8, :8]).save(tmp_path / "small.png")
+    Image.fromarray(np.tile(photo, (1, 40, 1))).save(tmp_path / "wide.png")
+    out = tmp_path / "out"
+    code = main(["upscale", str(tmp_path), "--out", str(out), "--memory", "40MB"])
+    said = capsys.readouterr()
+    assert code == 2 and (out / "small.png").exists() and not (out / "wide.png").exists()
+    assert "wide.png: 5120x96 pixels need " in said.err and "the budget is 38 MiB" in said.err
+    assert said.out == f"1 of 2 images are in {out}; 1 failed\n"

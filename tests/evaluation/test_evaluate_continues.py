@@ -38,7 +38,7 @@ def test_another_model_or_protocol_does_not_reuse_rows(evaluate, model, denoiser
 
 
 def test_the_settings_keep_the_keys_by_which_earlier_folders_continue(evaluate, model):
-    _, out, _ = evaluate("--steps", "2", "--tile", "32", source=("--model", model))
+    _, out, _ = evaluate("--steps", "2", "--memory", "1GiB", source=("--model", model))
     settings = json.loads((out / "evaluation.json").read_text())
     assert settings.keys() == {"protocol", "model", "metrics", "versions", "device", "threads"}
     assert settings["model"] == {
@@ -46,7 +46,6 @@ def test_the_settings_keep_the_keys_by_which_earlier_folders_continue(evaluate, 
         "scale": 4,
         "steps": 2,
         "seed": 0,
-        "tile": 32,
         "color_fix": "adain",
     }
 

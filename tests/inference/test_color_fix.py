@@ -58,6 +58,15 @@ def test_a_stream_is_fixed_like_the_whole_picture(images, kind, whole, height):
     torch.testing.assert_close(fixed, whole(sr, base), rtol=1e-4, atol=5e-5)
 
 
+@pytest.mark.parametrize("kind", ["adain", "wavelet"])
+def test_the_order_of_the_channels_in_memory_does_not_matter(images, kind):
+    sr, base = images
+    last = sr.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    fixed = list(fix_rows(kind, iter(last.split(37, dim=1)), iter(base.split(50, dim=1)), 300))
+    expected = list(fix_rows(kind, iter(sr.split(37, dim=1)), iter(base.split(50, dim=1)), 300))
+    torch.testing.assert_close(torch.cat(fixed, dim=1), torch.cat(expected, dim=1))
+
+
 def test_a_flat_picture_stays_finite():
     flat = torch.full((3, 5, 5), 0.5)
     assert torch.equal(adain(flat, flat), flat)

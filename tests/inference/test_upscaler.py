@@ -1,6 +1,6 @@
-"""The Python interface: types of images, settings of sampling, tiles, and lack of memory."""
+"""The Python interface: types of images, settings of sampling, and lack of memory."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import psutil
@@ -11,7 +11,8 @@ from PIL import Image
 import lsr
 from lsr.images import Photograph
 from lsr.inference.config import SamplingConfig
-from lsr.inference.memory import MemoryEstimate
+from lsr.inference.memory import BeyondBudget, MemoryEstimate
+from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.upscaler import Upscaler
 from lsr.models.checkpoint import save_denoiser
 
@@ -99,29 +100,31 @@ def test_three_lines_are_enough(denoiser, tmp_path, photo):
     assert upscaler.upscale(Image.fromarray(photo[:10, :12]), scale=2.5).size == (30, 25)
 
 
-def test_memory_that_runs_out_is_tried_with_smaller_tiles(upscaler, photo):
+def test_memory_that_runs_out_is_tried_with_less_of_the_picture(upscaler, photo, monkeypatch):
     lr = Photograph(np.tile(photo, (2, 2, 1)).astype(np.float32) / 255)
-    expected = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(tile=64)).upscale(lr).pixels
-    forward, sides = upscaler.denoiser.net.forward, []
+    expected = upscaler.upscale(lr).pixels
+    plans, rows = [], PictureSampler.rows
 
-    def limited(x, *arguments):
-        sides.append(max(x.shape[-2:]))
-        if sides[-1] > 32:
-            raise torch.OutOfMemoryError("no more")
-        return forward(x, *arguments)
+    def limited(sampler):
+        plans.append(sampler.plan)
+        for i, block in enumerate(rows(sampler)):
+            if i == 1 and not sampler.plan.in_file:
+                raise torch.OutOfMemoryError("no more")
+            yield block
 
-    upscaler.denoiser.net.forward = limited
+    monkeypatch.setattr(PictureSampler, "rows", limited)
     np.testing.assert_array_equal(upscaler.upscale(lr).pixels, expected)
-    assert sides[0] == 128 and sides[1] < 128
+    assert [plan.in_file for plan in plans] == [False, True] and plans[1].grid.cell_rows == 1
 
 
 @pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
-def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
-    upscaler = Upscaler(denoiser, 3.0, SamplingConfig(tile=32, color_fix=color_fix))
+def test_who_waits_hears_of_every_sweep_as_it_is_made(denoiser, photo, color_fix):
+    upscaler = Upscaler(denoiser, 3.0, SamplingConfig(color_fix=color_fix))
     heard, calls = [], []
-    forward = denoiser.net.forward
-    denoiser.net.forward = lambda *arguments: (calls.append(1), forward(*arguments))[1]
-    lr = Photograph(np.tile(photo, (2, 1, 1)).astype(np.float32) / 255)
+    for block in denoiser.net.blocks:
+        feed_forward = block.feed_forward
+        block.feed_forward = lambda *a, f=feed_forward, **k: (calls.append(1), f(*a, **k))[1]
+    lr = Photograph(np.tile(photo, (2, 2, 1)).astype(np.float32) / 255)
     upscaler.process(
         lr,
         None,
@@ -131,7 +134,7 @@ def test_who_waits_hears_of_every_row_as_it_is_made(denoiser, photo, color_fix):
     assert heard[-1][0] == 1 and [share for share, _ in heard] == sorted(
         share for share, _ in heard
     )
-    assert heard[0][1] < 0.3 * len(calls), "the first word comes long before the last tile"
+    assert heard[0][1] == 0 < len(calls), "the first word comes before the first block"
 
 
 @pytest.mark.parametrize("color_fix", ["none", "adain", "wavelet"])
@@ -142,18 +145,18 @@ def test_pixels_that_are_not_numbers_are_an_error(denoiser, photo, color_fix):
         Upscaler(denoiser, 3.0, SamplingConfig(color_fix=color_fix)).upscale(photo[:10, :12])
 
 
-@pytest.mark.parametrize("tile", [0, 64, "auto"])
-def test_memory_that_is_never_enough_is_an_error(denoiser, photo, tile):
-    upscaler, calls = Upscaler(denoiser, 3.0, SamplingConfig(tile=tile)), []
+def test_memory_that_is_never_enough_is_an_error(denoiser, photo, monkeypatch):
+    upscaler, calls = Upscaler(denoiser, 3.0), []
 
-    def broken(*arguments):
+    def broken(sampler):
         calls.append(1)
         raise torch.OutOfMemoryError("no more")
+        yield
 
-    upscaler.denoiser.net.forward = broken
+    monkeypatch.setattr(PictureSampler, "rows", broken)
     with pytest.raises(torch.OutOfMemoryError):
         upscaler.upscale(photo)
-    assert len(calls) == (3 if tile == "auto" else 1), "tiles that were asked for are not cut"
+    assert len(calls) == 2, "once as planned, once with as little memory as possible"
 
 
 def estimate(upscaler, height, width, **sampling):
@@ -162,42 +165,49 @@ def estimate(upscaler, height, width, **sampling):
     )
 
 
-def test_little_free_memory_makes_small_tiles_and_none_is_refused_before_it_is_tried(
-    upscaler, photo, monkeypatch
-):
-    lr = np.tile(photo, (4, 4, 1))
-
-    def tile_with(free):
+def test_free_memory_decides_what_is_in_memory(upscaler, photo, monkeypatch):
+    def plan_with(free):
         monkeypatch.setattr(
             psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})()
         )
-        return estimate(upscaler, *lr.shape[:2]).choose_tile()
+        return estimate(upscaler, 2000, 1500).plan()
 
-    assert tile_with(10 * 2**30) == 256 > tile_with(300 * 2**20) > tile_with(60 * 2**20) >= 32
+    roomy, tight = plan_with(20 * 2**30), plan_with(460 * 2**20)
+    assert not roomy.in_file and tight.in_file
+    assert roomy.grid.cell_rows > tight.grid.cell_rows == 1
     monkeypatch.setattr(
         psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})()
     )
-    with pytest.raises(MemoryError, match="512x384 pixels need about"):
-        upscaler.upscale(lr)
+    with pytest.raises(BeyondBudget, match=r"128x96 pixels need .* MiB of memory, .* \(--memory\)"):
+        upscaler.upscale(photo)
 
 
-def test_wider_pictures_get_smaller_tiles_not_more_memory(upscaler):
-    tiles = [estimate(upscaler, 3000, width).choose_tile() for width in (500, 2000, 4000, 8000)]
-    assert tiles == [256, 256, 128, 64]
-    wide, narrow = estimate(upscaler, 3000, 8000), estimate(upscaler, 3000, 2000)
-    assert wide.host_bytes(64) <= 1.01 * narrow.host_bytes(256)
+def test_a_budget_that_is_too_small_is_refused_before_the_work_begins(denoiser, photo):
+    upscaler = Upscaler(denoiser, 3.0, SamplingConfig(memory=10_000))
+    with pytest.raises(BeyondBudget):
+        upscaler.upscale(photo)
 
 
-def test_the_rows_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
+def test_the_bands_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):
     tall, small = estimate(upscaler, 100_000, 500), estimate(upscaler, 300, 500)
-    assert tall.device_bytes(256) == small.device_bytes(256)
+    assert tall.band_bytes(2) == small.band_bytes(2)
+
+
+def test_threads_of_the_cpu_take_memory_of_the_cpu_and_not_of_a_gpu(upscaler):
+    on_cpu = estimate(upscaler, 300, 500)
+    on_gpu = replace(on_cpu, device=torch.device("cuda"))
+    needed = []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        needed.append((on_cpu.band_bytes(1), on_gpu.band_bytes(1)))
+    assert needed[0][0] < needed[1][0] and needed[0][1] == needed[1][1]
 
 
 def test_guidance_needs_the_memory_of_twice_the_batch(upscaler):
     plain = estimate(upscaler, 300, 500)
     guided = estimate(upscaler, 300, 500, guidance_scale=2.0)
-    bands = plain.host_bytes(256)
-    assert guided.device_bytes(256) - bands == 2 * (plain.device_bytes(256) - bands)
+    assert guided.store_bytes() == 2 * plain.store_bytes()
+    assert guided.band_bytes(1) > plain.band_bytes(1)
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
@@ -205,8 +215,13 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
         Upscaler.from_pretrained(steps=4)
     assert str(unknown.value) == (
         "unknown keyword 'steps'; settings of sampling are "
-        "num_inference_steps, seed, tile, color_fix, guidance_scale"
+        "num_inference_steps, seed, memory, color_fix, guidance_scale"
     )
+
+
+def test_tiles_are_answered_with_what_took_their_place():
+    with pytest.raises(TypeError, match=r"not cut into tiles any more: memory=2 \* 2\*\*30"):
+        Upscaler.from_pretrained(tile=64)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +232,8 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
             "steps .num_inference_steps, --steps. must be at least 1, not 0",
         ),
         ({"seed": 2**31}, "seed must be from 0 to 2.31 - 1, not 2147483648"),
-        ({"tile": -1}, "tile must be at least 32"),
-        ({"tile": 31}, "tile must be at least 32"),
+        ({"memory": 0}, "memory budget is a number of bytes above 0, not 0"),
+        ({"memory": "1GiB"}, "memory budget is a number of bytes above 0, not '1GiB'"),
         ({"color_fix": "sepia"}, "must be one of none, adain, wavelet"),
     ],
 )
@@ -228,7 +243,7 @@ def test_a_setting_out_of_its_range_is_refused_before_the_model_is_looked_for(se
 
 
 def test_a_configuration_gives_what_its_fields_give_as_keywords(denoiser, photo, tmp_path):
-    config = SamplingConfig(num_inference_steps=2, seed=3, tile=32, color_fix="none")
+    config = SamplingConfig(num_inference_steps=2, seed=3, memory=2**30, color_fix="none")
     path = tmp_path / "model.safetensors"
     save_denoiser(path, denoiser.state_dict(), asdict(denoiser.config) | {"shift": 3.0})
     loaded = Upscaler.from_pretrained(path, **asdict(config))

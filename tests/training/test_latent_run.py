@@ -7,14 +7,18 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from support.forked import in_ranks
 from support.knee_folder import publish_knee, random_denoiser
 from support.small_latent_experiment import small_experiment, write_photographs
 from support.tiny_autoencoder import save_autoencoder
 
 from lsr.cli import main
+from lsr.inference.cells import Band, CellGrid
 from lsr.inference.config import SamplingConfig
+from lsr.inference.memory import MemoryPlan
+from lsr.inference.noise import NoiseRows
+from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.sampling import super_resolve
-from lsr.inference.tiling import TiledSampler, noise_rows
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.models.checkpoint import initialise, load_denoiser
 from lsr.models.denoiser import Denoiser, DenoiserConfig
@@ -37,17 +41,9 @@ def test_latents_are_scaled_and_go_back_through_the_decoder(autoencoder, generat
     assert torch.equal(space.decode(latent), reference.decode(latent / 0.41407).sample)
 
 
-def test_large_latents_are_decoded_in_tiles(autoencoder, generator):
-    latent = torch.randn(1, 4, 12, 16, generator=generator)
-    whole = DeepCompression(str(autoencoder), 4, 8, tile=4096).decode(latent)
-    tiles = DeepCompression(str(autoencoder), 4, 8, tile=64).decode(latent)
-    assert whole.shape == tiles.shape == (1, 3, 96, 128)
-    assert not torch.equal(whole, tiles) and (whole - tiles).abs().mean() < whole.std()
-
-
 @pytest.mark.parametrize("residual_std", [0.0, 0.5])
-def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tiles(
-    autoencoder, generator, residual_std
+def test_upscaling_in_latents_is_what_the_sampler_gives(
+    autoencoder, generator, residual_std, tmp_path
 ):
     latents = {
         "autoencoder": str(autoencoder),
@@ -61,24 +57,30 @@ def test_upscaling_in_latents_is_what_the_sampler_gives_and_can_be_cut_into_tile
     torch.nn.init.normal_(denoiser.net.out.weight, std=0.1, generator=generator)
     lr = torch.rand(70, 90, 3, generator=generator)
     batch = lr.permute(2, 0, 1)[None] * 2 - 1
+    sampling = SamplingConfig(num_inference_steps=2)
+    grid = CellGrid(35, 45, cell_size=(8, 12))
+    noise = NoiseRows(0, (45, 4), lambda function, items: [*map(function, items)])
     reference = super_resolve(
-        denoiser, batch, lambda shape: torch.cat(list(noise_rows(0, *shape)), 1)[None], 2, 3.0
+        denoiser, batch, lambda _: noise.read(Band(0, 35)).permute(2, 0, 1)[None], 2, 3.0
     )
-    sampler = TiledSampler(
+    sampler = PictureSampler(
         denoiser=denoiser,
         lr=lr.numpy(),
         shift=3.0,
-        sampling=SamplingConfig(num_inference_steps=2),
-        tile=0,
+        sampling=sampling,
+        plan=MemoryPlan(grid, in_file=False, sweeps=4),
         device=torch.device("cpu"),
     )
-    whole = torch.cat(list(sampler.rows()), 1)
-    tiles = torch.cat(list(replace(sampler, tile=32).rows()), 1)
-    torch.testing.assert_close(whole * 2 - 1, reference[0], rtol=1e-3, atol=1e-3)
-    assert (
-        tiles.shape == whole.shape == (3, 280, 360)
-        and (tiles - whole).abs().mean() < 0.5 * whole.std()
-    )
+    bands = torch.cat(list(sampler.rows()), 1)
+    assert bands.shape == (3, 280, 360)
+    torch.testing.assert_close(bands * 2 - 1, reference[0], rtol=1e-3, atol=1e-3)
+
+    def part(processes):
+        own = replace(sampler.plan, grid=grid.divided(processes.rank, processes.size))
+        return list(replace(sampler, plan=own, processes=processes).rows())
+
+    first, second = in_ranks(2, part, tmp_path)
+    assert torch.equal(torch.cat(first, 1), bands) and second == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""Start several processes of one command on this machine, as `torchrun` does."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.context import SpawnProcess
+from typing import TypeVar
+
+from lsr.errors import INTERRUPTED
+
+T = TypeVar("T")
+
+_SECONDS_TO_END = 10
+"""Time that a process has to remove its unfinished files."""
+
+
+def in_processes(work: Callable[[T], int], argument: T, count: int) -> int:
+    """Call a function in several processes and return the exit code of the command.
+
+    The processes have the environment variables that `torchrun` would give them. They end when one
+    of them fails, and when this process ends.
+
+    Args:
+        work: Function that returns an exit code; it can be pickled, and so can its argument.
+        argument: Its argument.
+        count: Number of processes.
+
+    Raises:
+        ChildProcessError: If a process was killed.
+    """
+    # Each process would otherwise start a thread for every core.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    spawn = multiprocessing.get_context("spawn")
+    port = _free_port()
+    processes = [
+        spawn.Process(target=_run, args=(work, argument, rank, count, port), daemon=True)
+        for rank in range(count)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        return _wait(processes)
+    finally:
+        _end(processes)
+
+
+def is_supervised() -> bool:
+    """Return whether `in_processes` started this process, and so reports how it ends."""
+    return multiprocessing.parent_process() is not None
+
+
+def _wait(processes: Sequence[SpawnProcess]) -> int:
+    """Wait until all processes have ended well, or until one has failed; return the exit code."""
+    running = {process.sentinel: rank for rank, process in enumerate(processes)}
+    while running:
+        ended = multiprocessing.connection.wait(list(running))
+        ranks = sorted(rank for sentinel, rank in running.items() if sentinel in ended)
+        running = {sentinel: rank for sentinel, rank in running.items() if rank not in ranks}
+        for rank in ranks:
+            processes[rank].join()  # its end is seen a moment before its exit code
+        codes = {rank: processes[rank].exitcode or 0 for rank in ranks}
+        # A process that was killed comes first: the others fail because it is gone.
+        rank, code = min(codes.items(), key=lambda item: (item[1] >= 0, item[0]))
+        if code < 0:
+            name = signal.Signals(-code).name
+            raise ChildProcessError(
+                f"process {rank} of {len(processes)} was ended by {name}; run the same command "
+                "again to continue"
+            )
+        failed = next((code for code in codes.values() if code), 0)
+        if failed:
+            return failed
+    return 0
+
+
+def _end(processes: Sequence[SpawnProcess]) -> None:
+    """End the processes that are still running; they remove their unfinished files."""
+    running = [process for process in processes if process.is_alive()]
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join(_SECONDS_TO_END)
+        process.kill()  # does nothing to a process that has ended
+
+
+def _run(work: Callable[[T], int], argument: T, rank: int, count: int, port: int) -> None:
+    """Call the function in a new process and leave the process with its exit code."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    # Ctrl-C reaches all processes, but the one that started the others answers it for all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.exit(work(argument))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(INTERRUPTED)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,193 @@
+"""Upscale photographs one after another for `lsr upscale`: write, record, and name failures."""
+
+import argparse
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lsr.distributed.processes import Processes
+    from lsr.images.photograph import Photograph, PictureStream
+    from lsr.inference.record import UpscaleRecord
+    from lsr.inference.upscaler import Upscaler
+    from lsr.progress_bar import ProgressBar
+
+FORMATS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+"""Format of a result with each suffix."""
+
+Work = tuple[tuple[Path, Path], "Processes"]
+"""The files of a photograph and of its result, and the processes that upscale it together."""
+
+
+class Failures(NamedTuple):
+    """Numbers of photographs that failed.
+
+    Attributes:
+        failed: All that failed.
+        beyond_budget: Those of them that need more memory than the budget.
+    """
+
+    failed: int
+    beyond_budget: int
+
+
+def upscale_all(
+    work: Sequence[Work],
+    processes: "Processes",
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    record: "UpscaleRecord",
+    texts: Mapping[Path, str],
+) -> Failures:
+    """Upscale photographs and name those that fail.
+
+    Args:
+        work: The photographs of this process.
+        processes: All processes of the command.
+        upscaler: The model.
+        options: The command line.
+        record: Record of finished results.
+        texts: Text that guides each photograph.
+
+    Returns:
+        The failures among the photographs whose results this process writes.
+    """
+    from lsr.inference.memory import BeyondBudget, is_out_of_memory
+    from lsr.progress_bar import progress_bar
+
+    failed = 0
+    beyond_budget = 0
+    several = f" (1 of {processes.size} processes)" if processes.size > 1 else ""
+    with progress_bar(
+        f"upscaling{several}", len(work), "photographs", shown=processes.leads
+    ) as bar:
+        for (source, target), team in work:
+            watch = _Watch(bar)
+            try:
+                notes = _upscale_one(
+                    source, target, team, upscaler, options, watch, texts.get(source, "")
+                )
+                if team.leads:
+                    record.add(source, target)
+                    for note in notes:
+                        bar.say(f"note: {source}: {note}")
+            except Exception as error:
+                # ValueError: an unreadable file, or a format that cannot hold the result.
+                if not isinstance(error, (ValueError, OSError)) and not is_out_of_memory(error):
+                    raise
+                if team.leads:
+                    failed += 1
+                    beyond_budget += isinstance(error, BeyondBudget)
+                    bar.say(f"failed: {_failure(source, error)}")
+            watch(1.0)  # a photograph that failed is over too
+    return Failures(failed, beyond_budget)
+
+
+def _upscale_one(
+    source: Path,
+    target: Path,
+    team: "Processes",
+    upscaler: "Upscaler",
+    options: argparse.Namespace,
+    watch: "_Watch",
+    text: str,
+) -> list[str]:
+    """Upscale one photograph, and write the result and the comparison.
+
+    Args:
+        source: File of the photograph.
+        target: File of the result.
+        team: Processes that upscale the photograph together; the first one writes.
+        upscaler: The model.
+        options: The command line.
+        watch: Shows the progress.
+        text: Text that guides the model.
+
+    Returns:
+        Notes for the user.
+    """
+    from lsr.images import read_photograph
+
+    with team.together():
+        photograph = read_photograph(source)
+    write = partial(_write, photograph, source.name, target, options)
+    consume = write if team.leads else _compute
+    upscaler.process(photograph, options.scale, consume, watch, text, team)
+    kind = FORMATS[target.suffix.lower()]
+    if photograph.bits == 16 and kind in ("jpeg", "webp"):
+        return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
+    return []
+
+
+def _write(
+    photograph: "Photograph",
+    name: str,
+    target: Path,
+    options: argparse.Namespace,
+    picture: "PictureStream",
+) -> None:
+    """Write a result and, if the options say so, the comparison with the photograph.
+
+    Args:
+        photograph: The input.
+        name: File name of the input, for the page of the comparison.
+        target: File of the result.
+        options: The command line.
+        picture: The result.
+    """
+    from lsr.images import write_stream
+    from lsr.inference.comparison_page import kept_pixels, write_comparison
+
+    file_format = FORMATS[target.suffix.lower()]
+    if not options.save_compare:
+        return write_stream(target, picture, file_format, options.quality)
+    picture, pixels = kept_pixels(picture)
+    write_stream(target, picture, file_format, options.quality)
+    write_comparison(target, name, photograph, pixels)
+
+
+def _compute(picture: "PictureStream") -> None:
+    """Compute the part of this process of a picture that process 0 writes."""
+    deque(picture.blocks, maxlen=0)
+
+
+def _failure(source: Path, error: Exception) -> str:
+    """Return what an error says, in one line that begins with the photograph's path."""
+    from lsr.errors import first_clause
+
+    if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
+        return f"{source}: {first_clause(error)}; choose a smaller --memory"
+    message = str(error)
+    if message.startswith(f"{source}: "):
+        return message
+    return f"{source}: {' '.join(message.split())}"
+
+
+class _Watch:
+    """Advances the progress bar by one photograph, part by part.
+
+    Args:
+        bar: The progress bar, in photographs.
+    """
+
+    def __init__(self, bar: "ProgressBar") -> None:
+        self._bar = bar
+        self._share = 0.0
+
+    def __call__(self, share: float) -> None:
+        """Show that a share of the photograph is finished.
+
+        The share falls back when memory runs out and the photograph is begun again: the bar waits.
+        """
+        if share > self._share:
+            self._bar.advance(share - self._share)
+            self._share = share

@@ -1,0 +1,107 @@
+"""Keep a tensor that has the size of a picture: in memory, or in a temporary file."""
+
+import errno
+import math
+import os
+import tempfile
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from lsr.inference.cells import Band
+
+
+class RowStore:
+    """Rows of a float32 tensor (H, *shape) that are written and read in bands.
+
+    The temporary file has no name in the file system, so the operating system removes it however
+    the process ends, SIGKILL included. It is read and written, not mapped into memory: mapped pages
+    would count as memory of this process.
+
+    Args:
+        part: The rows that are kept.
+        shape: Shape of one row, (..., W, C).
+        device: Device that keeps the rows if they are in memory.
+        in_file: Whether to keep the rows in a temporary file, in the folder for temporary files
+            (environment variable TMPDIR).
+
+    Raises:
+        OSError: If the disk is too full for the temporary file.
+    """
+
+    def __init__(
+        self, part: Band, shape: tuple[int, ...], device: torch.device, in_file: bool
+    ) -> None:
+        self._top = part.top
+        self._shape = shape
+        self._device = torch.device("cpu") if in_file else device
+        self._row_bytes = 4 * math.prod(shape)
+        self._file = _reserved_file((part.bottom - part.top) * self._row_bytes) if in_file else None
+        self._bands: dict[int, Tensor] = {}
+
+    def empty(self, band: Band) -> Tensor:
+        """Return uninitialised memory for the rows of a band, (r, *shape)."""
+        return torch.empty(band.bottom - band.top, *self._shape, device=self._device)
+
+    def write(self, band: Band, rows: Tensor) -> None:
+        """Replace the rows of a band by `rows`, (r, *shape), which must not change afterwards."""
+        if self._file is None:
+            self._bands[band.top] = rows
+            return
+        self._seek(band)
+        self._file.write(_bytes_of(rows))
+
+    def read(self, band: Band) -> Tensor:
+        """Return the rows of a band that was written, (r, *shape)."""
+        if self._file is None:
+            return self._bands[band.top]
+        rows = self.empty(band)
+        self._seek(band)
+        read = self._file.readinto(_bytes_of(rows))  # pyright: ignore[reportAttributeAccessIssue]
+        assert read == len(rows) * self._row_bytes
+        return rows
+
+    def first_row(self, band: Band) -> Tensor:
+        """Return the first row of a band that was written, (1, *shape)."""
+        if self._file is None:
+            return self._bands[band.top][:1]
+        return self.read(Band(band.top, band.top + 1))
+
+    def last_row(self, band: Band) -> Tensor:
+        """Return the last row of a band that was written, (1, *shape)."""
+        if self._file is None:
+            return self._bands[band.top][-1:]
+        return self.read(Band(band.bottom - 1, band.bottom))
+
+    def close(self) -> None:
+        """Free the memory or the disk space."""
+        self._bands.clear()
+        if self._file is not None:
+            self._file.close()
+
+    def _seek(self, band: Band) -> None:
+        assert self._file is not None
+        self._file.seek((band.top - self._top) * self._row_bytes)
+
+
+def _bytes_of(rows: Tensor) -> memoryview:
+    return rows.numpy().data.cast("B")
+
+
+def _reserved_file(size: int) -> BinaryIO:
+    """Return a temporary file without a name whose disk space is reserved."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the store closes it)
+    try:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        file.close()
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"{tempfile.gettempdir()} has no space for a temporary file of {size / 2**30:.1f} GiB: "
+            "set TMPDIR to another folder, or give more memory",
+        ) from error
+    return file  # pyright: ignore[reportReturnType]
