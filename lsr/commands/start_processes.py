@@ -36,7 +36,7 @@ def in_processes(work: Callable[[T], int], argument: T, count: int) -> int:
     # Each process would otherwise start a thread for every core.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
     spawn = multiprocessing.get_context("spawn")
-    port = _free_port()
+    port = free_port()
     processes = [
         spawn.Process(target=_run, args=(work, argument, rank, count, port), daemon=True)
         for rank in range(count)
@@ -113,7 +113,8 @@ def _end_with_parent() -> None:
     os._exit(INTERRUPTED)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of this machine that no process uses now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

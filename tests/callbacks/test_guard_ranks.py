@@ -1,13 +1,14 @@
 """NaN on one of two ranks ends both (CPU, gloo)."""
 
 import json
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 from support.processes import SUPPORT, environment
+
+from lsr.commands.start_processes import free_port
 
 RUNS = (
     "loss-DivergenceGuard",
@@ -20,9 +21,7 @@ RUNS = (
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     processes = [
         subprocess.Popen(
             [sys.executable, str(SUPPORT / "guard_ranks.py"), str(folder)],

@@ -1,17 +1,16 @@
 """Work of one rank for the others ends no run, however long it takes and whenever they come."""
 
 import json
-import socket
 import subprocess
 import sys
 
 from support.processes import SUPPORT, environment
 
+from lsr.commands.start_processes import free_port
+
 
 def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     launched = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
     processes = [
         subprocess.Popen(

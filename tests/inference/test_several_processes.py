@@ -50,7 +50,9 @@ def photograph(height, width):
 
 def upscaled(upscaler, picture, processes, tags=""):
     def consume(stream):
-        return collect(stream).pixels if processes.leads else deque(stream.blocks, maxlen=0)
+        if processes.leads:
+            return torch.from_numpy(collect(stream).pixels)
+        return list(stream.blocks)
 
     return upscaler.process(picture, 4, consume, tags=tags, processes=processes)
 

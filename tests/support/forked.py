@@ -2,13 +2,13 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lsr.commands.start_processes import free_port
 from lsr.distributed.processes import Processes, launched
 
 
@@ -27,9 +27,7 @@ def forked(size: int, work: Callable[[], Any], folder: Path) -> list[Any]:
 
     Forked processes need not import torch, which takes seconds.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     fork = multiprocessing.get_context("fork")
     processes = [
         fork.Process(target=_run, args=(work, rank, size, port, folder)) for rank in range(size)
@@ -40,7 +38,7 @@ def forked(size: int, work: Callable[[], Any], folder: Path) -> list[Any]:
         process.join(120)
         assert process.exitcode is not None, "a process waits for ever"
     files = [folder / f"{rank}.pt" for rank in range(size)]
-    return [torch.load(file, weights_only=False) if file.exists() else None for file in files]
+    return [torch.load(file, weights_only=True) if file.exists() else None for file in files]
 
 
 def _run(work: Callable[[], Any], rank: int, size: int, port: int, folder: Path) -> None:

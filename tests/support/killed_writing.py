@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -24,32 +26,18 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def while_last_is_written(count: int) -> None:
-    """Kill in the middle of the file of a checkpoint."""
-    save = torch.save
+def tear(module: ModuleType, name: str, count: int) -> None:
+    """Kill in the middle of a file that `module.name(content, path, ...)` writes."""
+    write = getattr(module, name)
     calls = iter(range(count))
 
-    def torn(checkpoint, path):
-        save(checkpoint, path)
+    def torn(content, path, *more):
+        write(content, path, *more)
         if next(calls, None) is None:
             os.truncate(path, path.stat().st_size // 2)
             kill()
 
-    torch.save = torn
-
-
-def while_a_candidate_is_written(count: int) -> None:
-    """Kill in the middle of the file of a candidate."""
-    save = model_files.save_file
-    calls = iter(range(count))
-
-    def torn(weights, path, metadata):
-        save(weights, path, metadata)
-        if next(calls, None) is None:
-            os.truncate(path, path.stat().st_size // 2)
-            kill()
-
-    model_files.save_file = torn
+    setattr(module, name, torn)
 
 
 def after_a_candidate_is_deleted(count: int) -> None:
@@ -71,9 +59,9 @@ def while_the_knee_is_published(count: int) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[int], None], int]] = {
-    "the first checkpoint": (while_last_is_written, 0),
-    "a checkpoint": (while_last_is_written, 8),
-    "a candidate": (while_a_candidate_is_written, 8),
+    "the first checkpoint": (partial(tear, torch, "save"), 0),
+    "a checkpoint": (partial(tear, torch, "save"), 8),
+    "a candidate": (partial(tear, model_files, "save_file"), 8),
     "deleting": (after_a_candidate_is_deleted, 2),
     "publishing": (while_the_knee_is_published, 0),
 }

@@ -1,7 +1,6 @@
 """Ranks that torchrun starts form one run or are refused; a folder holds one run at a time."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from support.processes import ROOT, SUPPORT, TINY_STAGE1, environment
 from support.small_run import SMALL, run
 
 from lsr.cli import main
+from lsr.commands.start_processes import free_port
 from lsr.training.launcher import devices_of_torchrun
 from lsr.training.run_lock import LOCK
 
@@ -29,9 +29,7 @@ def fit(folder, **options):
 
 
 def torchrun(*program):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     return subprocess.run(
         [*launcher, "--master-port", port, *map(str, program)],

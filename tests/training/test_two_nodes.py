@@ -1,7 +1,6 @@
 """Several machines, told by torchrun, train as one machine with as many devices does."""
 
 import csv
-import socket
 import subprocess
 import sys
 
@@ -11,11 +10,11 @@ from PIL import Image
 from support.knee_folder import publish_knee
 from support.processes import SUPPORT, environment
 
+from lsr.commands.start_processes import free_port
+
 
 def launch(nodes, *arguments):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable,
         "-m",
