@@ -207,12 +207,12 @@ class DivergenceGuard(L.Callback):
         self._scores.skipped_non_finite = 0
         norms = self._scores.norms[step.group]
         losses = self._scores.losses[step.group]
-        z = norms(step.norm)
         if logs and is_logging_step(pl_module):
             loss_z = min(losses(step.loss), 1e6)
-            pl_module.log_dict({"guard/grad_norm_z": z, "guard/loss_z": loss_z})
+            pl_module.log_dict({"guard/grad_norm_z": norms(step.norm), "guard/loss_z": loss_z})
         losses.accept(step.loss)
-        if z < self.threshold or not self._skips(trainer, pl_module, step, z, optimizer):
+        spike = norms.reaches(step.norm, self.threshold)
+        if not spike or not self._skips(trainer, pl_module, step, norms(step.norm), optimizer):
             # A spike that is not skipped enters the window: the norms may have risen for good.
             norms.accept(step.norm)
             self._scores.skipped = 0

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+_foreach_norm = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+
 
 def whole(tensor: Tensor) -> Tensor:
     """Return the full tensor of a sharded one. All ranks must call this, and each gets it."""
@@ -90,6 +92,29 @@ def numbers_of(tensor: Tensor) -> Tensor:
     if part.is_complex():
         part = torch.view_as_real(part.resolve_conj())
     return part.float() if part.is_floating_point() and part.itemsize == 1 else part
+
+
+def norms_of(tensors: list[Tensor]) -> Tensor:
+    """Return the Euclidean norm of this rank's part of each of N > 0 tensors, (N,) float32.
+
+    The result is on the device of the first tensor. A norm above float32's range is infinite.
+    """
+    if _are_plain(tensors):
+        return torch.stack(_foreach_norm(tensors, 2))
+    parts = [numbers_of(each) for each in tensors]
+    widest = torch.float64 if any(p.dtype == torch.float64 for p in parts) else torch.float32
+    norms = _foreach_norm(parts, 2, widest)
+    return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])
+
+
+def _are_plain(tensors: list[Tensor]) -> bool:
+    """Return whether no tensor has to be converted. Usually so, and cheap to find out."""
+    return (
+        {type(each) for each in tensors} <= {Tensor, nn.Parameter}
+        and {each.dtype for each in tensors} == {torch.float32}
+        and {each.layout for each in tensors} == {torch.strided}
+        and len({each.device for each in tensors}) == 1
+    )
 
 
 def several_processes() -> bool:

@@ -159,7 +159,12 @@ def standard_deviation(residual: Array) -> float:
 
     An empty sample has a standard deviation of 0.
     """
-    return float(_MAD_TO_SIGMA * np.median(np.abs(residual))) if residual.size else 0.0
+    if not residual.size:
+        return 0.0
+    # np.median takes ten times as long for a few values, and this runs at every validation.
+    ordered = np.sort(np.abs(residual), axis=None)
+    half = ordered.size // 2
+    return float(_MAD_TO_SIGMA * (ordered[half] + ordered[-half - 1]) / 2)
 
 
 def local_noise(steps: Array, values: Array) -> Array:

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 _NAMES = ("name", "path", "file", "filename", "key", "__key__", "id", "index", "idx", "seed")
-"""Keys of a batch whose entries identify a sample, also in the plural."""
+_WANTED = frozenset((*_NAMES, *(f"{name}s" for name in _NAMES), "indices"))
+"""Keys of a batch whose entries identify a sample: the names above, also in the plural."""
 
 
 class BatchSamples:
@@ -20,11 +21,11 @@ class BatchSamples:
     def __init__(self, batch: Any) -> None:
         self._entries: dict[str, Any] = {}
         if isinstance(batch, Mapping):
-            wanted = {*_NAMES, *(f"{name}s" for name in _NAMES), "indices"}
             self._entries = {
-                str(key): value
+                # A copy: shared memory of the workers of a data loader is given back at once.
+                str(key): value.clone() if _is_on_cpu(value) else value
                 for key, value in batch.items()
-                if str(key).lower() in wanted and _identifies(value)
+                if str(key).lower() in _WANTED and _identifies(value)
             }
 
     def describe(self) -> dict[str, list[Any]]:
@@ -33,6 +34,10 @@ class BatchSamples:
             key: value.tolist() if isinstance(value, Tensor) else list(value)
             for key, value in self._entries.items()
         }
+
+
+def _is_on_cpu(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type == "cpu"
 
 
 def _identifies(value: Any) -> bool:

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
 from lsr.distributed.ranks import of_all_ranks
-from lsr.distributed.tensors import numbers_of, on_all_ranks
+from lsr.distributed.tensors import norms_of, numbers_of, on_all_ranks
 from lsr.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class RecordsSteps(Protocol):
     recent_steps: Sequence[dict[str, Any]]
 
 
+@torch.no_grad()
 def non_finite(
     named: Iterable[tuple[str, Tensor | None]], limit: int = 10, together: bool = True
 ) -> list[str]:
@@ -48,19 +49,24 @@ def non_finite(
         limit: Number of names returned at most.
         together: Whether the ranks agree on the answer: all of them must call this function.
     """
-    known = list(named)
+    known = dict(named)
     if not known:
         return []
-    device = next((tensor.device for _, tensor in known if tensor is not None), None)
-    finite = torch.stack(
-        [
-            torch.tensor(True, device=device)
-            if tensor is None
-            else torch.isfinite(numbers_of(tensor)).all().to(device)
-            for _, tensor in known
-        ]
-    )
-    return agreed_names([name for name, _ in known], finite, limit, together)
+    there = {name: t for name, t in known.items() if t is not None and not _is_integer(t)}
+    finite = dict.fromkeys(known, True)
+    device = None
+    if there:
+        norms = norms_of(list(there.values()))
+        device = norms.device
+        for name, good in zip(there, torch.isfinite(norms).tolist(), strict=True):
+            # The norm of finite numbers may be too large for float32.
+            finite[name] = good or bool(torch.isfinite(numbers_of(there[name])).all())
+    flags = torch.tensor(list(finite.values()), device=device)
+    return agreed_names(list(finite), flags, limit, together)
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
 
 
 def agreed_names(

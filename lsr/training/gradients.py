@@ -9,27 +9,15 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from lsr.distributed.tensors import numbers_of, own_part, whole
+from lsr.distributed.tensors import own_part, whole
 
 if TYPE_CHECKING:
     from lsr.training.module import LinearSRModule
 
 
-def gradients_of(optimizer: Optimizer) -> list[Tensor]:
-    """Return the gradients that the optimiser's next step uses."""
-    return [
-        p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    ]
-
-
-def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the norm of this rank's part of each gradient, (N,) float32."""
-    parts = [numbers_of(gradient) for gradient in gradients]
-    widest = torch.float64 if any(p.dtype == torch.float64 for p in parts) else torch.float32
-    norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
-        parts, 2, widest
-    )
-    return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])
+def weights_of_step(optimizer: Optimizer) -> list[Tensor]:
+    """Return the weights with gradients: those that the optimiser's next step changes."""
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: int) -> Tensor:
@@ -40,20 +28,21 @@ def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: in
     that is not finite counts as infinite. So a rank that has NaN alone is seen by all.
 
     Args:
-        norms: The result of `gradient_norms`.
+        norms: The result of `lsr.distributed.tensors.norms_of`.
         gradients: The gradients.
         world_size: Number of ranks that train together.
     """
     total = torch.linalg.vector_norm(norms)
+    if world_size == 1:
+        return total
     if any(isinstance(gradient, DTensor) for gradient in gradients):
         # In float64 the square of a large float32 does not overflow.
         square = total.double().square()
         torch.distributed.all_reduce(square)
         return square.sqrt().float()
-    if world_size > 1:
-        # The maximum of NaN and a number is not defined alike by all backends.
-        total = torch.where(torch.isfinite(total), total, torch.inf)
-        torch.distributed.all_reduce(total, torch.distributed.ReduceOp.MAX)
+    # The maximum of NaN and a number is not defined alike by all backends.
+    total = torch.where(torch.isfinite(total), total, torch.inf)
+    torch.distributed.all_reduce(total, torch.distributed.ReduceOp.MAX)
     return total
 
 

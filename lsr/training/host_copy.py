@@ -14,34 +14,35 @@ def reads_late(device: torch.device) -> bool:
 
 
 class HostCopy:
-    """A copy of a small tensor on the host, which is complete when `read` returns.
+    """A copy of small tensors on the host, which is complete when `read` returns.
 
     The copy is queued behind the work that computes the values, and is followed by an event. `read`
     waits for this event only, not for the work that was queued afterwards: one step later the event
-    has long happened.
+    has long happened. Tensors on the CPU are not copied: nobody may change them.
 
     Args:
-        values: Tensor (N,) on any device.
+        values: Tensors (N,) or scalars, all of one dtype and on one device.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, *values: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
         self._read: list[float] | None = None
-        if values.device.type == "cuda":
+        self._values = values
+        if values[0].device.type == "cuda":
+            joined = torch.cat([each.reshape(-1) for each in values])
             # Only page-locked memory can be copied to while the host goes on.
-            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._values.copy_(values, non_blocking=True)
+            copy = torch.empty(joined.shape, dtype=joined.dtype, pin_memory=True)
+            copy.copy_(joined, non_blocking=True)
+            self._values = (copy,)
             event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(values.device))
+            event.record(torch.cuda.current_stream(joined.device))
             self._event = event
-        else:
-            self._values = values
 
     def read(self) -> list[float]:
-        """Return the values."""
+        """Return all values one after another."""
         found = self._read
         if found is None:
             if self._event is not None:
                 self._event.synchronize()
-            found = self._read = [float(value) for value in self._values.tolist()]
+            found = self._read = [n for each in self._values for n in each.reshape(-1).tolist()]
         return found

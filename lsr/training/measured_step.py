@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lsr.distributed.tensors import norms_of
 from lsr.training.batch_samples import BatchSamples
 from lsr.training.divergence import agreed_names
-from lsr.training.gradients import gradient_norms, gradients_of, norm_on_all_ranks
+from lsr.training.gradients import norm_on_all_ranks, weights_of_step
 from lsr.training.host_copy import HostCopy
 
 
@@ -23,9 +24,11 @@ def unscaled(trainer: L.Trainer, module: L.LightningModule, loss: Tensor) -> Ten
     Before the backward pass Lightning divides the loss by the number of accumulated batches, and
     multiplies it by the loss scale of float16.
     """
-    value = loss.detach().float().mean()
-    if module.automatic_optimization:
-        run: Any = trainer  # Lightning does not declare the attribute
+    value = loss.detach().to(torch.float32, copy=True)
+    if value.ndim > 0:
+        value = value.mean()
+    run: Any = trainer  # Lightning does not declare the attribute
+    if module.automatic_optimization and run.accumulate_grad_batches > 1:
         value = value * run.accumulate_grad_batches
     scaler = loss_scaler(trainer)
     return value if scaler is None else value / scaler._get_scale_async()
@@ -36,7 +39,7 @@ def loss_scaler(trainer: L.Trainer) -> Any:
     return getattr(trainer.strategy.precision_plugin, "scaler", None)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class MeasuredStep:
     """Loss and gradient norms of one optimiser step.
 
@@ -45,20 +48,23 @@ class MeasuredStep:
         batch: Index of its last batch in the epoch.
         group: Number of the expert or the optimiser, with whose steps this one is compared.
         batches: What identifies the samples of its batches on this rank.
-        gradients: The gradients, which the next step overwrites.
+        weights: The weights that the step changes. The next step overwrites their gradients.
         total: Norm of all gradients on all ranks, a scalar on their device.
-        owners: Identities `id(weight)` of the weights of the gradients.
-        values: Total norm, loss of this rank, and this rank's norm of each gradient.
+        values: Total norm, loss of this rank, and this rank's norm of each weight's gradient.
     """
 
     number: int
     batch: int
     group: int
     batches: Sequence[BatchSamples]
-    gradients: Sequence[Tensor]
+    weights: Sequence[Tensor]
     total: Tensor
-    owners: Sequence[int]
     values: HostCopy
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the step, until the next one replaces them."""
+        return [weight.grad for weight in self.weights if weight.grad is not None]
 
     @property
     def norm(self) -> float:
@@ -72,7 +78,7 @@ class MeasuredStep:
 
     def non_finite_gradients(self, module: L.LightningModule) -> list[str]:
         """Return the names of the first weights whose gradients were not finite on any rank."""
-        norms = dict(zip(self.owners, self.values.read()[2:], strict=True))
+        norms = dict(zip(map(id, self.weights), self.values.read()[2:], strict=True))
         named = list(module.named_parameters())
         finite = [math.isfinite(norms.get(id(p), 0.0)) for _, p in named]
         flags = torch.tensor(finite, device=self.total.device)
@@ -114,23 +120,24 @@ class StepRecorder:
         Every rank has to call this method at the same step.
         """
         self._between_steps = True
-        gradients = gradients_of(optimizer)
-        if not gradients:
+        weights = weights_of_step(optimizer)
+        if not weights:
             return None
-        norms = gradient_norms(gradients)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norms = norms_of(gradients)
         total = norm_on_all_ranks(norms, gradients, trainer.world_size)
-        none = torch.full_like(total, torch.nan)  # filled on the device: nothing waits
-        loss = none if self._loss is None else self._loss.to(total.device)
-        owners = [id(p) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        if self._loss is None:
+            loss = torch.full_like(total, torch.nan)  # filled on the device: nothing waits
+        else:
+            loss = self._loss.to(total.device)
         return MeasuredStep(
             trainer.global_step,
             self._batch,
             _group(trainer, module, optimizer),
             list(self._batches),
-            gradients,
+            weights,
             total,
-            owners,
-            HostCopy(torch.cat([torch.stack([total, loss]), norms])),
+            HostCopy(total, loss, norms),
         )
 
 

@@ -103,7 +103,7 @@ class Experienced(DivergenceGuard):
     """Has seen a hundred ordinary steps when training begins."""
 
     def see(self):
-        self._scores.norms[0].values.extend([0.0, 0.1, -0.1, 0.05, -0.05] * 20)
+        self._scores.norms[0].extend([0.0, 0.1, -0.1, 0.05, -0.05] * 20)
 
     def on_fit_start(self, trainer, pl_module):
         super().on_fit_start(trainer, pl_module)

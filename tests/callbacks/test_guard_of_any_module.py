@@ -13,8 +13,8 @@ from support.hidden_gradients import StepsCopies
 from support.plain_module import Plain, fit
 
 from callbacks import DivergenceGuard, divergence_guard
+from lsr.distributed.tensors import norms_of
 from lsr.training.divergence import DivergenceError
-from lsr.training.gradients import gradient_norms
 
 
 def all_finite(state):
@@ -120,7 +120,7 @@ def test_gradients_and_weights_of_any_kind_are_checked(tmp_path, reading, spoilt
 def test_the_norm_of_any_gradient_is_that_of_its_numbers():
     sparse = torch.sparse_coo_tensor([[1, 1]], [3.0, 1.0], (4,))
     complex_ = torch.tensor([3 + 4j])
-    found = gradient_norms([sparse, complex_, torch.tensor([1e200], dtype=torch.float64)])
+    found = norms_of([sparse, complex_, torch.tensor([1e200], dtype=torch.float64)])
     assert found.tolist() == [4, 5, math.inf] and found.dtype == torch.float32
 
 

@@ -38,12 +38,29 @@ def test_nothing_is_judged_in_warm_up_and_a_constant_is_no_division_by_zero():
     assert math.isfinite(fed([1.0] * 50)(1.5))
 
 
+def test_whether_a_score_reaches_a_threshold_is_what_the_score_says():
+    rng = np.random.default_rng(1)
+    for spread in (0, 0.001, 0.1, 2.0):
+        score = fed(np.exp(rng.normal(0, spread, 350)))  # more than the window holds
+        for value in np.exp(rng.normal(0, 12 * max(spread, 0.01), 60)):
+            for threshold in (0.5, 3.0, 10.0):
+                assert score.reaches(value, threshold) == (score(value) >= threshold)
+    assert score.reaches(math.nan, 3) and not fed([1.0] * 5).reaches(1e9, 3)
+
+
+def test_the_window_forgets_the_oldest_values():
+    kept = fed([*np.linspace(5, 9, 77), *np.linspace(1, 2, 200)])
+    assert kept(3.0) == fed(np.linspace(1, 2, 200))(3.0)
+
+
 def test_names_of_non_finite_tensors():
     tensors = [
         ("a", torch.ones(2)),
         ("b", torch.tensor([1.0, math.nan])),
         ("none", None),
         ("c", torch.tensor(math.inf)),
+        ("large", torch.full((4,), 3e38)),
+        ("integers", torch.ones(2, dtype=torch.int8)),
     ]
     assert non_finite(tensors) == ["b", "c"] and non_finite(tensors, limit=1) == ["b"]
 
