@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
-from lsr.datasets.tags import TAGS, listed_tags, sidecar_tags
+from lsr.datasets.layouts import of_one_role
+from lsr.datasets.tags import TAGS, FolderTags, sidecar_tags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.progress_bar import progress_bar
+from lsr.texts import decode_text
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +39,10 @@ def resolve_paths(entry: str) -> list[Path]:
     """Return the image files of an entry, in a fixed order.
 
     Args:
-        entry: A folder (searched recursively), an image, a manifest, or `bundled:SPLIT`. A manifest
-            is a `.txt` file with one image per line; a path is absolute, or relative to the folder
-            of the manifest. Empty lines and lines that start with `#` are ignored.
+        entry: A folder (searched recursively; of a data set of pairs the HR photographs are taken),
+            an image, a manifest, or `bundled:SPLIT`. A manifest is a `.txt` file with one image per
+            line; a path is absolute, or relative to the folder of the manifest. Empty lines and
+            lines that start with `#` are ignored.
 
     Raises:
         ValueError: The entry does not exist.
@@ -48,9 +51,9 @@ def resolve_paths(entry: str) -> list[Path]:
     if entry.startswith(BUNDLED):
         return bundled_photographs(entry.removeprefix(BUNDLED))
     if path.is_dir():
-        return find_images(path)
+        return of_one_role(find_images(path), path, "hr")
     if path.is_file() and path.suffix == ".txt":
-        text = path.read_text("utf-8-sig", errors="surrogateescape")
+        text = decode_text(path.read_bytes(), path, any_bytes=True)
         lines = [line.rstrip("\r") for line in text.split("\n")]
         return [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
     if path.is_file():
@@ -127,9 +130,10 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
     if entry.startswith(BUNDLED):
         return [bundled_tags(os.path.basename(path), tags_file) for path in paths]
     folder = os.path.abspath(entry if os.path.isdir(entry) else os.path.dirname(entry))
-    listed = listed_tags(Path(folder), tags_file)
-    names = [path.removeprefix(f"{folder}{os.sep}") for path in paths]
-    unknown = listed.keys() - set(names)
+    tags_of = FolderTags(Path(folder), tags_file)
+    listed = tags_of.listed
+    others = listed.keys() - {path.removeprefix(f"{folder}{os.sep}") for path in paths}
+    unknown = [name for name in others if not os.path.exists(os.path.join(folder, name))]
     if unknown and os.path.isdir(entry):
         log.warning(
             "%s/%s: %d of its %d files do not exist, such as %s; their tags are not used",
@@ -139,7 +143,7 @@ def _tags(entry: str, paths: Sequence[str], tags_file: str) -> list[tuple[str, .
             len(listed),
             min(unknown),
         )
-    return [listed.get(name) for name in names]
+    return [tags_of.from_list(Path(path)) for path in paths]
 
 
 def _pack(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

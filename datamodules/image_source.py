@@ -136,9 +136,16 @@ class ImageSource:
             if image is None:
                 image = self._read(candidate)
             if image is not None:
-                entry, member = self._place(candidate)
-                return image, entry.tags(member)
+                return image, self._tags(candidate)
         raise ValueError("every photograph is damaged: see the warnings above for each")
+
+    def _tags(self, index: int) -> tuple[str, ...]:
+        """Return the tags of a photograph; none if their file is no text, which `texts` refuses."""
+        entry, member = self._place(index)
+        try:
+            return entry.tags(member)
+        except ValueError:
+            return ()
 
     def _place(self, index: int) -> tuple[FileIndex | ShardIndex, int]:
         """Return the index of a photograph's entry, and the photograph's number in it."""

@@ -17,7 +17,7 @@ from datamodules.crops import (
     to_tensor,
 )
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
-from lsr.datasets.paired_folders import find_pairs, paired_folders
+from lsr.datasets.paired_folders import find_pairs, fits, paired_folders
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe, read_rgb8
 
@@ -43,7 +43,8 @@ class PhotographPairs(Dataset[dict[str, Any]]):
 
     Attributes:
         pairs: The (LR, HR) files.
-        sizes: The different (width, height) of the HR photographs.
+        sizes: The different (width, height) of the HR photographs, which are cut to a multiple of
+            `scale` as their LR photographs are.
 
     Raises:
         ValueError: A photograph has no partner or cannot be read, the sizes of a pair do not fit
@@ -58,7 +59,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         seed: int,
         max_images: int | None = None,
     ) -> None:
-        lr_folder, hr_folder = paired_folders(folder)
+        lr_folder, hr_folder = paired_folders(folder, scale)
         pairs = find_pairs(lr_folder, hr_folder)
         self.pairs = [pairs[i] for i in spread(len(pairs), max_images)]
         self.scale = scale
@@ -69,14 +70,20 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         self._damaged: set[int] = set()
 
     def _checked_size(self, lr: Path, hr: Path) -> tuple[int, int]:
-        """Return (width, height) of an HR photograph; ValueError if it does not fit its LR."""
+        """Return (width, height) of the part of an HR photograph that belongs to its LR.
+
+        Raises:
+            ValueError: The HR photograph does not fit, or is smaller than a crop.
+        """
         small = probe(lr)
         large = probe(hr)
-        if large != (small[0] * self.scale, small[1] * self.scale):
+        wanted = small[0] * self.scale, small[1] * self.scale
+        if not fits(large, wanted, self.scale):
             raise ValueError(
                 f"{hr} has {large[0]} x {large[1]} pixels, which is not {self.scale} times the "
                 f"{small[0]} x {small[1]} of {lr}"
             )
+        large = wanted
         if self.crop_size is not None and min(large) < self.crop_size:
             raise ValueError(f"{hr}: shorter side {min(large)} is below crop_size {self.crop_size}")
         return large
@@ -120,8 +127,9 @@ class PhotographPairs(Dataset[dict[str, Any]]):
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the LR and the HR photograph of a pair, (H, W, 3) uint8 each."""
-        lr, hr = self.pairs[index]
-        return read_rgb8(lr), read_rgb8(hr)
+        lr, hr = (read_rgb8(path) for path in self.pairs[index])
+        height, width = (self.scale * side for side in lr.shape[:2])
+        return lr, hr[:height, :width]
 
     def _sample(self, epoch: int, index: int, lr: np.ndarray, hr: np.ndarray) -> dict[str, Any]:
         return {

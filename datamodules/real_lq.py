@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from datamodules.crops import FIXED_EPOCH, middle, noise_seed, spread, to_model_range, to_tensor
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
+from lsr.datasets.layouts import find_layout
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.images import find_images, probe, read_rgb8
 
@@ -45,6 +46,12 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
             raise ValueError(
                 f"{folder}: no such folder; give a folder of photographs (RealLQ250, 250 of "
                 "256 x 256 pixels, must be downloaded from its authors)"
+            )
+        layout = find_layout(folder, None)
+        if layout is not None:
+            raise ValueError(
+                f"{folder}: a data set of LR and HR photographs; name the LR folder, "
+                f"{layout.lr}, or use datamodules.PairedDataModule"
             )
         paths = find_images(folder)
         if not paths:

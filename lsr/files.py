@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `target` and rename it to `target` at the end.
 
     The file is fsynced before it is renamed, so `target` is complete or absent, also after a power
-    cut. After an error the temporary file is removed.
+    cut. After an error the temporary file is removed. The file has the permissions that the umask
+    gives, whatever library writes it.
 
     Raises:
         OSError: If the file cannot be written, because the disk is full for example. The message
@@ -30,7 +32,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
+        permissions = _permissions_of_new(temporary)
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != permissions:
+            temporary.chmod(permissions)  # safetensors creates files for their owner alone
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -43,6 +48,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _permissions_of_new(path: Path) -> int:
+    """Return the permissions of a file that is created at `path` now; no file stays there.
+
+    They follow from the umask, which cannot be read without changing it for all threads.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        path.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:

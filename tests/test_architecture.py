@@ -20,7 +20,7 @@ FLOORS = (
     ("lsr.experts", "lsr.inference"),
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
-    ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images"),
+    ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images", "lsr.texts"),
     (
         "lsr.ops",
         "lsr.distributed",
@@ -29,6 +29,7 @@ FLOORS = (
         "lsr.batch",
         "lsr.errors",
         "lsr.files",
+        "lsr.left_out",
         "lsr.progress_bar",
     ),
 )

@@ -105,16 +105,23 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evalu
     from lsr.evaluation.per_image import PREDICTIONS
     from lsr.evaluation.protocols import check_protocol
     from lsr.evaluation.results import Evaluation
+    from lsr.guidance.upscale_texts import note_missing_tags
+    from lsr.models.checkpoint import read_model
     from lsr.models.pretrained import find_model
 
+    sampling = _sampling(options)
+    config = model = scale = None
     if options.model is not None:
         options.model = find_model(options.model)
+        # Read the model before its digest, because an unusable file gives a clearer error then.
+        config = read_model(options.model).config
+        scale = config.scale
+        model = _model_document(options.model, scale, sampling)
     items = find_items(
-        options.data, options.targets, options.predictions, options.out / PREDICTIONS
+        options.data, options.targets, options.predictions, options.out / PREDICTIONS, scale
     )
-    sampling = _sampling(options)
-    model = None if options.model is None else _model_document(options.model, sampling)
-    scale = None if model is None else model["scale"]
+    if config is not None and config.guidance not in ("none", "visual"):
+        note_missing_tags({item.lr: item.tags for item in items})
     check_protocol(options.protocol, items, scale)
     paired = any(item.hr is not None for item in items)
     metrics = available_metrics(_names(options.metrics), paired, options.weights)
@@ -193,13 +200,10 @@ def _sampling(options: argparse.Namespace) -> "SamplingConfig":
     )
 
 
-def _model_document(model: Path, sampling: "SamplingConfig") -> dict[str, Any]:
+def _model_document(model: Path, scale: int, sampling: "SamplingConfig") -> dict[str, Any]:
     """Return what the results of a model depend on, as JSON values for evaluation.json."""
     from lsr.files import sha256_of
-    from lsr.models.checkpoint import read_model
 
-    # Read the model before the digest, because an unusable file gives a clearer error then.
-    scale = read_model(model).config.scale
     return {
         "sha256": sha256_of(model),
         "scale": scale,

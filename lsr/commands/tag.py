@@ -101,22 +101,7 @@ def continue_list(path: Path) -> set[str]:
         ValueError: If another line is damaged.
     """
     from lsr.datasets.tags import read_listed
-    from lsr.files import atomic_path
+    from lsr.texts import is_json, mend_lines
 
-    if not path.is_file():
-        return set()
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    if end != len(data):
-        whole = data[:end]
-        try:
-            json.loads(data[end:])
-        except ValueError:
-            sys.stderr.write(
-                f"{path}: the last line was incomplete; its photograph is tagged again\n"
-            )
-        else:
-            whole = data + b"\n"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(whole)
-    return set(read_listed(path))
+    mend_lines(path, is_json)
+    return set(read_listed(path)) if path.is_file() else set()

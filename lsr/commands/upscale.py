@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -77,6 +78,8 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
         sampling["memory"] = common_budget(sampling["memory"], device, processes)
         pairs, model = processes.of_all(_find(options) if processes.leads else None)[0]
         upscaler = Upscaler.from_pretrained(model, device=device, **sampling)
+        if processes.leads:
+            _prepare_folder(options.out)
         found = _texts(options, [path for path, _ in pairs], upscaler) if processes.leads else None
         texts = processes.of_all(found)[0]
         record = UpscaleRecord(options.out, model, recipe, texts)
@@ -97,7 +100,8 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
 
 
 def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
-    """Return the files of all photographs and results, and that of the model; make the folder."""
+    """Return the files of all photographs and results, and that of the model."""
+    from lsr.datasets.layouts import of_one_role
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
     from lsr.inference.upscaler import target_size
     from lsr.models.pretrained import find_model
@@ -109,7 +113,11 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
         options.recursive,
         IMAGE_SUFFIXES | FOREIGN_SUFFIXES,
     )
-    _make_folder(options.out)
+    for folder in filter(Path.is_dir, options.src):
+        inside = [path for path, _ in pairs if folder in path.parents]
+        dropped = set(inside) - set(of_one_role(inside, folder, "lr"))
+        pairs = [pair for pair in pairs if pair[0] not in dropped]
+    _check_folder(options.out)
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     return pairs, find_model(options.model)
 
@@ -128,13 +136,27 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
     return lambda path: path.suffix if path.suffix.lower() in FORMATS else ".png"
 
 
-def _make_folder(out: Path) -> None:
+def _check_folder(out: Path) -> None:
+    """Raise ValueError if there is something else in place of the folder or above it."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise ValueError(f"--out {out} is not a folder: choose another path") from None
+        if not stat.S_ISDIR(out.stat().st_mode):
+            raise ValueError(f"--out {out} is not a folder: choose another path")
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
+
+
+def _prepare_folder(out: Path) -> None:
+    """Make the folder of the results, and mend its record after a crash."""
+    from lsr.inference.record import RECORD_FILE
+    from lsr.texts import is_json, mend_lines
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
+    mend_lines(out / RECORD_FILE, is_json)
 
 
 def _texts(
@@ -148,4 +170,4 @@ def _texts(
         note_ignored_options(guidance, options.tags, options.guidance_scale)
         return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
-    return texts_for(photographs, options.src, options.tags, tagger)
+    return texts_for(photographs, options.tags, tagger)

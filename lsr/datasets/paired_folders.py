@@ -3,24 +3,28 @@
 import re
 from pathlib import Path
 
+from lsr.datasets.layouts import find_layout, role_of_file
 from lsr.images import find_images
 
 FOLDERS = (("LR", "HR"), ("test_LR", "test_HR"), ("lq", "gt"), ("LQ", "GT"), ("lr", "hr"))
-"""Names of the LR and the HR folder of a data set; the first pair that exists is used."""
+"""Names of the LR and the HR folder of data sets; `lsr.datasets.layouts` has all layouts."""
 
-_ROLE = re.compile(r"([-_](lr|hr|lq|gt)\d*|[-_]?x\d+)$", re.IGNORECASE)
+_ROLE = re.compile(r"([-_](lr|hr|lq|gt)\d*|[-_]?x\d+[mdw]?)+$", re.IGNORECASE)
 """The end of a name that gives the role of a photograph, such as `_LR4`, `_HR` or `x4`."""
 
 
-def paired_folders(dataset: Path) -> tuple[Path, Path]:
-    """Return the LR and the HR folder of a data set.
+def paired_folders(dataset: Path, scale: int | None = None) -> tuple[Path, Path]:
+    """Return the LR and the HR folder of a data set; for `scale` see `find_layout`.
 
     Raises:
-        ValueError: The data set has no two folders with names from `FOLDERS`.
+        ValueError: There is no such data set, or it has not one of the layouts of
+            `lsr.datasets.layouts`.
     """
-    for lr, hr in FOLDERS:
-        if (dataset / lr).is_dir() and (dataset / hr).is_dir():
-            return dataset / lr, dataset / hr
+    if not dataset.is_dir():
+        raise ValueError(f"{dataset}: no such folder")
+    layout = find_layout(dataset, scale)
+    if layout is not None:
+        return layout
     *others, last = (f"{lr} and {hr}" for lr, hr in FOLDERS)
     raise ValueError(
         f"{dataset}: needs two folders, one of LR and one of HR photographs, named "
@@ -33,17 +37,18 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
 
     Two files are a pair if their names are equal without the suffix, or without the suffix and the
     role: `a_LR4.png` and `a_HR.png` (RealSR), `a_x4.png` and `a_x1.png` (DRealSR), `0801x4.png` and
-    `0801.png` (DIV2K).
+    `0801.png` (DIV2K). If both folders are one and the same, the role in the name decides.
 
     Raises:
         ValueError: A folder is missing or empty, a photograph has no partner, or two photographs of
             a folder have the same name.
     """
-    lr = images_by_name(lr_folder, plain=True)
-    hr = images_by_name(hr_folder, plain=True)
-    if lr.keys() != hr.keys():
-        lr = images_by_name(lr_folder, plain=False)
-        hr = images_by_name(hr_folder, plain=False)
+    if lr_folder == hr_folder:
+        lr, hr = (_images_of_role(lr_folder, role) for role in ("lr", "hr"))
+    else:
+        lr, hr = (images_by_name(folder, plain=True) for folder in (lr_folder, hr_folder))
+        if lr.keys() != hr.keys():
+            lr, hr = (images_by_name(folder, plain=False) for folder in (lr_folder, hr_folder))
     alone = sorted(lr.keys() ^ hr.keys())
     if alone:
         name = alone[0]
@@ -53,6 +58,26 @@ def find_pairs(lr_folder: Path, hr_folder: Path) -> list[tuple[Path, Path]]:
             f"({len(alone)} photographs lack a partner)"
         )
     return [(lr[name], hr[name]) for name in sorted(lr)]
+
+
+def fits(hr: tuple[int, int], wanted: tuple[int, int], scale: int) -> bool:
+    """Return whether an HR photograph, cut at its right and bottom edges, has a wanted size.
+
+    It may exceed the size by less than one LR pixel: a side that is not a multiple of the scale is
+    rounded down when LR is made.
+
+    Args:
+        hr: Width and height of the HR photograph.
+        wanted: Width and height of the LR photograph times the scale.
+        scale: HR pixels per LR pixel along each axis.
+    """
+    return all(0 <= side - needed < scale for side, needed in zip(hr, wanted, strict=True))
+
+
+def _images_of_role(folder: Path, role: str) -> dict[str, Path]:
+    """Return the photographs of a role, "lr" or "hr", in a folder by their names without it."""
+    files = [path for path in find_images(folder) if path.parent == folder]
+    return {stem_without_role(path.stem): path for path in files if role_of_file(path) == role}
 
 
 def stem_without_role(name: str) -> str:

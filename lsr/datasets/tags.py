@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+from lsr.texts import is_json, read_text
+
 TAGS = "tags.jsonl"
 """Name of the list of tags in a folder of photographs.
 
 It has one line per photograph, such as `{"file": "sea/a.png", "tags": ["sea", "pier"]}`; the path
 is relative to the folder.
 """
+
+Listed = dict[str, tuple[str, ...]]
+"""The tags in a list of tags, by path relative to its folder."""
 
 
 def tidy_tags(value: object) -> tuple[str, ...]:
@@ -26,7 +31,7 @@ def tidy_tags(value: object) -> tuple[str, ...]:
     return tuple(tag for tag in tags if tag)
 
 
-def listed_tags(folder: Path, name: str = TAGS) -> dict[str, tuple[str, ...]]:
+def listed_tags(folder: Path, name: str = TAGS) -> Listed:
     """Return the tags in the list of tags of a folder, by path relative to the folder.
 
     Args:
@@ -39,18 +44,19 @@ def listed_tags(folder: Path, name: str = TAGS) -> dict[str, tuple[str, ...]]:
     return read_listed(folder / name) if (folder / name).is_file() else {}
 
 
-def read_listed(path: Path) -> dict[str, tuple[str, ...]]:
+def read_listed(path: Path) -> Listed:
     """Return the tags in a list of tags, by the path that the list gives.
 
     Raises:
-        ValueError: A line has not the form that `TAGS` documents, or a file is listed twice.
+        ValueError: The list is not text, a line has not the form that `TAGS` documents, or a file
+            is listed twice.
     """
-    tags: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    tags: Listed = {}
+    for number, line in enumerate(read_text(path, is_json).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line.decode("utf-8"))
+            entry = json.loads(line)
             name = str(entry["file"])
             value = entry["tags"]
             if not isinstance(value, list | str):
@@ -71,9 +77,12 @@ def sidecar_tags(photograph: Path) -> tuple[str, ...]:
     """Return the comma-separated tags in a photograph's sidecar file, the `.txt` next to it.
 
     Without such a file there are no tags.
+
+    Raises:
+        ValueError: The file is not text, see `lsr.texts.decode_text`.
     """
     try:
-        return tidy_tags(photograph.with_suffix(".txt").read_text("utf-8", "replace"))
+        return tidy_tags(read_text(photograph.with_suffix(".txt")))
     except OSError:
         return ()
 
@@ -81,25 +90,45 @@ def sidecar_tags(photograph: Path) -> tuple[str, ...]:
 class FolderTags:
     """A function that returns the tags of a photograph below a folder.
 
-    The tags come from the folder's `tags.jsonl`, or, for a photograph that is not listed there,
-    from the `.txt` next to it.
+    The tags come from the nearest list of tags that names the photograph: in its own folder, or in
+    one of the folders above it, also above `folder`. A photograph that no list names has the tags
+    in the `.txt` next to it.
 
     Args:
         folder: The folder.
         name: Name of the list of tags.
 
     Attributes:
-        listed: The tags in the list, by path relative to the folder.
+        listed: The tags in the list of `folder` itself, by path relative to the folder.
 
     Raises:
-        ValueError: The list of tags is damaged.
+        ValueError: A list of tags is damaged; also when the function is called.
     """
 
     def __init__(self, folder: Path, name: str = TAGS) -> None:
-        self.folder = folder
-        self.listed = listed_tags(folder, name)
+        self._name = name
+        self._lists: dict[Path, Listed] = {}
+        self._lists_above: dict[Path, list[tuple[Path, Listed]]] = {}
+        self.listed = self._list(folder.absolute())
 
     def __call__(self, photograph: Path) -> tuple[str, ...]:
         """Return the tags of a photograph."""
-        listed = self.listed.get(photograph.relative_to(self.folder).as_posix())
-        return sidecar_tags(photograph) if listed is None else listed
+        tags = self.from_list(photograph)
+        return sidecar_tags(photograph) if tags is None else tags
+
+    def from_list(self, photograph: Path) -> tuple[str, ...] | None:
+        """Return the tags that a list gives for a photograph; None if no list names it."""
+        path = photograph.absolute()
+        if path.parent not in self._lists_above:
+            lists = [(folder, self._list(folder)) for folder in path.parents]
+            self._lists_above[path.parent] = [pair for pair in lists if pair[1]]
+        for folder, listed in self._lists_above[path.parent]:
+            tags = listed.get(path.relative_to(folder).as_posix())
+            if tags is not None:
+                return tags
+        return None
+
+    def _list(self, folder: Path) -> Listed:
+        if folder not in self._lists:
+            self._lists[folder] = listed_tags(folder, self._name)
+        return self._lists[folder]

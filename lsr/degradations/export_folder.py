@@ -13,6 +13,7 @@ from typing import NamedTuple, TextIO
 
 from lsr.degradations.config import DegradationConfig
 from lsr.files import atomic_path
+from lsr.texts import is_json, mend_lines
 
 SETTINGS_FILE = "degradation.json"
 """File with the settings of an export: preset, seed, and the configuration with all its values."""
@@ -118,6 +119,7 @@ def recover(out: Path) -> dict[Sample, Finished]:
     parameters = out / PARAMETERS_FILE
     if not parameters.exists():
         return finished
+    mend_lines(parameters, is_json)
     with (
         atomic_path(parameters) as temporary,
         parameters.open("rb") as before,
@@ -135,8 +137,6 @@ def recover(out: Path) -> dict[Sample, Finished]:
 
 
 def _read_line(line: bytes) -> tuple[Sample, Finished]:
-    if not line.endswith(b"\n"):
-        raise ValueError("the end of the line is missing")
     record = json.loads(line)
     sample = str(record["source"]), int(record["epoch"])
     return sample, Finished(str(record["file"]), int(record["source_bytes"]))

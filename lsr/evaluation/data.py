@@ -2,20 +2,19 @@
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lsr.datasets.paired_folders import (
-    FOLDERS,
-    find_pairs,
-    images_by_name,
-    paired_folders,
-    stem_without_role,
-)
+from lsr.datasets.layouts import find_layout
+from lsr.datasets.paired_folders import find_pairs, images_by_name, stem_without_role
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe
 from lsr.images.outputs import collect
+from lsr.left_out import LeftOut
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,9 @@ class Item:
     originals: bytes = b""
 
 
-def find_items(data: Path, targets: Path | None, predictions: Path | None, out: Path) -> list[Item]:
+def find_items(
+    data: Path, targets: Path | None, predictions: Path | None, out: Path, scale: int | None = None
+) -> list[Item]:
     """Return the images to evaluate, sorted by name.
 
     Args:
@@ -57,15 +58,19 @@ def find_items(data: Path, targets: Path | None, predictions: Path | None, out: 
         predictions: Folder of existing results, named like the LR or the HR photographs; None if a
             model makes the results.
         out: Folder for the results of the model.
+        scale: Scale of the model, which decides between LR folders of several scales.
 
     Raises:
         ValueError: If there are no photographs, a pair is not complete, no prediction has the name
             of a photograph, or a `tags.jsonl` is damaged.
     """
-    if targets is None and any((data / lr).is_dir() and (data / hr).is_dir() for lr, hr in FOLDERS):
-        data, targets = paired_folders(data)
-    made = collect([data], out)
+    if not data.is_dir():
+        raise ValueError(f"--data {data}: no such folder")
+    layout = find_layout(data, scale) if targets is None else None
+    if layout is not None:
+        data, targets = layout
     partners = {} if targets is None else dict(find_pairs(data, targets))
+    made = [pair for pair in collect([data], out) if targets is None or pair[0] in partners]
     names = {lr: target.relative_to(out).with_suffix("").as_posix() for lr, target in made}
     tags_of = FolderTags(data) if predictions is None else lambda photograph: ()
     items = []
@@ -128,6 +133,11 @@ def _size_of_result(item: Item, scale: int | None) -> tuple[int, int] | None:
     return None
 
 
+def digest_of_photographs(items: Sequence[Item]) -> str:
+    """Return a SHA-256 of the LR and HR files of all images, whatever their names and order are."""
+    return hashlib.sha256(b"".join(sorted(item.originals for item in items))).hexdigest()
+
+
 def _results_by_photograph(
     photographs: Sequence[tuple[Path, str]], folder: Path
 ) -> dict[Path, Path]:
@@ -152,6 +162,10 @@ def _results_by_photograph(
             f"{folder}: none of its files has the name of one of the {len(photographs)} LR "
             f"photographs, such as {photographs[0][1]}; name the results like the photographs"
         )
+    left_out = LeftOut(folder)
+    for result in sorted(set(files.values()) - set(found.values())):
+        left_out.add("results without a photograph of their name", result)
+    left_out.tell(log)
     return found
 
 

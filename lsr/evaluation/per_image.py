@@ -11,6 +11,7 @@ from typing import Any
 
 from lsr.evaluation.data import Item
 from lsr.files import atomic_path, write_json
+from lsr.texts import is_json, mend_lines
 
 SETTINGS = "evaluation.json"
 """File of the settings: everything that a value depends on in addition to its image."""
@@ -127,11 +128,12 @@ class Journal:
 def merge(out: Path) -> None:
     """Merge the rows of all processes into one file; later rows replace earlier ones of an image.
 
-    A line that is not valid JSON is left out: a killed process can leave an incomplete last line.
+    A line that is not valid JSON is left out, and the image is evaluated again.
     """
     journals = [path for path in (out / _ROWS, *sorted(out.glob("rows-*.jsonl"))) if path.exists()]
     rows: dict[str, str] = {}
     for journal in journals:
+        mend_lines(journal, is_json)
         for line in journal.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 rows[str(json.loads(line)["name"])] = line

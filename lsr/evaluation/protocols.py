@@ -33,15 +33,16 @@ class Protocol:
 
 PROTOCOLS = {
     "reallq250": Protocol(
-        "RealLQ250: 250 real photographs of 256 x 256 pixels, enlarged to 1024 x 1024, "
-        "without reference",
+        "reallq250: 250 pictures of RealLQ250's size, 256 x 256 pixels, enlarged to 1024 x 1024, "
+        "without reference; whether they are those of RealLQ250 is not checked",
         scale=4,
         paired=False,
         lr_size=(256, 256),
         counts={250: "RealLQ250"},
     ),
     "crop128": Protocol(
-        "crop128: LR crops of 128 x 128 pixels and HR crops of 512 x 512",
+        "crop128: LR crops of 128 x 128 pixels and HR crops of 512 x 512, as many as one of the "
+        "published sets has; whether they are those of the set is not checked",
         scale=4,
         paired=True,
         lr_size=(128, 128),

@@ -6,7 +6,7 @@ from typing import Any
 
 from lsr.evaluation.comparison import in_words
 from lsr.evaluation.protocols import PROTOCOLS
-from lsr.evaluation.published import PUBLISHED, published_methods
+from lsr.evaluation.published import METRICS, PUBLISHED
 from lsr.files import atomic_path
 from lsr.metrics.cards import CARDS
 
@@ -50,7 +50,8 @@ def _introduction(summary: Mapping[str, Any]) -> str:
     description = PROTOCOLS[summary["protocol"]].description
     return (
         f"{description[0].upper()}{description[1:]}. "
-        f"{images['scored']} of {images['found']} images; data `{summary['data']}`."
+        f"{images['scored']} of {images['found']} images; data `{summary['data']}`, whose "
+        f"photographs have the SHA-256 `{summary['photographs'][:16]}…` together."
     )
 
 
@@ -148,38 +149,36 @@ def _mean_of_method(theirs: Mapping[str, Any], n: int) -> str:
 def _comparison_with_published(summary: Mapping[str, Any]) -> list[str]:
     """Return the section with the published values and ours in the last row of the table.
 
-    The list is empty if no values are published for the protocol. Our mean appears only if every
-    image of the protocol has a value.
+    The table has the metrics whose mean over every image of the protocol we have. The list is empty
+    if no values are published for the protocol.
     """
-    columns = PUBLISHED.get(summary["protocol"], {})
-    if not columns:
+    rows = PUBLISHED.get(summary["protocol"], ())
+    if not rows:
         return []
     results = summary["results"]
     found = summary["images"]["found"]
-    complete = {name for name in columns if name in results and results[name]["n"] == found}
-    rows = [
-        [
-            method,
-            *(f"{column[method]:g}" if method in column else "–" for column in columns.values()),
-        ]
-        for method in published_methods(summary["protocol"])
-    ]
-    ours = [
-        "**this evaluation**",
-        *(f"**{results[name]['mean']:.4g}**" if name in complete else "–" for name in columns),
-    ]
-    if complete == set(columns):
-        note = (
-            "Same protocol, and metrics of the same names. A method can be tuned to no-reference "
-            "metrics: look at the pictures too, and at PSNR, LPIPS and DISTS."
-        )
-    else:
-        note = (
-            "Our value of a metric is missing unless the metric was computed for every image of "
-            "the protocol."
-        )
-    table = _table(["method", *columns], [*rows, ours])
-    return ["## Comparison with published values", table, note]
+    metrics = [name for name in METRICS if name in results and results[name]["n"] == found]
+    title = "## Comparison with published values"
+    if not metrics:
+        return [title, f"None: none of {', '.join(METRICS)} has a value for every image."]
+    table: list[Sequence[str]] = []
+    for row in rows:
+        values = [getattr(row, name) for name in metrics]
+        if any(value is not None for value in values):
+            table.append([row.method, *map(_published_number, values), row.source])
+    ours = [f"**{results[name]['mean']:.4g}**" for name in metrics]
+    table.append(["**this evaluation**", *ours, ""])
+    note = (
+        "The published values hold for the photographs of RealLQ250; ours compare with them only "
+        f"if `{summary['data']}` holds the same. Sources contradict each other: they used other "
+        "versions of methods and metrics. A method can be tuned to no-reference metrics: look at "
+        "the pictures too, and at PSNR, LPIPS and DISTS."
+    )
+    return [title, _table(["method", *map(_with_arrow, metrics), "source"], table), note]
+
+
+def _published_number(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
 
 
 def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:

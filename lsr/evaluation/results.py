@@ -10,6 +10,7 @@ from lsr.errors import DONE, SOME_FAILED
 from lsr.evaluation.available import AvailableMetrics
 from lsr.evaluation.comparison import compare, in_words
 from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
+from lsr.evaluation.data import digest_of_photographs
 from lsr.evaluation.method_result import ABSENT, MethodResult, collect_other, collect_ours
 from lsr.evaluation.per_image import write_csv
 from lsr.evaluation.report import write_report
@@ -82,6 +83,7 @@ def _summary(
         "source": f"Evaluation of {job.model or evaluation.predictions}",
         "protocol": evaluation.settings["protocol"],
         "data": str(evaluation.data),
+        "photographs": digest_of_photographs(job.items),
         "images": {"found": len(job.items), "scored": len(ours.rows)},
         "results": ours.means_and_intervals(),
         "beside": comparisons,

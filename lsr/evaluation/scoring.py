@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.datasets.paired_folders import fits
 from lsr.errors import first_clause
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import FAILED, Journal, read_rows
@@ -168,9 +169,6 @@ def _row(
 def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
     """Return the HR photograph cut at its right and bottom edges to the size of the result.
 
-    An HR photograph may exceed the result by less than one LR pixel: a side of HR that is not a
-    multiple of the scale is rounded down when LR is made.
-
     Args:
         hr: HR photograph (H, W, 3) uint8.
         sr: Result (h, w, 3) uint8.
@@ -181,9 +179,7 @@ def cropped(hr: np.ndarray, sr: np.ndarray, item: Item) -> np.ndarray:
     """
     height, width = sr.shape[:2]
     scale = max(1, width // probe(item.lr)[0])
-    excess_height = hr.shape[0] - height
-    excess_width = hr.shape[1] - width
-    if not (0 <= excess_height < scale and 0 <= excess_width < scale):
+    if not fits((hr.shape[1], hr.shape[0]), (width, height), scale):
         raise UnreadableImage(
             f"{item.hr}: its {hr.shape[1]} x {hr.shape[0]} pixels do not fit the "
             f"{width} x {height} of the result {item.sr}; give the HR photograph of it"

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lsr.datasets.tags import FolderTags
+from lsr.datasets.tags import TAGS, FolderTags
 from lsr.guidance.taggers.registry import Tagger, load_tagger
 from lsr.images import UnreadableImage, read_rgb8
 from lsr.progress_bar import progress_bar
@@ -42,13 +42,12 @@ def tagger_of(choice: str, name: str, weights: str | None, tags_list: Path | Non
 
 
 def texts_for(
-    photographs: Sequence[Path], sources: Sequence[Path], choice: str, tagger: Tagger | None
+    photographs: Sequence[Path], choice: str, tagger: Tagger | None
 ) -> Mapping[Path, str]:
     """Return the text of every photograph.
 
     Args:
-        photographs: Files; each is one of `sources`, or in a folder of `sources`.
-        sources: Files and folders of the command line.
+        photographs: Files, at least one.
         choice: `SIDECAR`, `AUTO`, `NONE`, or tags separated by commas.
         tagger: The tagger for `AUTO`, which sees the LR photographs; else None.
 
@@ -58,7 +57,7 @@ def texts_for(
     if tagger is not None:
         return _texts_by_tagger(photographs, tagger)
     if choice == SIDECAR:
-        return _texts_of_folders(photographs, sources)
+        return _texts_of_folders(photographs)
     return dict.fromkeys(photographs, "" if choice == NONE else choice)
 
 
@@ -75,15 +74,22 @@ def _texts_by_tagger(photographs: Sequence[Path], tagger: Tagger) -> dict[Path, 
     return texts
 
 
-def _texts_of_folders(photographs: Sequence[Path], sources: Sequence[Path]) -> dict[Path, str]:
-    """Return the tags that the folders of the command line have for their photographs."""
-    folders = [source if source.is_dir() else source.parent for source in sources]
-    tags_of = {folder: FolderTags(folder) for folder in folders}
-    texts: dict[Path, str] = {}
-    for path in photographs:
-        folder = next(folder for folder in tags_of if folder in path.parents)
-        texts[path] = ", ".join(tags_of[folder](path))
+def _texts_of_folders(photographs: Sequence[Path]) -> dict[Path, str]:
+    """Return the tags of photographs; say how many have none."""
+    tags_of = FolderTags(photographs[0].parent)
+    texts = {path: ", ".join(tags_of(path)) for path in photographs}
+    note_missing_tags(texts)
     return texts
+
+
+def note_missing_tags(texts: Mapping[Path, str]) -> None:
+    """Say how many photographs have no text that could guide a model."""
+    without = [path for path, text in texts.items() if not text]
+    if without:
+        sys.stderr.write(
+            f"no tags found for {len(without)} of {len(texts)} photographs, such as {without[0]} "
+            f"(looked for {TAGS} there and in the folders above, and for .txt files)\n"
+        )
 
 
 def note_ignored_options(guidance: str, choice: str, guidance_scale: float) -> None:

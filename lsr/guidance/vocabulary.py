@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lsr.datasets.tags import read_listed, tidy_tags
+from lsr.texts import read_text
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,7 @@ def read_vocabulary(path: Path, words: bool) -> tuple[str, ...]:
     if path.suffix == ".jsonl":
         texts: Iterable[str] = (", ".join(tags) for tags in read_listed(path).values())
     else:
-        try:
-            texts = path.read_text("utf-8").split("\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
+        texts = read_text(path).split("\n")
     vocabulary = tuple(sorted({entry for text in texts for entry in split_text(text, words)}))
     if not vocabulary:
         raise ValueError(f"{path}: no tags for a vocabulary in this file; write one tag per line")

@@ -7,13 +7,13 @@ Pillow name and pixels in `lsr.images.decoding`, and the message for unknown fil
 
 from lsr.images.decoding import probe
 from lsr.images.encoding import UnfitFormat, write_png, write_stream
+from lsr.images.finding import find_images
 from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.outputs import collect
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.reading import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
-    find_images,
     read_photograph,
     read_rgb8,
 )

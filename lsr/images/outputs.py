@@ -1,10 +1,12 @@
 """Naming the output file of every input file."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from lsr.images.reading import IMAGE_SUFFIXES, find_images
+from lsr.images.finding import find_images
+from lsr.images.reading import IMAGE_SUFFIXES
 
 
 def collect(
@@ -27,9 +29,11 @@ def collect(
         suffixes: Suffixes of the files to take from folders; None takes `IMAGE_SUFFIXES`.
 
     Raises:
-        ValueError: A folder holds no image, an output would lie in the folder of its input, or two
-            inputs would have the same output.
+        ValueError: None of the sources exists, a folder holds no image, an output would lie in the
+            folder of its input, or two inputs would have the same output.
     """
+    if sources and not any(os.path.lexists(source) for source in sources):
+        raise ValueError(f"{sources[0]}: no such file or folder; check the path")
     inputs: list[tuple[Path, Path]] = []
     for source in sources:
         inputs += _inputs(source, out, recursive, suffixes or IMAGE_SUFFIXES)

@@ -1,7 +1,5 @@
-"""Finding image files in a folder, and reading photographs from them."""
+"""Reading photographs from image files."""
 
-import os
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,47 +8,18 @@ from lsr.images.decoding import decode
 from lsr.images.opening import EncodedImage
 from lsr.images.photograph import Photograph
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+IMAGE_SUFFIXES = frozenset(".png .apng .jpg .jpeg .jpe .jfif .jif .webp .tif .tiff .bmp".split())
 """Suffixes of the image files that this package can read."""
 
 FOREIGN_SUFFIXES = frozenset(
-    """.gif .heic .heif .avif .jp2 .jxl .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .raf .rw2
-    .pef""".split()
+    """.gif .heic .heif .avif .jp2 .jpx .j2k .jxl .jxr .psd .exr .hdr .tga .ppm .pgm .pnm .qoi .svg
+    .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef .srw .x3f""".split()
 )
 """Suffixes of image files that this package cannot read.
 
 A command that processes a whole folder reports such files as failed, so that nobody believes that
 they were done.
 """
-
-
-def find_images(
-    folder: Path, recursive: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
-) -> list[Path]:
-    """Return the image files below a folder, sorted by path.
-
-    Hidden files and folders are skipped, and symbolic links to folders are not followed.
-
-    Args:
-        folder: The folder.
-        recursive: Whether to search the folders inside it too.
-        suffixes: Suffixes of image files, in lower case and with their dot.
-
-    Raises:
-        ValueError: `folder` is not a folder.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    found: list[Path] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                found += find_images(Path(entry.path), suffixes=suffixes) if recursive else []
-            elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
-                found.append(Path(entry.path))
-    return sorted(found)
 
 
 def read_photograph(source: Path | EncodedImage) -> Photograph:

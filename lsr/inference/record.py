@@ -33,11 +33,11 @@ class UpscaleRecord:
         self._recipe = {"model": _state(model)} | recipe
         self._digests: dict[str, str] = {}
         path = out / RECORD_FILE
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
             try:
                 entry = json.loads(line)
                 self._digests[entry["file"]] = entry["digest"]
-            except (ValueError, KeyError, TypeError):  # a run was killed while it wrote this line
+            except (ValueError, KeyError, TypeError):  # damaged: its result is made again
                 continue
 
     def has(self, source: Path, target: Path) -> bool:
@@ -47,11 +47,7 @@ class UpscaleRecord:
     def add(self, source: Path, target: Path) -> None:
         """Record `target`, the finished result of `source`."""
         line = json.dumps({"file": self._name(target), "digest": self._digest(source)})
-        with (self._out / RECORD_FILE).open("a+b") as file:
-            if file.tell():
-                # Don't continue a line that a killed run left without its end.
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else "\n" + line
+        with (self._out / RECORD_FILE).open("ab") as file:
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

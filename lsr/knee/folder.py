@@ -53,6 +53,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{in_percent(provisional['probability'])} likely): continue stage 1 until one is "
             "confirmed"
         )
+    if is_published(folder / FOLDER):
+        raise ValueError(f"{folder}: a run folder; name the folder of its knee, {folder / FOLDER}")
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         published = manifest["sha256"]
@@ -180,7 +182,7 @@ def publish(
     complete = manifest | {"sha256": sha256_of(building / SEED)}
     (building / MANIFEST).write_text(json.dumps(complete, indent=2) + "\n")
     for path in building.iterdir():
-        path.chmod(0o444)
+        path.chmod(path.stat().st_mode & 0o444)
         _sync(path)
     _sync(building)
     shutil.rmtree(folder, ignore_errors=True)  # holds a provisional knee, or does not exist

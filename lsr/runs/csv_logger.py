@@ -12,7 +12,9 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lsr.errors import first_clause
 from lsr.files import atomic_path
+from lsr.texts import mend_lines
 
 _STEP = "step"
 
@@ -26,7 +28,8 @@ class MetricsCSVLogger(Logger):
     a metric that was not logged at a step is empty. Lightning's `epoch` is not written.
 
     A resumed run keeps the rows before its first step. It drops the later rows: the killed run
-    wrote them after its last checkpoint, and the resumed run logs these steps again.
+    wrote them after its last checkpoint, and the resumed run logs these steps again. A last row
+    that a crash has torn is dropped with a warning.
 
     Args:
         save_dir: The run folder.
@@ -77,11 +80,18 @@ class MetricsCSVLogger(Logger):
         """Return the rows of an existing file before `step`, and take over its columns."""
         if not self._path.is_file():
             return {}
+        mend_lines(self._path, is_whole=lambda row: False)
         with self._path.open(newline="") as file:
             reader = csv.DictReader(file)
-            rows = {int(row[_STEP]): row for row in reader if int(row[_STEP]) < step}
+            try:
+                rows = {int(row[_STEP]): row for row in reader}
+            except (ValueError, KeyError, csv.Error) as error:
+                raise ValueError(
+                    f"{self._path}, line {reader.line_num}: not a row of this logger "
+                    f"({first_clause(error)}): remove it, or move the file away"
+                ) from None
             self._columns = list(reader.fieldnames or [_STEP])
-        return rows
+        return {logged: row for logged, row in rows.items() if logged < step}
 
     @rank_zero_only
     def save(self) -> None:

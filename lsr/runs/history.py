@@ -4,21 +4,20 @@ File formats:
 
 - Event files: any file whose name contains `tfevents`. Its scalars are read; a run folder may hold
   several such files, one for each launch of the run.
-- CSV files: UTF-8 with one header line, such as `metrics.csv` of `MetricsCSVLogger` and of
-  Lightning's `CSVLogger`, or a table exported from another tool. One column is the step (see
-  `STEP_COLUMNS`, whole numbers). Every other column that holds numbers is one scalar, named by its
-  header.
+- CSV files: one header line, such as `metrics.csv` of `MetricsCSVLogger` and of Lightning's
+  `CSVLogger`, or a table exported from another tool. One column is the step (see
+  `lsr.runs.csv_log.STEP_COLUMNS`, whole numbers). Every other column that holds numbers is one
+  scalar, named by its header.
 """
 
-import csv
 import math
 import statistics
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STEP_COLUMNS = ("step", "global_step", "iteration", "epoch")
-"""Names of the CSV column that has the step, in order of preference; case is ignored."""
+from lsr.runs.csv_log import read_csv
+from lsr.runs.event_log import read_events
 
 _EVENT_FILE = "*tfevents*"
 _METRICS_CSV = "metrics.csv"
@@ -146,19 +145,11 @@ def _read_folder(folder: Path) -> RunLog:
 
 def _read_events(source: Path, files: list[Path]) -> RunLog:
     """Read event files and merge them in the order in which their launches started."""
-    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
-
     launches: list[tuple[float, Path, Scalars]] = []
     for file in files:
-        # Size 0 keeps every value; by default the accumulator drops values of long runs at random.
-        events = EventAccumulator(str(file), size_guidance={SCALARS: 0})
-        events.Reload()
-        names = [name for name in events.Tags()[SCALARS] if name != _NOT_A_CURVE]
-        started = events.FirstEventTimestamp() if names else None
-        if started is not None:
-            scalars = {
-                name: {event.step: event.value for event in events.Scalars(name)} for name in names
-            }
+        started, scalars = read_events(file)
+        scalars.pop(_NOT_A_CURVE, None)
+        if started is not None and scalars:
             launches.append((started, file, scalars))
     if not launches:
         which = "this event file" if len(files) == 1 else "these event files"
@@ -192,61 +183,8 @@ def _continue(past: Scalars, launch: Scalars) -> None:
 
 
 def _read_csv(path: Path) -> RunLog:
-    """Return the scalars of a CSV file with a header line.
-
-    An empty cell is a missing value. A row without a step is ignored, and so is a column that holds
-    text. If a step has several rows, the last value of each column counts.
-    """
-    try:
-        # utf-8-sig also accepts the byte order mark that spreadsheets write.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or [])
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: neither an event file (its name must contain tfevents) nor a CSV file"
-        ) from error
-    columns = {name.strip().lower(): name for name in reversed(names)}
-    step_column = next((columns[name] for name in STEP_COLUMNS if name in columns), None)
-    if step_column is None:
-        raise ValueError(
-            f"{path}: no column of steps; its name must be one of {', '.join(STEP_COLUMNS)}"
-        )
-    scalars: Scalars = {}
-    repeated: dict[str, set[int]] = {}
-    text: set[str] = set()
-    for line, row in rows:
-        if not (row[step_column] or "").strip():
-            continue
-        step = _whole_number(row[step_column], f"{path}, line {line}: {step_column}")
-        for name, cell in row.items():
-            if name in (None, step_column) or not cell or not cell.strip():
-                continue
-            try:
-                value = float(cell)
-            except ValueError:
-                text.add(name.strip())
-                continue
-            curve = scalars.setdefault(name.strip(), {})
-            if curve.get(step) not in (None, value):
-                repeated.setdefault(name.strip(), set()).add(step)
-            curve[step] = value
-    scalars = {name: values for name, values in scalars.items() if name not in text}
-    if not scalars:
-        raise ValueError(f"{path}: no column of numbers in addition to {step_column}")
-    return RunLog((path,), step_column.strip(), _in_order(scalars), repeated)
-
-
-def _whole_number(cell: str, place: str) -> int:
-    """Return the number of a cell, which may be written as `12` or `12.0`."""
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{place} is {cell!r}, not a whole number")
-    return int(number)
+    step_name, scalars, repeated = read_csv(path)
+    return RunLog((path,), step_name, _in_order(scalars), repeated)
 
 
 def _in_order(scalars: Scalars) -> Scalars:

@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _take(path: Path) -> int:
     """Lock the file, write this process into it, and return the file's descriptor."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             reliable = _lock(file, path)
             if not _is_at(path, file):  # an ending run has removed it meanwhile

@@ -264,7 +264,8 @@ def test_tags_come_from_the_list_else_from_the_text_beside(tmp_path, capsys):
 
 def test_a_bad_line_of_tags_is_named(tmp_path, capsys):
     source = put(
-        tmp_path / "in", {"a.png": encoded("PNG"), "tags.jsonl": '{"file": "b.png", "tags": []}\n{'}
+        tmp_path / "in",
+        {"a.png": encoded("PNG"), "tags.jsonl": '{"file": "b.png", "tags": []}\n{\n'},
     )
     assert shard(source, tmp_path / "out") == 2
     told = capsys.readouterr().err

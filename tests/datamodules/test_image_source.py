@@ -121,3 +121,19 @@ def test_tags_come_along_from_either_place(folder):
     assert tags["torn.jpg"] == tags["a.png"], (
         "the tags are those of the photograph that takes its place"
     )
+
+
+def test_a_sidecar_that_is_no_text_stops_the_start_of_a_guided_run_but_no_step(folder):
+    (folder / "a.txt").write_text("Küste", "latin-1")
+    source = ImageSource([str(folder)], 32)
+    with pytest.raises(ValueError, match=r"a\.txt: not a text file in UTF-8"):
+        list(source.texts())
+    assert source[0][1] == ()
+
+
+def test_tags_above_an_entry_are_found(folder):
+    (folder / "tags.jsonl").write_text('{"file": "deep/er/b.JPG", "tags": ["sea"]}\n')
+    for entry in (folder, folder / "deep", folder / "deep" / "er" / "b.JPG"):
+        source = ImageSource([str(entry)], 32)
+        tags = {Path(source.name(i)).name: source[i][1] for i in range(len(source))}
+        assert tags["b.JPG"] == ("sea",), entry

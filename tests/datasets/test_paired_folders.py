@@ -16,6 +16,7 @@ def files(folder, *names):
         [("a.png", "a.jpg"), ("b.jpg", "b.png")],
         [("Canon_001_LR4.png", "Canon_001_HR.png")],
         [("DSC_1_x4.png", "DSC_1_x1.png"), ("DSC_2_x4.png", "DSC_2_x1.png")],
+        [("bird_LR_x4.png", "bird_HR_x4.png"), ("cat_x4_LR.png", "cat_HR.png")],
         [("0801x4.png", "0801.png"), ("0802x4.png", "0802.png")],
         [("b.png", "b.png"), ("deep/a.png", "deep/a.png")],
         [("x2.png", "x2.png"), ("x4.png", "x4.png")],

@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from lsr.datasets.tags import FolderTags, listed_tags, tidy_tags
+from lsr.datasets.tags import FolderTags, listed_tags, sidecar_tags, tidy_tags
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,6 @@ def test_the_list_comes_before_the_file_beside(tmp_path):
         b"nonsense",
         b'{"file": "a.png"}',
         b'{"file": "a.png", "tags": 3}',
-        b'{"file": "\xff", "tags": []}',
         b"[]",
     ],
 )
@@ -58,3 +58,45 @@ def test_a_photograph_that_is_listed_twice_is_an_error(tmp_path):
     (tmp_path / "tags.jsonl").write_text('{"file": "a.png", "tags": []}\n' * 2)
     with pytest.raises(ValueError, match="line 2: a.png is listed for the second time"):
         listed_tags(tmp_path)
+
+
+def write_list(folder, **tags):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"file": name, "tags": [tag]}) for name, tag in tags.items()]
+    (folder / "tags.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_the_nearest_list_that_names_a_photograph_counts(tmp_path, monkeypatch):
+    user = tmp_path / "user"
+    write_list(user / "sub0", **{"x.jpg": "near"})
+    write_list(user, **{"sub0/x.jpg": "far", "sub0/y.jpg": "above", "sub1/z.jpg": "other"})
+    for folder in (user, user / "sub0", user / "sub1"):
+        tags = FolderTags(folder)
+        assert tags(user / "sub0" / "x.jpg") == ("near",)
+        assert tags(user / "sub0" / "y.jpg") == ("above",)
+        assert tags(user / "sub1" / "z.jpg") == ("other",)
+        assert tags.from_list(user / "sub1" / "w.jpg") is None
+    monkeypatch.chdir(user / "sub0")
+    assert FolderTags(Path())(Path("y.jpg")) == ("above",)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16"], ids=["UTF-8", "UTF-8 with a mark", "UTF-16"]
+)
+def test_tags_may_have_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "a.txt").write_text("cat, Küste", encoding)
+    assert sidecar_tags(tmp_path / "a.jpg") == ("cat", "Küste")
+    (tmp_path / "tags.jsonl").write_text('{"file": "a.jpg", "tags": ["Küste"]}\r\n', encoding)
+    assert listed_tags(tmp_path) == {"a.jpg": ("Küste",)}
+
+
+def test_tags_in_another_encoding_are_refused_by_name(tmp_path):
+    (tmp_path / "a.txt").write_text("Küste", "latin-1")
+    with pytest.raises(ValueError, match=r"a\.txt: not a text file in UTF-8 \(line 1\); save it"):
+        FolderTags(tmp_path)(tmp_path / "a.jpg")
+
+
+def test_a_list_whose_last_line_is_torn_is_read_without_it(tmp_path, caplog):
+    (tmp_path / "tags.jsonl").write_text('{"file": "a.png", "tags": ["x"]}\n{"file": "b.p')
+    assert listed_tags(tmp_path) == {"a.png": ("x",)}
+    assert "tags.jsonl: a crash has torn its last line" in caplog.text

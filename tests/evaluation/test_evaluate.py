@@ -279,6 +279,7 @@ def test_a_model_guided_by_tags_reads_them_from_the_folder_of_the_lr_photographs
     _, out, _ = evaluate(source=("--model", model))
     without = table(out)
     (data / "LR" / "tags.jsonl").write_text('{"file": "2.png", "tags": ["sea"]}\n')
-    _, out, _ = evaluate(source=("--model", model))
+    _, out, err = evaluate(source=("--model", model))
+    assert "no tags found for 5 of 6 photographs, such as " in err
     assert {name for name, row in table(out).items() if row != without[name]} == {"2"}
     assert table(out)["2"]["psnr_y"] != without["2"]["psnr_y"]

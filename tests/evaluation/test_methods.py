@@ -18,6 +18,14 @@ def test_photographs_are_read_once_for_all_methods(data, tmp_path):
     assert not {item.inputs for item in alone} & {item.inputs for item in ours}
 
 
+def test_results_without_a_photograph_are_counted(data, tmp_path, caplog):
+    for name in ("7.png", "8.png"):
+        shutil.copy(data / "bicubic" / "1.png", data / "bicubic" / name)
+    assert len(find_items(data, None, data / "bicubic", tmp_path / "out")) == 6
+    first = data / "bicubic" / "7.png"
+    assert f"results without a photograph of their name: 2 left out, such as {first}" in caplog.text
+
+
 def test_a_damaged_lr_photograph_that_only_upsampling_reads_is_named(evaluate, data):
     (data / "LR" / "2.png").write_bytes(b"")
     _, out, err = evaluate("--data", data / "LR", "--beside", "lanczos")

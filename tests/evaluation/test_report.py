@@ -15,6 +15,7 @@ def report(tmp_path):
             "source": "Evaluation of model.safetensors",
             "protocol": "reallq250",
             "data": "RealLQ250",
+            "photographs": 64 * "5",
             "images": {"found": 250, "scored": 250},
             "results": {"maniqa-pipal": result(0.61), "musiq": result(70.5), "niqe": result(4.0)},
             "beside": {},
@@ -44,14 +45,48 @@ def row(text, name):
     )
 
 
+def published(text, method):
+    """Return the cells of all rows of a method."""
+    return [
+        [cell.strip(" *") for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith(f"| {method} |")
+    ]
+
+
 def test_published_values_are_compared_by_the_name_of_the_metric(report):
     text = report()
     assert "other methods" not in text
-    assert row(text, "method") == ["maniqa", "musiq", "clipiqa"]
-    assert row(text, "LinearSR") == ["0.515", "71.914", "0.72"]
-    assert row(text, "TSD-SR") == ["0.47", "71.505", "–"]
-    assert row(text, "**this evaluation**") == ["–", "70.5", "–"], "maniqa-pipal is not maniqa"
+    assert row(text, "method") == ["musiq ↑", "niqe ↓", "source"], "maniqa-pipal is not maniqa"
+    (ours,) = published(text, "**this evaluation**")
+    assert ours[:2] == ["70.5", "4"]
     assert "`maniqa`: fetch this to there" in text
+
+
+def test_every_published_value_has_its_source_and_contradictions_are_all_there(report):
+    text = report()
+    assert [cells[0] for cells in published(text, "OSEDiff")] == ["70.013", "61.21"]
+    assert [cells[0] for cells in published(text, "SeeSR")] == ["70.912", "70.57", "70.38"]
+    for published_row in PUBLISHED["reallq250"]:
+        assert published_row.source
+        assert published_row.source in {
+            cells[-1] for cells in published(text, published_row.method)
+        }
+
+
+def test_one_metric_alone_is_compared_without_empty_columns(report):
+    text = report(results={"niqe": result(4.0)})
+    assert row(text, "method") == ["niqe ↓", "source"]
+    (ours,) = published(text, "**this evaluation**")
+    assert ours[0] == "4"
+    assert not published(text, "OSEDiff") and len(published(text, "SeeSR")) == 2
+
+
+def test_the_title_does_not_claim_that_the_pictures_are_those_of_the_data_set(report):
+    text = report()
+    assert "250 pictures of RealLQ250's size" in text and "is not checked" in text
+    assert "250 real photographs" not in text
+    assert "the SHA-256 `5555555555555555…`" in text
 
 
 def test_other_methods_are_listed_with_means_and_paired_differences(report):
@@ -95,11 +130,9 @@ def test_other_methods_are_listed_with_means_and_paired_differences(report):
 
 
 def test_an_incomplete_data_set_is_compared_with_nothing(report):
-    assert row(report(results={"musiq": result(70.5, n=249)}), "**this evaluation**") == [
-        "–",
-        "–",
-        "–",
-    ]
+    text = report(results={"musiq": result(70.5, n=249)})
+    assert "None: none of maniqa, musiq, clipiqa, niqe has a value for every image." in text
+    assert not published(text, "SeeSR")
 
 
 @pytest.mark.parametrize("protocol", ["crop128", "paired", "custom"])

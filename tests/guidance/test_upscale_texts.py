@@ -170,3 +170,18 @@ def test_the_api_takes_tags(model, photo):
     small = photo[:16, :24]
     assert not np.array_equal(upscaler.upscale(small, tags="cat"), upscaler.upscale(small))
     assert np.array_equal(upscaler.upscale(small, tags="unknown"), upscaler.upscale(small))
+
+
+def test_tags_in_a_folder_above_are_found_and_missing_ones_are_told(upscaled, photos, capsys):
+    deeper = photos / "deeper"
+    deeper.mkdir()
+    for name in ("x.png", "y.png"):
+        Image.open(photos / "a.png").save(deeper / name)
+    with (photos / "tags.jsonl").open("a") as file:
+        file.write('{"file": "deeper/x.png", "tags": ["sea", "boat"]}\n')
+    capsys.readouterr()
+    x, y = upscaled(source=deeper)
+    assert not np.array_equal(x, y)
+    told = capsys.readouterr().err
+    assert f"no tags found for 1 of 2 photographs, such as {deeper / 'y.png'}" in told
+    assert np.array_equal(upscaled("--steps", "1", source=deeper / "x.png")[0], x)

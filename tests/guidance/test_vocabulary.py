@@ -30,15 +30,20 @@ def test_a_vocabulary_has_every_tag_of_a_list_once_in_order(tmp_path):
     (tmp_path / "tags.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_vocabulary(tmp_path / "tags.jsonl", words=False) == ("boat", "old pier", "sea")
     assert read_vocabulary(tmp_path / "tags.jsonl", words=True) == ("boat", "old", "pier", "sea")
-    (tmp_path / "mine.txt").write_text("pier\n\nsea\npier\n")
-    assert read_vocabulary(tmp_path / "mine.txt", words=False) == ("pier", "sea")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "mine.txt").write_text("pier\n\nsea\npier\n", encoding)
+        assert read_vocabulary(tmp_path / "mine.txt", words=False) == ("pier", "sea")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("tags.jsonl", b'{"file": "a.png", "tags": []}\n', "no tags for a vocabulary"),
-        ("tags.jsonl", b'{"file": "a.png", "tags": ["\xff"]}\n', "line 1: must have the form"),
+        (
+            "tags.jsonl",
+            b'{"file": "a.png", "tags": ["\xff"]}\n',
+            "not a text file in UTF-8 .line 1",
+        ),
         ("mine.txt", b"caf\xe9\n", "not a text file in UTF-8"),
         ("other.txt", None, "no such file"),
     ],

@@ -81,6 +81,15 @@ def test_a_changed_or_missing_seed_is_told(tmp_path, weights):
         read_manifest(folder)
 
 
+def test_the_run_folder_in_place_of_its_knee_folder_is_told(tmp_path, weights):
+    publish(tmp_path / "run" / "knee", weights, {"step": 300}, draw)
+    with pytest.raises(ValueError, match="run: a run folder; name the folder of its knee, .*/knee"):
+        read_manifest(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: not the folder of a knee"):
+        read_manifest(tmp_path / "empty")
+
+
 def test_a_kill_at_any_point_leaves_all_or_nothing_and_the_next_run_publishes(tmp_path, weights):
     (tmp_path / "run").mkdir()
     kills = 0

@@ -16,6 +16,7 @@ import numpy as np
 from lsr.datasets.shards.scan import scan
 from lsr.datasets.shards.table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 from lsr.images import UnreadableImage
+from lsr.left_out import LeftOut
 from lsr.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,10 @@ PLAN = "shard-plan.json"
 
 A folder that holds it but no index does not hold all shards yet.
 """
-CACHE = ".linearsr-index.npz"
+CACHE = ".linearsr-scan.npz"
 """Name of the index of scanned shards, which other programs wrote."""
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 _OPEN_SHARDS = 64
 
@@ -177,11 +180,16 @@ def _shards_at(location: str | Path) -> list[Path]:
     """Return the shards of a folder, of a pattern, or the one shard at a path."""
     path = Path(location)
     if path.is_dir():
-        found = path.iterdir()
+        found = sorted(path.iterdir())
     elif path.exists():
         found = [path]
     else:
-        found = map(Path, glob.glob(str(location)))
+        found = [Path(name) for name in sorted(glob.glob(str(location)))]
+    left_out = LeftOut(location)
+    for path in found:
+        if path.name.endswith(_COMPRESSED):
+            left_out.add("compressed shards (unpack them to .tar)", path)
+    left_out.tell(log)
     return [path for path in found if path.suffix == ".tar" and not path.name.startswith(".")]
 
 

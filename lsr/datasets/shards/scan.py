@@ -1,48 +1,66 @@
 """Scanning WebDataset shards that come without an index.
 
-A sample is a run of members whose names agree up to the first dot of the base name: `0042.jpg`,
-`0042.json`. Its image is the member whose name continues with nothing but the suffix of an image.
+A sample consists of members whose names agree up to the last dot of the base name: `0042.jpg`,
+`0042.json`, or `IMG_2.1.png`, `IMG_2.1.txt`. Its image is the member with the suffix of an image.
+If only one image has a name up to the first dot, all members with this name are its sample.
 Its tags are under "tags" in `.json`, as a list or as a comma-separated text, else in `.txt`, as a
 comma-separated text.
+
+WebDataset itself divides names at the first dot. So a picture that lies beside a photograph and
+whose name goes on with a word, such as `0042.mask.png` beside `0042.jpg`, belongs to that
+photograph and is left out.
 """
 
 import json
 import logging
+import os
+import re
 import tarfile
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
 from lsr.datasets.tags import tidy_tags
 from lsr.errors import first_clause
-from lsr.images import IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
+from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
+from lsr.left_out import LeftOut
+from lsr.texts import decode_text
 
 log = logging.getLogger(__name__)
 
 _TEXT_LIMIT = 2**20
 """Bytes of a `.json` or `.txt` that are read in search of tags."""
 
+_HIDDEN = ""
+"""What stands for the name of hidden files."""
+
+_MORE_OF_A_SAMPLE = re.compile(r"\.[A-Za-z]\w*")
+"""The word between the first dot of a name and its suffix, such as `.mask` in `0042.mask.png`."""
+
 
 def scan(path: Path) -> Iterator[Sample]:
     """Yield the samples of a WebDataset shard; only headers and tags are read.
 
-    A sample whose image cannot be read is left out with a warning.
+    A sample whose image cannot be read is left out with a warning, and so are images in formats
+    that are not read, links, and pictures that belong to a photograph.
 
     Raises:
         ValueError: The file is not an uncompressed tar archive, is damaged, or ends early.
     """
+    left_out = LeftOut(path)
     try:
         with tarfile.open(path, "r:") as tar:
-            members = (
-                member
-                for member in tar
-                if member.isreg() and not member.issparse() and _split(member.name)[1]
-            )
-            for _, sample in groupby(members, key=lambda member: _split(member.name)[0]):
-                by_suffix = {_split(member.name)[1].lower(): member for member in sample}
-                yield from _sample(path, tar, by_suffix)
+            # Programs may write all images first and their texts behind them, so a sample is not
+            # looked for in neighbouring members alone.
+            groups: dict[str, list[tarfile.TarInfo]] = {}
+            for member in tar:
+                groups.setdefault(_key(member.name), []).append(member)
+            groups.pop(_HIDDEN, None)
+            for group in groups.values():
+                for members in _samples(group, left_out):
+                    yield from _sample(path, tar, members)
+            left_out.tell(log)
             # tarfile believes that the archive ends where a member is damaged or where the file
             # was cut between two members. A real end is a block of zeros.
             end = cast(BinaryIO, tar.fileobj)
@@ -56,31 +74,64 @@ def scan(path: Path) -> Iterator[Sample]:
         ) from None
 
 
-def _split(member: str) -> tuple[str, str]:
-    """Split the name of a member at the first dot of its base name.
-
-    Returns:
-        The key of the sample, and the rest of the name from the dot on; the rest of a hidden file
-        is empty.
-    """
+def _key(member: str) -> str:
+    """Return the name of a member up to the first dot of its base name, or `_HIDDEN`."""
     folder, _, base = member.rpartition("/")
-    stem, dot, rest = base.partition(".")
-    return f"{folder}/{stem}", dot + rest if stem else ""
+    stem = base.partition(".")[0]
+    return f"{folder}/{stem}" if stem else _HIDDEN
+
+
+def _samples(
+    group: Sequence[tarfile.TarInfo], left_out: LeftOut
+) -> Iterator[dict[str, tarfile.TarInfo]]:
+    """Yield the members of each sample, by suffix, among the members with one `_key`."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in group:
+        stem, suffix = os.path.splitext(member.name)
+        suffix = suffix.lower()
+        if suffix in FOREIGN_SUFFIXES:
+            left_out.add("images of formats that are not read", member.name)
+        elif member.isreg() and not member.issparse():
+            members = samples.setdefault(stem, {})
+            if suffix in IMAGE_SUFFIXES and _image(members) is not None:
+                left_out.add("pictures with the name of another", member.name)
+            else:
+                members[suffix] = member
+        elif suffix in IMAGE_SUFFIXES:
+            left_out.add("links and sparse files", member.name)
+    pictured = [members for members in samples.values() if _image(members) is not None]
+    if len(pictured) == 1:  # `0.input.jpg` and `0.output.txt` are a sample too
+        everything: dict[str, tarfile.TarInfo] = {}
+        for members in (*samples.values(), *pictured):
+            everything |= members
+        yield everything
+        return
+    first = os.path.commonprefix(list(samples)).rstrip(".")
+    whole = _image(samples.get(first, {})) is not None
+    for stem, members in samples.items():
+        image = _image(members)
+        if whole and image and _MORE_OF_A_SAMPLE.fullmatch(stem.removeprefix(first)):
+            left_out.add("pictures that belong to a photograph", image.name)
+        elif image:
+            yield members
+
+
+def _image(members: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    return next((member for suffix, member in members.items() if suffix in IMAGE_SUFFIXES), None)
 
 
 def _sample(
     path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]
 ) -> Iterator[Sample]:
-    """Yield one sample, or nothing if no member is an image that can be read.
+    """Yield one sample, or nothing if its image cannot be read.
 
     Args:
         path: The shard.
         tar: The same shard, open.
         members: Members of the sample by suffix.
     """
-    image = next((member for suffix, member in members.items() if suffix in IMAGE_SUFFIXES), None)
-    if image is None:
-        return
+    image = _image(members)
+    assert image is not None
     name = f"{path.name}:{image.name}"
     try:
         width, height = probe(EncodedImage(name, _content(tar, image)))
@@ -90,13 +141,17 @@ def _sample(
     tags = ()
     try:
         if ".json" in members:
-            description = json.loads(_content(tar, members[".json"]).read(_TEXT_LIMIT))
+            description = json.loads(_text(tar, members[".json"]))
             tags = tidy_tags(description.get("tags") if isinstance(description, dict) else None)
         if not tags and ".txt" in members:
-            tags = tidy_tags(_content(tar, members[".txt"]).read(_TEXT_LIMIT).decode())
+            tags = tidy_tags(_text(tar, members[".txt"]))
     except ValueError as error:
         log.warning("%s has no tags: its .json or .txt is damaged (%s)", name, first_clause(error))
     yield Sample(image.offset_data, image.size, height, width, UNKNOWN_CRC, image.name, tags)
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    return decode_text(_content(tar, member).read(_TEXT_LIMIT), member.name)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:

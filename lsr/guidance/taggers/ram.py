@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsr.guidance.taggers.ram_network import RAM
+from lsr.texts import read_text
 
 _FILES = {
     False: "ram_swin_large_14m.pth (huggingface.co/spaces/xinyu1205/recognize-anything)",
@@ -157,9 +158,7 @@ class RAMTagger:
                 f"{' and '.join(_LISTS)} from ram/data of github.com/xinyu1205/recognize-anything, "
                 "into one folder, and give the .pth with --weights; --tags none needs no tagger"
             )
-        self.tags, thresholds = (
-            (weights.parent / name).read_text("utf-8").splitlines() for name in _LISTS
-        )
+        self.tags, thresholds = (read_text(weights.parent / name).splitlines() for name in _LISTS)
         if len(self.tags) != len(thresholds):
             raise ValueError(
                 f"{weights.parent}: {_LISTS[0]} has {len(self.tags)} tags, but {_LISTS[1]} has "

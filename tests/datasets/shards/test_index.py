@@ -77,9 +77,11 @@ def test_shards_of_others_are_scanned(foreign, caplog):
     assert index.name(0) == "a.tar:./0001.jpg" and index.name(5) == f"b.tar:{'long/' * 40}夜.jpeg"
     told = [record.getMessage() for record in caplog.records]
     assert (
-        len(told) == 2
-        and "b.tar:y/0001.tiff has no tags: its .json or .txt is damaged" in told[0]
-        and "left out b.tar:y/0009.jpg: " in told[1]
+        len(told) == 3
+        and "a.tar: pictures that belong to a photograph: 1 left out, such as 0003.lr.png"
+        in told[0]
+        and "b.tar:y/0001.tiff has no tags: its .json or .txt is damaged" in told[1]
+        and "left out b.tar:y/0009.jpg: " in told[2]
     )
 
 
@@ -196,7 +198,7 @@ def test_what_holds_no_photographs_is_one_clear_line(tmp_path):
     for location in (tmp_path / "empty", tmp_path / "absent", str(tmp_path / "*.tar")):
         with pytest.raises(ValueError, match="no shards"):
             ShardIndex.open(location)
-    tar(tmp_path / "text" / "a.tar", [("a.txt", b"x"), ("b.photo.png", encoded("PNG"))])
+    tar(tmp_path / "text" / "a.tar", [("a.txt", b"x"), ("b.photo", encoded("PNG"))])
     with pytest.raises(ValueError, match="the 1 shards hold no photographs"):
         ShardIndex.open(tmp_path / "text")
     with tarfile.open(tmp_path / "b.tar", "w:gz") as archive:

@@ -1,0 +1,37 @@
+"""A missing input is named before anything is written."""
+
+import pytest
+from PIL import Image
+
+from lsr.cli import main
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        (["upscale"], ["nowhere.jpg"]),
+        (["upscale"], ["nowhere/"]),
+        (["upscale"], ["photo.png", "--model", "nowhere.safetensors"]),
+        (["degrade", "export"], ["nowhere.jpg"]),
+        (["degrade", "export"], ["nowhere/"]),
+        (["shard"], ["nowhere/"]),
+        (["eval"], ["--data", "nowhere/"]),
+        (["eval"], ["--data", "photos", "--targets", "nowhere/"]),
+        (["eval"], ["--data", "photos", "--predictions", "nowhere/"]),
+        (["eval"], ["--data", "photos", "--model", "nowhere.safetensors"]),
+        (["eval"], ["--data", "photos", "--beside", "nowhere/"]),
+        (["export"], ["nowhere/"]),
+        (["merge-experts"], ["nowhere/", "elsewhere/"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_out_is_not_made_for_a_missing_input(verb, arguments, tmp_path, photo, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for path in ("photo.png", "photos/a.png"):
+        Image.fromarray(photo[:16, :16]).save(tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    out = "made/out.safetensors" if verb[0] in ("export", "merge-experts") else "made"
+    assert main([*verb, *arguments, "--out", out]) == 2
+    told = capsys.readouterr().err
+    assert "nowhere" in told and told.count("\n") == 1 and len(told) < 300
+    assert not (tmp_path / "made").exists()
