@@ -199,10 +199,11 @@ def _model_document(model: Path, sampling: "SamplingConfig") -> dict[str, Any]:
     from lsr.models.checkpoint import read_model
 
     # Read the model before the digest, because an unusable file gives a clearer error then.
-    scale = read_model(model).config.scale
+    found = read_model(model)
+    sampling.check_steps(found.one_step)
     return {
         "sha256": sha256_of(model),
-        "scale": scale,
+        "scale": found.config.scale,
         "steps": sampling.num_inference_steps,
         "seed": sampling.seed,
         "color_fix": sampling.color_fix,
