@@ -11,6 +11,7 @@ NODES ?= 1
 ARGS ?=
 RUNS := runs
 KNEE = $(RUNS)/$(EXP)/stage1/knee
+STUDENT = $(RUNS)/$(EXP)/stage3/checkpoints/last.ckpt
 MODEL ?= $(or $(wildcard $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt),$(KNEE)/seed.safetensors)
 # Without DATA: the bundled validation photographs, degraded as the embedded experiment does it.
 DATA ?=
@@ -20,11 +21,11 @@ PAIRS = $(RUNS)/bundled
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 eval ablation-experts ablation-guidance demo tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\" (of stage1 and stage2; others: what their command takes)"
+	@echo "  options: EXP=tiny|file.yaml DEVICES=n NODES=n ARGS=\"--trainer.max_steps 100\" (of stage1, stage2 and stage3; others: what their command takes)"
 
 setup: $(READY) ## Create .venv with the tested versions
 
@@ -41,6 +42,12 @@ stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where t
 	@$(if $(wildcard $(KNEE)/knee.json $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
+
+stage3: $(READY) ## Train a one-step student from the knee of stage 1, trained first where there is none; or continue
+	@test -f $(call config,stage3) || { echo "$(call config,stage3): no such experiment"; exit 2; }
+	@$(if $(wildcard $(KNEE)/knee.json $(STUDENT))$(filter %.yaml %.yml,$(EXP)),:,\
+	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
+	$(LSR) fit --config $(call config,stage3) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
 eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=folder (default: bundled photographs, degraded)
 	@test -f $(MODEL) || { echo "$(MODEL): no such model: train one by make stage1, or name one by MODEL=file"; exit 2; }
@@ -70,6 +77,13 @@ demo: $(READY) ## Train both stages on the bundled photographs, upscale one the 
 	@echo "pictures:    $(RUNS)/tiny/stage2/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
 	@echo "figures:     $(RUNS)/tiny/eval/report.md"
 	@echo "curves:      make tensorboard  and  metrics.csv beside the pictures"
+
+demo-full: demo ## The demo, then stage 3: a one-step student, its picture and its scores
+	$(MAKE) stage3 EXP=tiny DEVICES=1
+	$(LSR) upscale "$(or $(PHOTO),$$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs test))" \
+	    --model $(RUNS)/tiny/stage3/checkpoints/last.ckpt --out $(RUNS)/tiny/upscaled-student
+	$(LSR) eval --model $(RUNS)/tiny/stage3/checkpoints/last.ckpt --data $(PAIRS) --out $(RUNS)/tiny/eval-student --overwrite
+	@echo "the student: $(RUNS)/tiny/stage3/images, $(RUNS)/tiny/upscaled-student and $(RUNS)/tiny/eval-student/report.md"
 
 tensorboard: $(READY) ## Show the curves of all runs in a browser
 	$(VENV)/bin/tensorboard --logdir $(RUNS)

@@ -17,7 +17,7 @@ from datamodules.crops import (
     to_tensor,
 )
 from datamodules.sample_stream import MAX_PHOTOGRAPHS, SampleStreamDataModule, check_sizes
-from lsr.datasets.paired_folders import find_pairs, fits, paired_folders
+from lsr.datasets.paired_folders import find_pairs, fits, paired_folders, teacher_files
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe, read_rgb8
 
@@ -40,6 +40,8 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         crop_size: Side of random HR crops in pixels; None gives whole photographs.
         seed: Seed of crops, flips and noise.
         max_images: Largest number of pairs to use, evenly spread; None uses all.
+        teacher: Folder of another model's results for the LR photographs, of the same names; a
+            sample then has `teacher` too, of the size of `hr`.
 
     Attributes:
         pairs: The (LR, HR) files.
@@ -58,6 +60,7 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         crop_size: int | None,
         seed: int,
         max_images: int | None = None,
+        teacher: Path | None = None,
     ) -> None:
         lr_folder, hr_folder = paired_folders(folder, scale)
         pairs = find_pairs(lr_folder, hr_folder)
@@ -66,6 +69,9 @@ class PhotographPairs(Dataset[dict[str, Any]]):
         self.crop_size = crop_size
         self.seed = seed
         self.sizes = {self._checked_size(lr, hr) for lr, hr in self.pairs}
+        self.teacher = None if teacher is None else teacher_files(teacher, lr_folder, self.pairs)
+        for (lr, _), made in zip(self.pairs, self.teacher or [], strict=False):
+            self._checked_size(lr, made)
         self._tags = FolderTags(hr_folder)
         self._damaged: set[int] = set()
 
@@ -93,48 +99,50 @@ class PhotographPairs(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
         if not isinstance(key, tuple):
-            return self._sample(FIXED_EPOCH, key, *self._read(key))
+            return self._sample(FIXED_EPOCH, key, self._read(key))
         epoch, index = key
         for candidate in range(index, index + len(self)):
             candidate %= len(self)
             if candidate in self._damaged:
                 continue
             try:
-                lr, hr = self._read(candidate)
+                images = self._read(candidate)
             except UnreadableImage as error:
                 log.warning("replaced by the next pair: %s", error)
                 self._damaged.add(candidate)
                 continue
-            return self._sample(epoch, candidate, *self._crop(epoch, index, lr, hr))
+            return self._sample(epoch, candidate, self._crop(epoch, index, images))
         raise ValueError("every pair of photographs is damaged: see the warnings above for each")
 
-    def _crop(
-        self, epoch: int, index: int, lr: np.ndarray, hr: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same random part of an LR and an HR photograph, both mirrored or neither."""
+    def _crop(self, epoch: int, index: int, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the same random part of all images of a pair, all mirrored or none."""
         assert self.crop_size is not None
         size = self.crop_size // self.scale
-        top, left, mirrored = crop_and_flip(self.seed, epoch, index, lr.shape, size)
+        top, left, mirrored = crop_and_flip(self.seed, epoch, index, images["lr"].shape, size)
         step = -1 if mirrored else 1
-        s = self.scale
-        lr_crop = lr[top : top + size, left : left + size]
-        hr_crop = hr[s * top : s * (top + size), s * left : s * (left + size)]
-        return lr_crop[:, ::step], hr_crop[:, ::step]
+        crops = {}
+        for name, image in images.items():
+            s = 1 if name == "lr" else self.scale
+            crop = image[s * top : s * (top + size), s * left : s * (left + size)]
+            crops[name] = crop[:, ::step]
+        return crops
 
     def texts(self) -> Iterator[str]:
         """Yield the tags of every HR photograph, separated by commas."""
         return (", ".join(self._tags(hr)) for _, hr in self.pairs)
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the LR and the HR photograph of a pair, (H, W, 3) uint8 each."""
+    def _read(self, index: int) -> dict[str, np.ndarray]:
+        """Return the images of a pair, (H, W, 3) uint8 each, by their names in a sample."""
         lr, hr = (read_rgb8(path) for path in self.pairs[index])
         height, width = (self.scale * side for side in lr.shape[:2])
-        return lr, hr[:height, :width]
+        images = {"lr": lr, "hr": hr[:height, :width]}
+        if self.teacher:
+            images["teacher"] = read_rgb8(self.teacher[index])[:height, :width]
+        return images
 
-    def _sample(self, epoch: int, index: int, lr: np.ndarray, hr: np.ndarray) -> dict[str, Any]:
-        return {
-            "lr": to_model_range(to_tensor(lr)),
-            "hr": to_model_range(to_tensor(hr)),
+    def _sample(self, epoch: int, index: int, images: dict[str, np.ndarray]) -> dict[str, Any]:
+        tensors = {name: to_model_range(to_tensor(image)) for name, image in images.items()}
+        return tensors | {
             "seed": noise_seed(self.seed, epoch, index),
             "tags": ", ".join(self._tags(self.pairs[index][1])),
             "name": str(self.pairs[index][1]),
@@ -148,8 +156,9 @@ class PairedDataModule(SampleStreamDataModule):
     cropped test sets of RealSR and DRealSR. RealSR's own release, whose LR photographs have been
     enlarged, is refused.
 
-    A batch has `hr`, `lr`, `seed` and `tags`, see `lsr.batch.Batch`. Validation and test use whole
-    photographs, one at a time if their sizes differ.
+    A batch has `hr`, `lr`, `seed` and `tags`, see `lsr.batch.Batch`, and in training `teacher` if
+    there is a folder of them. Validation and test use whole photographs, one at a time if their
+    sizes differ.
 
     Args:
         train: Training data set, with an LR and an HR folder as in `lsr.datasets.paired_folders`;
@@ -163,6 +172,8 @@ class PairedDataModule(SampleStreamDataModule):
         val_batch_size: Pairs per device in validation; more than 1 needs photographs of one size.
         num_workers: Number of worker processes of the training loader.
         seed: Seed of order, crops and noise.
+        teacher: Folder of another model's results for the LR photographs of `train`, of the same
+            names: targets of a one-step student (stage 3).
 
     Raises:
         ValueError: A setting is out of range.
@@ -180,6 +191,7 @@ class PairedDataModule(SampleStreamDataModule):
         val_batch_size: int = 1,
         num_workers: int = 4,
         seed: int = 0,
+        teacher: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         check_sizes(scale, max_images, crop_size=crop_size)
@@ -187,6 +199,7 @@ class PairedDataModule(SampleStreamDataModule):
         self.scale = scale
         self.crop_size = crop_size
         self.max_images = max_images
+        self.teacher = Path(teacher) if teacher else None
 
     def setup(self, stage: str) -> None:
         """Find the pairs of a stage.
@@ -198,7 +211,13 @@ class PairedDataModule(SampleStreamDataModule):
             ValueError: No data set is named for the stage, or its pairs are not usable.
         """
         if stage == "fit" and self._training is None:
-            training = PhotographPairs(self._folder("train"), self.scale, self.crop_size, self.seed)
+            training = PhotographPairs(
+                self._folder("train"),
+                self.scale,
+                self.crop_size,
+                self.seed,
+                teacher=self.teacher,
+            )
             self._training = training
             self._lengths = [len(training)]
         split = "val" if stage in ("fit", "validate") else "test"

@@ -5,6 +5,7 @@ optional: each names what a DataModule, or a module, has to provide for one feat
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
@@ -35,6 +36,7 @@ class Batch(TypedDict):
             metrics without reference are computed if it is missing.
         latent: Latents (B, C, H / f, W / f) of `hr`, made beforehand by the model's autoencoder.
             In training they are used instead of encoding `hr`.
+        teacher: Results of another model (B, 3, H, W) in [-1, 1], targets of a one-step student.
         tags: B texts, each with tags separated by commas, or a caption. Read by models that are
             guided by texts; without it every text is empty.
         context: The guidance that was made of `tags` or `lr`; None for a model without guidance.
@@ -47,6 +49,7 @@ class Batch(TypedDict):
     name: NotRequired[list[str]]
     hr: NotRequired[Tensor]
     latent: NotRequired[Tensor]
+    teacher: NotRequired[Tensor]
     tags: NotRequired[list[str]]
     context: NotRequired[Context | None]
 
@@ -65,6 +68,17 @@ class HasScale(Protocol):
     """
 
     scale: int
+
+
+@runtime_checkable
+class HasTeacher(Protocol):
+    """A DataModule whose training batches may have a `teacher`.
+
+    Attributes:
+        teacher: Folder of the teacher's results; None if the batches have none.
+    """
+
+    teacher: Path | None
 
 
 @runtime_checkable

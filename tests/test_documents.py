@@ -165,25 +165,26 @@ def test_links_resolve(page):
     assert broken == []
 
 
-def planned(workplace, *arguments):
-    """Return the training commands that `make stage2` would run."""
-    dry_run = ["make", "-n", "stage2", *arguments]
+def planned(workplace, stage, *arguments):
+    """Return the training commands that `make stage2` or `make stage3` would run."""
+    dry_run = ["make", "-n", stage, *arguments]
     done = subprocess.run(dry_run, capture_output=True, text=True, cwd=workplace)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if " fit " in line]
 
 
-def test_stage_2_trains_stage_1_only_where_there_is_no_knee(workplace):
-    continued = planned(workplace)
-    assert len(continued) == 1 and "stage2.yaml" in continued[0], "a continued run needs no knee"
-    shutil.rmtree(workplace / "runs" / "tiny" / "stage2")
-    first, second = planned(workplace, "DEVICES=2", "ARGS=--trainer.max_steps 9")
+@pytest.mark.parametrize("stage", ["stage2", "stage3"])
+def test_a_later_stage_trains_stage_1_only_where_there_is_no_knee(workplace, stage):
+    continued = planned(workplace, stage)
+    assert len(continued) == 1 and f"{stage}.yaml" in continued[0], "a continued run needs no knee"
+    shutil.rmtree(workplace / "runs" / "tiny" / stage)
+    first, second = planned(workplace, stage, "DEVICES=2", "ARGS=--trainer.max_steps 9")
     assert "stage1.yaml" in first and "--trainer.devices 2" in first and "max_steps" not in first
-    assert "stage2.yaml" in second and second.endswith("--trainer.max_steps 9")
+    assert f"{stage}.yaml" in second and second.endswith("--trainer.max_steps 9")
     knee = workplace / "runs" / "tiny" / "stage1" / "knee"
     knee.mkdir()
     (knee / "provisional.json").write_text("{}")
-    assert len(planned(workplace)) == 2, "a provisional knee is not enough"
+    assert len(planned(workplace, stage)) == 2, "a provisional knee is not enough"
     (knee / "knee.json").write_text("{}")
-    assert planned(workplace) == continued
-    assert len(planned(workplace, "EXP=experiments/tiny/stage2.yaml")) == 1
+    assert planned(workplace, stage) == continued
+    assert len(planned(workplace, stage, f"EXP=experiments/tiny/{stage}.yaml")) == 1

@@ -14,9 +14,13 @@ from lsr.flow.timesteps import timestep_grid
 from lsr.models.sizes import named_size
 from lsr.training.cli import LinearSRCLI
 from lsr.training.module import LinearSRModule
+from lsr.training.student import StudentModule
 
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 TINY = ROOT / "experiments" / "tiny" / "stage1.yaml"
+SMALL_ONE = ["--model.denoiser.depth", "1", "--model.denoiser.width", "64"]
+SMALL_ONE += ["--model.denoiser.cross_heads", "2"]
+"""Options of a narrow network of one block, which fits where the full size does not."""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,21 @@ def test_stage_2_goes_on_with_the_model_of_stage_1(path):
     assert two["denoiser"] == one["model"]["denoiser"] and two["shift"] == one["model"]["shift"]
 
 
+STAGE_3 = [path for path in EXPERIMENTS if "student" in yaml.safe_load(path.read_text())["model"]]
+
+
+@pytest.mark.parametrize("path", STAGE_3, ids=lambda path: path.parent.name)
+def test_stage_3_goes_on_with_the_model_of_stage_1(path):
+    three = yaml.safe_load(path.read_text())
+    one = yaml.safe_load(path.with_name("stage1.yaml").read_text())
+    for key in ("denoiser", "shift", "val_metrics"):
+        assert one["model"][key] == three["model"][key]
+    assert three["model"]["init_from"] == one["trainer"]["default_root_dir"] + "/knee"
+    assert isinstance(
+        LinearSRCLI(["--config", str(path)] + SMALL_ONE, run=False).model, StudentModule
+    )
+
+
 def test_the_ablation_of_experts_changes_the_experts_alone():
     folder = ROOT / "experiments" / "ablations" / "experts"
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
@@ -138,6 +157,17 @@ STAGE_2_OF_1 = f"""
     model.optimizer.warmup_steps model.experts.seed model.experts.boundaries
     model.experts.allow_unverified_seed
 """
+
+STUDENT = f"""
+    {START} {KNEE} data.seed trainer.gradient_clip_val
+    model.optimizer.lr model.optimizer.weight_decay model.optimizer.warmup_steps
+    model.discriminator_optimizer.lr model.discriminator_optimizer.weight_decay
+    model.discriminator_optimizer.betas model.discriminator_optimizer.warmup_steps
+    model.init_from model.student.l1_weight model.student.lpips_weight
+    model.student.gradient_clip_val model.student.ladd.weight model.student.ladd.channels
+    model.student.ladd.r1_weight model.student.ladd.times.shift
+"""
+UNET = "model.student.unet.weight model.student.unet.channels"
 
 DIFFERENCES = {
     ("tiny/stage1", "linearsr/stage1"): f"""
@@ -173,6 +203,14 @@ DIFFERENCES = {
     ("tiny/stage1", "tiny/stage2"): STAGE_2_OF_1 + "model.terminal_fraction",
     ("linearsr/stage1", "linearsr/stage2"): STAGE_2_OF_1 + "model.experts.n model.init_from",
     ("photos/stage1", "photos/stage2"): (STAGE_2_OF_1 + "callbacks.EMA trainer.val_check_interval"),
+    ("tiny/stage1", "tiny/stage3"): STUDENT + UNET + " model.terminal_fraction data.batch_size",
+    ("photos/stage1", "photos/stage3"): (
+        STUDENT + UNET + " model.terminal_fraction model.l1_weight"
+    ),
+    ("linearsr/stage1", "linearsr/stage3"): (
+        STUDENT.replace("model.optimizer.weight_decay", "")
+        + "model.student.ladd.blocks model.num_inference_steps trainer.val_check_interval"
+    ),
     ("photos/stage1", "photos/tags"): f"""
         {START} {KNEE} data.tags_file data.max_images data.val_real data.val_real_size
         model.denoiser.guidance model.denoiser.context_dim model.denoiser.cross_heads

@@ -114,7 +114,9 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evalu
     if options.model is not None:
         options.model = find_model(options.model)
         # Read the model before its digest, because an unusable file gives a clearer error then.
-        config = read_model(options.model).config
+        found = read_model(options.model)
+        sampling.check_steps(found.one_step)
+        config = found.config
         scale = config.scale
         model = _model_document(options.model, scale, sampling)
     items = find_items(

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--out {options.out}: must end in .safetensors")
     from dataclasses import asdict
 
-    from lsr.models.checkpoint import read_model, save_denoiser
+    from lsr.models.checkpoint import ONE_STEP, read_model, save_denoiser
     from lsr.models.pretrained import find_model
 
     source = find_model(options.model)
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         config["boundaries"] = found.boundaries
     if found.depths is not None:
         config["depths"] = found.depths
+    if found.one_step:
+        config[ONE_STEP] = True
     save_denoiser(options.out, weights, config)
     count = sum(weight.numel() for weight in weights.values())
     sys.stdout.write(

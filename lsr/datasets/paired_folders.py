@@ -1,6 +1,7 @@
 """Pairs of LR and HR photographs on disk, found by the names of their folders and files."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.datasets.layouts import find_layout, role_of_file
@@ -80,6 +81,38 @@ def _images_of_role(folder: Path, role: str) -> dict[str, Path]:
     return {stem_without_role(path.stem): path for path in files if role_of_file(path) == role}
 
 
+def teacher_files(folder: Path, lr_folder: Path, pairs: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Return a teacher's result for each pair, found by the name of the LR photograph.
+
+    Names are compared as by `find_pairs`; results of other photographs are passed over.
+
+    Args:
+        folder: Folder of the results.
+        lr_folder: Folder of the LR photographs.
+        pairs: The (LR, HR) files.
+
+    Raises:
+        ValueError: The folder is missing or empty, or lacks a result.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder of a teacher's results")
+    for plain in (True, False):
+        found = images_by_name(folder, plain)
+        names = [_name(lr, lr_folder, plain) for lr, _ in pairs]
+        missing = [lr for (lr, _), name in zip(pairs, names, strict=True) if name not in found]
+        if not missing:
+            return [found[name] for name in names]
+    raise ValueError(
+        f"{folder} lacks the teacher's results of {len(missing)} of {len(pairs)} photographs, such "
+        f"as {missing[0]}: make them, or remove these photographs"
+    )
+
+
+def _name(path: Path, folder: Path, plain: bool) -> str:
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    return name if plain else stem_without_role(name)
+
+
 def stem_without_role(name: str) -> str:
     """Return a name without the part that gives the role, such as `a` for `a_LR4`."""
     return _ROLE.sub("", name)
@@ -97,9 +130,7 @@ def images_by_name(folder: Path, plain: bool) -> dict[str, Path]:
     """
     files: dict[str, Path] = {}
     for path in find_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if not plain:
-            name = stem_without_role(name)
+        name = _name(path, folder, plain)
         if name in files:
             raise ValueError(
                 f"{path} and {files[name].name} have the same name without suffix"

@@ -83,7 +83,7 @@ def load_offloaded(path: Path, device: torch.device) -> tuple[ExpertMixture, flo
     Raises:
         ValueError: If the file cannot be read, or holds a single denoiser.
     """
-    weights, config, shift, boundaries, depths = read_model(path)
+    weights, config, shift, boundaries, depths, _ = read_model(path)
     if boundaries is None:
         raise ValueError(
             f"{path} holds a single denoiser: there are no experts to keep in host memory; load it "

@@ -44,5 +44,20 @@ class SamplingConfig:
         if self.memory is not None and (not isinstance(self.memory, int) or self.memory < 1):
             raise ValueError(f"the memory budget is a number of bytes above 0, not {self.memory!r}")
 
+    def check_steps(self, one_step: bool) -> None:
+        """Check that a model which was trained for one sampling step is not asked for more.
+
+        Args:
+            one_step: Whether the model was trained for one step alone.
+
+        Raises:
+            ValueError: If it was, and there are more steps.
+        """
+        if one_step and self.num_inference_steps > 1:
+            raise ValueError(
+                f"this model makes a picture in one step, not in {self.num_inference_steps}: leave "
+                "out num_inference_steps (--steps)"
+            )
+
 
 DEFAULT_SAMPLING = SamplingConfig()

@@ -39,6 +39,9 @@ class Upscaler:
         cuda_graph: Whether to record the network as a CUDA graph and to replay it from the second
             evaluation with the same input size on, see `lsr.inference.cuda_graph`. This pays off
             for many photographs of one size, or for many steps.
+
+    Raises:
+        ValueError: If a model of one sampling step is asked for more.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Upscaler:
         device: torch.device | None = None,
         cuda_graph: bool = False,
     ) -> None:
+        sampling.check_steps(denoiser.one_step)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser = denoiser.to(self.device)
         if cuda_graph:

@@ -110,12 +110,14 @@ def _check_inputs(name: str, sr: Tensor, hr: Tensor | None) -> None:
         )
 
 
-def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
+def create(name: str, files: Mapping[WeightsFile, Path], as_loss: bool = False) -> Any:
     """Return a metric of pyiqa on the CPU.
 
     Args:
         name: Key of `CARDS`.
         files: Path of each file of weights, from `lsr.metrics.weights.provide`.
+        as_loss: Whether gradients flow through the metric, whose value is then the mean over the
+            images.
 
     Raises:
         ValueError: If pyiqa cannot use these files.
@@ -131,7 +133,10 @@ def create(name: str, files: Mapping[WeightsFile, Path]) -> Any:
         try:
             # By default pyiqa chooses a GPU; here `Quality` moves the metric to the images' device.
             metric = pyiqa.create_metric(
-                card.pyiqa_name, device=torch.device("cpu"), **card.arguments
+                card.pyiqa_name,
+                as_loss=as_loss,
+                device=torch.device("cpu"),
+                **card.arguments,
             )
             if name == "niqe":
                 _check_niqe(metric.net)

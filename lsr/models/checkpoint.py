@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +25,17 @@ EMA_STATE = "ema_state_dict"
 They have the same names as the weights under `state_dict`.
 """
 
+ONE_STEP = "one_step"
+"""Key in the configuration of a model that was trained for a single sampling step (stage 3)."""
+
 DENOISER_PREFIX = "denoiser."
 """Prefix of the names of the denoiser's weights in a Lightning checkpoint."""
 
 
 def model_config(denoiser: Model, shift: float) -> dict[str, Any]:
     """Return the configuration that a model file holds next to the weights, see `save_denoiser`."""
-    return asdict(denoiser.config) | {"shift": shift} | denoiser.shares
+    known = asdict(denoiser.config) | {"shift": shift} | denoiser.shares
+    return known | {ONE_STEP: True} if denoiser.one_step else known
 
 
 def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -41,7 +45,8 @@ def save_denoiser(path: Path, weights: dict[str, Tensor], config: dict[str, Any]
         path: Path of the file.
         weights: State dict of a `Denoiser` or an `ExpertMixture`.
         config: Result of `model_config`: the fields of `DenoiserConfig`, `shift`, and for a mixture
-            `boundaries` and, if the experts have depths of their own, `depths`.
+            `boundaries` and, if the experts have depths of their own, `depths`; `one_step` if it
+            is True.
     """
     with atomic_path(path) as temporary:
         save_file(
@@ -88,6 +93,7 @@ class ModelFile(NamedTuple):
         shift: Shift of the flow times, see `lsr.flow.timesteps.shift_timesteps`.
         boundaries: Times that separate the experts of a mixture; None for a single denoiser.
         depths: Number of blocks of each expert; None if all have `config.depth`.
+        one_step: Whether it was trained for a single sampling step.
     """
 
     weights: dict[str, Tensor]
@@ -95,6 +101,7 @@ class ModelFile(NamedTuple):
     shift: float
     boundaries: list[float] | None
     depths: list[int] | None = None
+    one_step: bool = False
 
 
 def read_model(path: Path, averaged: bool = True) -> ModelFile:
@@ -123,6 +130,7 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
         shift = config.pop("shift")
         boundaries = config.pop("boundaries", None)
         depths = config.pop("depths", None)
+        one_step = config.pop(ONE_STEP, False)
     # torch, pickle, zip, safetensors and json all raise different exceptions.
     except Exception as error:
         raise ValueError(
@@ -135,7 +143,7 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
             f"{path}: made by another version of LinearSR (unknown settings: "
             f"{', '.join(unknown)}); use that version"
         )
-    return ModelFile(weights, DenoiserConfig(**config), shift, boundaries, depths)
+    return ModelFile(weights, DenoiserConfig(**config), shift, boundaries, depths, one_step)
 
 
 def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
@@ -165,8 +173,9 @@ def load_denoiser(path: Path) -> tuple[Model, float]:
     Raises:
         ValueError: If the file cannot be read, or its weights do not fit its configuration.
     """
-    weights, config, shift, boundaries, depths = read_model(path)
+    weights, config, shift, boundaries, depths, one_step = read_model(path)
     denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries, depths)
+    denoiser.one_step = one_step
     load_weights(denoiser, weights, path)
     return denoiser.eval().requires_grad_(False), shift
 
@@ -194,18 +203,38 @@ def load_weights(
         ) from error
 
 
-def initialise(denoiser: Denoiser, path: Path) -> None:
+def initialise(denoiser: Denoiser, path: Path, last_expert: bool = False) -> None:
     """Load the weights of a model file into a denoiser that is about to be trained.
+
+    Args:
+        denoiser: The denoiser.
+        path: The model file.
+        last_expert: Whether the file may hold a mixture, of which the last expert is taken: it
+            computes a single sampling step.
 
     Raises:
         ValueError: If the file cannot be read, or was made with another configuration. The path of
             the autoencoder and the frozen encoder of the guidance may differ.
     """
-    weights, found, _ = read_denoiser(path)
+    weights, found, _ = _last_expert(path) if last_expert else read_denoiser(path)
     differing = _differences(found, denoiser.config)
     if differing:
         raise ValueError(f"{path} cannot initialise this model: {'; '.join(differing)}")
     load_weights(denoiser, weights, path)
+
+
+def _last_expert(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]:
+    """Return what `read_denoiser` returns; for a mixture that of its last expert."""
+    weights, config, shift, boundaries, depths, _ = read_model(path)
+    if boundaries is None:
+        return weights, config, shift
+    prefix = f"experts.{len(boundaries)}."
+    own = {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
+    return own, config if depths is None else replace(config, depth=depths[-1]), shift
 
 
 def _differences(found: DenoiserConfig, wanted: DenoiserConfig) -> list[str]:

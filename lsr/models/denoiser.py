@@ -103,6 +103,7 @@ class Denoiser(nn.Module):
 
     Attributes:
         config: The settings it was built with.
+        one_step: Whether the model was trained for a single sampling step (stage 3).
         space: Latent space of the flow.
         stem: Convolutions that compute the LR features.
         net: Transformer that computes the prediction.
@@ -112,6 +113,7 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
+        self.one_step = False
         self.space: LatentSpace = (
             DeepCompression(config.autoencoder, config.latent_channels, config.latent_factor)
             if config.autoencoder

@@ -35,6 +35,7 @@ class ExpertMixture(nn.Module):
         config: Configuration of every expert, apart from `depths`.
         boundaries: Times at which one expert ends and the next one begins.
         depths: Number of blocks of each expert, or None.
+        one_step: See `Denoiser`; False unless a file says otherwise.
         experts: The denoisers, from the least noisy times to the noisiest.
     """
 
@@ -46,6 +47,7 @@ class ExpertMixture(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.one_step = False
         self.boundaries = tuple(boundaries)
         self._edges = torch.tensor(self.boundaries, dtype=torch.float32, device="cpu")
         self.depths = None if depths is None else tuple(depths)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lsr.batch import Batch, HasScale
+from lsr.batch import Batch, HasScale, HasTeacher
 from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.condition import Condition
 from lsr.models.denoiser import flow_data
@@ -27,6 +27,20 @@ def check_data(trainer: Any, model: Model, stage: str) -> None:
         _check_scale(data.scale, model.config.scale)
     if stage == "fit":
         check_same_latents(model.space, data)
+
+
+def check_teacher(trainer: Any) -> None:
+    """Check that the DataModule has results of a teacher.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    data: object = trainer.datamodule
+    if not isinstance(data, HasTeacher) or data.teacher is None:
+        raise ValueError(
+            "student.teacher_l1_weight and student.real: teacher need a teacher: set "
+            "data.init_args.teacher of PairedDataModule to a folder, or student.teacher_steps"
+        )
 
 
 def check_batch(batch: Batch, model: Model) -> None:

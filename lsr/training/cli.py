@@ -31,10 +31,11 @@ from lsr.training.divergence import DivergenceError
 from lsr.training.launcher import check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.messages import one_line, quieten
-from lsr.training.module import LinearSRModule
+from lsr.training.module_choice import module_of
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
+from lsr.training.supported import check_manual
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 
@@ -52,7 +53,7 @@ class LinearSRCLI(LightningCLI):
         # Interpolations resolve after all files and the command line are merged.
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
-            model_class=LinearSRModule,
+            model_class=module_of(arguments),
             datamodule_class=L.LightningDataModule,
             subclass_mode_data=True,
             save_config_callback=SaveConfigPerLaunch,
@@ -164,6 +165,7 @@ class LinearSRCLI(LightningCLI):
                 no state of the optimiser, or if the strategy does not support this run.
         """
         check_strategy(self.trainer.strategy)
+        check_manual(self.trainer, self.model)
         check_accumulation(self.trainer)
         self._find_checkpoint()
         if self.trainer.is_global_zero:

@@ -1,6 +1,7 @@
 """Check at the start of training that weights and gradients are where callbacks look for them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 import torch
@@ -23,6 +24,27 @@ def check_precision(module: L.LightningModule) -> None:
                 f"the weights would be trained in {kind} ({name}), which loses small updates: "
                 "use --trainer.precision bf16-mixed or 16-mixed"
             )
+
+
+def check_manual(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Check that a module which takes its optimiser steps itself is not asked for Lightning's ways.
+
+    Raises:
+        ValueError: If the trainer is to clip gradients or to accumulate them.
+    """
+    run: Any = trainer  # Lightning does not declare these attributes
+    if module.automatic_optimization:
+        return
+    if run.gradient_clip_val is not None:
+        raise ValueError(
+            "stage 3 clips the gradients of its two optimisers itself: leave out "
+            "trainer.gradient_clip_val (null), and set model.student.gradient_clip_val"
+        )
+    if run.accumulate_grad_batches != 1:
+        raise ValueError(
+            "stage 3 takes a step at every batch: set trainer.accumulate_grad_batches to 1, and "
+            "the number of samples by data.init_args.batch_size"
+        )
 
 
 def shapes(module: L.LightningModule) -> dict[str, torch.Size]:

@@ -122,6 +122,29 @@ def test_a_damaged_pair_is_replaced_in_training_and_an_error_in_validation(datas
         list(data.val_dataloader())
 
 
+def test_a_crop_of_the_teacher_shows_the_place_of_the_crop_of_the_photograph(dataset):
+    (dataset / "teacher").mkdir()
+    for path in (dataset / "HR").glob("*_HR.png"):
+        pixels = 255 - np.asarray(Image.open(path))
+        Image.fromarray(pixels).save(dataset / "teacher" / path.name.replace("_HR", "_LR4"))
+    data = module(dataset, teacher=str(dataset / "teacher"))
+    for batch in itertools.islice(iter(data.train_dataloader()), 5):
+        torch.testing.assert_close(batch["teacher"], -batch["hr"])
+    assert all("teacher" not in batch for batch in data.val_dataloader())
+
+
+def test_a_teacher_that_lacks_a_photograph_or_has_another_size_is_named(dataset):
+    (dataset / "teacher").mkdir()
+    for path in (dataset / "HR").glob("*_HR.png"):
+        Image.open(path).save(dataset / "teacher" / path.name)
+    Image.new("RGB", (128, 48)).save(dataset / "teacher" / "2_HR.png")
+    with pytest.raises(ValueError, match=r"teacher/2_HR.png has 128 x 48 pixels"):
+        module(dataset, teacher=str(dataset / "teacher"))
+    (dataset / "teacher" / "2_HR.png").unlink()
+    with pytest.raises(ValueError, match="lacks the teacher's results of 1 of 5 photographs"):
+        module(dataset, teacher=str(dataset / "teacher"))
+
+
 def test_pairs_of_different_sizes_do_not_share_a_batch(dataset):
     with pytest.raises(
         ValueError,

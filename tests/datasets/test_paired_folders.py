@@ -1,6 +1,6 @@
 import pytest
 
-from lsr.datasets.paired_folders import FOLDERS, find_pairs, paired_folders
+from lsr.datasets.paired_folders import FOLDERS, find_pairs, paired_folders, teacher_files
 
 
 def files(folder, *names):
@@ -55,3 +55,24 @@ def test_a_data_set_is_known_by_its_folders(tmp_path, names):
         ValueError, match="one of HR photographs, named LR and HR, test_LR and test_HR"
     ):
         paired_folders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a.jpg", "deep/b.png", "c.png"), ("a_x4.png", "deep/b.png")],
+)
+def test_results_of_a_teacher_are_told_by_the_names_of_the_lr_photographs(tmp_path, names):
+    lr = files(tmp_path / "l", "a.png", "deep/b.png")
+    pairs = [(lr / name, tmp_path / "h" / name) for name in ("a.png", "deep/b.png")]
+    results = files(tmp_path / "t", *names)
+    assert teacher_files(results, lr, pairs) == [results / names[0], results / names[1]]
+
+
+def test_a_teacher_that_lacks_results_is_named_with_their_number(tmp_path):
+    lr = files(tmp_path / "l", "a.png", "b.png", "c.png")
+    pairs = [(lr / name, tmp_path / "h" / name) for name in ("a.png", "b.png", "c.png")]
+    results = files(tmp_path / "t", "b.png")
+    with pytest.raises(ValueError, match="lacks the teacher's results of 2 of 3 .*as .*a.png"):
+        teacher_files(results, lr, pairs)
+    with pytest.raises(ValueError, match="no such folder of a teacher's results"):
+        teacher_files(tmp_path / "none", lr, pairs)

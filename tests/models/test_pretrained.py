@@ -7,7 +7,14 @@ import torch
 
 from lsr.cli import main
 from lsr.inference.upscaler import Upscaler
-from lsr.models.checkpoint import EMA_STATE, MODEL_CONFIG, load_denoiser, read_model, save_denoiser
+from lsr.models.checkpoint import (
+    EMA_STATE,
+    MODEL_CONFIG,
+    load_denoiser,
+    model_config,
+    read_model,
+    save_denoiser,
+)
 from lsr.models.mixture import ExpertMixture
 from lsr.models.pretrained import find_model
 
@@ -87,12 +94,23 @@ def test_raw_weights_are_asked_of_a_checkpoint_alone(denoiser, tmp_path, capsys)
 def test_export_takes_the_average_unless_told_otherwise(run, denoiser, tmp_path, options, factor):
     out = tmp_path / "exported" / "model.safetensors"
     assert main(["export", str(run), "--out", str(out), *options]) == 0
-    weights, config, shift, boundaries, _ = read_model(out)
+    weights, config, shift, boundaries, *_ = read_model(out)
     assert (config, shift, boundaries) == (denoiser.config, 3.0, None)
     assert all(
         torch.equal(weights[name], factor * weight)
         for name, weight in denoiser.state_dict().items()
     )
+
+
+def test_a_model_of_one_step_says_so_after_its_export_and_refuses_more(denoiser, tmp_path, photo):
+    denoiser.one_step = True
+    path, exported = tmp_path / "student.safetensors", tmp_path / "exported.safetensors"
+    save_denoiser(path, denoiser.state_dict(), model_config(denoiser, 3.0))
+    assert main(["export", str(path), "--out", str(exported)]) == 0
+    for each in (path, exported):
+        assert Upscaler.from_pretrained(each).upscale(photo).shape == (384, 512, 3)
+        with pytest.raises(ValueError, match="makes a picture in one step, not in 4"):
+            Upscaler.from_pretrained(each, num_inference_steps=4)
 
 
 def test_export_in_half_precision_halves_the_file_and_still_loads(run, denoiser, tmp_path):

@@ -127,7 +127,15 @@ def end_of(folder: Path) -> dict:
     manifest = read_manifest(run / "knee")
     assert state.pop("run") == manifest.pop("run")
     del state["root"]
-    wanted = ("state_dict", "ema_state_dict", "optimizer_states", "global_step", "epoch", "loops")
+    wanted = (
+        "state_dict",
+        "ema_state_dict",
+        "optimizer_states",
+        "student_run",
+        "global_step",
+        "epoch",
+        "loops",
+    )
     found = {name: checkpoint[name] for name in wanted if name in checkpoint}
     return found | {
         "state": state,

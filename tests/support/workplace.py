@@ -11,7 +11,7 @@ from PIL import Image
 
 from lsr.experts.run import EXPERT_RUN
 from lsr.flow.snr import PUBLISHED
-from lsr.models.checkpoint import MODEL_CONFIG, save_denoiser
+from lsr.models.checkpoint import MODEL_CONFIG, ONE_STEP, save_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture
 from support.processes import ROOT
@@ -51,6 +51,7 @@ def _write_runs(runs: Path, denoiser: Denoiser) -> None:
     _write_rising_curves(runs / "stage1" / "metrics.csv")
     two = ExpertMixture(denoiser.config, (0.5,))
     _write_checkpoint(runs / "stage2", two, {MODEL_CONFIG: config | {"boundaries": [0.5]}})
+    _write_checkpoint(runs / "stage3", denoiser, {MODEL_CONFIG: config | {ONE_STEP: True}})
     four = ExpertMixture(denoiser.config, PUBLISHED)
     for i in range(4):
         origin = {

@@ -1,0 +1,93 @@
+"""All discriminators of a student: what they see of images, and their losses."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lsr.nn.discriminators import UNetDiscriminator
+from lsr.student.adversarial import discriminator_loss, generator_loss, r1_penalty
+from lsr.student.config import StudentConfig
+from lsr.student.frozen import Frozen
+from lsr.student.ladd import LADD, Scene
+
+
+class Evidence(NamedTuple):
+    """What the discriminators see of some images.
+
+    Attributes:
+        features: Input (B, D, h, w) of each head of LADD; none without LADD.
+        image: Images (B, 3, H, W), or None without the U-Net.
+    """
+
+    features: list[Tensor]
+    image: Tensor | None
+
+    def detached(self) -> "Evidence":
+        """Return the same numbers without the graph that leads to the student."""
+        features = [each.detach() for each in self.features]
+        return Evidence(features, None if self.image is None else self.image.detach())
+
+
+class Discriminators(nn.Module):
+    """LADD and the U-Net discriminator, either or both.
+
+    Args:
+        config: Configuration of the student.
+        frozen: Frozen denoiser of LADD; None without LADD.
+
+    Raises:
+        ValueError: See `LADD`.
+    """
+
+    def __init__(self, config: StudentConfig, frozen: Frozen | None) -> None:
+        super().__init__()
+        self.ladd = LADD(frozen, config.ladd) if config.ladd and frozen else None
+        self.unet = UNetDiscriminator(config.unet.channels) if config.unet else None
+        self._r1_weight = config.ladd.r1_weight if config.ladd else 0.0
+
+    def see(self, x_0: Tensor, image: Tensor | None, scene: Scene | None) -> Evidence:
+        """Return what the discriminators see of images.
+
+        Args:
+            x_0: The images as data of the student's flow.
+            image: The images (B, 3, H, W); only the U-Net needs them.
+            scene: Result of `LADD.scene`; None without LADD.
+        """
+        features = [] if self.ladd is None or scene is None else self.ladd.features(x_0, scene)
+        return Evidence(features, None if self.unet is None else image)
+
+    def losses(self, real: Evidence, fake: Evidence) -> dict[str, Tensor]:
+        """Return the losses of the discriminators by name, scalars; their sum is minimised.
+
+        They are the hinge loss of `ladd` and of `unet`, and `r1`, the weighted penalty.
+
+        Args:
+            real: The real images, detached.
+            fake: The generated images, detached.
+        """
+        found = {}
+        if self.ladd is not None:
+            features = [each.requires_grad_() for each in real.features]
+            logits = self.ladd(features)
+            found["ladd"] = _mean(discriminator_loss, logits, self.ladd(fake.features))
+            if self._r1_weight:
+                found["r1"] = self._r1_weight * r1_penalty(logits, features)
+        if self.unet is not None:
+            found["unet"] = discriminator_loss(self.unet(real.image), self.unet(fake.image))
+        return found
+
+    def adversarial(self, fake: Evidence) -> dict[str, Tensor]:
+        """Return the adversarial losses of the student by name, scalars without their weights."""
+        found = {}
+        if self.ladd is not None:
+            found["ladd"] = _mean(generator_loss, self.ladd(fake.features))
+        if self.unet is not None:
+            found["unet"] = generator_loss(self.unet(fake.image))
+        return found
+
+
+def _mean(loss: Callable[..., Tensor], *logits: list[Tensor]) -> Tensor:
+    """Return the mean of a loss over the heads."""
+    return torch.stack([loss(*of_head) for of_head in zip(*logits, strict=True)]).mean()
