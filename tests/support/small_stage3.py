@@ -12,6 +12,7 @@ from lsr.models.checkpoint import model_config, save_denoiser
 from support.knee_folder import SMALL as FROZEN
 from support.knee_folder import random_denoiser
 from support.processes import ROOT
+from support.small_stage1 import KNEE
 from support.small_stage1 import SETTINGS as STAGE_1
 
 TINY_STAGE3 = ROOT / "experiments" / "tiny" / "stage3.yaml"
@@ -25,6 +26,7 @@ SETTINGS = STAGE_1 | {
     "model.student.unet.weight": 0.01,
     "model.student.unet.channels": 4,
     "trainer.default_root_dir": "runs/stage3",
+    f"{KNEE}.stop": "true",
 }
 
 if __name__ == "__main__":
