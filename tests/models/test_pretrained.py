@@ -102,7 +102,9 @@ def test_export_takes_the_average_unless_told_otherwise(run, denoiser, tmp_path,
     )
 
 
-def test_a_model_of_one_step_says_so_after_its_export_and_refuses_more(denoiser, tmp_path, photo):
+def test_a_model_of_one_step_says_so_after_its_export_and_refuses_more(
+    denoiser, tmp_path, photo, capsys
+):
     denoiser.one_step = True
     path, exported = tmp_path / "student.safetensors", tmp_path / "exported.safetensors"
     save_denoiser(path, denoiser.state_dict(), model_config(denoiser, 3.0))
@@ -111,6 +113,10 @@ def test_a_model_of_one_step_says_so_after_its_export_and_refuses_more(denoiser,
         assert Upscaler.from_pretrained(each).upscale(photo).shape == (384, 512, 3)
         with pytest.raises(ValueError, match="makes a picture in one step, not in 4"):
             Upscaler.from_pretrained(each, num_inference_steps=4)
+    (tmp_path / "photos").mkdir()
+    options = ["--data", str(tmp_path / "photos"), "--out", str(tmp_path / "x"), "--steps", "4"]
+    assert main(["eval", "--model", str(path), *options]) == 2
+    assert "makes a picture in one step, not in 4" in capsys.readouterr().err
 
 
 def test_export_in_half_precision_halves_the_file_and_still_loads(run, denoiser, tmp_path):
