@@ -16,12 +16,13 @@ MODEL ?= $(or $(wildcard $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt),$(KNEE)/se
 # Without DATA: the bundled validation photographs, degraded as the embedded experiment does it.
 DATA ?=
 PAIRS = $(RUNS)/bundled
+ESGF = $(RUNS)/esgf
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,16 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
+esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with sums of three types: where does NaN come from (quarter of an hour)
+	$(LSR) fit --config experiments/esgf/stage1.yaml --ckpt_path last
+	$(LSR) export $(ESGF)/stage1/best/best.ckpt --out $(ESGF)/stage1/best.safetensors
+	$(LSR) export $(ESGF)/stage1/checkpoints/last.ckpt --out $(ESGF)/stage1/end.safetensors
+	$(LSR) ablate experiments/esgf/stage2.yaml --out $(ESGF)/stage2 --steps 1 --metrics psnr_y --seeds 1 \
+	    --vary "model.experts.seed=[$(ESGF)/stage1/knee, $(ESGF)/stage1/best.safetensors, $(ESGF)/stage1/end.safetensors]" \
+	    --vary "model.optimizer.lr=[1e-3, 1e-2]" \
+	    --vary "trainer.callbacks.NaiveSums.dtype=[float32, float16, bfloat16]" $(ARGS)
+	$(VENV)/bin/python -W ignore experiments/esgf/report.py $(ESGF)
+
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
 	@test -f $(RUNS)/tiny/stage1/knee/knee.json || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
@@ -94,7 +105,7 @@ docs: $(READY) ## Build the documentation into site/; every warning is an error
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
-bench: $(READY) ## Measure attention, model, training, experts and the whole way; what the knee and the divergence guard cost
+bench: $(READY) ## Measure attention, model, training, experts and the whole way; what knee, health and divergence guard cost
 	$(LSR) bench --seconds 0.5 --out $(RUNS)/bench
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 

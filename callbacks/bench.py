@@ -1,6 +1,6 @@
-"""Measure what knee detection and the divergence guard cost: `python -m callbacks.bench`.
+"""Measure what knee, attention health and divergence guard cost: `python -m callbacks.bench`.
 
-Runs a short training and times the hooks of both callbacks.
+Runs a short training and times the hooks of these callbacks.
 """
 
 import sys
@@ -13,12 +13,14 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.attention_health import AttentionHealth
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
 from lsr.batch import Batch
 from lsr.training.cli import prepare_run
 
 _PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
+_OF_HEALTH = ("on_validation_batch_start", "on_validation_batch_end")
 _PER_STEP = (
     "on_train_batch_start",
     "on_before_backward",
@@ -34,25 +36,27 @@ class Stopwatch(L.Callback):
 
     Attributes:
         seconds: Seconds of each "training step" and each "validation".
-        of_hooks: Seconds of all watched hooks in each of them.
+        of_hooks: Seconds of all hooks of each watched callback in each of them, by its row.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.of_hooks: dict[str, list[float]] = defaultdict(list)
         self._since = 0.0
+        self._rows: dict[str, str] = {}
         self._hooks: dict[str, float] = defaultdict(float)
 
-    def watch(self, callback: L.Callback, names: tuple[str, ...], whole: str) -> None:
+    def watch(self, callback: L.Callback, names: tuple[str, ...], row: str, whole: str) -> None:
         """Time the hooks of a callback that have the given names, as a part of `whole`."""
+        self._rows[row] = whole
         for name in names:
-            setattr(callback, name, self._timed(whole, getattr(callback, name)))
+            setattr(callback, name, self._timed(row, getattr(callback, name)))
 
-    def _timed(self, whole: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, row: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
             start = time.perf_counter()
             result = hook(*arguments, **keywords)
-            self._hooks[whole] += time.perf_counter() - start
+            self._hooks[row] += time.perf_counter() - start
             return result
 
         return call
@@ -84,7 +88,8 @@ class Stopwatch(L.Callback):
 
     def _record(self, whole: str) -> None:
         self.seconds[whole].append(time.perf_counter() - self._since)
-        self.of_hooks[whole].append(self._hooks.pop(whole, 0.0))
+        for row in [row for row, part_of in self._rows.items() if part_of == whole]:
+            self.of_hooks[row].append(self._hooks.pop(row, 0.0))
 
 
 def main(config: str) -> int:
@@ -100,15 +105,18 @@ def main(config: str) -> int:
         stopwatch = Stopwatch()
         for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(callback, KneePointCallback):
-                stopwatch.watch(callback, _PER_VALIDATION, "validation")
+                stopwatch.watch(callback, _PER_VALIDATION, "knee, per validation", "validation")
+            if isinstance(callback, AttentionHealth):
+                stopwatch.watch(callback, _OF_HEALTH, "health, per validation", "validation")
             if isinstance(callback, DivergenceGuard):
-                stopwatch.watch(callback, _PER_STEP, "training step")
+                stopwatch.watch(callback, _PER_STEP, "guard, per step", "training step")
         cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
     lines = [
         "| what | ms | of | ms | share | target |",
         "|---|---|---|---|---|---|",
         _row(stopwatch, "knee, per validation", "validation", target=1.0),
+        _row(stopwatch, "health, per validation", "validation", target=1.0),
         _row(stopwatch, "guard, per step", "training step", target=1.0),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -127,7 +135,7 @@ def _row(stopwatch: Stopwatch, what: str, whole: str, target: float) -> str:
         whole: "training step" or "validation".
         target: Largest share in percent that the hooks should take; it is only printed.
     """
-    own = 1e3 * median(stopwatch.of_hooks[whole][1:])
+    own = 1e3 * median(stopwatch.of_hooks[what][1:])
     all_of_it = 1e3 * median(stopwatch.seconds[whole][1:])
     share = 100 * own / all_of_it
     return f"| {what} | {own:.3f} | {whole} | {all_of_it:.1f} | {share:.2f} % | < {target} % |"

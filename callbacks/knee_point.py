@@ -17,6 +17,7 @@ from lsr.distributed.ranks import on_rank_zero
 from lsr.knee import KneeDetector, KneeVerdict
 from lsr.knee.folder import FOLDER
 from lsr.knee.provisional import ProvisionalKnee, revise
+from lsr.models.attention_health import HEADROOM
 from lsr.runs.history import Validation
 from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.module import LinearSRModule
@@ -276,7 +277,7 @@ class KneePointCallback(L.Callback):
         if not self.history:
             check_logged(self.detector.metrics, logged, "validation")
         values = {name: logged[name] for name in self.detector.metrics if name in logged}
-        return Validation(trainer.global_step, values, logged.get(self.loss))
+        return Validation(trainer.global_step, values, logged.get(self.loss), logged.get(HEADROOM))
 
     def _judge(self, trainer: L.Trainer) -> None:
         """Judge the newest validation, and keep the weights of the candidates, on rank 0."""

@@ -159,7 +159,7 @@ STAGE_2_OF_1 = f"""
 """
 
 STUDENT = f"""
-    {START} {KNEE} data.seed trainer.gradient_clip_val
+    {START} {KNEE} callbacks.AttentionHealth data.seed trainer.gradient_clip_val
     model.optimizer.lr model.optimizer.weight_decay model.optimizer.warmup_steps
     model.discriminator_optimizer.lr model.discriminator_optimizer.weight_decay
     model.discriminator_optimizer.betas model.discriminator_optimizer.warmup_steps
@@ -211,6 +211,17 @@ DIFFERENCES = {
         STUDENT.replace("model.optimizer.weight_decay", "")
         + "model.student.ladd.blocks model.num_inference_steps trainer.val_check_interval"
     ),
+    ("tiny/stage1", "esgf/stage1"): f"""
+        {START} {KNEE} callbacks.ImageGrid callbacks.PredictionWriter callbacks.ModelCheckpoint
+        model.val_metrics model.niqe_parameters trainer.val_check_interval
+    """,
+    ("tiny/stage2", "esgf/stage2"): f"""
+        {START} callbacks.EMA callbacks.ImageGrid callbacks.ExpertQuality
+        callbacks.PredictionWriter callbacks.NaiveSums data.crop_size data.batch_size
+        model.experts.seed model.experts.allow_unverified_seed model.optimizer.lr
+        model.optimizer.warmup_steps model.val_metrics model.niqe_parameters
+        trainer.val_check_interval trainer.num_sanity_val_steps trainer.log_every_n_steps
+    """,
     ("photos/stage1", "photos/tags"): f"""
         {START} {KNEE} data.tags_file data.max_images data.val_real data.val_real_size
         model.denoiser.guidance model.denoiser.context_dim model.denoiser.cross_heads
@@ -284,10 +295,12 @@ def test_every_experiment_is_compared_with_another():
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_the_guard_is_listed_and_before_the_knee(path):
+def test_health_and_guard_are_listed_and_the_guard_before_the_knee(path):
     callbacks = yaml.safe_load(path.read_text())["trainer"]["callbacks"]
     names = [each["class_path"] for each in callbacks]
     assert names.count("callbacks.DivergenceGuard") == 1
+    # not in stage 3, whose one-step student has no flow matching loss
+    assert names.count("callbacks.AttentionHealth") == (path.stem != "stage3")
     if "callbacks.KneePointCallback" in names:
         guard = names.index("callbacks.DivergenceGuard")
         assert names.index("callbacks.KneePointCallback") == guard + 1

@@ -110,8 +110,9 @@ def _report(
     """
     from lsr.knee.provisional import read_provisional
     from lsr.knee.replay import advice_for, other_rules, replay
+    from lsr.models.attention_health import HEADROOM
 
-    history = log.validations(metrics, loss)
+    history = log.validations(metrics, loss, HEADROOM)
     whole = replay(history, metrics, options.min_step)
     folder = options.path if options.path.is_dir() else options.path.parent
     report = asdict(whole.verdict) | {

@@ -5,7 +5,6 @@ The headline, the curves and the marks are large enough to be read in a picture 
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure
 from lsr.knee.metric_curve import normalise_metric
-from lsr.knee.signal import SMOOTHING, running_median
+from lsr.knee.strips import STRIP, draw_strips
 from lsr.knee.verdict import KneeVerdict, describe_interval, in_percent
 from lsr.knee.words import describe_remaining, headline
 from lsr.runs.history import Validation
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-_DECADE = 10.0
 _MARGIN = 0.15
 """Room above and below the lines, as a fraction of their range; points beyond it are cut off."""
-_STRIP = 0.1
-"""Height of the strip with the training loss, as a fraction of the figure."""
 
 
 def draw_knee(
@@ -57,16 +53,16 @@ def draw_knee(
     metrics = [line for line in drawn if line is not None]
     _label(axes, metrics)
     lines = metrics + _draw_verdict(axes, verdict)
-    loss = _draw_loss(axes, history)
+    strips = draw_strips(axes, history)
     _write_words(figure, verdict)
     # Margins are set by hand: a layout engine takes longer than the whole drawing.
     columns = 3 if max((len(str(line.get_label())) for line in lines), default=0) < 36 else 2
     text = _write_remaining(figure, verdict)
     bottom = text + 0.1 + 0.035 * -(-len(lines) // columns)
-    strip = (_STRIP + 0.02) if loss else 0.0
-    figure.subplots_adjust(left=0.085, right=0.97, bottom=bottom + strip, top=0.81)
-    if loss:
-        loss.set_position((0.085, bottom, 0.885, _STRIP))
+    top_of_strips = bottom + (STRIP + 0.02) * len(strips)
+    figure.subplots_adjust(left=0.085, right=0.97, bottom=top_of_strips, top=0.81)
+    for number, strip in enumerate(reversed(strips)):
+        strip.set_position((0.085, bottom + (STRIP + 0.02) * number, 0.885, STRIP))
     if lines:
         figure.legend(
             handles=lines,
@@ -158,32 +154,6 @@ def _draw_metric(
         zorder=4,
         label=label,
     )[0]
-
-
-def _draw_loss(axes: Axes, history: Sequence[Validation]) -> Axes | None:
-    """Draw the training loss in a strip below the metrics; return its axes, None without a loss.
-
-    The strip is logarithmic if the loss is positive and spans a factor of ten.
-    """
-    found = [(v.step, v.loss) for v in history if v.loss is not None and math.isfinite(v.loss)]
-    if len(found) < 2:
-        return None
-    steps, losses = np.array(found, dtype=np.float64).T
-    strip = axes.figure.add_axes((0.1, 0.1, 0.8, _STRIP), sharex=axes)
-    if losses.min() > 0 and losses.max() >= _DECADE * losses.min():
-        strip.set_yscale("log")
-        strip.minorticks_off()
-    smooth = running_median(losses, max(1, round(SMOOTHING * len(losses))))
-    strip.plot(steps, losses, ".", color=GREY, markersize=2, markeredgewidth=0)
-    strip.plot(steps, smooth, color=GREY, linewidth=1.2, label="training loss")
-    strip.set_ylabel("loss", fontsize=8, color=GREY)
-    strip.set_yticks([])
-    strip.set_xlabel(axes.get_xlabel(), fontsize=9)
-    strip.tick_params(labelsize=8)
-    hide_top_and_right(strip)
-    axes.set_xlabel("")
-    axes.tick_params(labelbottom=False)
-    return strip
 
 
 def _draw_verdict(axes: Axes, verdict: KneeVerdict) -> list[Artist]:

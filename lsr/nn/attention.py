@@ -19,6 +19,9 @@ class LinearSelfAttention(nn.Module):
         qk_norm: Whether to RMS-normalise q and k before the ReLU, over the channels of all heads
             together (SANA-1.5, arXiv 2501.18427).
 
+    Attributes:
+        operator: Function that `forward` attends with; experiments replace it.
+
     Raises:
         ValueError: If `width` is not a multiple of `head_dim`.
     """
@@ -29,6 +32,7 @@ class LinearSelfAttention(nn.Module):
             raise ValueError(f"width {width} is not a multiple of head_dim {head_dim}")
         self.head_dim = head_dim
         self.qk_norm = qk_norm
+        self.operator = linear_attention
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         if qk_norm:
             self.norm_q = nn.RMSNorm(width, eps=1e-5)
@@ -37,11 +41,18 @@ class LinearSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, N, D) to tokens (B, N, D)."""
-        qkv = self.qkv(x).unflatten(-1, (3, -1, self.head_dim))
-        if self.qk_norm:
-            q, k, v = qkv.unbind(2)
-            qkv = self.norm_q(q.flatten(2)).view_as(q), self.norm_k(k.flatten(2)).view_as(k), v
-        return self.out(linear_attention(qkv).flatten(2))
+        return self.out(self.operator(self.split(self.qkv(x))).flatten(2))
+
+    def split(self, projected: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Return what the attention sees of the projection (B, N, 3 D), see `linear_attention`.
+
+        With `qk_norm` these are the three tensors q, k and v, else one tensor (B, N, 3, A, E).
+        """
+        qkv = projected.unflatten(-1, (3, -1, self.head_dim))
+        if not self.qk_norm:
+            return qkv
+        q, k, v = qkv.unbind(2)
+        return self.norm_q(q.flatten(2)).view_as(q), self.norm_k(k.flatten(2)).view_as(k), v
 
     def sums(self, x: Tensor) -> Tensor:
         """Return the sums over some tokens (B, n, D) that all tokens attend to.

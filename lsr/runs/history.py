@@ -36,11 +36,14 @@ class Validation:
         step: The training step of the validation.
         values: The value of each metric. A metric may be missing or non-finite.
         loss: The training loss since the previous validation, None if unknown.
+        headroom: How many times larger the sums of attention may become until float16 overflows,
+            see `lsr.models.attention_health`; None if unknown.
     """
 
     step: int
     values: dict[str, float]
     loss: float | None = None
+    headroom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class RunLog:
             raise ValueError(f"{path}: no such file or folder")
         return _read_events(path, [path]) if path.match(_EVENT_FILE) else _read_csv(path)
 
-    def validations(self, metrics: Collection[str], loss: str | None = None) -> list[Validation]:
+    def validations(
+        self, metrics: Collection[str], loss: str | None = None, headroom: str | None = None
+    ) -> list[Validation]:
         """Return the validations: the steps at which at least one of the metrics was logged.
 
         The loss of a validation is the median of the losses that were logged since the previous
@@ -86,6 +91,7 @@ class RunLog:
         Args:
             metrics: Names of the metrics.
             loss: Name of the training loss, None to leave it out.
+            headroom: Name of the headroom of float16; it may be missing in the log.
 
         Returns:
             The validations by increasing step.
@@ -113,7 +119,8 @@ class RunLog:
             values = {
                 name: self.scalars[name][step] for name in metrics if step in self.scalars[name]
             }
-            validation = Validation(step, values, _median(recent))
+            room = self.scalars.get(headroom or "", {}).get(step)
+            validation = Validation(step, values, _median(recent), room)
             history += [validation, validation] if step in repeated else [validation]
         for step, value in losses[position:]:
             if not math.isfinite(value):

@@ -37,6 +37,17 @@ class RecordsSteps(Protocol):
     recent_steps: Sequence[dict[str, Any]]
 
 
+@runtime_checkable
+class KnowsHealth(Protocol):
+    """A callback that measures the state of the model for the report.
+
+    Attributes:
+        health: The latest values by name.
+    """
+
+    health: dict[str, float]
+
+
 @torch.no_grad()
 def non_finite(
     named: Iterable[tuple[str, Tensor | None]], limit: int = 10, together: bool = True
@@ -119,7 +130,8 @@ def end_diverged(
     """Write the report and end the run. Every rank has to call this function at the same step.
 
     Args:
-        trainer: The trainer. The report lists the steps of its callbacks of type `RecordsSteps`.
+        trainer: The trainer. The report lists the steps of its callbacks of type `RecordsSteps`,
+            and the latest values of those of type `KnowsHealth`.
         module: The module that is trained.
         reason: What diverged, for the report and the error message.
         step: Optimiser step that diverged; None is the current one.
@@ -142,6 +154,12 @@ def end_diverged(
         "non_finite_gradients": gradients,
         "samples": of_all_ranks(samples),
         "lr": [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups],
+        "health": {
+            name: value
+            for callback in callbacks
+            if isinstance(callback, KnowsHealth)
+            for name, value in callback.health.items()
+        },
         "recent": [
             record
             for callback in callbacks

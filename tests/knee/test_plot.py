@@ -250,3 +250,28 @@ def test_the_png_is_the_figure(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["knee.png"]
     with Image.open(tmp_path / "new" / "knee.png") as picture:
         assert np.array_equal(np.asarray(picture.convert("RGBA")), pixels(figure))
+
+
+def test_the_headroom_has_a_strip_of_its_own_below_the_loss():
+    assert not any(
+        "headroom" in str(axes.get_ylabel()) for axes in draw_knee(HISTORY, VERDICT, METRICS).axes
+    )
+    history = [dataclasses.replace(v, headroom=1e5 / v.step) for v in HISTORY]
+    figure = draw_knee(history, VERDICT, METRICS)
+    curves, loss, headroom = figure.axes
+    drawn = line(figure, "float16 headroom")
+    assert list(drawn.get_ydata()) == [v.headroom for v in history]
+    assert list(drawn.get_xdata()) == [v.step for v in history]
+    assert headroom.get_xlabel() == "training step" and loss.get_xlabel() == ""
+    places = [axes.get_position() for axes in (headroom, loss, curves)]
+    assert all(low.y1 < high.y0 for low, high in zip(places, places[1:], strict=False))
+
+
+def test_a_headroom_without_a_loss_is_drawn_and_one_value_alone_is_not():
+    silent = [dataclasses.replace(v, loss=None, headroom=3.0) for v in HISTORY]
+    assert len(draw_knee(silent, VERDICT, METRICS).axes) == 2
+    once = [
+        dataclasses.replace(silent[0]),
+        *(dataclasses.replace(v, headroom=None) for v in silent[1:]),
+    ]
+    assert len(draw_knee(once, VERDICT, METRICS).axes) == 1

@@ -36,6 +36,25 @@ def test_what_is_decayed_and_what_is_not():
     } <= kept
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_queries_and_keys_have_a_decay_of_their_own_if_it_is_asked_for(weight_decay):
+    module = Denoiser(TINY)
+    optimizer, schedule = build_optimizer(
+        [module], OptimizerConfig(weight_decay=weight_decay, qk_decay=0.3)
+    )
+    decayed, kept, qk = (names_of(group, module) for group in optimizer.param_groups)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [weight_decay, 0.0, 0.3]
+    assert len(schedule.lr_lambdas) == 3
+    assert sum(map(len, (decayed, kept, qk))) == len(list(module.parameters()))
+    assert qk == {
+        f"net.blocks.{i}.{name}.weight"
+        for i in (0, 1)
+        for name in ("attention.qkv", "cross_attention.q", "cross_attention.kv")
+    }
+    plain, _ = build_optimizer([module], OptimizerConfig(weight_decay=weight_decay))
+    assert len(plain.param_groups) == 2 and qk <= names_of(plain.param_groups[1], module)
+
+
 def test_frozen_weights_are_left_out():
     module = Denoiser(TINY)
     module.stem.requires_grad_(False)
@@ -62,3 +81,5 @@ def test_warm_up_is_linear_then_constant():
 def test_a_learning_rate_of_zero_is_refused():
     with pytest.raises(ValueError, match="lr must be positive"):
         OptimizerConfig(lr=0)
+    with pytest.raises(ValueError, match="qk_decay must be at least 0"):
+        OptimizerConfig(qk_decay=-0.1)

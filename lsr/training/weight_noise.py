@@ -1,0 +1,67 @@
+"""The rise of the validation loss under noise on the weights: how sensitive a model has become.
+
+Long training makes a model sensitive: the same noise costs more and more ("Overtrained language
+models are harder to fine-tune", arXiv 2503.19206). Fine-tuning changes the weights as well.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lsr.batch import Batch, Context
+from lsr.distributed.tensors import own_part
+from lsr.models.mixture import Model
+from lsr.training.validation_loss import loss_at_times
+
+_NOISE = 0.05
+"""Standard deviation of the noise, relative to the root mean square of each weight tensor."""
+
+_TIME = (0.875,)
+"""The time of the loss before the shift, the noisiest of `ValidationLoss`."""
+
+
+@contextmanager
+def noisy_weights(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Add noise to all weights within this context; then they are what they were, bit for bit.
+
+    Args:
+        model: The model, sharded or not. A copy of its weights is kept meanwhile.
+        seed: Seed of the noise. On the same device it is always the same noise.
+    """
+    parts = [own_part(parameter.detach()) for parameter in model.parameters()]
+    kept = [part.clone() for part in parts]
+    try:
+        for number, part in enumerate(parts):
+            generator = torch.Generator(part.device).manual_seed(seed + number)
+            noise = torch.empty_like(part).normal_(generator=generator)
+            part.addcmul_(noise, _NOISE * part.square().mean().sqrt())
+        yield
+    finally:
+        for part, before in zip(parts, kept, strict=True):
+            part.copy_(before)
+
+
+def loss_rise(
+    model: Model,
+    batch: Batch,
+    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    shift: float,
+    context: Context | None = None,
+) -> float:
+    """Return how much the loss of a batch rises under noise of 5 % on the weights.
+
+    The noise in each tensor has 5 % of the root mean square of its weights.
+
+    Args:
+        model: The model.
+        batch: See `ValidationLoss`.
+        draw_noise: See `ValidationLoss`.
+        shift: Shift of the flow times.
+        context: The guidance, or None.
+    """
+    before = loss_at_times(model, batch, draw_noise, _TIME, shift, context)
+    with noisy_weights(model):
+        after = loss_at_times(model, batch, draw_noise, _TIME, shift, context)
+    return float((after - before).mean())
