@@ -22,11 +22,19 @@ from lsr.knee.simulator import SimulatedCurve
 
 GROUPS = {
     "S-shapes": ["logistic", "richards", "gompertz"],
-    "heavy tails": ["power law", "hill", "hyperbolic", "double exponential"],
-    "corners": ["corner", "capped logarithm"],
+    "heavy tails": [
+        "power law",
+        "hill",
+        "hyperbolic",
+        "double exponential",
+        "two speeds",
+        "long tail",
+    ],
+    "corners": ["corner", "capped logarithm", "steep logarithm"],
     "exponentials": ["exponential", "stretched", "random monotone"],
     "staged": ["staged"],
-    "logarithms": ["logarithm", "shallow power law"],
+    "learning rates": ["decayed rate"],
+    "logarithms": ["logarithm", "shallow power law", "creeping tail"],
     "powers": ["power", "second stage"],
 }
 SEED = 7000

@@ -1,6 +1,6 @@
 """Train the network of the knee detector on simulated runs.
 
-    python experiments/knee/train.py [--runs 65000] [--seed 11] [--out lsr/knee/network.npz]
+    python experiments/knee/train.py [--runs 100000] [--seed 11] [--out lsr/knee/network.npz]
 
 draws runs of `lsr.knee.simulator`, describes prefixes of them, fits an ensemble of networks with
 torch and writes the weights. `--without` leaves families of rises out, to test the detector on
@@ -30,6 +30,7 @@ from lsr.knee.network import (
     WEIGHTS,
 )
 from lsr.knee.signal import Array
+from lsr.knee.simulated_families import LONG_TAILED, PLAIN
 from lsr.knee.simulator import SimulatedCurve, simulate
 
 FIRST_PREFIX = 7
@@ -42,6 +43,10 @@ where the run ends. Therefore the outputs are calibrated for a detector that rea
 SEED = 11
 """Seed of the first part of the training set; the next parts count on from it."""
 RUNS_PER_PART = 5000
+LONG_TAILED_SHARE = 0.25
+"""Share of the runs that are drawn from the families with a long tail."""
+LONG_TAILED_SEED = 1000
+"""Added to the seeds of their parts."""
 HIDDEN = 256
 LAYERS = 3
 DROPOUT = 0.1
@@ -108,12 +113,20 @@ def _gain_to_come(curve: SimulatedCurve, offset: float, elapsed: float, base: fl
     return np.arcsinh(FUTURE_SCALE * np.clip(gain, -5, 20))
 
 
-def draw_examples(seed: int, runs: int) -> dict[str, Array]:
-    """Simulate runs and describe prefixes of them, as arrays of the attributes of `Examples`."""
+def draw_examples(
+    seed: int, runs: int, drawn_from: Sequence[str] | None = None
+) -> dict[str, Array]:
+    """Simulate runs and describe prefixes of them, as arrays of the attributes of `Examples`.
+
+    Args:
+        seed: Seed of the generator.
+        runs: Number of runs.
+        drawn_from: Families of rises, None for all.
+    """
     generator = np.random.default_rng(seed)
     examples = Examples()
     for _ in range(runs):
-        curve = simulate(generator)
+        curve = simulate(generator, drawn_from)
         examples.add(curve, generator)
     return {name: np.array(column) for name, column in vars(examples).items()}
 
@@ -185,8 +198,10 @@ def save(networks: list, mean: Array, scale: Array, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) -> dict[str, Array]:
-    """Draw the training set in parts; with a cache, parts that are there are read."""
+def _parts(
+    runs: int, seed: int, cache: Path | None, drawn_from: Sequence[str]
+) -> list[dict[str, Array]]:
+    """Draw or read the parts of one half of the training set."""
     parts = []
     for number in range(-(-runs // RUNS_PER_PART)):
         file = None if cache is None else cache / f"{seed + number}.npz"
@@ -194,9 +209,17 @@ def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) ->
             with np.load(file) as stored:
                 parts.append({name: stored[name] for name in stored.files})
             continue
-        parts.append(draw_examples(seed + number, min(RUNS_PER_PART, runs)))
+        parts.append(draw_examples(seed + number, min(RUNS_PER_PART, runs), drawn_from))
         if file is not None:
             np.savez(file, **parts[-1])
+    return parts
+
+
+def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) -> dict[str, Array]:
+    """Draw the training set in parts; with a cache, parts that are there are read."""
+    long_tailed = round(LONG_TAILED_SHARE * runs)
+    parts = _parts(runs - long_tailed, seed, cache, PLAIN)
+    parts += _parts(long_tailed, seed + LONG_TAILED_SEED, cache, LONG_TAILED)
     examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if without:
         kept = ~np.isin(examples["families"], without) & examples["pure"]
@@ -207,9 +230,9 @@ def collect(runs: int, seed: int, cache: Path | None, without: Sequence[str]) ->
 def main() -> None:
     """Train and write the weights."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=65_000, help="number of simulated runs")
+    parser.add_argument("--runs", type=int, default=100_000, help="number of simulated runs")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the first part of the runs")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--networks", type=int, default=1, help="size of the ensemble")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="width of the hidden layers")
     parser.add_argument("--without", nargs="*", default=[], help="families of rises to leave out")

@@ -113,6 +113,11 @@ def _report(
     from lsr.models.attention_health import HEADROOM
 
     history = log.validations(metrics, loss, HEADROOM)
+    if history[0].step < 0:
+        raise ValueError(
+            f"{log.files[0]}: the {log.step_name} {history[0].step} of a validation is negative; "
+            "count from 0 or 1"
+        )
     whole = replay(history, metrics, options.min_step)
     folder = options.path if options.path.is_dir() else options.path.parent
     report = asdict(whole.verdict) | {
@@ -174,15 +179,17 @@ def _in_words(whole: "Replay", report: Mapping[str, Any], guessed: bool) -> str:
         report: See `_report`.
         guessed: Whether the metrics were not chosen but known by name.
     """
-    from lsr.knee.words import describe_verdict
+    from lsr.knee.words import describe_verdict, in_unit
 
-    first, *others = describe_verdict(whole.verdict, report["step_name"])
+    unit = report["step_name"]
+    first, *others = (in_unit(line, unit) for line in describe_verdict(whole.verdict, unit))
     lines = [*_source(report, guessed), "", first, *(f"  {line}" for line in others)]
     if report["provisional"] is not None:
         step = report["provisional"]["step"]
         weights = report["provisional"]["weights"]
         lines.append(f"  knee/provisional.json of the run: step {step:,}, weights in {weights}")
-    lines += ["", *whole.revisions, ""] if whole.revisions else [""]
+    revisions = [in_unit(line, unit) for line in whole.revisions]
+    lines += ["", *revisions, ""] if revisions else [""]
     rows = [
         (name, _ratio(record["noise_to_gain"]), _step(record["knee_step"]), record["reason"])
         for name, record in report["per_metric"].items()
@@ -194,7 +201,12 @@ def _in_words(whole: "Replay", report: Mapping[str, Any], guessed: bool) -> str:
         lines += ["", *_comparison(report)]
     if "leave_one_out" in report:
         rows = [
-            (r["without"], _step(r["knee_step"]), _step(r["confirmed_at_step"]), r["reason"])
+            (
+                r["without"],
+                _step(r["knee_step"]),
+                _step(r["confirmed_at_step"]),
+                in_unit(r["reason"], unit),
+            )
             for r in report["leave_one_out"]
         ]
         table = _table(("without", "knee", "confirmed", "verdict"), rows)

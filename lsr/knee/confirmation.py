@@ -16,10 +16,10 @@ MIN_AFTER = 3
 """Fewest validations after the candidate."""
 LATE_WAIT = 1.0
 """After a wait of this many rise times, the probability that is needed has fallen to its lowest."""
-LATE_CONFIDENCE = 0.7
-"""The lowest probability that is needed: a plateau that long is itself the evidence."""
 LIKELY = 0.5
 """With more than this probability, the candidate is published as the provisional knee."""
+LATE_CONFIDENCE = LIKELY
+"""The lowest probability that is needed: a plateau that long is itself the evidence."""
 PERSISTENCE = 2
 """The conditions must hold at this many validations in a row; noise seldom imitates them twice."""
 

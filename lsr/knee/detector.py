@@ -56,7 +56,7 @@ class KneeDetector:
         min_step: First step at which a knee may be confirmed, >= 0; for example the end of the
             learning-rate warm-up.
         confidence: Probability in (0.5, 1) that is needed as soon as the candidate may be
-            confirmed. It falls to 0.7 after a wait of one rise time.
+            confirmed. It falls to 0.5 after a wait of one rise time.
         wait: Time for which the plateau must be watched, as a fraction of the rise time, in (0, 2).
             A shorter look cannot tell a plateau from a bend.
         max_candidates: Largest number of checkpoints to keep, >= 3. They lie around the candidate,

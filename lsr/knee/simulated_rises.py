@@ -1,13 +1,12 @@
-"""Rising curves with a known knee: the noise-free building blocks of `lsr.knee.simulator`.
+"""Rising curves: the noise-free building blocks of `lsr.knee.simulator`.
 
 Every family is a function that draws its parameters from a generator and returns `F`, which rises
-from 0 at time 0. A saturating `F` tends to 1; `Rise.saturating` rescales time so that
-`F(1) = 0.95`.
+from 0 at time 0. A saturating `F` tends to 1 in its own unit of time. Of the others, time 1 is the
+end of the run.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
@@ -18,12 +17,9 @@ from lsr.knee.signal import Array
 Curve = Callable[[Array], Array]
 Draw = Callable[[np.random.Generator], Curve]
 
-_GRID = np.geomspace(1e-4, 1e6, 3000)
-LEVELS = (0.85, 0.95, 0.99)
-"""Fractions of the gain at the earliest passing step, at the knee and at the last passing step."""
 
-
-def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    """Return a number whose logarithm is uniform."""
     return float(np.exp(generator.uniform(np.log(low), np.log(high))))
 
 
@@ -34,20 +30,20 @@ def exponential(generator: np.random.Generator) -> Curve:
 
 def stretched(generator: np.random.Generator) -> Curve:
     """Return a Weibull rise: `1 - exp(-t^m)`, concave for m < 1, an S for m > 1."""
-    m = _log_uniform(generator, 0.5, 3)
+    m = log_uniform(generator, 0.5, 3)
     return lambda t: -np.expm1(-(t**m))
 
 
 def power_law(generator: np.random.Generator) -> Curve:
     """Return `1 - (1 + t)^-p`, whose tail is heavier than any exponential."""
-    p = _log_uniform(generator, 0.6, 6)
+    p = log_uniform(generator, 0.6, 6)
     return lambda t: 1 - (1 + t) ** -p
 
 
 def double_exponential(generator: np.random.Generator) -> Curve:
     """Return the sum of a fast and a slow exponential."""
     share = generator.uniform(0.4, 0.9)
-    slower = _log_uniform(generator, 2, 12)
+    slower = log_uniform(generator, 2, 12)
     return lambda t: -share * np.expm1(-t) - (1 - share) * np.expm1(-t / slower)
 
 
@@ -60,7 +56,7 @@ def logistic(generator: np.random.Generator) -> Curve:
 
 def richards(generator: np.random.Generator) -> Curve:
     """Return a skewed logistic curve (Richards 1959)."""
-    skew = _log_uniform(generator, 0.2, 5)
+    skew = log_uniform(generator, 0.2, 5)
     centre = generator.uniform(0, 5)
 
     def raw(t: Array) -> Array:
@@ -79,7 +75,7 @@ def gompertz(generator: np.random.Generator) -> Curve:
 
 def hill(generator: np.random.Generator) -> Curve:
     """Return `t^h / (1 + t^h)`."""
-    h = _log_uniform(generator, 0.9, 4)
+    h = log_uniform(generator, 0.9, 4)
     return lambda t: t**h / (1 + t**h)
 
 
@@ -97,13 +93,17 @@ def corner(generator: np.random.Generator) -> Curve:
     """Return a ramp `t^q` that stops at 1, or half a cosine."""
     if generator.random() < 0.3:
         return lambda t: (1 - np.cos(np.pi * np.minimum(t, 1))) / 2
-    q = _log_uniform(generator, 0.4, 1.6)
+    q = log_uniform(generator, 0.4, 1.6)
     return lambda t: np.minimum(t, 1) ** q
 
 
 def capped_logarithm(generator: np.random.Generator) -> Curve:
     """Return a logarithm that stops at 1, sharply or softly."""
-    bend = _log_uniform(generator, 1, 30)
+    return capped(generator, log_uniform(generator, 1, 30))
+
+
+def capped(generator: np.random.Generator, bend: float) -> Curve:
+    """Return `log(1 + bend t)` that stops at 1, sharply or softly."""
     softness = generator.choice([0.0, 0.1, 0.3])
 
     def rise(t: Array) -> Array:
@@ -149,42 +149,21 @@ def random_monotone(generator: np.random.Generator) -> Curve:
     return rise
 
 
-SATURATING: dict[str, Draw] = {
-    function.__name__.replace("_", " "): function
-    for function in (
-        exponential,
-        stretched,
-        power_law,
-        double_exponential,
-        logistic,
-        richards,
-        gompertz,
-        hill,
-        hyperbolic,
-        corner,
-        capped_logarithm,
-        staged,
-        random_monotone,
-    )
-}
-"""Families with a knee."""
-
-
 def power(generator: np.random.Generator) -> Curve:
     """Return `t^q`: concave, a line, or accelerating."""
-    q = 1.0 if generator.random() < 0.3 else _log_uniform(generator, 0.15, 1.8)
+    q = 1.0 if generator.random() < 0.3 else log_uniform(generator, 0.15, 1.8)
     return lambda t: t**q
 
 
 def logarithm(generator: np.random.Generator) -> Curve:
     """Return `log(1 + c t)`, which creeps for ever."""
-    bend = _log_uniform(generator, 3, 1000)
+    bend = log_uniform(generator, 3, 1000)
     return lambda t: np.log1p(bend * t) / np.log1p(bend)
 
 
 def shallow_power_law(generator: np.random.Generator) -> Curve:
     """Return `1 - (1 + c t)^-p` with p < 0.5: the tail is far from its end."""
-    bend = _log_uniform(generator, 2, 300)
+    bend = log_uniform(generator, 2, 300)
     p = generator.uniform(0.05, 0.5)
     return lambda t: 1 - (1 + bend * t) ** -p
 
@@ -196,36 +175,3 @@ def second_stage(generator: np.random.Generator) -> Curve:
     start = generator.uniform(0.05, 0.4)
     q = generator.uniform(0.6, 1.2)
     return lambda t: -share * np.expm1(-first * t) + (1 - share) * np.maximum(t - start, 0) ** q
-
-
-ENDLESS: dict[str, Draw] = {
-    function.__name__.replace("_", " "): function
-    for function in (power, logarithm, shallow_power_law, second_stage)
-}
-"""Families without a knee; time 1 is the end of the run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rise:
-    """A noise-free fast rise.
-
-    Attributes:
-        curve: The function of time.
-        passing: Times at which the fractions `LEVELS` of the gain are made, in knee times; infinite
-            if the rise has no end.
-    """
-
-    curve: Curve
-    passing: tuple[float, float, float]
-
-    @classmethod
-    def saturating(cls, family: str, generator: np.random.Generator) -> Rise:
-        """Draw a rise with its knee at time 1."""
-        raw = SATURATING[family](generator)
-        early, knee, late = np.interp(LEVELS, np.maximum.accumulate(raw(_GRID)), _GRID)
-        return cls(lambda t: raw(t * knee), (early / knee, 1.0, late / knee))
-
-    @classmethod
-    def endless(cls, family: str, generator: np.random.Generator) -> Rise:
-        """Draw a rise that has no knee by time 1."""
-        return cls(ENDLESS[family](generator), (math.inf, math.inf, math.inf))

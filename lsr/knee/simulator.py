@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lsr.knee.signal import Array
+from lsr.knee.simulated_families import ENDLESS, SATURATING, Rise
 from lsr.knee.simulated_noise import Dice, add_transients, draw_noise, draw_steps, remove_values
-from lsr.knee.simulated_rises import ENDLESS, SATURATING, Rise
 
 Generator = np.random.Generator
 
@@ -128,6 +128,8 @@ class _Run:
             scale = self.unit_of_rise() * float(np.exp(generator.normal(0, stagger)))
             onset = self._onset * scale
             strength = float(np.exp(generator.normal(0, 0.3)))
+            first = max(float(self.steps[0]) - onset, 0) / (scale - onset)
+            rise = rise.seen_from(first)
             truths.append(self._truth(rise, scale, onset, strength, plateau, start))
             passing.append([onset + p * (scale - onset) for p in rise.passing])
         misleading = 0

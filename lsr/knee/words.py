@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from lsr.knee.verdict import KneeVerdict, describe_interval, in_percent
 
@@ -32,6 +33,11 @@ def describe_verdict(verdict: KneeVerdict, unit: str = "step") -> list[str]:
     if verdict.interval is not None:
         lines.append(describe_interval(verdict.interval, unit))
     return lines + describe_remaining(verdict, unit)
+
+
+def in_unit(line: str, unit: str) -> str:
+    """Return a line of the detector, which counts steps, in the unit of a log."""
+    return re.sub(r"\bstep (?=\d)", lambda _: f"{unit} ", line)
 
 
 def describe_remaining(verdict: KneeVerdict, unit: str = "step") -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -328,6 +329,21 @@ def test_bad_input_is_told_in_one_line_and_nothing_is_confirmed(tmp_path, capsys
     if reason is not None:
         assert report["reason"].startswith(reason)
         assert sum(report["reason"] in line for line in text.splitlines()) == 1
+
+
+def test_every_line_counts_in_the_unit_of_the_log(tmp_path, capsys):
+    table = [(step // 500, *values) for step, *values in rows(noise=0.03)]
+    path = write(tmp_path / "epochs.csv", table)
+    path.write_text(path.read_text().replace("step", "epoch", 1))
+    out = run(capsys, path, "--leave-one-out")
+    assert "provisional knee at epoch " in out and "confirmed: 95 %" in out
+    assert not re.search(r"\bstep \d", out)
+
+
+def test_a_negative_step_is_told_with_its_file(tmp_path):
+    path = write(tmp_path / "metrics.csv", [(step - 5000, *values) for step, *values in rows()])
+    with pytest.raises(ValueError, match=r"metrics.csv: the step -4500 of a validation is neg"):
+        main(["knee", str(path)])
 
 
 def test_the_verb_starts_without_heavy_imports():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lsr.knee.simulated_rises import ENDLESS, LEVELS, SATURATING, Rise
+from lsr.knee.simulated_families import ENDLESS, LEVELS, SATURATING, Rise
 from lsr.knee.simulator import simulate
 
 
@@ -27,6 +27,25 @@ def test_an_endless_rise_still_rises_at_its_end(family: str) -> None:
         rise = Rise.endless(family, np.random.default_rng(seed))
         start, before, end = rise.curve(np.array([0.0, 0.9, 1.0]))
         assert math.isinf(rise.passing[1]) and end - before > 0.005 * (end - start)
+
+
+@pytest.mark.parametrize("family", SATURATING)
+def test_levels_are_shares_of_the_gain_that_validations_see(family: str) -> None:
+    for seed in range(5):
+        rise = Rise.saturating(family, np.random.default_rng(seed))
+        seen = rise.seen_from(0.3)
+        start, end = seen.curve(np.array([0.3, 1e9]))
+        heights = seen.curve(np.array(seen.passing))
+        assert np.allclose(heights, start + (end - start) * np.array(LEVELS), atol=0.005)
+        assert end - start >= 0.5
+
+
+@pytest.mark.parametrize("family", ENDLESS)
+def test_most_of_an_endless_rise_can_be_seen(family: str) -> None:
+    for seed in range(5):
+        seen = Rise.endless(family, np.random.default_rng(seed)).seen_from(0.1)
+        start, end, base = seen.curve(np.array([0.1, 1.0, 0.0]))
+        assert math.isinf(seen.passing[1]) and end - start >= 0.5 * (end - max(base, 0))
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from support.processes import ROOT
 
 from lsr.knee.network import BINS, Ensemble, trained_ensemble
+from lsr.knee.simulated_families import LONG_TAILED
 
 SCRIPT = ROOT / "experiments" / "knee" / "train.py"
 
 
-def test_a_short_training_writes_weights_that_can_be_read(tmp_path: Path) -> None:
+@pytest.fixture(name="train", scope="module")
+def fixture_train() -> Any:
     spec = importlib.util.spec_from_file_location("knee_training", SCRIPT)
     assert spec is not None and spec.loader is not None
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_quarter_of_the_runs_has_a_long_tail_and_the_cache_is_read(
+    train: Any, tmp_path: Path
+) -> None:
+    drawn = train.collect(runs=16, seed=3, cache=tmp_path, without=[])
+    long_tailed = np.isin(drawn["families"], LONG_TAILED)
+    runs = [len(np.load(tmp_path / f"{seed}.npz")["families"]) for seed in (3, 1003)]
+    assert [np.sum(~long_tailed), np.sum(long_tailed)] == runs and runs[1] > 0
+    (tmp_path / "1003.npz").write_bytes((tmp_path / "3.npz").read_bytes())
+    again = train.collect(runs=16, seed=3, cache=tmp_path, without=[])
+    assert not np.isin(again["families"], LONG_TAILED).any()
+
+
+def test_a_short_training_writes_weights_that_can_be_read(train: Any, tmp_path: Path) -> None:
     examples = train.draw_examples(seed=5, runs=12)
     again = train.draw_examples(seed=5, runs=12)
     assert all(np.array_equal(examples[name], again[name]) for name in examples)
