@@ -14,8 +14,16 @@ Rows = Iterator[Tensor]
 
 ROWS_PER_BLOCK = 128
 
+_PIXELS_PER_BLOCK = 2**20
+"""Most pixels per block: the operating system maps memory for larger ones anew at every use."""
+
 BICUBIC_REACH = 2
 """Number of LR pixels on each side of a pixel that `upsample_bicubic` uses."""
+
+
+def rows_per_block(width: int) -> int:
+    """Return the number of rows per block of a picture of some width."""
+    return max(1, min(ROWS_PER_BLOCK, _PIXELS_PER_BLOCK // width))
 
 
 class RowWindow:
@@ -58,7 +66,7 @@ def upsample_rows(pixels: np.ndarray, scale: int) -> Rows:
     Yields:
         Blocks (C, r, scale w), scale h rows in all.
     """
-    step = max(1, ROWS_PER_BLOCK // scale)
+    step = max(1, rows_per_block(scale * pixels.shape[1]) // scale)
     for top in range(0, len(pixels), step):
         bottom = min(top + step, len(pixels))
         above = min(top, BICUBIC_REACH)
@@ -94,8 +102,9 @@ def resize_rows(rows: Rows, size: tuple[int, int], target: tuple[int, int]) -> R
     indices, weights = taps([vertical], target[0], antialias=True, device=torch.device("cpu"))
     index, weight = indices[0], weights[0]
     window = RowWindow(narrowed)
-    for top in range(0, target[0], ROWS_PER_BLOCK):
-        block = slice(top, top + ROWS_PER_BLOCK)
+    step = rows_per_block(target[1])
+    for top in range(0, target[0], step):
+        block = slice(top, top + step)
         first, last = int(index[block].min()), int(index[block].max())
         # Row i of the matrix holds the weights of the input rows that output row i is a sum of.
         matrix = torch.zeros(len(index[block]), last + 1 - first, dtype=torch.float64)

@@ -4,8 +4,8 @@ Images are (C, H, W) float32, nominally in [0, 1] but not clipped. "base" is the
 upsampled LR image; it has the size of the SR image.
 """
 
-import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsr.images.rows import ROWS_PER_BLOCK, Rows, RowWindow
+from lsr.inference.temporary_file import BlockFile
 
 _LEVELS = 5
 """Levels of the wavelet transform."""
@@ -89,28 +90,24 @@ def _adain_rows(sr: Rows, base: Rows) -> Rows:
 
     The statistics need the whole image first: meanwhile it is kept in a temporary file.
     """
-    with tempfile.TemporaryFile() as file:
-        shapes: list[torch.Size] = []
+    with closing(BlockFile(np.uint16)) as file:
 
         def kept() -> Rows:
             for block in sr:
-                shapes.append(block.shape)
                 # 16 bits take half the disk space of float32. The rounding error is that of a
                 # 16-bit file.
                 levels = block.numpy().clip(0, 1)
                 levels *= 65535
                 levels += 0.5
-                # An autoencoder's decoder gives blocks whose channels are next to each other.
-                file.write(levels.astype(np.uint16, order="C").data)
+                file.write(levels)
                 yield block
 
         before = _moments(kept())
         after = _moments(base)
-        file.seek(0)
         gain, shift = (x.numpy().astype(np.float32) for x in _change(before, after))
-        for shape in shapes:
+        for levels in file.read():
             # numpy, because PyTorch would wait for the threads that compress earlier rows.
-            block = np.fromfile(file, np.uint16, shape.numel()).reshape(shape) * (gain / 65535)
+            block = levels * (gain / 65535)
             block += shift
             yield torch.from_numpy(block)
 

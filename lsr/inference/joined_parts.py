@@ -1,14 +1,14 @@
 """Bring the parts of a picture that several processes compute to the first of them, in order."""
 
-import math
-import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from contextlib import closing
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lsr.distributed.processes import Processes
+from lsr.inference.temporary_file import BlockFile
 
 
 def joined_parts(own: Iterator[Tensor], count: int, processes: Processes) -> Iterator[Tensor]:
@@ -32,25 +32,11 @@ def joined_parts(own: Iterator[Tensor], count: int, processes: Processes) -> Ite
                 assert block is not None
                 yield block
         return
-    with tempfile.TemporaryFile() as file:
-        shapes = _write(own, file)
-        file.seek(0)
+    with closing(BlockFile(np.float32)) as file:
+        for block in own:
+            file.write(block.numpy())
+        kept = file.read()
         for owner, others in enumerate(counts[1:], 1):
-            for number in range(others):
+            for _ in range(others):
                 is_own = owner == processes.rank
-                processes.to_leader(_read(file, shapes[number]) if is_own else None, owner)
-
-
-def _write(blocks: Iterator[Tensor], file: BinaryIO) -> list[torch.Size]:
-    """Append blocks to a file and return their shapes."""
-    shapes = []
-    for block in blocks:
-        shapes.append(block.shape)
-        file.write(block.contiguous().numpy().data)
-    return shapes
-
-
-def _read(file: BinaryIO, shape: torch.Size) -> Tensor:
-    """Return the next block of a file."""
-    block = bytearray(file.read(4 * math.prod(shape)))
-    return torch.frombuffer(block, dtype=torch.float32).view(shape)
+                processes.to_leader(torch.from_numpy(next(kept)) if is_own else None, owner)

@@ -19,7 +19,7 @@ from lsr.batch import Context
 from lsr.distributed.processes import ALONE, Processes
 from lsr.flow.classifier_free import extrapolated
 from lsr.flow.timesteps import timestep_grid
-from lsr.images.rows import ROWS_PER_BLOCK, Rows
+from lsr.images.rows import Rows, rows_per_block
 from lsr.inference.banded_network import BandedNetwork, Conditioning, Source
 from lsr.inference.cells import Band, Cell, Compute, compute_in_threads
 from lsr.inference.config import SamplingConfig
@@ -77,7 +77,8 @@ class PictureSampler:
                 if band is None:
                     return
                 # The grid is padded to whole latent positions: cut off what lies outside.
-                for block in band[:, : max(height, 0), :width].split(ROWS_PER_BLOCK, dim=1):
+                inside = band[:, : max(height, 0), :width]
+                for block in inside.split(rows_per_block(width), dim=1):
                     yield block.clamp(-1, 1).add_(1).div_(2)
                 height -= band.shape[1]
 

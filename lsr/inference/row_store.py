@@ -1,23 +1,19 @@
 """Keep a tensor that has the size of a picture: in memory, or in a temporary file."""
 
-import errno
 import math
-import os
-import tempfile
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from lsr.inference.cells import Band
+from lsr.inference.temporary_file import reserved_file
 
 
 class RowStore:
     """Rows of a float32 tensor (H, *shape) that are written and read in bands.
 
-    The temporary file has no name in the file system, so the operating system removes it however
-    the process ends, SIGKILL included. It is read and written, not mapped into memory: mapped pages
-    would count as memory of this process.
+    The temporary file is read and written, not mapped into memory: mapped pages would count as
+    memory of this process.
 
     Args:
         part: The rows that are kept.
@@ -37,7 +33,7 @@ class RowStore:
         self._shape = shape
         self._device = torch.device("cpu") if in_file else device
         self._row_bytes = 4 * math.prod(shape)
-        self._file = _reserved_file((part.bottom - part.top) * self._row_bytes) if in_file else None
+        self._file = reserved_file((part.bottom - part.top) * self._row_bytes) if in_file else None
         self._bands: dict[int, Tensor] = {}
 
     def empty(self, band: Band) -> Tensor:
@@ -87,21 +83,3 @@ class RowStore:
 
 def _bytes_of(rows: Tensor) -> memoryview:
     return rows.numpy().data.cast("B")
-
-
-def _reserved_file(size: int) -> BinaryIO:
-    """Return a temporary file without a name whose disk space is reserved."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the store closes it)
-    try:
-        if size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        file.close()
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"{tempfile.gettempdir()} has no space for a temporary file of {size / 2**30:.1f} GiB: "
-            "set TMPDIR to another folder, or give more memory",
-        ) from error
-    return file  # pyright: ignore[reportReturnType]

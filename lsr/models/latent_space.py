@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from lsr.images.rows import Rows
@@ -77,7 +78,9 @@ class PixelSpace:
 
     def decode(self, latent: Tensor) -> Tensor:
         """Map patches (B, 3 p^2, H / p, W / p) back to images (B, 3, H, W)."""
-        return F.pixel_shuffle(latent, self.factor)
+        # F.pixel_shuffle takes three times as long on a CPU.
+        side = self.factor
+        return rearrange(latent, "b (c p q) h w -> b c (h p) (w q)", p=side, q=side)
 
     def decode_rows(self, latent: Rows, rows: int | None = None) -> Rows:
         """Map the rows of patches of one image to its rows; see `LatentSpace.decode_rows`."""

@@ -31,7 +31,7 @@ class MixFFN(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map tokens (B, H * W, D), the rows of an image of `size` (H, W), to the same shape."""
         assert self.depthwise.bias is not None
-        hidden = F.silu(self.inverted(x)).unflatten(1, size)
+        hidden = F.silu(self.inverted(x), inplace=not torch.is_grad_enabled()).unflatten(1, size)
         return self.point(
             glu_conv(hidden, self.depthwise.weight, self.depthwise.bias).flatten(1, 2)
         )

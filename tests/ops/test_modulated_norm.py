@@ -67,3 +67,12 @@ def test_what_the_kernels_cannot_take_is_left_to_pytorch(width, dtypes):
 def test_a_modulation_of_other_samples_is_refused():
     with pytest.raises(AssertionError):
         modulated_norm(torch.zeros(2, 3, 4), torch.zeros(1, 1, 4), torch.zeros(2, 1, 4))
+
+
+def test_a_sample_alone_has_the_result_that_it_has_among_others(generator):
+    x = torch.randn(2, 7, 24, generator=generator)
+    shift, scale = torch.randn(2, 2, 1, 24, generator=generator)
+    together = modulated_norm(x, shift, scale)
+    for i in range(2):
+        alone = modulated_norm(x[i : i + 1], shift[i : i + 1], scale[i : i + 1])
+        torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-5, atol=1e-5)
