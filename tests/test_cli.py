@@ -42,6 +42,7 @@ def test_nothing_to_do_and_unknown_verbs_are_bad_usage(capsys):
 
 
 def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypatch):
+    (tmp_path / "photo.png").write_bytes(b"")
     command = [
         "upscale",
         str(tmp_path / "photo.png"),
