@@ -22,7 +22,7 @@ ESGF = $(RUNS)/esgf
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf fuzz demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ docs: $(READY) ## Build the documentation into site/; every warning is an error
 
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+fuzz: $(READY) ## Read mutated files of every kind for ten minutes (ARGS="--minutes 1", "--count 10000", "--only image")
+	PYTHONPATH=tests HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -W ignore -m fuzz $(ARGS)
 
 bench: $(READY) ## Measure attention, model, training, experts and the whole way; what knee, health and divergence guard cost
 	$(LSR) bench --seconds 0.5 --out $(RUNS)/bench

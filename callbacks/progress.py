@@ -1,5 +1,6 @@
 """TrainingProgress: shows a run as a progress bar, or as plain lines without a terminal."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from rich.progress import (
 )
 
 from lsr.batch import Batch
+from lsr.progress_bar import line_a_minute
 
 _PATIENCE = 60.0
 """Seconds of validation before its share of the time is reported."""
@@ -25,7 +27,8 @@ _PATIENCE = 60.0
 class TrainingProgress(ProgressBar):
     """Shows optimiser steps, images per second, time left, loss and the last validation.
 
-    On a terminal this is a bar; otherwise (log file, CI) it is one line per validation. Images per
+    On a terminal this is a bar; otherwise (log file, CI) it is one line per validation, and one per
+    minute in training, validation, test and prediction. Images per
     second are counted over all ranks and logged as `throughput/images_per_s`. A message appears
     once if validation has taken more than its share of the time, and more than a minute.
 
@@ -45,6 +48,19 @@ class TrainingProgress(ProgressBar):
         self._rate = 0.0
         self._since = 0.0
         self._started = 0.0
+        self._batches = 0
+        self._lines = contextlib.ExitStack()
+        self._doing = "preparing"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin to print a line a minute if there is no terminal."""
+        super().setup(trainer, pl_module, stage)
+        if self._enabled and not self._console.is_terminal:
+            self._lines.enter_context(line_a_minute(lambda: self._print(self._doing)))
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Print no more lines."""
+        self._lines.close()
 
     def disable(self) -> None:
         """Hide the bar and the lines; Lightning calls this on all ranks but the first."""
@@ -58,9 +74,7 @@ class TrainingProgress(ProgressBar):
         """Print the run folder and open the bar."""
         self._said = -1
         if self._enabled:
-            self._console.print(
-                f"run folder: {trainer.default_root_dir}", highlight=False, soft_wrap=True
-            )
+            self._print(f"run folder: {trainer.default_root_dir}")
         self._started = time.monotonic()
         self._since = self._started
         self._validation_began = self._started
@@ -94,6 +108,7 @@ class TrainingProgress(ProgressBar):
         batch_idx: int,
     ) -> None:
         """Count the images, and update rate and bar every `refresh_s` seconds."""
+        self._doing = f"step {trainer.global_step}{self._remaining(trainer)}"
         self._images += len(batch["seed"]) * trainer.world_size
         now = time.monotonic()
         if now - self._since < self.refresh_s:
@@ -110,6 +125,24 @@ class TrainingProgress(ProgressBar):
                 values=self._values(trainer, pl_module),
             )
             self._progress.refresh()
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Count the batch for the line a minute."""
+        self._count(trainer, "validating")
+
+    def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Count the batch for the line a minute."""
+        self._count(trainer, "testing")
+
+    def on_predict_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Count the batch for the line a minute."""
+        self._count(trainer, "predicting")
+
+    def _count(self, trainer: L.Trainer, work: str) -> None:
+        """Set the line a minute to the number of finished batches of a kind of work."""
+        same = self._doing.startswith(f"step {trainer.global_step}: {work}")
+        self._batches = self._batches + 1 if same else 1
+        self._doing = f"step {trainer.global_step}: {work}, batch {self._batches}"
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show that the run is validating."""
@@ -140,21 +173,18 @@ class TrainingProgress(ProgressBar):
                 "fewer images (data.max_images), cheaper metrics (model.val_metrics) "
                 "or a longer trainer.val_check_interval"
             )
-            self._console.print(
-                f"validation has taken {share:.0%} of the time so far: {advice}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._print(f"validation has taken {share:.0%} of the time so far: {advice}")
 
     def _say(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._said = trainer.global_step
         if self._enabled:
-            self._console.print(
+            self._print(
                 f"step {trainer.global_step}{self._remaining(trainer)}  "
-                f"{self._values(trainer, pl_module)}",
-                highlight=False,
-                soft_wrap=True,
+                f"{self._values(trainer, pl_module)}"
             )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line of the last step, unless it is printed already, and close the bar."""
@@ -169,6 +199,7 @@ class TrainingProgress(ProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Close the bar, so that the terminal works as before."""
+        self._lines.close()
         if self._progress is not None:
             self._progress.stop()
 

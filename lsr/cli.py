@@ -5,6 +5,7 @@ The module of a verb is imported when the verb runs, so `lsr --help` does not im
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_help())
@@ -125,6 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
+        if is_program:
+            # A second Ctrl-C ends the process, instead of a traceback from what Python does at
+            # its end.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.stderr.write(
             f"lsr {arguments[0]}: interrupted; run the command again to continue where this is "
             "possible (lsr fit: with --ckpt_path last)\n"

@@ -1,13 +1,14 @@
-"""A progress bar on stderr for work that is counted in pieces."""
+"""The progress of long work on stderr: a bar on a terminal, elsewhere a line a minute."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -15,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+LINE_EVERY_S = 60.0
+"""Seconds between two lines where stderr is no terminal."""
 
 _RATE_WINDOW_S = 600.0
 """Seconds over which the rate is averaged: long, so that slow pieces have a rate too."""
@@ -25,14 +29,21 @@ class ProgressBar:
 
     Args:
         progress: Display of rich, with one task.
+        unit: Name of the pieces in the plural.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, unit: str) -> None:
         self._progress = progress
+        self._unit = unit
+        self._began = time.monotonic()
 
     def advance(self, pieces: float) -> None:
         """Count `pieces` more as done; a fraction of a piece moves the bar by that fraction."""
         self._progress.advance(self._progress.task_ids[0], pieces)
+
+    def describe(self, description: str) -> None:
+        """Replace the text in front of the bar."""
+        self._progress.update(self._progress.task_ids[0], description=description)
 
     def say(self, line: str) -> None:
         """Print a line on stderr above the bar, unwrapped and without markup.
@@ -43,6 +54,16 @@ class ProgressBar:
             line, markup=False, highlight=False, emoji=False, soft_wrap=True
         )
 
+    def state(self) -> str:
+        """Return description, count and remaining time in one line."""
+        task = self._progress.tasks[0]
+        total = task.total or 0.0
+        line = f"{task.description}: {_count(task.completed, total)} {self._unit}"
+        if not task.completed:
+            return line
+        left = (time.monotonic() - self._began) * (total / task.completed - 1)
+        return f"{line}, about {left / 60:.0f} min left"
+
 
 @contextmanager
 def progress_bar(
@@ -51,7 +72,7 @@ def progress_bar(
     """Show a bar on stderr while the block runs, and remove it at the end.
 
     The bar shows the description, the count, the rate and the remaining time. Where stderr is not a
-    terminal there is no bar, only the lines of `ProgressBar.say`.
+    terminal there is a line with the same a minute, and the lines of `ProgressBar.say`.
 
     Args:
         description: Text in front of the bar.
@@ -63,7 +84,7 @@ def progress_bar(
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         _Rate(unit),
         TimeRemainingColumn(),
         console=console,
@@ -72,7 +93,46 @@ def progress_bar(
         speed_estimate_period=_RATE_WINDOW_S,
     ) as progress:
         progress.add_task(description, total=total)
-        yield ProgressBar(progress)
+        bar = ProgressBar(progress, unit)
+        in_lines = shown and not console.is_terminal
+        with line_a_minute(lambda: bar.say(bar.state())) if in_lines else nullcontext():
+            yield bar
+
+
+@contextmanager
+def line_a_minute(say: Callable[[], None]) -> Iterator[None]:
+    """Call a function every minute while the block runs, in a thread of its own.
+
+    Args:
+        say: Function that prints where the work stands.
+    """
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(LINE_EVERY_S):
+            say()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _count(done: float, total: float) -> str:
+    """Return how many pieces of how many are done: whole numbers, or three significant digits."""
+    if total == int(total):
+        return f"{int(done)}/{int(total)}"
+    return f"{done:.3g}/{total:.3g}"
+
+
+class _Count(ProgressColumn):
+    """Column that shows the pieces that are done, and all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_count(task.completed, task.total or 0.0))
 
 
 class _Rate(ProgressColumn):

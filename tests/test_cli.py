@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -41,6 +42,7 @@ def test_nothing_to_do_and_unknown_verbs_are_bad_usage(capsys):
 
 
 def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypatch):
+    (tmp_path / "photo.png").write_bytes(b"")
     command = [
         "upscale",
         str(tmp_path / "photo.png"),
@@ -54,3 +56,28 @@ def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypat
     monkeypatch.setenv("LSR_DEBUG", "1")
     with pytest.raises(ValueError, match="no such model file"):
         main(command)
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (home, _) in VERBS.items() if "commands" in home])
+def test_a_mistake_in_the_options_is_one_line(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--no-such-option"])
+    [line] = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(line) <= 200
+    assert line.startswith(f"lsr {verb}: ") and line.endswith("--help explains the options")
+
+
+def test_a_second_interruption_ends_the_program_without_a_traceback():
+    code = (
+        "import atexit, os, signal, sys, time, types, lsr.cli\n"
+        "def main(arguments):\n    raise KeyboardInterrupt\n"
+        "sys.modules['slow'] = types.SimpleNamespace(main=main)\n"
+        "lsr.cli.VERBS['slow'] = ('slow', '')\n"
+        "def again():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "atexit.register(again)\n"
+        "sys.exit(lsr.cli.main())\n"
+    )
+    command = [sys.executable, "-c", code, "slow"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.startswith("lsr slow: interrupted") and done.stderr.count("\n") == 1

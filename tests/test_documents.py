@@ -31,7 +31,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands() -> list[str]:
     """Return every command of every page once, without comments."""
     found: dict[str, None] = {}
-    for page in PAGES:
+    for page in LINKED:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
                 if command := re.sub(r"(^|\s+)#.*", "", line).strip():
@@ -104,7 +104,43 @@ def test_command(command, workplace, request, capsys):
         assert main(arguments) == 0, capsys.readouterr().err
 
 
-PYTHON = [(page.name, block) for page in PAGES for block in blocks(page, "python")]
+QUOTED = sorted(
+    {
+        " ".join(command.replace("\\\n", " ").split())
+        for page in LINKED
+        for command in re.findall(
+            rf"\blsr (?:{'|'.join(VERBS)})(?:[^`\n\\]|\\\n)*", page.read_text()
+        )
+    }
+)
+"""Everything that looks like a command, wherever it stands."""
+
+
+def known_options(verb, capsys):
+    """Return the options that the help of a verb names, subcommands included."""
+    for action in {"degrade": ["preview", "export"], "bench": [""]}.get(verb, [""]):
+        with pytest.raises(SystemExit):
+            main([verb, *filter(None, [action]), "--help"])
+    return set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for verb, (home, _) in VERBS.items() if home.startswith("lsr.commands")]
+)
+def test_the_options_of_every_quoted_command_exist(verb, capsys):
+    known = known_options(verb, capsys) | {"--help"}
+    quoted = [text for text in QUOTED if text.split()[1] == verb]
+    assert quoted
+    unknown = {
+        option: text
+        for text in quoted
+        for option in re.findall(r"(?<=\s)--[a-z][\w-]*(?=[\s=.,;:)]|$)", text)
+        if option not in known
+    }
+    assert unknown == {}
+
+
+PYTHON = [(page.name, block) for page in LINKED for block in blocks(page, "python")]
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[name for name, _ in PYTHON])

@@ -1,8 +1,10 @@
 import io
 import sys
+import time
 
 import pytest
 
+import lsr.progress_bar
 from lsr.progress_bar import progress_bar
 
 
@@ -43,3 +45,22 @@ def test_only_the_process_that_shows_it_has_a_bar(monkeypatch):
     with progress_bar("counting", 2, "sheep", shown=False) as bar:
         bar.advance(1)
     assert not stderr.getvalue()
+
+
+def test_without_a_terminal_a_line_a_minute_says_where_the_work_stands(monkeypatch, capsys):
+    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.01)
+    said = ""
+    with progress_bar("counting", 2.5, "sheep") as bar:
+        bar.advance(0.5)
+        bar.describe("still counting")
+        while "still" not in said:
+            said += capsys.readouterr().err
+    line = next(line for line in said.splitlines() if line.startswith("still"))
+    assert line == "still counting: 0.5/2.5 sheep, about 0 min left"
+
+
+def test_a_process_that_shows_nothing_prints_no_lines(monkeypatch, capsys):
+    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.001)
+    with progress_bar("counting", 2, "sheep", shown=False):
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""

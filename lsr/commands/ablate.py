@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr ablate",
         description="Train every experiment of a folder, or one experiment with different "
         "settings, and compare them in one table. Options that are not listed here are passed to "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SUITES: dict[str, str] = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr bench",
         description="Time attention, the other operators and the transformer, each compared with "
         "implementations of other projects; attention over the size of the image; a training step; "

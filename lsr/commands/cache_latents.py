@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr cache-latents",
         description="Encode the training crops of an experiment by its autoencoder: for every "
         "photograph the crops of its first DRAWS visits. Training with --data.latents OUT then "

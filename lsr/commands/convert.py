@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _SHIFT = 3.0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr convert",
         description="Convert a checkpoint of SANA (a folder of diffusers, or a .safetensors or "
         ".pth file of diffusers or NVlabs) to a LinearSR model. The contribution of the LR image "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation."
     )
     actions = parser.add_subparsers(dest="action", required=True)
@@ -28,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _degradation_options() -> argparse.ArgumentParser:
     """Return the options that preview and export have in common."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = OptionParser(add_help=False)
     parser.add_argument(
         "--preset",
         default="realesrgan",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.commands.evaluate_options import DEFAULT_METRICS, MAX_THREADS, parser
+from lsr.commands.max_pixels_option import pixel_limit_of
 from lsr.commands.memory_option import memory_of
 from lsr.errors import DONE, SOME_FAILED
 from lsr.models.pretrained import EMBEDDED
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     _check_folders_and_counts(options)
     from lsr.distributed.processes import LostProcess, launched
 
-    with launched() as processes:
+    with pixel_limit_of(options), launched() as processes:
         size = processes.size
         if size > 1 and options.devices > 1:
             raise ValueError(f"torchrun has started {size} processes already: leave out --devices")
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check_folders_and_counts(options: argparse.Namespace) -> None:
     """Raise ValueError if `--out` cannot be used, or a number is out of range."""
+    if not options.data.is_dir():
+        raise ValueError(f"--data {options.data}: no such folder")
     # os.path returns False for a folder that may not be read, where pathlib raises PermissionError.
     # `claimed` reports such a folder in one line.
     if os.path.exists(options.out) and not os.path.isdir(options.out):
@@ -239,8 +242,16 @@ def _job(
         model=options.model,
         sampling=sampling,
         device=_device(options.device, options.devices),
-        threads=options.threads or min(len(os.sched_getaffinity(0)), MAX_THREADS),
+        threads=options.threads or _default_threads(),
     )
+
+
+def _default_threads() -> int:
+    """Return OMP_NUM_THREADS if it is set, else the number of cores, at most `MAX_THREADS`."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if chosen.isdecimal() and int(chosen) > 0:
+        return int(chosen)
+    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
 def _device(device: str | None, devices: int) -> str:

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
+from lsr.commands.max_pixels_option import add_max_pixels_option
 from lsr.commands.memory_option import add_memory_option
+from lsr.commands.option_parser import OptionParser
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.inference.config import COLOR_FIXES
 
@@ -28,7 +30,7 @@ the default cannot depend on `--devices`; and one of several processes should no
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line of `lsr eval`."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr eval",
         description="Super-resolve LR photographs with a model, or read existing results, and "
         "compute metrics. Writes per_image.csv, summary.json, report.md and contact.png. Run the "
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "done.",
     )
     _add_images(parser)
+    add_max_pixels_option(parser)
     _add_measures(parser)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
@@ -140,7 +143,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="CPU threads of each process; the last digits of the values depend on it (default: "
-        f"one per core, at most {MAX_THREADS})",
+        f"OMP_NUM_THREADS, else one per core, at most {MAX_THREADS})",
     )
     parser.add_argument(
         "--overwrite",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr export",
         description="Write a model as a safetensors file with its configuration in the metadata: "
         "the format that `lsr upscale --model` and Upscaler.from_pretrained load. A file named "

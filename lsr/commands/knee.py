@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _FIGURE = "knee.png"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr knee",
         description="Replay the knee detector over a logged run. Report the step of the knee and "
         "the step of its confirmation, or the reason why there is no knee. The exit code is 0 in "

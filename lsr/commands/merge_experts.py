@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class TrainedExpert(NamedTuple):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr merge-experts",
         description="Merge the averaged weights of experts that were trained one by one "
         "(--model.experts.expert 0, 1, ...) into one model file. All must have the same knee and "

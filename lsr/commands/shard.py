@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr shard",
         description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards "
         "with an index. Tags come from tags.jsonl in the folder, with lines such as "

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 from lsr.guidance.taggers import TAGGERS
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr tag",
         description="Write tags.jsonl for a folder of photographs and its subfolders, with one "
         "line for each photograph. Training, lsr shard and lsr upscale read this file. "

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsr.commands.max_pixels_option import pixel_limit_of
 from lsr.commands.start_processes import in_processes, is_supervised
-from lsr.commands.upscale_options import SUFFIXES, parser, sampling_of
+from lsr.commands.upscale_options import SUFFIXES, background_of, parser, sampling_of
 from lsr.commands.upscale_photographs import FORMATS, upscale_all
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
 
@@ -27,6 +28,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.devices < 1:
         raise ValueError(f"--devices must be at least 1, not {options.devices}")
     sampling_of(options)  # refuses bad settings before any process is started
+    background_of(options)
+    with pixel_limit_of(options):
+        return _in_one_or_several(options)
+
+
+def _in_one_or_several(options: argparse.Namespace) -> int:
+    """Do the work in this process, or start the processes of `--devices`; return the exit code."""
     if options.devices == 1:
         return _as_process(options)
     if "WORLD_SIZE" in os.environ:
@@ -72,6 +80,8 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
 
     sampling = asdict(sampling_of(options))
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
+    if options.background is not None:  # a record of an earlier version has no such entry
+        outcome["background"] = background_of(options)
     recipe = {name: value for name, value in sampling.items() if name != "memory"} | outcome
     with processes.together():
         device = processes.device()

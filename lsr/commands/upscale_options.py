@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
+from lsr.commands.max_pixels_option import add_max_pixels_option
 from lsr.commands.memory_option import add_memory_option, memory_of
+from lsr.commands.option_parser import OptionParser
 from lsr.guidance.taggers import TAGGERS
 from lsr.inference.config import COLOR_FIXES, SamplingConfig
 from lsr.models.pretrained import EMBEDDED
@@ -14,9 +16,10 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lsr upscale",
-        description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF or BMP. Alpha, 16 bits "
+        description="Upscale photographs of any size: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, "
+        "with the package pillow-heif, HEIC. Alpha, 16 bits "
         "per sample, grey, EXIF, XMP, ICC profiles and dpi are kept; the EXIF orientation is "
         "applied. A second run skips results that were made with the same options, and makes the "
         "rest. Exit code 1 means that some inputs failed, 2 that some do not fit into --memory: "
@@ -31,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="search folders recursively (default)",
     )
+    add_max_pixels_option(parser)
     _add_model_options(parser)
     _add_tag_options(parser)
     _add_output_options(parser)
@@ -114,6 +118,24 @@ def _add_tag_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def background_of(options: argparse.Namespace) -> tuple[float, ...] | None:
+    """Return the colour of `--background` as RGB in [0, 1], None if there is none.
+
+    Raises:
+        ValueError: If Pillow does not know the colour.
+    """
+    from PIL import ImageColor
+
+    if options.background is None:
+        return None
+    try:
+        return tuple(value / 255 for value in ImageColor.getrgb(options.background)[:3])
+    except ValueError:
+        raise ValueError(
+            f"--background {options.background} is no colour such as white or '#ff8800'"
+        ) from None
+
+
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
@@ -133,6 +155,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=95,
         help="quality of JPEG and WebP files, 1 to 100; WebP is lossless at 100 (default 95)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help="colour behind transparent photographs, such as white or '#ff8800'; the results are "
+        "opaque then, as JPEG needs (default: transparency is kept)",
     )
     parser.add_argument(
         "--save-compare",

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lsr.commands.upscale_options import background_of
+
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
     from lsr.images.photograph import Photograph, PictureStream
@@ -64,17 +66,18 @@ def upscale_all(
     Returns:
         The failures among the photographs whose results this process writes.
     """
+    from lsr.images import megapixels
     from lsr.inference.memory import BeyondBudget, is_out_of_memory
     from lsr.progress_bar import progress_bar
 
     failed = 0
     beyond_budget = 0
     several = f" (1 of {processes.size} processes)" if processes.size > 1 else ""
-    with progress_bar(
-        f"upscaling{several}", len(work), "photographs", shown=processes.leads
-    ) as bar:
-        for (source, target), team in work:
-            watch = _Watch(bar)
+    sizes = [megapixels(source) for (source, _), _ in work]
+    with progress_bar("", sum(sizes), "Mpx", shown=processes.leads) as bar:
+        for number, ((source, target), team) in enumerate(work):
+            bar.describe(f"upscaling{several}, photograph {number + 1} of {len(work)}")
+            watch = _Watch(bar, sizes[number])
             try:
                 notes = _upscale_one(
                     source, target, team, upscaler, options, watch, texts.get(source, "")
@@ -118,17 +121,24 @@ def _upscale_one(
     Returns:
         Notes for the user.
     """
-    from lsr.images import read_photograph
+    from lsr.images import not_kept, read_photograph
 
+    kind = FORMATS[target.suffix.lower()]
     with team.together():
-        photograph = read_photograph(source)
+        photograph = _fit_for(kind, read_photograph(source), background_of(options))
     write = partial(_write, photograph, source.name, target, options)
     consume = write if team.leads else _compute
     upscaler.process(photograph, options.scale, consume, watch, text, team)
-    kind = FORMATS[target.suffix.lower()]
-    if photograph.bits == 16 and kind in ("jpeg", "webp"):
-        return [f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"]
-    return []
+    return not_kept(photograph, kind)
+
+
+def _fit_for(
+    kind: str, photograph: "Photograph", background: tuple[float, ...] | None
+) -> "Photograph":
+    """Return a photograph without alpha if the format, or the user, wants none and it can go."""
+    if background is None and kind != "jpeg":
+        return photograph
+    return photograph.without_alpha(background) or photograph
 
 
 def _write(
@@ -179,11 +189,13 @@ class _Watch:
     """Advances the progress bar by one photograph, part by part.
 
     Args:
-        bar: The progress bar, in photographs.
+        bar: The progress bar, in megapixels: the time depends on the pixels.
+        size: Megapixels of the photograph.
     """
 
-    def __init__(self, bar: "ProgressBar") -> None:
+    def __init__(self, bar: "ProgressBar", size: float) -> None:
         self._bar = bar
+        self._size = size
         self._share = 0.0
 
     def __call__(self, share: float) -> None:
@@ -192,5 +204,5 @@ class _Watch:
         The share falls back when memory runs out and the photograph is begun again: the bar waits.
         """
         if share > self._share:
-            self._bar.advance(share - self._share)
+            self._bar.advance((share - self._share) * self._size)
             self._share = share

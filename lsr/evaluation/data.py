@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,6 +158,8 @@ def _results_by_photograph(
         stems = [(lr, stem_without_role(name)) for lr, name in photographs]
         found = {lr: files[stem] for lr, stem in stems if stem in files}
     if not found:
+        found = _with_endings(photographs, images_by_name(folder, plain=True))
+    if not found:
         raise ValueError(
             f"{folder}: none of its files has the name of one of the {len(photographs)} LR "
             f"photographs, such as {photographs[0][1]}; name the results like the photographs"
@@ -167,6 +169,26 @@ def _results_by_photograph(
         left_out.add("results without a photograph of their name", result)
     left_out.tell(log)
     return found
+
+
+def _with_endings(
+    photographs: Sequence[tuple[Path, str]], files: Mapping[str, Path]
+) -> dict[Path, Path]:
+    """Return the results whose names add an ending to those of the LR photographs.
+
+    Programs write `a_out.png`, `a_SwinIR.png` or `a-sr.png` for `a.png`. The endings of a folder
+    must be the same: with `a` and `a_b`, `a_b.png` may belong to either.
+    """
+    endings = [
+        {name[len(prefix) :] for name in files if name.startswith((prefix + "_", prefix + "-"))}
+        for _, prefix in photographs
+    ]
+    several = [each for each in endings if each]  # a photograph may lack its result
+    common = set.intersection(*several) if several else set()
+    if len(common) != 1:
+        return {}
+    ending = common.pop()
+    return {lr: files[name + ending] for lr, name in photographs if name + ending in files}
 
 
 def _digests_of_files(paths: Sequence[Path | None]) -> bytes:

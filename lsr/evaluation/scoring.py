@@ -18,7 +18,15 @@ from lsr.errors import first_clause
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
-from lsr.images import Photograph, UnreadableImage, probe, read_photograph, read_rgb8, write_png
+from lsr.images import (
+    Photograph,
+    UnreadableImage,
+    megapixels,
+    probe,
+    read_photograph,
+    read_rgb8,
+    write_png,
+)
 from lsr.inference.config import SamplingConfig
 from lsr.inference.memory import is_out_of_memory
 from lsr.inference.upscaler import Upscaler
@@ -85,15 +93,17 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     parent = multiprocessing.parent_process()
     # All processes have about the same number of images, so that one progress bar is enough.
     description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
-    with progress_bar(description, len(todo), "images", shown=rank == 0) as bar:
-        for item in todo:
+    sizes = [megapixels(item.lr) for item in todo]
+    with progress_bar("", sum(sizes), "Mpx", shown=rank == 0) as bar:
+        for number, item in enumerate(todo):
+            bar.describe(f"{description}, image {number + 1} of {len(todo)}")
             if parent is not None and not parent.is_alive():
                 break
             try:
                 journal.append(_row(item, make, measures, device))
             except Exception as error:
                 journal.append({"name": item.name, FAILED: _reason(error, item)})
-            bar.advance(1)
+            bar.advance(sizes[number])
     journal.close()
 
 

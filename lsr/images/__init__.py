@@ -1,12 +1,12 @@
 """Finding, reading and writing image files: the public names of this wing.
 
 A new file format that is read is added in three modules: its suffixes in `lsr.images.reading`, its
-Pillow name and pixels in `lsr.images.decoding`, and the message for unknown files in
-`lsr.images.opening`. A format that is written is added in `lsr.images.encoding`.
+pixels in `lsr.images.decoding`, and its Pillow name and the message for unknown files in
+`lsr.images.formats`. A format that is written is added in `lsr.images.encoding`.
 """
 
-from lsr.images.decoding import probe
-from lsr.images.encoding import UnfitFormat, write_png, write_stream
+from lsr.images.decoding import check_pixels, probe
+from lsr.images.encoding import UnfitFormat, not_kept, write_png, write_stream
 from lsr.images.finding import find_images
 from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.outputs import collect
@@ -14,6 +14,7 @@ from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.reading import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
+    megapixels,
     read_photograph,
     read_rgb8,
 )
@@ -26,8 +27,11 @@ __all__ = [
     "PictureStream",
     "UnfitFormat",
     "UnreadableImage",
+    "check_pixels",
     "collect",
     "find_images",
+    "megapixels",
+    "not_kept",
     "probe",
     "read_photograph",
     "read_rgb8",

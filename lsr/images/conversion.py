@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lsr.images.metadata import exif_with_size
 from lsr.images.photograph import Photograph
 
 
@@ -122,6 +123,9 @@ def _to_pil(image: Image.Image, photograph: Photograph) -> Image.Image:
     found = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     # "transparency" names a palette index or a colour of the old pixels; here it is alpha.
     found.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    if isinstance(exif := image.info.get("exif"), bytes):
+        block = exif_with_size(exif.removeprefix(b"Exif\0\0"), *found.size)
+        found.info["exif"] = b"Exif\0\0" + (block or b"")
     return found
 
 

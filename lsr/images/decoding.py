@@ -13,13 +13,19 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lsr.images.metadata import dpi_of, exif_bytes, exif_of, has_trailing_orientation, xmp_bytes
+from lsr.images.formats import FORMATS
+from lsr.images.metadata import dpi_of, exif_bytes, exif_of, xmp_bytes
 from lsr.images.opening import EncodedImage, UnreadableImage, open_image_file
+from lsr.images.png_chunks import Chunks, has_trailing_orientation, kept_chunks
 from lsr.images.tiff_decoding import check_tiff, decode_float_tiff, float_tiff_header
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")
+"""Formats whose further frames are an animation. Those of TIFF are pages; those of JPEG belong to
+the first one."""
+
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr", "CMYK")
 
 _Tag = ExifTags.Base
@@ -46,6 +52,8 @@ class Decoded(NamedTuple):
         exif: EXIF block from its TIFF header on, without the orientation.
         xmp: XMP packet, without the orientation.
         dpi: Pixels per inch, horizontally and vertically.
+        png: Chunks of a PNG file that a copy in PNG keeps.
+        left_out: What of the file is in none of these fields, in words.
     """
 
     samples: np.ndarray
@@ -53,6 +61,8 @@ class Decoded(NamedTuple):
     exif: bytes | None
     xmp: bytes | None
     dpi: tuple[float, float] | None
+    png: Chunks = ()
+    left_out: tuple[str, ...] = ()
 
 
 def probe(source: Path | EncodedImage) -> tuple[int, int]:
@@ -65,7 +75,7 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
         header = float_tiff_header(file)
         if header is not None:
             return int(header[_Tag.ImageWidth]), int(header[_Tag.ImageLength])
-        image = Image.open(file, formats=_FORMATS)
+        image = _opened(source, file)
         if image.format == "PNG" and has_trailing_orientation(file):
             image.load()
         if isinstance(image, TiffImageFile):
@@ -79,13 +89,13 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
 
 
 def decode(source: Path | EncodedImage) -> Decoded:
-    """Decode the first frame of an image file without loss of precision, and turn it upright.
+    """Decode an image file without loss of precision, and turn it upright.
 
     CMYK is converted to 8-bit sRGB, with the embedded ICC profile if there is a usable one.
 
     Raises:
         UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or has
-            more pixels than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+            more pixels than `lsr.images.opening.pixel_limit`.
     """
     with open_image_file(source) as file:
         header = float_tiff_header(file)
@@ -94,11 +104,12 @@ def decode(source: Path | EncodedImage) -> Decoded:
             xmp = header.get(_Tag.XMLPacket)
             samples = decode_float_tiff(source, file, header)
             return Decoded(samples, icc, exif_bytes(header, tiff=True), xmp_bytes(xmp), None)
-        image = Image.open(file, formats=_FORMATS)
+        image = _opened(source, file)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
             check_tiff(source, file, image)
         icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        has_dpi = not tiff or _Tag.XResolution in image.tag_v2  # else Pillow says 1 dpi
         samples = _decode_samples(source, file, image)
         exif = exif_of(image)
         return Decoded(
@@ -106,8 +117,47 @@ def decode(source: Path | EncodedImage) -> Decoded:
             icc,
             exif_bytes(exif, tiff),
             xmp_bytes(image.info.get("xmp")),
-            dpi_of(image.info.get("dpi")),
+            dpi_of(image.info.get("dpi")) if has_dpi else None,
+            kept_chunks(file) if image.format == "PNG" else (),
+            _further_pages(image) if tiff else (),
         )
+
+
+def check_pixels(source: Path | EncodedImage) -> tuple[int, int]:
+    """Decode an image file to find damage behind its header, and return (width, height) upright.
+
+    A JPEG file is decoded at an eighth of its size, which still reads all of its data.
+
+    Raises:
+        UnreadableImage: For the same reasons as `decode`.
+    """
+    size = probe(source)
+    with open_image_file(source) as file:
+        image = Image.open(file, formats=FORMATS)
+        if isinstance(image, JpegImageFile):
+            image.draft(None, (1, 1))
+            image.load()
+            return size
+    decode(source)
+    return size
+
+
+def _opened(source: Path | EncodedImage, file: BinaryIO) -> ImageFile.ImageFile:
+    """Return an image that is not decoded yet; raise `UnreadableImage` for an animation."""
+    image = Image.open(file, formats=FORMATS)
+    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+        raise UnreadableImage(
+            f"{source}: an animation, which is not supported: save its frames as single files"
+        )
+    return image
+
+
+def _further_pages(image: TiffImageFile) -> tuple[str, ...]:
+    try:
+        pages = image.n_frames
+    except Exception:  # a later page is damaged, which does not matter
+        return ()
+    return (f"{pages - 1} of {pages} pages: the first one is used",) if pages > 1 else ()
 
 
 def _decode_samples(
@@ -169,7 +219,7 @@ def _decode_16_bit(file: BinaryIO, image: ImageFile.ImageFile, rawmode: str) -> 
     else:
         high = _decode_as(image, f"{layout};16{order}").astype(np.uint16)
         file.seek(0)
-        again = Image.open(file, formats=_FORMATS)
+        again = Image.open(file, formats=FORMATS)
         samples = high << 8 | _decode_as(again, f"{layout};16{_OPPOSITE_ORDER[order]}")
     if "transparency" in image.info:
         opaque = (samples != np.array(image.info["transparency"])).any(axis=2, keepdims=True)

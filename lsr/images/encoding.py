@@ -12,9 +12,17 @@ import numpy as np
 from PIL import Image
 
 from lsr.files import atomic_path
+from lsr.images.metadata import exif_with_size, xmp_with_size
 from lsr.images.photograph import Photograph, PictureStream
+from lsr.images.png_chunks import named
 from lsr.images.png_encoding import write_png_stream
 from lsr.images.tiff_encoding import write_tiff
+
+_ROOM_IN_JPEG = {
+    "exif": 65533 - len(b"Exif\0\0"),
+    "xmp": 65533 - len(b"http://ns.adobe.com/xap/1.0/\0"),
+}
+"""Most bytes of each that a marker of JPEG holds (ITU-T T.81, B.1.1.4; XMP part 3)."""
 
 
 class UnfitFormat(ValueError):  # noqa: N818
@@ -53,6 +61,7 @@ def write_stream(path: Path, picture: PictureStream, kind: str, quality: int = 9
             unchanged.
     """
     check_fits(picture.like, picture.height, picture.width, kind)
+    picture = _with_true_sizes(picture)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if kind == "png":
             write_png_stream(file, picture)
@@ -64,6 +73,38 @@ def write_stream(path: Path, picture: PictureStream, kind: str, quality: int = 9
             _write_webp(file, picture, quality)
         else:
             raise ValueError(f"unknown file format {kind!r}: choose png, jpeg, webp or tiff")
+
+
+def _with_true_sizes(picture: PictureStream) -> PictureStream:
+    """Return a picture whose metadata tell its own size, not that of the original."""
+    size = picture.width, picture.height
+    exif = exif_with_size(picture.like.exif, *size)
+    xmp = xmp_with_size(picture.like.xmp, *size)
+    return replace(picture, like=replace(picture.like, exif=exif, xmp=xmp))
+
+
+def not_kept(photograph: Photograph, kind: str) -> list[str]:
+    """Return what of a photograph a file does not keep, in words.
+
+    Args:
+        photograph: The photograph.
+        kind: File format: "png", "jpeg", "webp" or "tiff".
+    """
+    notes = [f"not kept: {each}" for each in photograph.left_out]
+    if photograph.bits == 16 and kind in ("jpeg", "webp"):
+        notes.append(
+            f"16 bits per sample became 8, {kind.upper()} holds no more: choose png or tiff"
+        )
+    if kind == "jpeg":
+        notes += [
+            f"not kept: {name.upper()} of {len(getattr(photograph, name)):,} bytes, JPEG holds "
+            "64 KiB: choose png, webp or tiff"
+            for name in _too_long_for_jpeg(photograph)
+        ]
+    chunks = named(photograph.png) if kind != "png" else ""
+    if chunks:
+        notes.append(f"not kept: {chunks}, which only PNG holds: choose png")
+    return notes
 
 
 def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
@@ -82,11 +123,16 @@ def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:
             f"{limit}: choose the format png or tiff"
         )
     if kind == "jpeg" and like.alpha is not None:
-        raise UnfitFormat("JPEG cannot store transparency: choose the format png, webp or tiff")
+        raise UnfitFormat(
+            "JPEG cannot store transparency: choose the format png, webp or tiff, or a colour "
+            "behind it, such as --background white"
+        )
 
 
 def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     like = picture.like
+    too_long = dict.fromkeys(_too_long_for_jpeg(like))
+    like = replace(like, **too_long)
     options = {
         "quality": quality,
         "subsampling": 0,  # 4:4:4, because half the colour resolution would undo some of the work
@@ -98,6 +144,13 @@ def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:
     _pillow_image(picture).save(
         file, "JPEG", **{name: value for name, value in options.items() if value is not None}
     )
+
+
+def _too_long_for_jpeg(photograph: Photograph) -> list[str]:
+    """Return which of EXIF and XMP, as names of fields, do not fit into a marker of JPEG."""
+    return [
+        name for name, room in _ROOM_IN_JPEG.items() if len(getattr(photograph, name) or b"") > room
+    ]
 
 
 def _write_webp(file: BinaryIO, picture: PictureStream, quality: int) -> None:

@@ -1,12 +1,11 @@
-"""Metadata of image files: EXIF, XMP and resolution, without what describes the stored pixels.
+"""Metadata of image files: EXIF, XMP and resolution, true for the picture that they are copied to.
 
-The decoded picture is upright, so the orientation is removed from EXIF and XMP.
+The decoded picture is upright, so the orientation is removed from EXIF and XMP. A copy of another
+size gets its own size in the fields that tell one.
 """
 
-import os
 import re
-import struct
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import ExifTags, Image, ImageFile
 
@@ -20,6 +19,19 @@ _DESCRIPTIVE = {
     XResolution YResolution ResolutionUnit Rating XPTitle XPComment XPAuthor XPKeywords XPSubject
     ExifOffset GPSInfo""".split()
 }
+
+
+_OF_STORED_PIXELS = (_Tag.Orientation, _Tag.ImageWidth, _Tag.ImageLength)
+"""Tags of the main directory that are only about the pixels of the file."""
+
+_SIZES = (_Tag.ExifImageWidth, _Tag.ExifImageHeight)
+"""Tags of the EXIF directory with the width and the height of the picture."""
+
+_XMP_SIZES = (
+    rb"(?:exif:PixelXDimension|tiff:ImageWidth)",
+    rb"(?:exif:PixelYDimension|tiff:ImageLength)",
+)
+"""Names of the same in XMP."""
 
 
 def exif_of(image: ImageFile.ImageFile) -> Image.Exif:
@@ -38,7 +50,7 @@ def exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
         tiff: Whether the file is a TIFF. Then the tags of the layout of its pixels are removed.
     """
     for tag in list(exif):
-        if tag == _Tag.Orientation or (tiff and tag not in _DESCRIPTIVE):
+        if tag in _OF_STORED_PIXELS or (tiff and tag not in _DESCRIPTIVE):
             del exif[tag]
     try:
         for ifd in (_Tag.ExifOffset, _Tag.GPSInfo):
@@ -60,6 +72,38 @@ def xmp_bytes(packet: Any) -> bytes | None:
     )
 
 
+def exif_with_size(block: bytes | None, width: int, height: int) -> bytes | None:
+    """Return an EXIF block whose fields of the picture's size, if it has them, tell this size.
+
+    A block that Pillow cannot write is returned as it is.
+    """
+    if block is None:
+        return None
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        directory = exif.get_ifd(_Tag.ExifOffset)
+        if not any(tag in directory for tag in _SIZES):
+            return block
+        directory |= {
+            tag: side for tag, side in zip(_SIZES, (width, height), strict=True) if tag in directory
+        }
+        exif.get_ifd(_Tag.GPSInfo)  # is written if it has been read
+        return exif.tobytes().removeprefix(b"Exif\0\0")
+    except Exception:  # see `exif_bytes`
+        return block
+
+
+def xmp_with_size(packet: bytes | None, width: int, height: int) -> bytes | None:
+    """Return an XMP packet whose fields of the picture's size, if it has them, tell this size."""
+    if packet is None:
+        return None
+    for names, side in zip(_XMP_SIZES, (width, height), strict=True):
+        field = rb"(" + names + rb'(?:="|>))[^"<]*'
+        packet = re.sub(field, lambda found, side=side: found[1] + str(side).encode(), packet)
+    return packet
+
+
 def dpi_of(dpi: Any) -> tuple[float, float] | None:
     """Return a pair of pixels per inch as numbers; None if they are no plausible resolution."""
     try:
@@ -67,27 +111,3 @@ def dpi_of(dpi: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
-
-
-def has_trailing_orientation(file: BinaryIO) -> bool:
-    """Return whether a PNG file has EXIF or XMP data behind its pixels.
-
-    Pillow then knows the orientation only after it has decoded the pixels. The headers of the
-    chunks are enough to find out.
-
-    Args:
-        file: The PNG file; its position is moved.
-    """
-    file.seek(8)  # skips the signature
-    behind_pixels = False
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        behind_pixels |= kind == b"IDAT"
-        start = file.read(min(length, 24)) if kind in (b"tEXt", b"zTXt", b"iTXt") else b""
-        is_metadata = kind == b"eXIf" or start.startswith(
-            (b"Raw profile type exif", b"XML:com.adobe.xmp")
-        )
-        if behind_pixels and is_metadata:
-            return True
-        file.seek(length - len(start) + 4, os.SEEK_CUR)  # 4 bytes of CRC follow the data
-    return False

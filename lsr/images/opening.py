@@ -1,5 +1,6 @@
 """Opening image files for decoding; every failure becomes one `UnreadableImage` error."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,10 +11,29 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lsr.errors import first_clause
+from lsr.images.formats import unknown_format
+
+MAX_PIXELS = "LSR_MAX_PIXELS"
+"""Environment variable with the number of pixels above which an image is refused."""
 
 
 class UnreadableImage(ValueError):  # noqa: N818
     """A file that cannot be read as an image; the message is one line, `path: reason`."""
+
+
+class TooManyPixels(UnreadableImage):
+    """An image with more pixels than `pixel_limit`.
+
+    Args:
+        source: The image file.
+        limit: The limit.
+    """
+
+    def __init__(self, source: object, limit: int) -> None:
+        super().__init__(
+            f"{source}: more than {limit:,} pixels, the limit: raise it by --max-pixels or, where "
+            f"there is no such option, by the environment variable {MAX_PIXELS}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +67,27 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
         UnreadableImage: The file is missing or empty, or the block raised any exception.
     """
     truncation_allowed = ImageFile.LOAD_TRUNCATED_IMAGES
+    usual_limit = Image.MAX_IMAGE_PIXELS
+    limit = pixel_limit()
+    head = b""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries switch it on for the whole process
+    Image.MAX_IMAGE_PIXELS = -(-limit // 2)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with _binary_file(source) as file:
                 file.seek(0)
-                if not file.read(1):
+                head = file.read(12)
+                if not head:
                     raise UnreadableImage(f"{source}: the file is empty")
                 file.seek(0)
                 yield file
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(
-            f"{source}: not a PNG, JPEG, WebP, TIFF or BMP image, or an unsupported or damaged one"
-        ) from None
+        raise UnreadableImage(f"{source}: {unknown_format(head)}") from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(
-            f"{source}: more than {pixel_limit():,} pixels, the limit; cut it into smaller pictures"
-        ) from None
+        raise TooManyPixels(source, limit) from None
     except Exception as error:
         # Pillow's parsers do not catch what a damaged file provokes in them: struct.error,
         # KeyError, SyntaxError and others.
@@ -75,6 +96,7 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
         raise UnreadableImage(f"{source}: damaged or truncated ({first_clause(error)})") from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
+        Image.MAX_IMAGE_PIXELS = usual_limit
 
 
 def _binary_file(source: Path | EncodedImage) -> AbstractContextManager[BinaryIO]:
@@ -86,7 +108,16 @@ def _binary_file(source: Path | EncodedImage) -> AbstractContextManager[BinaryIO
 def pixel_limit() -> int:
     """Return the number of pixels above which an image is refused.
 
-    It is twice `PIL.Image.MAX_IMAGE_PIXELS`, where Pillow raises an error. Pillow warns from half
-    of that on, but today's cameras make such pictures.
+    It is the environment variable `LSR_MAX_PIXELS`, else twice `PIL.Image.MAX_IMAGE_PIXELS`, where
+    Pillow raises an error. Pillow warns from half of that on, but today's cameras make such
+    pictures.
+
+    Raises:
+        ValueError: If the environment variable is no whole number above 0.
     """
-    return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    chosen = os.environ.get(MAX_PIXELS)
+    if chosen is None:
+        return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    if not chosen.isdecimal() or int(chosen) < 1:
+        raise ValueError(f"{MAX_PIXELS} must be a whole number above 0, not {chosen!r}")
+    return int(chosen)

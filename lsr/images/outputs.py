@@ -54,6 +54,11 @@ def _inputs(
     """Return the files of one source, each with its path below `out`, the suffix unchanged."""
     if not source.is_dir():
         return [(source, out / source.name)]
+    if out.resolve() in (source.resolve(), *source.resolve().parents):
+        raise ValueError(
+            f"the photographs of {source} lie in the folder of the results, {out}: choose another "
+            "--out"
+        )
     found = find_images(source, recursive, suffixes)
     # `out` may lie inside the source and hold the results of an earlier run.
     found = [path for path in found if out.resolve() not in path.resolve().parents]

@@ -1,10 +1,12 @@
 """Photographs in memory: whole, or as a stream of rows while they are being computed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+from lsr.images.png_chunks import Chunks
 
 _ROWS_PER_BLOCK = 256
 
@@ -25,6 +27,8 @@ class Photograph:
             orientation.
         xmp: XMP packet, without the orientation.
         dpi: Pixels per inch, horizontally and vertically.
+        png: Chunks of a PNG file that a copy in PNG keeps: text, and the meaning of the samples.
+        left_out: What of the file is in none of these fields, in words.
     """
 
     pixels: np.ndarray
@@ -35,6 +39,8 @@ class Photograph:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    png: Chunks = ()
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes and types of the fields."""
@@ -52,7 +58,7 @@ class Photograph:
             values: (H, W, C) float32 in [0, 1]; C is 1 grey, 2 grey + alpha, 3 RGB or
                 4 RGB + alpha.
             bits: Bits per sample of the file, 8 or 16.
-            **metadata: The fields `icc`, `exif`, `xmp` and `dpi`.
+            **metadata: The fields from `icc` on.
         """
         channels = values.shape[2]
         grey = channels <= 2
@@ -62,6 +68,23 @@ class Photograph:
             pixels = np.ascontiguousarray(values[..., :3])
         alpha = np.ascontiguousarray(values[..., -1]) if channels in (2, 4) else None
         return cls(pixels, alpha, bits, grey, **metadata)
+
+    def without_alpha(self, background: Sequence[float] | None = None) -> "Photograph | None":
+        """Return the photograph in front of a colour; None if it needs one that is not given.
+
+        Args:
+            background: RGB in [0, 1]. An opaque photograph needs none.
+        """
+        if self.alpha is None or (self.alpha == 1).all():
+            return replace(self, alpha=None)
+        if background is None:
+            return None
+        opacity = self.alpha[..., None]
+        colour = np.asarray(background, np.float32)
+        pixels = self.pixels * opacity + colour * (1 - opacity)
+        grey = self.grey and len(set(background)) == 1
+        icc = self.icc if grey == self.grey else None  # a profile of grey does not fit colours
+        return replace(self, pixels=pixels, alpha=None, grey=grey, icc=icc)
 
 
 @dataclass(frozen=True, eq=False)

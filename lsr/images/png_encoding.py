@@ -44,6 +44,7 @@ def _chunks(picture: PictureStream) -> Iterator[tuple[bytes, bytes]]:
     colour_type = (0 if like.grey else 2) + (0 if like.alpha is None else 4)
     size = struct.pack(">II", picture.width, picture.height)
     yield b"IHDR", size + bytes([like.bits, colour_type, 0, 0, 0])
+    yield from like.png
     if like.icc is not None:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(like.icc)
     if like.dpi is not None:

@@ -4,16 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
-from lsr.images.decoding import decode
-from lsr.images.opening import EncodedImage
+from lsr.images.decoding import decode, probe
+from lsr.images.formats import OPTIONAL_SUFFIXES
+from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.photograph import Photograph
 
-IMAGE_SUFFIXES = frozenset(".png .apng .jpg .jpeg .jpe .jfif .jif .webp .tif .tiff .bmp".split())
+IMAGE_SUFFIXES = OPTIONAL_SUFFIXES.union(
+    ".png .apng .jpg .jpeg .jpe .jfif .jif .webp .tif .tiff .bmp .gif".split()
+)
 """Suffixes of the image files that this package can read."""
 
-FOREIGN_SUFFIXES = frozenset(
-    """.gif .heic .heif .avif .jp2 .jpx .j2k .jxl .jxr .psd .exr .hdr .tga .ppm .pgm .pnm .qoi .svg
-    .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef .srw .x3f""".split()
+FOREIGN_SUFFIXES = (
+    frozenset(
+        """.heic .heif .avif .jp2 .jpx .j2k .jxl .jxr .psd .exr .hdr .tga .ppm .pgm .pnm .qoi .svg
+        .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef .srw .x3f""".split()
+    )
+    - IMAGE_SUFFIXES
 )
 """Suffixes of image files that this package cannot read.
 
@@ -22,26 +28,40 @@ they were done.
 """
 
 
+def megapixels(path: Path) -> float:
+    """Return the size of an image file in millions of pixels, next to nothing if it is unreadable.
+
+    It is for the progress bar: what reads the file names the failure.
+    """
+    try:
+        width, height = probe(path)
+    except (UnreadableImage, OSError):
+        return 1e-6
+    return width * height / 1e6
+
+
 def read_photograph(source: Path | EncodedImage) -> Photograph:
-    """Read the first frame of an image file in the precision of the file, with its metadata.
+    """Read an image file in the precision of the file, with its metadata.
 
     CMYK is converted to 8-bit sRGB, with the embedded ICC profile if there is a usable one.
 
     Raises:
         UnreadableImage: The file is missing, damaged, truncated, of an unsupported kind, or has
-            more pixels than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+            more pixels than `lsr.images.opening.pixel_limit`.
     """
-    samples, icc, exif, xmp, dpi = decode(source)
+    decoded = decode(source)
+    samples = decoded.samples
     values = samples
     if samples.dtype != np.float32:
         values = samples.astype(np.float32)
         values /= np.float32(np.iinfo(samples.dtype).max)
     bits = 8 if samples.dtype == np.uint8 else 16
-    return Photograph.of_samples(values, bits, icc=icc, exif=exif, xmp=xmp, dpi=dpi)
+    metadata = {name: value for name, value in decoded._asdict().items() if name != "samples"}
+    return Photograph.of_samples(values, bits, **metadata)
 
 
 def read_rgb8(source: Path | EncodedImage) -> np.ndarray:
-    """Read the first frame of an image file as writable (H, W, 3) uint8 RGB, upright.
+    """Read an image file as writable (H, W, 3) uint8 RGB, upright.
 
     Alpha is dropped; samples of more than 8 bits are rounded to the nearest 8-bit level.
 

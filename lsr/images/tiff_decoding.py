@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lsr.images.opening import EncodedImage, UnreadableImage, pixel_limit
+from lsr.images.opening import EncodedImage, TooManyPixels, UnreadableImage, pixel_limit
 
 _Tag = ExifTags.Base
 
@@ -92,9 +92,7 @@ def decode_float_tiff(
     import cv2
 
     if header[_Tag.ImageWidth] * header[_Tag.ImageLength] > pixel_limit():
-        raise UnreadableImage(
-            f"{source}: more than {pixel_limit():,} pixels, the limit; cut it into smaller pictures"
-        )
+        raise TooManyPixels(source, pixel_limit())
     if any(tag in header and header[tag] not in values for tag, values in _OPENCV_READS.items()):
         raise UnreadableImage(
             f"{source}: a floating-point TIFF with separate colour planes, rotation, premultiplied "

@@ -1,6 +1,7 @@
 """How a trained model is sampled: the settings that Python, `lsr upscale` and `lsr eval` share."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 COLOR_FIXES = ("none", "adain", "wavelet")
 
@@ -21,6 +22,7 @@ class SamplingConfig:
             it off; any other value doubles the work.
 
     Raises:
+        TypeError: If a value is of another type.
         ValueError: If a value is out of its range.
     """
 
@@ -31,6 +33,12 @@ class SamplingConfig:
     guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("num_inference_steps", "seed", "guidance_scale"):
+            value = getattr(self, name)
+            kind = Real if name == "guidance_scale" else Integral
+            if isinstance(value, bool) or not isinstance(value, kind):
+                wanted = "number" if kind is Real else "whole number"
+                raise TypeError(f"{name} must be a {wanted}, not {value!r:.80}")
         if self.num_inference_steps < 1:
             raise ValueError(
                 "the number of sampling steps (num_inference_steps, --steps) must be at least 1, "

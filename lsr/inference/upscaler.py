@@ -1,8 +1,9 @@
 """Upscaler: a trained model that upscales photographs of any size."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +50,11 @@ class Upscaler:
         denoiser: Model,
         shift: float,
         sampling: SamplingConfig = DEFAULT_SAMPLING,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         cuda_graph: bool = False,
     ) -> None:
         sampling.check_steps(denoiser.one_step)
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.denoiser = denoiser.to(self.device)
         if cuda_graph:
             replay_transformers(self.denoiser)
@@ -69,7 +70,7 @@ class Upscaler:
         cls,
         path: str | Path = EMBEDDED,
         *,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         cuda_graph: bool = False,
         **sampling: Any,
     ) -> "Upscaler":
@@ -84,7 +85,7 @@ class Upscaler:
             **sampling: Fields of `SamplingConfig`, such as `num_inference_steps=4`.
 
         Raises:
-            TypeError: If a keyword is unknown.
+            TypeError: If a keyword is unknown or its value is of another type.
             ValueError: If a setting is out of its range, there is no such model, or the file is no
                 model of LinearSR.
         """
@@ -107,7 +108,9 @@ class Upscaler:
         """The model's own upscaling factor."""
         return self.denoiser.config.scale
 
-    def upscale(self, image: Any, scale: float | None = None, tags: str = "") -> Any:
+    def upscale(
+        self, image: Any, scale: float | None = None, tags: str | Sequence[str] = ""
+    ) -> Any:
         """Return an image at `scale` times its size.
 
         Args:
@@ -115,19 +118,23 @@ class Upscaler:
                 floating point in [0, 1]; or a tensor (C, H, W) or (B, C, H, W), uint8 or floating
                 point in [0, 1]. C is 1 for grey, 3 for RGB, 4 for RGB and alpha.
             scale: Upscaling factor, any number above 0; by default the model's own.
-            tags: Contents of the photograph, separated by commas, for a model that is guided by
-                tags; other models ignore it.
+            tags: Contents of the photograph, as a list or separated by commas, for a model that is
+                guided by tags; other models ignore it.
 
         Returns:
             The upscaled image, of the same type. Its height and width are `round(scale * side)`, at
             least 1.
 
         Raises:
+            TypeError: If scale or tags are of another type.
             ValueError: If the image is of another type or shape, or the scale is not above 0.
             BeyondBudget: If the memory is too small for a picture of this width.
         """
+        text = _joined(tags)
+        if scale is not None and (isinstance(scale, bool) or not isinstance(scale, Real)):
+            raise TypeError(f"scale must be a number, not {type(scale).__name__}")
         results = [
-            self.process(photograph, scale, collect, tags=tags)
+            self.process(photograph, scale, collect, tags=text)
             for photograph in photograph_of(image)
         ]
         return to_input_type(image, results)
@@ -153,7 +160,7 @@ class Upscaler:
             consume: Function that reads the result; it is called again after memory ran out.
             watch: Function that is called now and then with the finished share of the work, up to
                 1.
-            tags: See `upscale`.
+            tags: Contents of the photograph, separated by commas, see `upscale`.
             processes: Processes that compute the photograph together; each of them has to call this
                 with the same photograph. The stream has its rows in process 0. In the others it has
                 none, and reading it computes the part of the process.
@@ -258,6 +265,15 @@ class Upscaler:
         lr = rgb.to(self.device) * 2 - 1
         context = encode(self.context_encoder, [text], lr)
         return context if context.mask.any() else None
+
+
+def _joined(tags: str | Sequence[str]) -> str:
+    """Return tags separated by commas; raise TypeError if they are no text and no texts."""
+    if isinstance(tags, str):
+        return tags
+    if not isinstance(tags, Sequence) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags must be a text or a list of texts, not {tags!r:.80}")
+    return ", ".join(tags)
 
 
 def target_size(height: int, width: int, scale: float) -> tuple[int, int]:

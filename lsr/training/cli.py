@@ -30,8 +30,10 @@ from lsr.training.continuing import check_accumulation, checkpoint_folders, last
 from lsr.training.divergence import DivergenceError
 from lsr.training.launcher import check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
-from lsr.training.messages import one_line, quieten
+from lsr.training.messages import quieten
 from lsr.training.module_choice import module_of
+from lsr.training.option_errors import one_line, refuse_repeated_keys, shortened
+from lsr.training.refused_run import left_as_found
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
@@ -73,6 +75,7 @@ class LinearSRCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the command line, and options such as `--trainer.callbacks.EMA.decay 0.9`."""
+        refuse_repeated_keys(args)
         arguments, options = split_options(args)
         if options:
             super().parse_arguments(
@@ -169,9 +172,11 @@ class LinearSRCLI(LightningCLI):
         check_accumulation(self.trainer)
         self._find_checkpoint()
         if self.trainer.is_global_zero:
-            self._held.enter_context(locked(Path(self.trainer.default_root_dir)))
-            for folder in checkpoint_folders(self.trainer):
-                remove_leftovers(folder)
+            folder = Path(self.trainer.default_root_dir)
+            self._held.enter_context(left_as_found(folder, lambda: self.same_run.begun))
+            self._held.enter_context(locked(folder))
+            for place in checkpoint_folders(self.trainer):
+                remove_leftovers(place)
         self.leave_cores_to_workers()
 
     def _find_checkpoint(self) -> None:
@@ -213,9 +218,8 @@ class _Data(LinearSRCLI):
 
     def instantiate_classes(self) -> None:
         """Build the DataModule."""
-        self.datamodule = self._get(
-            self.parser.instantiate(Namespace(data=self.config.data)), "data"
-        )
+        built = self.parser.instantiate(Namespace(data=self.config.data))
+        self.datamodule = self._get(built, "data")
 
 
 def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
@@ -229,7 +233,7 @@ def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
     """
     try:
         cli = _Data(arguments, run=False)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise one_line(error, arguments) from error
     return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
 
@@ -276,13 +280,13 @@ def main(arguments: Sequence[str]) -> int:
     quieten()
     try:
         LinearSRCLI(arguments)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise one_line(error, arguments) from error
     except DivergenceError as error:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
     except (MisconfigurationException, OSError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(shortened(str(error))) from error
     except SystemExit as end:
         # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
         if end.code != 1 and not isinstance(end, SIGTERMException):

@@ -1,19 +1,7 @@
-"""Messages of training: errors in one line, and no warnings that are not for the user."""
+"""Warnings of training that are not for the user are hidden."""
 
 import logging
-import re
 import warnings
-from collections.abc import Sequence
-
-from jsonargparse import ArgumentError
-
-_MOVED = {
-    "lsr.metrics_csv.MetricsCSVLogger:": "it is lsr.runs.csv_logger.MetricsCSVLogger now",
-    "callbacks.KneePointCallback: Option 'action'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'threshold'": "it belongs to callbacks.DivergenceGuard",
-    "callbacks.KneePointCallback: Option 'max_skips'": "it belongs to callbacks.DivergenceGuard",
-}
-"""Hints for YAML files of older versions, by the start of the error message."""
 
 
 def quieten() -> None:
@@ -35,18 +23,3 @@ def quieten() -> None:
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def one_line(error: ArgumentError, arguments: Sequence[str]) -> ValueError:
-    """Return an error of one line for what jsonargparse reports about each type that it tried."""
-    # Of these reports, the one that names a class path is about the user's mistake.
-    problem = re.search(
-        r"Problem with given class_path '([^']+)': (.+?)(?: - |$)", " ".join(str(error).split())
-    )
-    if problem:
-        line = f"{problem[1]}: {problem[2]}"
-        hints = [f"; {hint}" for start, hint in _MOVED.items() if line.startswith(start)]
-        return ValueError("".join([line, *hints]))
-    if any(argument.startswith("--config") for argument in arguments):
-        return ValueError(str(error))
-    return ValueError(f"{error}; name an experiment with --config FILE")

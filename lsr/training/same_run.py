@@ -44,6 +44,7 @@ class SameRun(L.Callback):
 
     Attributes:
         notice: Line that is printed when training begins, if no error comes before; or None.
+        begun: Whether training has begun.
     """
 
     def __init__(self, settings: Mapping[str, Any], may_differ: Sequence[str]) -> None:
@@ -52,6 +53,7 @@ class SameRun(L.Callback):
         self._checkpoint: Path | None = None
         self._before: dict[str, Any] | None = None
         self.notice: str | None = None
+        self.begun = False
 
     def continue_from(self, trainer: L.Trainer, path: Path, data: object) -> None:
         """Compare the settings with those of a checkpoint; all differences become one notice.
@@ -116,6 +118,7 @@ class SameRun(L.Callback):
         if trainer.world_size > 1:
             weights = digest(pl_module.state_dict())
             check_alike("weights", f"step {trainer.global_step} with weights {weights}")
+        self.begun = True
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

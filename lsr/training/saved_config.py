@@ -9,15 +9,22 @@ from lsr.files import atomic_path
 
 
 class SaveConfigPerLaunch(SaveConfigCallback):
-    """Writes the resolved configuration to `config.yaml` in the run folder.
+    """Writes the resolved configuration to `config.yaml` in the run folder when training begins.
 
-    The file of an earlier launch is renamed to `config-<n>.yaml`.
+    The file of an earlier launch is renamed to `config-<n>.yaml`. A run that is refused writes
+    nothing.
     """
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write nothing yet."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the file on rank 0."""
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write the file; Lightning calls this on rank 0. Only training changes a run folder."""
-        if stage != "fit":
-            return
+        """Write the file, and rename the one that is there."""
         target = Path(trainer.default_root_dir) / "config.yaml"
         if target.is_file():
             earlier = len(list(target.parent.glob("config-*.yaml"))) + 1

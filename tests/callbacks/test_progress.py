@@ -1,11 +1,14 @@
 """What a run says about the time that its validation takes."""
 
+import io
+import sys
 import time
 
 import lightning as L
 import pytest
 from support.scripted import Scripted
 
+import lsr.progress_bar
 from callbacks import TrainingProgress
 
 
@@ -55,3 +58,47 @@ def test_validation_that_takes_more_than_its_share_is_told_once(
     assert (
         capsys.readouterr().err.count("of the time so far: fewer images (data.max_images)") == said
     )
+
+
+class Slow(Scripted):
+    """Waits in every batch until a line about it has been printed."""
+
+    def __init__(self, stderr):
+        super().__init__()
+        self.stderr = stderr
+
+    def wait_for(self, text):
+        while text not in self.stderr.getvalue():
+            time.sleep(0.01)
+
+    def training_step(self, batch, index):
+        if index == 1:
+            self.wait_for("step 1 of 2")
+        return super().training_step(batch, index)
+
+    def validation_step(self, batch, index):
+        if index == 1:
+            self.wait_for("validating, batch 1")
+        return super().validation_step(batch, index)
+
+
+def test_without_a_terminal_every_long_work_prints_a_line_a_minute(monkeypatch, tmp_path, loader):
+    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.02)
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    trainer = L.Trainer(
+        default_root_dir=tmp_path,
+        max_steps=2,
+        limit_val_batches=2,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[TrainingProgress()],
+    )
+    model = Slow(stderr)
+    trainer.fit(model, loader)
+    trainer.validate(model, loader)
+    count = len(stderr.getvalue())
+    time.sleep(0.1)
+    assert len(stderr.getvalue()) == count, "the lines end with the work"

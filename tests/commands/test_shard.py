@@ -164,15 +164,19 @@ def test_a_folder_begun_for_something_else_is_refused(photographs, tmp_path, cap
 def test_unreadable_photographs_are_named_and_left_out(photographs, tmp_path, capsys):
     put(
         photographs,
-        {"a/text.jpg": "I am not a picture", "empty.png": b"", "cut.webp": encoded("WEBP")[:10]},
+        {
+            "a/text.jpg": "I am not a picture",
+            "empty.png": b"",
+            "cut.webp": encoded("WEBP")[:10],
+            "cut.jpg": encoded("JPEG")[:-100],
+        },
     )
     assert shard(photographs, tmp_path / "out") == 1
     told = capsys.readouterr()
     named = [line for line in told.err.splitlines() if line.startswith("failed: ")]
-    assert len(named) == 3 and all(
-        sum(name in line for line in named) == 1 for name in ("a/text.jpg", "empty.png", "cut.webp")
-    )
-    assert "12 photographs" in told.out and "cannot be read: 3" in told.out
+    names = ("a/text.jpg", "empty.png", "cut.webp", "cut.jpg")
+    assert [sum(name in line for line in named) for name in names] == [1, 1, 1, 1]
+    assert "12 photographs" in told.out and "cannot be read: 4" in told.out
     assert len(ShardIndex.open(tmp_path / "out")) == 12
 
 

@@ -208,7 +208,8 @@ def test_formats_by_name_or_as_they_came(upscaled, model, inbox, tmp_path, capsy
     assert main([*command, "--format", "jpeg"]) == 1, "one of them is transparent"
     errors = capsys.readouterr().err.splitlines()
     assert [line.split("in/")[1] for line in errors if line.startswith("failed")] == [
-        "rgba.png: JPEG cannot store transparency: choose the format png, webp or tiff"
+        "rgba.png: JPEG cannot store transparency: choose the format png, webp or tiff, or a "
+        "colour behind it, such as --background white"
     ]
     assert any(
         "note:" in line and "sixteen.png: 16 bits per sample became 8" in line for line in errors

@@ -50,3 +50,26 @@ def test_methods_that_are_not_there_are_bad_usage(evaluate, data, methods, messa
     code, out, err = evaluate("--beside", methods.format(data=data))
     assert code == 2 and message in err and err.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("ending", ["_out", "_SwinIR", "-sr"])
+def test_results_whose_names_have_an_ending_are_found(evaluate, data, ending):
+    for path in (data / "bicubic").iterdir():
+        path.rename(path.with_stem(path.stem + ending))
+    (data / "bicubic" / f"0{ending}.png").unlink()
+    assert evaluate()[0] == 1, "one photograph lacks its result"
+    rows = (data.parent / "out" / "per_image.csv").read_text().splitlines()
+    assert len(rows) == 6 and all(row.count(",") == 5 for row in rows)
+
+
+def test_results_with_several_endings_are_refused(evaluate, data):
+    for number, path in enumerate(sorted((data / "bicubic").iterdir())):
+        path.rename(path.with_stem(f"{path.stem}_{number}"))
+    code, _, said = evaluate()
+    assert code == 2 and "name the results like the photographs" in said
+
+
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_written(evaluate, tmp_path):
+    code, out, said = evaluate("--data", tmp_path / "nowhere", source=())
+    assert code == 2 and f"--data {tmp_path / 'nowhere'}: no such folder" in said
+    assert not out.exists()

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from support.image_files import RGBA8, RGBA16, RNG, chunk, exif_block, png
 
 from lsr.cli import main
-from lsr.images import probe, read_photograph
+from lsr.images import UnreadableImage, probe, read_photograph
 from lsr.models.checkpoint import save_denoiser
 
 RGB8, RGB16 = RGBA8[..., :3], RGBA16[..., :3]
@@ -48,13 +48,8 @@ def bomb(side=60_000):
     )
 
 
-GIF = encoded(
-    COLOUR,
-    "GIF",
-    save_all=True,
-    append_images=[COLOUR.rotate(90), COLOUR.rotate(180)],
-    duration=100,
-)
+TURNING = {"save_all": True, "append_images": [COLOUR.rotate(90), COLOUR.rotate(180)]}
+GIF = encoded(COLOUR, "GIF", duration=100, **TURNING)
 
 GOOD = {
     "1x1.png": encoded(COLOUR.crop((0, 0, 1, 1)), "PNG"),
@@ -89,10 +84,9 @@ GOOD = {
     "wide_gamut.png": encoded(COLOUR, "PNG", icc_profile=wide_gamut()),
     "broken_profile.png": encoded(COLOUR, "PNG", icc_profile=b"no profile"),
     "progressive.jpg": encoded(COLOUR, "JPEG", progressive=True),
-    "animated.webp": encoded(
-        COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(90)], lossless=True
-    ),
-    "animated.png": encoded(COLOUR, "PNG", save_all=True, append_images=[COLOUR.rotate(90)]),
+    "still.gif": encoded(COLOUR, "GIF"),
+    "clear.gif": encoded(COLOUR.quantize(16), "GIF", transparency=3),
+    "a.avif": encoded(COLOUR, "AVIF"),
     "alpha.webp": encoded(Image.fromarray(RGBA8), "WEBP"),
     "jpeg named.png": encoded(COLOUR, "JPEG"),
     "Größe 100 % [a] {b}.JPEG": encoded(COLOUR, "JPEG"),
@@ -109,6 +103,9 @@ BAD = {
     "cut.tif": tiff(RGB16)[:-300],
     "flipped_bits.png": (lambda data: data[:400] + bytes(50) + data[450:])(encoded(COLOUR, "PNG")),
     "moving.gif": GIF,
+    "moving.webp": encoded(COLOUR, "WEBP", **TURNING),
+    "moving.png": encoded(COLOUR, "PNG", **TURNING),
+    "moving.avif": encoded(COLOUR, "AVIF", **TURNING),
     "gif named.png": GIF,
     "nan.tif": tiff(np.full((8, 8, 3), np.nan, np.float32)),
     "hdr.tif": tiff(np.full((8, 8, 3), 7, np.float32)),
@@ -166,7 +163,16 @@ def test_fifty_odd_files(tmp_path, denoiser, capfd):
         assert new.icc == old.icc, name
 
 
-@pytest.mark.parametrize("name", ["animated.webp", "pages.tif"])
-def test_of_several_frames_the_first_is_taken(tmp_path, name):
-    (tmp_path / name).write_bytes(GOOD[name])
-    np.testing.assert_array_equal(np.rint(read_photograph(tmp_path / name).pixels * 255), RGB8)
+def test_of_several_pages_the_first_is_taken_and_the_others_are_told(tmp_path):
+    (tmp_path / "pages.tif").write_bytes(GOOD["pages.tif"])
+    photograph = read_photograph(tmp_path / "pages.tif")
+    np.testing.assert_array_equal(np.rint(photograph.pixels * 255), RGB8)
+    assert photograph.left_out == ("1 of 2 pages: the first one is used",)
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name.startswith("moving")])
+def test_animations_are_refused_alike(tmp_path, name):
+    (tmp_path / name).write_bytes(BAD[name])
+    for read in (probe, read_photograph):
+        with pytest.raises(UnreadableImage, match="an animation, which is not supported: save its"):
+            read(tmp_path / name)

@@ -15,6 +15,7 @@ from lsr.inference.memory import BeyondBudget, MemoryEstimate
 from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.upscaler import Upscaler
 from lsr.models.checkpoint import save_denoiser
+from lsr.models.denoiser import Denoiser
 
 
 @pytest.fixture
@@ -250,3 +251,43 @@ def test_a_configuration_gives_what_its_fields_give_as_keywords(denoiser, photo,
     assert loaded.sampling == config
     expected = Upscaler(denoiser, 3.0, sampling=config).upscale(photo)
     np.testing.assert_array_equal(loaded.upscale(photo), expected)
+
+
+def test_tags_are_a_text_or_a_list(denoiser, photo):
+    guided = Denoiser(replace(denoiser.config, guidance="tags", vocabulary=("cat", "fur")))
+    upscaler = Upscaler(guided, 3.0)
+    image = photo[:10, :12]
+    text = upscaler.upscale(image, tags="cat, fur")
+    assert np.array_equal(upscaler.upscale(image, tags=["cat", "fur"]), text)
+    assert np.array_equal(upscaler.upscale(image, tags=("cat", "fur")), text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": 3}, "tags must be a text or a list of texts, not 3"),
+        ({"tags": ["cat", 3]}, "tags must be a text or a list of texts, not"),
+        ({"scale": "2"}, "scale must be a number, not str"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_one_line(upscaler, photo, change, message):
+    with pytest.raises(TypeError, match=message):
+        upscaler.upscale(photo[:10, :12], **change)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"num_inference_steps": "4"}, "num_inference_steps must be a whole number, not '4'"),
+        ({"num_inference_steps": 1.5}, "num_inference_steps must be a whole number, not 1.5"),
+        ({"seed": None}, "seed must be a whole number, not None"),
+        ({"guidance_scale": "high"}, "guidance_scale must be a number, not 'high'"),
+    ],
+)
+def test_settings_of_another_type_are_refused_in_one_line(model, setting, message):
+    with pytest.raises(TypeError, match=message):
+        Upscaler.from_pretrained(model, **setting)
+
+
+def test_a_device_is_named_by_a_text_too(model):
+    assert Upscaler.from_pretrained(model, device="cpu").device == torch.device("cpu")

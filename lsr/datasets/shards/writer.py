@@ -19,7 +19,7 @@ from lsr.datasets.shards.index import INDEX, PLAN
 from lsr.datasets.shards.table import Sample, ShardTable, load_tables, save_tables
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.files import atomic_path
-from lsr.images import UnreadableImage, find_images, probe
+from lsr.images import UnreadableImage, check_pixels, find_images
 from lsr.progress_bar import progress_bar
 
 
@@ -81,7 +81,7 @@ def write_shards(
 
 
 def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
-    """Read the header and the tags of every photograph in a folder, and report on stderr.
+    """Check the photographs of a folder, read their tags, and report on stderr.
 
     Returns:
         The readable photographs, and the errors of the others.
@@ -101,10 +101,10 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
         )
     found: list[_Photograph] = []
     failed: list[UnreadableImage] = []
-    with progress_bar("reading headers", len(paths), "photographs") as bar:
+    with progress_bar("checking", len(paths), "photographs") as bar:
         for path in paths:
             try:
-                found.append(_read_header(folder, path, tags_of))
+                found.append(_checked(folder, path, tags_of))
             except UnreadableImage as error:
                 failed.append(error)
                 bar.say(f"failed: {error}")
@@ -116,9 +116,10 @@ def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
     return found, failed
 
 
-def _read_header(folder: Path, path: Path, tags_of: FolderTags) -> _Photograph:
+def _checked(folder: Path, path: Path, tags_of: FolderTags) -> _Photograph:
+    """Return a photograph; raise `UnreadableImage` also for damage behind the header."""
     name = path.relative_to(folder).as_posix()
-    width, height = probe(path)
+    width, height = check_pixels(path)
     state = path.stat()
     tags = tags_of(path)
     text = json.dumps({"file": name, "height": height, "width": width, "tags": tags})

@@ -1,0 +1,1 @@
+"""Mutated files for everything that reads files: `make fuzz` runs `python -m fuzz`."""
