@@ -1,7 +1,7 @@
 """Evaluate a network on a picture of any size, in bands of rows, with the whole picture's result.
 
 In linear attention a token sees the others only through two small sums per head, and everything
-else in the network reaches one neighbour at most. So each block takes one sweep over the picture:
+else in a block reaches one neighbour at most. So each block takes one sweep over the picture:
 it applies the block, whose sums are known, and adds up the sums of the next block. The tokens
 between two blocks are kept in a `RowStore`; all other memory is that of a few cells and bands. A
 head that refines the prediction sees further, in one more sweep.
