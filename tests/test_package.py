@@ -39,6 +39,7 @@ def test_the_wheel_holds_all_modules_the_model_and_nothing_else(wheel):
     ]
     data = [
         "lsr/embedded_model/README.md",
+        "lsr/embedded_model/faithful.safetensors",
         "lsr/embedded_model/model.safetensors",
         "lsr/knee/network.npz",
     ]

@@ -17,6 +17,7 @@ DEFAULT_METRICS = (
     "niqe",
     "psnr_y",
     "ssim_y",
+    "lr_psnr_y",
     "lpips",
     "dists",
     "fid",

@@ -36,7 +36,7 @@ def available_metrics(names: Sequence[str], paired: bool, weights: Path | None) 
     cards: dict[str, dict[str, Any]] = {}
     unavailable: dict[str, str] = {}
     for name in names:
-        if CARDS[name].full_reference and not paired:
+        if CARDS[name].of_hr and not paired:
             unavailable[name] = (
                 "compares with HR photographs, and there are none: name their folder by --targets"
             )

@@ -169,10 +169,12 @@ def _row(
     hr = None if item.hr is None else cropped(read_rgb8(item.hr), sr, item)
     height, width = sr.shape[:2]
     row: dict[str, Any] = {"name": item.name, "width": width, "height": height}
-    tensors = [_to_tensor(sr, device), None if hr is None else _to_tensor(hr, device)]
+    result = _to_tensor(sr, device)
+    target = None if hr is None else _to_tensor(hr, device)
+    source = _to_tensor(read_rgb8(item.lr), device)
     for name, measure in measures.items():
         fits = min(height, width) >= CARDS[name].min_side
-        row[name] = measure(*tensors)[name].item() if fits else float("nan")
+        row[name] = measure(result, target, lr=source)[name].item() if fits else float("nan")
     return row | {"inputs": item.inputs}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lsr.files import sha256_of
-from lsr.metrics.cards import CARDS
+from lsr.metrics.cards import CARDS, MetricCard
 from lsr.metrics.weights import url
 
 CONVENTIONS = (
@@ -87,7 +87,7 @@ def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
     return {
         "pyiqa_name": card.pyiqa_name,
         "arguments": dict(card.arguments),
-        "reference": "full" if card.full_reference else "none",
+        "reference": _reference(card),
         "direction": "higher is better" if card.higher_is_better else "lower is better",
         "range": card.range,
         "looks_at": f"{card.looks_at}; 8 bits a channel, no border cropped",
@@ -97,6 +97,13 @@ def card_document(name: str, files: Sequence[Path]) -> dict[str, Any]:
             for file, path in zip(card.weights, files, strict=True)
         ],
     }
+
+
+def _reference(card: MetricCard) -> str:
+    """Return which image a metric compares the result with."""
+    if not card.full_reference:
+        return "none"
+    return "LR" if card.of_lr else "full"
 
 
 def versions() -> dict[str, str]:

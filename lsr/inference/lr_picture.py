@@ -34,6 +34,12 @@ class LRPicture:
         outer = cell.grown(-(-denoiser.stem.reach // denoiser.lr_multiple), self.grid)
         return denoiser.stem(self.below(outer, denoiser.lr_multiple))[..., *cell.inside(outer)]
 
+    def refine(self, denoiser: Denoiser, prediction: Tensor, cell: Cell) -> Tensor:
+        """Return what the head of a denoiser makes of the predictions (B, C, r, c) of a cell."""
+        assert denoiser.head is not None
+        lr = self.below(cell, denoiser.lr_multiple)
+        return denoiser.head(prediction, lr.expand(len(prediction), -1, -1, -1))
+
     def decode(self, denoiser: Model, x_0: Tensor, cell: Cell) -> Tensor:
         """Return the image (1, 3, f r, f c) of the data x_0 (1, C, r, c) of a cell.
 

@@ -153,7 +153,8 @@ class MemoryEstimate:
         numbers = range(1, _MOST_CELL_ROWS + 1)
         cell_rows = max(number for number in numbers if self.band_bytes(number) <= left)
         evaluations = self.sampling.num_inference_steps
-        sweeps = evaluations * (self.denoiser.config.depth + 1)
+        refining = 1 if self.denoiser.config.head_width else 0
+        sweeps = evaluations * (self.denoiser.config.depth + 1 + refining)
         grid = self._grid(cell_rows).divided(self.processes.rank, self.processes.size)
         return MemoryPlan(grid, in_file, sweeps)
 
@@ -200,8 +201,8 @@ class MemoryEstimate:
         floats = _LIVE_TOKENS * self._batch * config.width + states + image
         band = grid.bands[0].bottom * grid.width * floats
         feed_forward = _LIVE_TENSORS * 2 * int(config.width * config.mlp_ratio) * self._batch
-        stem = _LIVE_TENSORS * config.stem_width * lr_multiple**2
+        convolutions = _LIVE_TENSORS * max(config.stem_width, config.head_width) * lr_multiple**2
         cell_tokens = min(grid.height, grid.cell_size[0]) * min(grid.width, grid.cell_size[1])
         at_a_time = torch.get_num_threads() if self.device.type == "cpu" else 1
-        cells = at_a_time * cell_tokens * max(feed_forward, stem)
+        cells = at_a_time * cell_tokens * max(feed_forward, convolutions)
         return _FLOAT_BYTES * (band + cells)

@@ -20,7 +20,7 @@ from lsr.distributed.processes import ALONE, Processes
 from lsr.flow.classifier_free import extrapolated
 from lsr.flow.timesteps import timestep_grid
 from lsr.images.rows import Rows, rows_per_block
-from lsr.inference.banded_network import BandedNetwork, Conditioning, Source
+from lsr.inference.banded_network import BandedNetwork, Conditioning, Refinement, Source
 from lsr.inference.cells import Band, Cell, Compute, compute_in_threads
 from lsr.inference.config import SamplingConfig
 from lsr.inference.joined_parts import joined_parts
@@ -233,10 +233,17 @@ class PictureSampler:
             advance=self._advance,
             device=self.device,
             processes=self.processes,
+            refinement=self._refinement(denoiser),
         )
         predictions = network.run(inputs, self._conditioning(denoiser, times))
         for band, predict in zip(bands, predictions, strict=True):
             yield partial(stepped, predict, states.read(band) if weight_of_state else None, band)
+
+    def _refinement(self, denoiser: Denoiser) -> Refinement | None:
+        if denoiser.head is None:
+            return None
+        reach = -(-denoiser.head.reach // denoiser.lr_multiple)
+        return Refinement(reach, partial(self._picture.refine, denoiser))
 
     def _conditioning(self, denoiser: Denoiser, times: Tensor) -> Conditioning:
         contexts: Sequence[KeysValues | None] = [None] * len(denoiser.net.blocks)

@@ -58,17 +58,17 @@ class RowStore:
         assert read == len(rows) * self._row_bytes
         return rows
 
-    def first_row(self, band: Band) -> Tensor:
-        """Return the first row of a band that was written, (1, *shape)."""
+    def first_rows(self, band: Band, number: int) -> Tensor:
+        """Return the first rows of a band that was written, (number, *shape), or all of them."""
         if self._file is None:
-            return self._bands[band.top][:1]
-        return self.read(Band(band.top, band.top + 1))
+            return self._bands[band.top][:number]
+        return self.read(Band(band.top, min(band.top + number, band.bottom)))
 
-    def last_row(self, band: Band) -> Tensor:
-        """Return the last row of a band that was written, (1, *shape)."""
+    def last_rows(self, band: Band, number: int) -> Tensor:
+        """Return the last rows of a band that was written, (number, *shape), or all of them."""
         if self._file is None:
-            return self._bands[band.top][-1:]
-        return self.read(Band(band.bottom - 1, band.bottom))
+            return self._bands[band.top][-number:]
+        return self.read(Band(max(band.top, band.bottom - number), band.bottom))
 
     def close(self) -> None:
         """Free the memory or the disk space."""

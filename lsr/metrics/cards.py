@@ -30,8 +30,8 @@ class MetricCard:
 
     Attributes:
         pyiqa_name: Name in `pyiqa.create_metric`.
-        full_reference: Whether the metric compares the SR image with the HR image. If False, it is
-            a no-reference metric and judges the SR image alone.
+        full_reference: Whether the metric compares the SR image with another, the HR image unless
+            `of_lr`. If False, it is a no-reference metric and judges the SR image alone.
         higher_is_better: Whether a higher value means better quality.
         range: Range and unit of the values.
         looks_at: Colour space, border and crops that enter the metric.
@@ -40,6 +40,8 @@ class MetricCard:
         weights: Files of weights that the metric needs.
         of_sets: Whether the metric compares two sets of images, so that a single image has no
             value.
+        of_lr: Whether the metric reduces the SR image to the size of the LR image and compares it
+            with the LR image.
     """
 
     pyiqa_name: str
@@ -51,6 +53,12 @@ class MetricCard:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[WeightsFile, ...] = ()
     of_sets: bool = False
+    of_lr: bool = False
+
+    @property
+    def of_hr(self) -> bool:
+        """Whether the metric needs the HR image."""
+        return self.full_reference and not self.of_lr
 
 
 def _torchvision(name: str) -> WeightsFile:
@@ -74,6 +82,16 @@ CARDS: dict[str, MetricCard] = {
         range="0 to 80 dB (pyiqa adds 1e-8 to the mean squared error)",
         looks_at="Y of ITU-R BT.601 YCbCr, the whole image",
         arguments=_LUMA,
+    ),
+    "lr_psnr_y": MetricCard(
+        "psnr",
+        full_reference=True,
+        higher_is_better=True,
+        range="0 to 80 dB (pyiqa adds 1e-8 to the mean squared error)",
+        looks_at="Y of ITU-R BT.601 YCbCr of the LR photograph and of the result, which is reduced "
+        "to its size by bicubic interpolation with antialiasing and rounded",
+        arguments=_LUMA,
+        of_lr=True,
     ),
     "ssim_y": MetricCard(
         "ssim",
@@ -194,15 +212,15 @@ ALIASES = {"psnr": "psnr_y", "ssim": "ssim_y"}
 
 
 def without_reference(names: Sequence[str]) -> list[str]:
-    """Return the no-reference metrics among `names`, in the same order.
+    """Return the metrics among `names` that need no HR image, in the same order.
 
     Args:
         names: Keys of `CARDS`.
 
     Raises:
-        ValueError: If all of them are full-reference metrics.
+        ValueError: If all of them need HR images.
     """
-    found = [name for name in names if not CARDS[name].full_reference]
+    found = [name for name in names if not CARDS[name].of_hr]
     if not found:
         raise ValueError(
             f"the metrics {', '.join(names)} need HR photographs, and there are none: add a metric "

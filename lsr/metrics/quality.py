@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lsr.errors import first_clause
@@ -46,7 +47,11 @@ class Quality:
         self._metrics = {name: create(name, files) for name in names}
 
     def __call__(
-        self, sr: Tensor, hr: Tensor | None = None, names: Collection[str] | None = None
+        self,
+        sr: Tensor,
+        hr: Tensor | None = None,
+        names: Collection[str] | None = None,
+        lr: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the values of metrics for each image of a batch.
 
@@ -56,37 +61,45 @@ class Quality:
 
         Args:
             sr: SR images (B, 3, H, W) in [-1, 1].
-            hr: HR images (B, 3, H, W) in [-1, 1], required by full-reference metrics.
+            hr: HR images (B, 3, H, W) in [-1, 1], required by metrics that compare with them.
             names: Metrics to compute; None computes all.
+            lr: LR images (B, 3, h, w) in [-1, 1], required by metrics that compare with them.
 
         Returns:
             Values (B,) of each metric, by name: float64, but float32 on Apple's GPUs (MPS), which
             have no float64. Their images are judged on the CPU.
 
         Raises:
-            ValueError: If the images are too small for a metric, or a full-reference metric has no
-                HR images.
+            ValueError: If the images are too small for a metric, or it has nothing to compare with.
         """
         assert hr is None or hr.shape == sr.shape, (sr.shape, None if hr is None else hr.shape)
         if sr.device.type == "mps":
-            found = self(sr.cpu(), None if hr is None else hr.cpu(), names)
+            hr, lr = (None if images is None else images.cpu() for images in (hr, lr))
+            found = self(sr.cpu(), hr, names, lr)
             return {name: values.float().to(sr.device) for name, values in found.items()}
         names = self._metrics if names is None else names
         for name in names:
-            _check_inputs(name, sr, hr)
-        references = sr if hr is None else hr
+            _check_inputs(name, sr, hr, lr)
         with torch.no_grad(), torch.autocast(sr.device.type, enabled=False), _full_float32():
-            pairs = [
-                (_round_to_8_bits(image), _round_to_8_bits(reference))
-                for image, reference in zip(sr, references, strict=True)
+            rounded = [
+                (_round_to_8_bits(sr[i]), _rounded_one(hr, i), _rounded_one(lr, i))
+                for i in range(len(sr))
             ]
             return {
-                name: torch.stack([self._value(name, *pair) for pair in pairs]) for name in names
+                name: torch.stack([self._value(name, *images) for images in rounded])
+                for name in names
             }
 
-    def _value(self, name: str, sr: Tensor, hr: Tensor) -> Tensor:
+    def _value(self, name: str, sr: Tensor, hr: Tensor | None, lr: Tensor | None) -> Tensor:
         """Return the value () float64 of a metric for images (1, 3, H, W) in [0, 1]."""
-        images = (sr, hr) if CARDS[name].full_reference else (sr,)
+        images = [sr]
+        if CARDS[name].of_lr:
+            assert lr is not None
+            reduced = F.interpolate(sr, lr.shape[2:], mode="bicubic", antialias=True)
+            images = [_round_to_8_bits(2 * reduced[0] - 1), lr]
+        elif CARDS[name].full_reference:
+            assert hr is not None
+            images = [sr, hr]
         try:
             return self._metrics[name].to(sr.device)(*images).reshape(()).double()
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
@@ -95,19 +108,21 @@ class Quality:
             return torch.full((), torch.nan, device=sr.device, dtype=torch.float64)
 
 
-def _check_inputs(name: str, sr: Tensor, hr: Tensor | None) -> None:
-    """Raise ValueError if a metric cannot be computed for images of this size, or without HR."""
+def _check_inputs(name: str, sr: Tensor, hr: Tensor | None, lr: Tensor | None) -> None:
+    """Raise ValueError if a metric cannot be computed for these images."""
     height, width = sr.shape[2:]
     if min(height, width) < CARDS[name].min_side:
         raise ValueError(
             f"metric {name} needs images of at least {CARDS[name].min_side} pixels a side, "
             f"not {width} x {height}"
         )
-    if hr is None and CARDS[name].full_reference:
+    if hr is None and CARDS[name].of_hr:
         raise ValueError(
             f"metric {name} compares with the HR image, and there is none: choose a metric without "
             "reference, such as niqe"
         )
+    if lr is None and CARDS[name].of_lr:
+        raise ValueError(f"metric {name} compares with the LR image, and there is none")
 
 
 def create(name: str, files: Mapping[WeightsFile, Path], as_loss: bool = False) -> Any:
@@ -167,6 +182,10 @@ def _full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(chosen)
+
+
+def _rounded_one(images: Tensor | None, i: int) -> Tensor | None:
+    return None if images is None else _round_to_8_bits(images[i])
 
 
 def _round_to_8_bits(image: Tensor) -> Tensor:

@@ -7,16 +7,19 @@ MODEL_FILE = "model.safetensors"
 """Name of the model file in a folder or in a repository of the hub."""
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_model" / MODEL_FILE
-"""Model file that this package contains; `README.md` in its folder describes the model."""
+"""Model file that is taken by default; `README.md` in its folder describes the models there."""
+
+PACKAGED = {"perceptual": EMBEDDED, "faithful": EMBEDDED.with_name("faithful.safetensors")}
+"""Model files in this package by name."""
 
 
 def find_model(name: str | Path) -> Path:
     """Return the path of the model file that a name stands for.
 
     Args:
-        name: Path of a file; or of a folder with `model.safetensors`, a single other `.safetensors`
-            file, or `checkpoints/last.ckpt` of a run; or a repository of the hub, `owner/name`,
-            whose `model.safetensors` is downloaded once.
+        name: Key of `PACKAGED`; or path of a file; or of a folder with `model.safetensors`, a
+            single other `.safetensors` file, or `checkpoints/last.ckpt` of a run; or a repository
+            of the hub, `owner/name`, whose `model.safetensors` is downloaded once.
 
     Returns:
         Path of the file. A path that names neither a folder nor a repository is returned unchanged,
@@ -26,6 +29,8 @@ def find_model(name: str | Path) -> Path:
         ValueError: If a folder holds no model file or several, or the download fails.
     """
     path = Path(name)
+    if str(name) in PACKAGED and not path.exists():
+        return PACKAGED[str(name)]
     if path.is_dir():
         weights = sorted(path.glob("*.safetensors"))
         if path / MODEL_FILE in weights:

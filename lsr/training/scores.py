@@ -92,7 +92,7 @@ class Scores(nn.Module):
         assert self._quality is not None
         hr = batch.get("hr")
         names = without_reference(self.metrics) if stage == "val_real" else None
-        scores = self._quality(sr, hr, names)
+        scores = self._quality(sr, hr, names, batch["lr"])
         if hr is not None:
             bicubic = upsample_bicubic(batch["lr"], self.scale)
             scores[_BICUBIC] = self._psnr_y(bicubic, hr)["psnr_y"]

@@ -92,15 +92,17 @@ def test_metrics_that_cannot_be_computed_are_reported_and_the_others_are_compute
     code, out, _ = evaluate(metrics=None, out="default")
     assert code == 0, "no metric was requested by name"
     assert (
-        set(summary(out)["results"]) == {"psnr_y", "ssim_y"}
+        set(summary(out)["results"]) == {"psnr_y", "ssim_y", "lr_psnr_y"}
         and "musiq" in summary(out)["unavailable"]
     )
 
 
 def test_without_hr_photographs_there_is_nothing_to_compare_with(evaluate, data):
-    code, out, err = evaluate("--data", data / "LR", metrics="psnr")
+    code, out, err = evaluate("--data", data / "LR", metrics="psnr,lr_psnr_y")
     assert code == 1 and "psnr_y: compares with HR photographs" in err
-    assert not summary(out)["results"] and summary(out)["images"] == {"found": 6, "scored": 6}
+    assert summary(out)["results"].keys() == {"lr_psnr_y"}, "this compares with LR photographs"
+    assert summary(out)["metrics"]["lr_psnr_y"]["reference"] == "LR"
+    assert summary(out)["images"] == {"found": 6, "scored": 6}
 
 
 def test_odd_files_are_named_and_the_rest_is_done(evaluate, data, model):

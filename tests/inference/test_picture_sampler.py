@@ -89,12 +89,18 @@ def of_whole_batch(model, lr, steps=1, seed=0, context=None, guidance_scale=1.0)
     qk_norm=st.booleans(),
     prediction=st.sampled_from(["preconditioned", "velocity"]),
     residual_std=st.sampled_from([0.0, 0.125]),
+    head_width=st.sampled_from([0, 8]),
 )
 def test_bands_give_what_the_whole_picture_gives(
-    height, width, steps, experts, qk_norm, prediction, residual_std
+    height, width, steps, experts, qk_norm, prediction, residual_std, head_width
 ):
     model = random_model(
-        experts=experts, qk_norm=qk_norm, prediction=prediction, residual_std=residual_std
+        experts=experts,
+        qk_norm=qk_norm,
+        prediction=prediction,
+        residual_std=residual_std,
+        head_width=head_width,
+        head_depth=1,
     )
     lr = lr_image(height, width)
     whole = of_whole_batch(model, lr, steps)

@@ -57,12 +57,29 @@ def upscaled(upscaler, picture, processes, tags=""):
     return upscaler.process(picture, 4, consume, tags=tags, processes=processes)
 
 
-def test_the_picture_is_bit_for_bit_that_of_one_process(upscaler, guided, monkeypatch, tmp_path):
+@pytest.fixture
+def head_model(generator):
+    """A small model with a head whose correction changes the picture much."""
+    model = Denoiser(
+        DenoiserConfig(width=32, depth=2, head_dim=16, stem_width=8, head_width=8, head_depth=2)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def test_the_picture_is_bit_for_bit_that_of_one_process(
+    upscaler, guided, head_model, monkeypatch, tmp_path
+):
     steps = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(num_inference_steps=2))
     in_files = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(color_fix="none"))
     # This correction does not ask for more after the last row.
     wavelet = Upscaler(upscaler.denoiser, 3.0, SamplingConfig(color_fix="wavelet"))
+    # A head reaches three rows beyond a part; the last part has one row.
+    refined = Upscaler(head_model, 3.0, SamplingConfig(num_inference_steps=2))
     cases = [
+        (refined, photograph(34, 30), ""),
         (upscaler, photograph(107, 50), ""),  # seven rows of cells
         (steps, photograph(33, 30), ""),  # three rows of cells: one process has none
         (wavelet, photograph(10, 40), ""),  # one row of cells: all others have none

@@ -5,6 +5,7 @@ import pyiqa
 import pytest
 import scipy.io
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from support.apple_gpu import apple_gpu, on_gpu
 
@@ -31,6 +32,12 @@ def luma(x):
     return 16 + x @ np.array([65.481, 128.553, 24.966]) / 255
 
 
+def luma_of(image):
+    """Return the luma of a tensor (1, 3, H, W) in [-1, 1] after rounding to 8 bits."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().double()[0].permute(1, 2, 0)
+    return torch.from_numpy(luma(pixels.numpy()))
+
+
 def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tensor):
     photograph = held_out_photographs[0].astype(float)
     noisy = np.clip(photograph + np.random.default_rng(0).normal(0, 12, photograph.shape), 0, 255)
@@ -38,6 +45,20 @@ def test_psnr_is_that_of_the_rounded_luma(quality, held_out_photographs, to_tens
     assert quality(to_tensor(noisy), to_tensor(photograph))["psnr_y"].item() == pytest.approx(
         10 * np.log10(255**2 / mse), abs=1e-3
     )
+
+
+def test_fidelity_to_the_lr_image_is_the_psnr_of_the_reduced_result(
+    held_out_photographs, to_tensor, tmp_path
+):
+    photograph = held_out_photographs[0][:192, :288]
+    reduced = F.interpolate(to_tensor(photograph), (48, 72), mode="bicubic", antialias=True)
+    noisy = reduced + 0.1 * torch.randn(reduced.shape, generator=torch.Generator().manual_seed(0))
+    mse = (luma_of(noisy) - luma_of(reduced)).square().mean().item()
+    measure = Quality(("lr_psnr_y",))
+    value = measure(to_tensor(photograph), lr=noisy)["lr_psnr_y"].item()
+    assert value == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-3)
+    with pytest.raises(ValueError, match="compares with the LR image"):
+        measure(to_tensor(photograph))
 
 
 def test_niqe_equals_that_of_pyiqa_for_the_file(

@@ -16,7 +16,7 @@ from lsr.models.checkpoint import (
     save_denoiser,
 )
 from lsr.models.mixture import ExpertMixture
-from lsr.models.pretrained import find_model
+from lsr.models.pretrained import EMBEDDED, find_model
 
 
 @pytest.fixture
@@ -42,6 +42,15 @@ def test_a_folder_stands_for_the_one_model_in_it(tmp_path, run):
         find_model(tmp_path)
     (tmp_path / "model.safetensors").touch()
     assert find_model(tmp_path) == tmp_path / "model.safetensors"
+
+
+def test_the_models_in_this_package_have_names_unless_a_file_has_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_model("perceptual") == EMBEDDED
+    faithful = find_model("faithful")
+    assert faithful.is_file() and faithful.parent == EMBEDDED.parent and faithful != EMBEDDED
+    (tmp_path / "faithful").touch()
+    assert find_model("faithful").absolute() == tmp_path / "faithful"
 
 
 def test_a_name_that_cannot_be_had_says_what_to_fetch(tmp_path):
