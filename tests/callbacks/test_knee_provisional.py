@@ -77,7 +77,7 @@ def test_a_resumed_run_neither_repeats_nor_loses_a_line(tmp_path, log):
     fit(tmp_path / "whole", Scripted())
     whole = told(log)
     states = {}
-    for name, stop in (("two", 9), ("three", 11)):
+    for name, stop in (("two", 13), ("three", 16)):
         log.clear()
         fit(tmp_path / name, Scripted(), steps=stop)
         states[name] = (tmp_path / name / "knee" / "provisional.json").read_text()
@@ -88,15 +88,15 @@ def test_a_resumed_run_neither_repeats_nor_loses_a_line(tmp_path, log):
 
 
 def test_the_file_goes_back_with_the_checkpoint(tmp_path, log):
-    fit(tmp_path, Scripted(), steps=12)
+    fit(tmp_path, Scripted(), steps=15)
     checkpoints = tmp_path / "checkpoints"
     later = json.loads((tmp_path / "knee" / "provisional.json").read_text())
     log.clear()
-    fit(tmp_path, Scripted(), steps=11, ckpt_path=checkpoints / "10.ckpt")
+    fit(tmp_path, Scripted(), steps=14, ckpt_path=checkpoints / "13.ckpt")
     found = read_provisional(tmp_path / "knee")
-    assert later["judged_at_step"] == 12 and found["judged_at_step"] == 11
+    assert later["judged_at_step"] == 15 and found["judged_at_step"] == 14
     (line,) = [r.getMessage() for r in log.records if "later than the check" in r.getMessage()]
-    assert f"(step {later['step']}) is later than" in line and "it is replaced by step 10" in line
+    assert f"(step {later['step']}) is later than" in line and "it is replaced by step 13" in line
 
 
 def test_a_new_run_removes_the_file_of_another(tmp_path, log):

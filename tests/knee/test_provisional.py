@@ -21,6 +21,7 @@ from lsr.knee.provisional import (
     write_provisional,
 )
 from lsr.knee.scoring import draw_runs
+from lsr.knee.verdict import in_percent
 
 
 def verdicts() -> list[KneeVerdict]:
@@ -121,7 +122,10 @@ def test_the_file_is_no_knee_and_a_final_knee_takes_its_place(tmp_path) -> None:
     found = read_provisional(folder)
     assert found is not None and found["step"] == FIRST.step and found["metrics"] == {"psnr": 24.0}
     assert found["status"].startswith("provisional: not confirmed") and not is_published(folder)
-    with pytest.raises(ValueError, match=rf"holds only a provisional knee \(step {FIRST.step}, 58 % likely"):
+    likely = in_percent(FIRST.probability)
+    with pytest.raises(
+        ValueError, match=rf"holds only a provisional knee \(step {FIRST.step}, {likely} likely"
+    ):
         read_manifest(folder)
     (tmp_path / "weights").write_bytes(b"weights")
     assert publish(folder, tmp_path / "weights", {"step": 600}, lambda path: path.write_bytes(b""))
