@@ -14,14 +14,14 @@ def reads_late(device: torch.device) -> bool:
 
 
 class HostCopy:
-    """A copy of small tensors on the host, which is complete when `read` returns.
+    """A copy of scalars on the host, which is complete when `read` returns.
 
     The copy is queued behind the work that computes the values, and is followed by an event. `read`
     waits for this event only, not for the work that was queued afterwards: one step later the event
     has long happened. Tensors on the CPU are not copied: nobody may change them.
 
     Args:
-        values: Tensors (N,) or scalars, all of one dtype and on one device.
+        values: Scalars of one dtype on one device.
     """
 
     def __init__(self, *values: Tensor) -> None:
@@ -29,20 +29,20 @@ class HostCopy:
         self._read: list[float] | None = None
         self._values = values
         if values[0].device.type == "cuda":
-            joined = torch.cat([each.reshape(-1) for each in values])
+            joined = torch.stack(values)
             # Only page-locked memory can be copied to while the host goes on.
             copy = torch.empty(joined.shape, dtype=joined.dtype, pin_memory=True)
             copy.copy_(joined, non_blocking=True)
-            self._values = (copy,)
+            self._values = copy.unbind()
             event = torch.cuda.Event()
             event.record(torch.cuda.current_stream(joined.device))
             self._event = event
 
     def read(self) -> list[float]:
-        """Return all values one after another."""
+        """Return the values."""
         found = self._read
         if found is None:
             if self._event is not None:
                 self._event.synchronize()
-            found = self._read = [n for each in self._values for n in each.reshape(-1).tolist()]
+            found = self._read = [value.item() for value in self._values]
         return found

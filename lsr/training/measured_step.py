@@ -50,7 +50,8 @@ class MeasuredStep:
         batches: What identifies the samples of its batches on this rank.
         weights: The weights that the step changes. The next step overwrites their gradients.
         total: Norm of all gradients on all ranks, a scalar on their device.
-        values: Total norm, loss of this rank, and this rank's norm of each weight's gradient.
+        norms: This rank's norm of each weight's gradient (N,), on their device.
+        values: Total norm, and loss of this rank.
     """
 
     number: int
@@ -59,6 +60,7 @@ class MeasuredStep:
     batches: Sequence[BatchSamples]
     weights: Sequence[Tensor]
     total: Tensor
+    norms: Tensor
     values: HostCopy
 
     @property
@@ -78,7 +80,7 @@ class MeasuredStep:
 
     def non_finite_gradients(self, module: L.LightningModule) -> list[str]:
         """Return the names of the first weights whose gradients were not finite on any rank."""
-        norms = dict(zip(map(id, self.weights), self.values.read()[2:], strict=True))
+        norms = dict(zip(map(id, self.weights), self.norms.tolist(), strict=True))
         named = list(module.named_parameters())
         finite = [math.isfinite(norms.get(id(p), 0.0)) for _, p in named]
         flags = torch.tensor(finite, device=self.total.device)
@@ -137,7 +139,8 @@ class StepRecorder:
             list(self._batches),
             weights,
             total,
-            HostCopy(total, loss, norms),
+            norms,
+            HostCopy(total, loss),
         )
 
 
