@@ -122,8 +122,11 @@ def line_a_minute(say: Callable[[], None]) -> Iterator[None]:
 
 
 def _count(done: float, total: float) -> str:
-    """Return how many pieces of how many are done: whole numbers, or three significant digits."""
-    if total == int(total):
+    """Return how many pieces of how many are done.
+
+    These are whole numbers if the total is one or is large, else they have three digits.
+    """
+    if total == int(total) or total >= 1000:
         return f"{int(done)}/{int(total)}"
     return f"{done:.3g}/{total:.3g}"
 

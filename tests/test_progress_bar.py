@@ -31,6 +31,13 @@ def test_a_terminal_sees_description_count_and_rate(monkeypatch):
     assert "one: 1/2 [bold] :dog: " + 100 * "x" in shown
 
 
+def test_a_large_count_is_a_plain_number(monkeypatch):
+    stderr = terminal(monkeypatch)
+    with progress_bar("upscaling", 1234.56, "Mpx") as bar:
+        bar.advance(1050.7)
+    assert "1050/1234" in stderr.getvalue()
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_elsewhere_only_the_lines_are_printed(capsys, shown):
     with progress_bar("counting", 2, "sheep", shown=shown) as bar:

@@ -84,7 +84,7 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
     from lsr.evaluation.processes import score_as_rank, score_in_processes
     from lsr.evaluation.results import write_results
 
-    evaluation = _evaluation(options, arguments)
+    evaluation = _evaluation(options, arguments, rank)
     jobs = [evaluation.job, *evaluation.others.values()]
     if rank > 0:
         score_as_rank(jobs, rank, size)
@@ -100,8 +100,8 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, 
         return write_results(evaluation)
 
 
-def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evaluation":
-    """Find and check everything that the options name."""
+def _evaluation(options: argparse.Namespace, arguments: Sequence[str], rank: int) -> "Evaluation":
+    """Find and check everything that the options name; for the arguments see `_evaluate`."""
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.data import find_items
     from lsr.evaluation.methods import jobs_of_methods
@@ -125,7 +125,7 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str]) -> "Evalu
     items = find_items(
         options.data, options.targets, options.predictions, options.out / PREDICTIONS, scale
     )
-    if config is not None and config.guidance not in ("none", "visual"):
+    if rank == 0 and config is not None and config.guidance not in ("none", "visual"):
         note_missing_tags({item.lr: item.tags for item in items})
     check_protocol(options.protocol, items, scale)
     paired = any(item.hr is not None for item in items)

@@ -18,9 +18,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards "
         "with an index. Tags come from tags.jsonl in the folder, with lines such as "
         '{"file": "sea/a.png", "tags": ["sea", "pier"]}; a photograph a.jpg that is not listed '
-        "there has the comma-separated tags in a.txt next to it. A run that was stopped is "
-        "continued by the same command. Exit code 1: some photographs cannot be read; each is "
-        "named, and all others are copied.",
+        "there has the comma-separated tags in a.txt or a.caption next to it. A run that was "
+        "stopped is continued by the same command. Exit code 1: some photographs cannot be read; "
+        "each is named, and all others are copied.",
     )
     parser.add_argument(
         "src", type=Path, metavar="DIR", help="folder of photographs, searched recursively"

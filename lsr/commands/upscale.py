@@ -127,6 +127,11 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
         inside = [path for path, _ in pairs if folder in path.parents]
         dropped = set(inside) - set(of_one_role(inside, folder, "lr"))
         pairs = [pair for pair in pairs if pair[0] not in dropped]
+    if not pairs:
+        raise ValueError(
+            f"{options.src[0]} holds HR photographs of pairs, but no LR photographs: name the "
+            "folder of the photographs to upscale"
+        )
     _check_folder(options.out)
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     return pairs, find_model(options.model)

@@ -92,7 +92,8 @@ def _add_tag_options(parser: argparse.ArgumentParser) -> None:
         default="sidecar",
         metavar="auto|none|sidecar|LIST",
         help="tags that guide the model: auto asks --tagger, none gives none, sidecar reads "
-        "tags.jsonl or the .txt file next to each photograph (default), LIST is used for all",
+        "tags.jsonl or the .txt or .caption file next to each photograph (default), LIST is used "
+        "for all",
     )
     parser.add_argument(
         "--tagger",

@@ -1,5 +1,6 @@
 """Tags of photographs: from `tags.jsonl` in their folder, or from `a.txt` next to `a.jpg`."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,10 @@ TAGS = "tags.jsonl"
 
 It has one line per photograph, such as `{"file": "sea/a.png", "tags": ["sea", "pier"]}`; the path
 is relative to the folder.
+"""
+
+SIDECARS = (".txt", ".caption")
+"""Suffixes of the files next to a photograph that may hold its tags; the first that exists counts.
 """
 
 Listed = dict[str, tuple[str, ...]]
@@ -74,17 +79,17 @@ def read_listed(path: Path) -> Listed:
 
 
 def sidecar_tags(photograph: Path) -> tuple[str, ...]:
-    """Return the comma-separated tags in a photograph's sidecar file, the `.txt` next to it.
+    """Return the comma-separated tags in a photograph's sidecar file, see `SIDECARS`.
 
     Without such a file there are no tags.
 
     Raises:
         ValueError: The file is not text, see `lsr.texts.decode_text`.
     """
-    try:
-        return tidy_tags(read_text(photograph.with_suffix(".txt")))
-    except OSError:
-        return ()
+    for suffix in SIDECARS:
+        with contextlib.suppress(OSError):
+            return tidy_tags(read_text(photograph.with_suffix(suffix)))
+    return ()
 
 
 class FolderTags:
@@ -92,7 +97,7 @@ class FolderTags:
 
     The tags come from the nearest list of tags that names the photograph: in its own folder, or in
     one of the folders above it, also above `folder`. A photograph that no list names has the tags
-    in the `.txt` next to it.
+    in the sidecar file next to it.
 
     Args:
         folder: The folder.

@@ -64,8 +64,6 @@ def find_items(
         ValueError: If there are no photographs, a pair is not complete, no prediction has the name
             of a photograph, or a `tags.jsonl` is damaged.
     """
-    if not data.is_dir():
-        raise ValueError(f"--data {data}: no such folder")
     layout = find_layout(data, scale) if targets is None else None
     if layout is not None:
         data, targets = layout

@@ -171,7 +171,8 @@ def _row(
     row: dict[str, Any] = {"name": item.name, "width": width, "height": height}
     result = _to_tensor(sr, device)
     target = None if hr is None else _to_tensor(hr, device)
-    source = _to_tensor(read_rgb8(item.lr), device)
+    needs_lr = any(CARDS[name].of_lr for name in measures)
+    source = _to_tensor(read_rgb8(item.lr), device) if needs_lr else None
     for name, measure in measures.items():
         fits = min(height, width) >= CARDS[name].min_side
         row[name] = measure(result, target, lr=source)[name].item() if fits else float("nan")

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lsr.datasets.tags import TAGS, FolderTags
+from lsr.datasets.tags import SIDECARS, TAGS, FolderTags
 from lsr.guidance.taggers.registry import Tagger, load_tagger
 from lsr.images import UnreadableImage, read_rgb8
 from lsr.progress_bar import progress_bar
 
 SIDECAR = "sidecar"
-"""Value of `--tags`: read the tags from `tags.jsonl`, or from `a.txt` next to `a.jpg`."""
+"""Value of `--tags`: read the tags from `tags.jsonl`, or from a file next to the photograph."""
 AUTO = "auto"
 """Value of `--tags`: ask a tagger."""
 NONE = "none"
@@ -86,9 +86,10 @@ def note_missing_tags(texts: Mapping[Path, str]) -> None:
     """Say how many photographs have no text that could guide a model."""
     without = [path for path, text in texts.items() if not text]
     if without:
+        beside = " and ".join(SIDECARS)
         sys.stderr.write(
             f"no tags found for {len(without)} of {len(texts)} photographs, such as {without[0]} "
-            f"(looked for {TAGS} there and in the folders above, and for .txt files)\n"
+            f"(looked for {TAGS} there and in the folders above, and for {beside} files)\n"
         )
 
 

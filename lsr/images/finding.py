@@ -41,7 +41,7 @@ def find_images(
         if suffix not in suffixes:
             if suffix in FOREIGN_SUFFIXES:
                 left_out.add("images of formats that are not read", entry.path)
-        elif entry.is_file():
+        elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
             found.append(Path(entry.path))
         elif entry.is_symlink():
             left_out.add("links whose target is missing", entry.path)
@@ -72,10 +72,12 @@ def _files(folder: Path, recursive: bool, left_out: LeftOut) -> Iterator[os.DirE
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            # os.path returns False for a link that leads to itself, for which `entry` raises.
+            is_link = entry.is_symlink()
+            if not (os.path.isdir(entry.path) if is_link else entry.is_dir()):
                 yield entry
             elif recursive:
-                (links if entry.is_symlink() else folders).append(entry.path)
+                (links if is_link else folders).append(entry.path)
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

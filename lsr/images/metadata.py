@@ -67,9 +67,9 @@ def xmp_bytes(packet: Any) -> bytes | None:
         packet = packet.encode()
     if not isinstance(packet, bytes) or not packet:
         return None
-    return re.sub(
-        rb'\s*tiff:Orientation="[^"]*"|<tiff:Orientation>[^<]*</tiff:Orientation>', b"", packet
-    )
+    attribute = rb"""\s*tiff:Orientation=("[^"]*"|'[^']*')"""
+    element = rb"<tiff:Orientation>[^<]*</tiff:Orientation>"
+    return re.sub(attribute + rb"|" + element, b"", packet)
 
 
 def exif_with_size(block: bytes | None, width: int, height: int) -> bytes | None:
@@ -99,7 +99,7 @@ def xmp_with_size(packet: bytes | None, width: int, height: int) -> bytes | None
     if packet is None:
         return None
     for names, side in zip(_XMP_SIZES, (width, height), strict=True):
-        field = rb"(" + names + rb'(?:="|>))[^"<]*'
+        field = rb"(" + names + rb"""(?:=["']|>))[^"'<]*"""
         packet = re.sub(field, lambda found, side=side: found[1] + str(side).encode(), packet)
     return packet
 

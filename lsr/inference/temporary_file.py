@@ -38,7 +38,7 @@ class BlockFile:
         self._shapes.append(block.shape)
         self._size += block.nbytes
         with _naming_a_full_disk(self._size):
-            rest = block.data.cast("B")
+            rest = block.reshape(-1).view(np.uint8).data
             while rest:  # an unbuffered file may take less than all
                 rest = rest[self._file.write(rest) :]
 

@@ -49,29 +49,39 @@ class AttentionSums:
 
 @torch.no_grad()
 def sums_of_attention(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
-    """Measure the attention of queries, keys and values (B, N, A, E) of some images."""
+    """Measure the attention of queries, keys and values (B, N, A, E) of some images.
+
+    Everything is float32, also under autocast.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        return _measured(q, k, v)
+
+
+def _measured(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
     tokens = q.shape[1]
     a, b, value = (x.transpose(1, 2).float() for x in (q[:, :: -(-tokens // _QUERIES)], k, v))
     a, b = a.relu(), b.relu()
     sums = torch.cat([b.transpose(-1, -2) @ value, b.sum(-2).unsqueeze(-1)], dim=-1)
     exact = a @ sums
     is_live = exact[..., -1] > 0
+    largest = sums[..., :-1].abs().max()
+    dead_keys = (b.amax(-1) <= 0).float().mean()
     if not is_live.any():
-        return AttentionSums(float(sums[..., :-1].abs().max()), 0.0, 1.0, 0.0, tokens)
+        return AttentionSums(float(largest), 0.0, float(dead_keys), 0.0, tokens)
     output, rounded = (
         (product[..., :-1] / product[..., -1:])[is_live]
         for product in (exact, a @ sums.bfloat16().float())
     )
-    found = torch.stack(
+    measured = torch.stack(
         [
-            sums[..., :-1].abs().max(),
+            largest,
             exact[..., -1][is_live].min() / tokens,
-            (b.amax(-1) <= 0).float().mean(),
+            dead_keys,
             (rounded - output).norm() / output.norm(),
         ]
     )
-    largest, smallest, dead, error = found.tolist()
-    return AttentionSums(largest, smallest, dead, error, tokens)
+    worst, smallest, dead, error = measured.tolist()
+    return AttentionSums(worst, smallest, dead, error, tokens)
 
 
 def attentions(model: nn.Module) -> dict[str, LinearSelfAttention]:

@@ -28,7 +28,7 @@ from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.continuing import check_accumulation, checkpoint_folders, last_checkpoint
 from lsr.training.divergence import DivergenceError
-from lsr.training.launcher import check_one_run, devices_of_torchrun
+from lsr.training.launcher import check_cores, check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.messages import quieten
 from lsr.training.module_choice import module_of
@@ -110,7 +110,10 @@ class LinearSRCLI(LightningCLI):
             kwargs["logger"] = False
         plugins = chosen["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
-        return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+        try:
+            return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
+        except TypeError as error:  # Lightning's answer to `devices: x`
+            raise ValueError(f"trainer: {shortened(str(error))}") from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the option that lets a run continue as another one."""
@@ -129,6 +132,7 @@ class LinearSRCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a subcommand; training holds the lock of its run folder."""
         check_one_run(self.trainer)
+        check_cores(self.trainer)
         with contextlib.ExitStack() as self._held:
             super()._run_subcommand(subcommand)
 

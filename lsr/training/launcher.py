@@ -4,9 +4,13 @@ import os
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.accelerators import CPUAccelerator
 
 _SIZES = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Variables in which launchers write the number of processes; torchrun comes first."""
+
+_RANKS_PER_CORE = 4
+"""Most processes per core: more of them have no use, and may use up the memory of the machine."""
 
 
 def devices_of_torchrun(chosen: dict[str, Any]) -> dict[str, int]:
@@ -42,4 +46,20 @@ def check_one_run(trainer: L.Trainer) -> None:
             f"{started} processes were started, but --trainer.devices {trainer.num_devices} and "
             f"--trainer.num_nodes {trainer.num_nodes} make a run of {trainer.world_size}: give the "
             "number of processes of each machine as devices, and of machines as num_nodes"
+        )
+
+
+def check_cores(trainer: L.Trainer) -> None:
+    """Check that a run without a GPU does not start far more processes than there are cores.
+
+    Raises:
+        ValueError: If it does.
+    """
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and (
+        trainer.num_devices > _RANKS_PER_CORE * cores
+    ):
+        raise ValueError(
+            f"--trainer.devices {trainer.num_devices} starts that many processes on the {cores} "
+            f"cores of this machine: give {_RANKS_PER_CORE * cores} at most"
         )

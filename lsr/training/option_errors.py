@@ -4,7 +4,6 @@ jsonargparse reports one reason for each type that it has tried, and the value o
 """
 
 import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +50,8 @@ def one_line(error: Exception, arguments: Sequence[str]) -> ValueError:
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """Return a message of another library in one line, without the end of a long one."""
-    return textwrap.shorten(text, longest, placeholder=" ...")
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
 def _reason(report: str) -> str:

@@ -47,6 +47,15 @@ def test_sums_without_a_live_query_are_numbers():
     minus = -torch.ones(1, 4, 1, 8)
     found = sums_of_attention(minus, minus, minus)
     assert found.largest == found.smallest_denominator == 0 and found.dead_keys == 1
+    assert sums_of_attention(minus, -minus, minus).dead_keys == 0
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_the_sums_are_float32_under_autocast(generator, precision):
+    q, k, v = 100 * torch.rand(3, 1, 600, 1, 8, generator=generator)
+    exact = sums_of_attention(q, k, v)
+    with torch.autocast("cpu", precision):
+        assert sums_of_attention(q, k, v) == exact
 
 
 def test_noise_changes_all_weights_and_leaves_no_trace(generator):

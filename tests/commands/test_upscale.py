@@ -140,6 +140,16 @@ def test_results_below_the_source_are_not_upscaled_again(model, inbox, capsys):
         assert "7 of 7" in capsys.readouterr().out
 
 
+def test_pairs_without_lr_photographs_are_bad_usage(model, photo, tmp_path, capsys):
+    for name in ("HR", "LR"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    Image.fromarray(photo[:16, :16]).save(tmp_path / "set" / "HR" / "a.png")
+    arguments = [str(tmp_path / "set"), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main(["upscale", *arguments]) == 2
+    assert "set holds HR photographs of pairs, but no LR photographs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     command = ["upscale", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]

@@ -80,6 +80,13 @@ def test_the_nearest_list_that_names_a_photograph_counts(tmp_path, monkeypatch):
     assert FolderTags(Path())(Path("y.jpg")) == ("above",)
 
 
+def test_a_caption_file_has_tags_too(tmp_path):
+    (tmp_path / "a.caption").write_text("sea, pier")
+    assert sidecar_tags(tmp_path / "a.jpg") == ("sea", "pier")
+    (tmp_path / "a.txt").write_text("cat")
+    assert sidecar_tags(tmp_path / "a.jpg") == ("cat",)
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16"], ids=["UTF-8", "UTF-8 with a mark", "UTF-16"]
 )

@@ -22,6 +22,7 @@ def test_find_images(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    (tmp_path / "itself.png").symlink_to("itself.png")
     assert find_images(tmp_path) == [tmp_path / name for name in wanted]
     assert find_images(tmp_path, recursive=False) == [tmp_path / name for name in wanted[:2]]
     with pytest.raises(ValueError, match="absent: no such folder"):

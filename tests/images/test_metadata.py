@@ -111,3 +111,12 @@ def test_exif_and_xmp_are_not_copied_twice(tmp_path):
     (tmp_path / "b.png").write_bytes(png(RGBA8, 6, before=extra))
     assert read_photograph(tmp_path / "b.png").png == ()
     assert read_photograph(tmp_path / "b.png").xmp == b"<a/>"
+
+
+def test_attributes_of_xmp_may_stand_in_single_quotes(tmp_path):
+    xmp = b"<a tiff:Orientation='6' tiff:ImageWidth='23' tiff:ImageLength='17'/>"
+    COLOUR.save(tmp_path / "a.jpg", xmp=xmp)
+    copy = copy_of(read_photograph(tmp_path / "a.jpg"), tmp_path / "b.png", "png")
+    height, width = copy.pixels.shape[:2]
+    size = f"tiff:ImageWidth='{width}' tiff:ImageLength='{height}'"
+    assert copy.xmp == f"<a {size}/>".encode()

@@ -9,6 +9,7 @@ from lsr.inference.temporary_file import BlockFile
 def test_arrays_are_read_as_they_were_written_and_leave_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     blocks = [np.arange(24, dtype=np.uint16).reshape(3, 2, 4).transpose(1, 2, 0), np.ones((1, 3))]
+    blocks.insert(1, np.ones((3, 0, 4)))  # rows of padding alone leave such a block
     file = BlockFile(np.uint16)
     for block in blocks:
         file.write(block)

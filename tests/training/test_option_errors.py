@@ -5,6 +5,7 @@ import yaml
 from support.processes import TINY_STAGE1
 
 from lsr.cli import main
+from lsr.training.option_errors import shortened
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def refused(tmp_path, capsys):
     ("option", "message"),
     [
         ("--data.init_args.crop_size=50", "crop_size must be a positive multiple of scale 4"),
+        ("--trainer.devices=x", "trainer: `devices` selected with"),
+        ("--trainer.devices=9999", "--trainer.devices 9999 starts that many processes"),
         ("--trainer.callbacks.EMA.decay=99", "EMA decay must be at least 0 and below 1, not 99"),
         ("--trainer.callbacks.EMA.decay=fast", "callbacks.EMA: decay: must be a number, not fast"),
         (
@@ -78,3 +81,8 @@ def test_a_refused_run_leaves_its_folder_as_it_was(refused, tmp_path, there):
     assert refused("--data.init_args.batch_size=-1").startswith("batch_size must be at least 1")
     left = {path.name for path in tmp_path.rglob("*")}
     assert left == ({"run", "events.out.tfevents.1", "config.yaml"} if there else set())
+
+
+def test_a_long_message_keeps_the_beginning_of_a_long_path():
+    assert shortened(f"no such file:\n/{'a' * 90}", 40) == f"no such file: /{'a' * 21} ..."
+    assert shortened("no such\nfile", 12) == "no such file"

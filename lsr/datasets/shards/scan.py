@@ -3,8 +3,8 @@
 A sample consists of members whose names agree up to the last dot of the base name: `0042.jpg`,
 `0042.json`, or `IMG_2.1.png`, `IMG_2.1.txt`. Its image is the member with the suffix of an image.
 If only one image has a name up to the first dot, all members with this name are its sample.
-Its tags are under "tags" in `.json`, as a list or as a comma-separated text, else in `.txt`, as a
-comma-separated text.
+Its tags are under "tags" in `.json`, as a list or as a comma-separated text, else in `.txt` or
+`.caption`, as a comma-separated text.
 
 WebDataset itself divides names at the first dot. So a picture that lies beside a photograph and
 whose name goes on with a word, such as `0042.mask.png` beside `0042.jpg`, belongs to that
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
-from lsr.datasets.tags import tidy_tags
+from lsr.datasets.tags import SIDECARS, tidy_tags
 from lsr.errors import first_clause
 from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
 from lsr.left_out import LeftOut
@@ -143,10 +143,12 @@ def _sample(
         if ".json" in members:
             description = json.loads(_text(tar, members[".json"]))
             tags = tidy_tags(description.get("tags") if isinstance(description, dict) else None)
-        if not tags and ".txt" in members:
-            tags = tidy_tags(_text(tar, members[".txt"]))
+        for suffix in SIDECARS:
+            if not tags and suffix in members:
+                tags = tidy_tags(_text(tar, members[suffix]))
     except ValueError as error:
-        log.warning("%s has no tags: its .json or .txt is damaged (%s)", name, first_clause(error))
+        files = f".json, {' or '.join(SIDECARS)}"
+        log.warning("%s has no tags: its %s is damaged (%s)", name, files, first_clause(error))
     yield Sample(image.offset_data, image.size, height, width, UNKNOWN_CRC, image.name, tags)
 
 

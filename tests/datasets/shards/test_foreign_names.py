@@ -26,7 +26,10 @@ def test_names_with_several_dots_are_photographs_of_their_own(tmp_path):
 
 def test_their_tags_belong_to_the_whole_name(tmp_path):
     pictures = [("IMG_2.1.png", encoded("PNG")), ("IMG_2.2.png", encoded("PNG"))]
-    texts = [("IMG_2.1.txt", "\ufeffsea, pier".encode()), ("IMG_2.2.json", b'{"tags": ["cat"]}')]
+    texts = [
+        ("IMG_2.1.caption", "\ufeffsea, pier".encode()),
+        ("IMG_2.2.json", b'{"tags": ["cat"]}'),
+    ]
     tar(tmp_path / "a.tar", [*pictures, *texts])
     index = ShardIndex.open(tmp_path / "a.tar")
     assert [index.tags(i) for i in range(2)] == [("sea", "pier"), ("cat",)]

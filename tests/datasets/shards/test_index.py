@@ -80,7 +80,7 @@ def test_shards_of_others_are_scanned(foreign, caplog):
         len(told) == 3
         and "a.tar: pictures that belong to a photograph: 1 left out, such as 0003.lr.png"
         in told[0]
-        and "b.tar:y/0001.tiff has no tags: its .json or .txt is damaged" in told[1]
+        and "b.tar:y/0001.tiff has no tags: its .json, .txt or .caption is damaged" in told[1]
         and "left out b.tar:y/0009.jpg: " in told[2]
     )
 
