@@ -34,7 +34,9 @@ class DiscriminatorWatch:
     def keep(self, losses: dict[str, Tensor]) -> None:
         """Add the hinge losses of a batch, scalars by name, without waiting for a GPU."""
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss.detach()
+            # With bf16-mixed a loss has 8 significant bits; a sum of that type stops growing.
+            value = loss.detach().float()
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._batches += 1
 
     def in_validation(self, module: L.LightningModule) -> None:
