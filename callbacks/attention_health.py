@@ -105,13 +105,14 @@ class AttentionHealth(L.Callback):
         """Log what was seen in the first batch, and what noise on the weights costs."""
         if not self._recorder.is_watching:
             return
-        self._recorder.stop()
         assert isinstance(pl_module, LinearSRModule)
         found = list(self._recorder.found.values())
         self.health = summary(found)
         self.health["health/weight_product"] = largest_weight_product(pl_module.denoiser)
         if "hr" in batch:
+            # Before `stop`: a compiled network would be compiled again for the size of the crop.
             self.health["health/noise_loss_rise"] = _noise_loss_rise(pl_module, batch)
+        self._recorder.stop()
         for name, value in self.health.items():
             pl_module.log(
                 name,

@@ -56,8 +56,10 @@ def sums_of_attention(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
     sums = torch.cat([b.transpose(-1, -2) @ value, b.sum(-2).unsqueeze(-1)], dim=-1)
     exact = a @ sums
     is_live = exact[..., -1] > 0
+    dead_keys = (b.amax(-1) <= 0).float().mean()
     if not is_live.any():
-        return AttentionSums(float(sums[..., :-1].abs().max()), 0.0, 1.0, 0.0, tokens)
+        largest = float(sums[..., :-1].abs().max())
+        return AttentionSums(largest, 0.0, float(dead_keys), 0.0, tokens)
     output, rounded = (
         (product[..., :-1] / product[..., -1:])[is_live]
         for product in (exact, a @ sums.bfloat16().float())
@@ -66,7 +68,7 @@ def sums_of_attention(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
         [
             sums[..., :-1].abs().max(),
             exact[..., -1][is_live].min() / tokens,
-            (b.amax(-1) <= 0).float().mean(),
+            dead_keys,
             (rounded - output).norm() / output.norm(),
         ]
     )
