@@ -44,8 +44,9 @@ class AttentionHealth(L.Callback):
     - `health/weight_product`: largest |W_q| |W_k|;
     - `health/noise_loss_rise`: rise of the loss under noise of 5 % on all weights, on a small crop.
 
-    The first time that the headroom is below 2, a warning names the remedies. `divergence.json`
-    has the latest values, and `KneePointCallback` draws the headroom into `knee.png`.
+    The first time that the headroom on rank 0 is below 2, a warning names the remedies.
+    `divergence.json` has the latest values, and `KneePointCallback` draws the headroom into
+    `knee.png`.
 
     Attributes:
         health: The latest values by name, those of this rank.
