@@ -35,17 +35,18 @@ class AttentionHealth(L.Callback):
     the averaged weights of `EMA`. They grow with the number of tokens: a headroom holds for images
     of that size. The logged values are the worst of all attentions, images and ranks:
 
-    - `health/largest_sum`: largest |S|, the sum over the tokens of relu(k) v;
+    - `health/largest_sum`: largest entry of S, the sum over the tokens of relu(k) v, without sign;
     - `health/float16_headroom`: 65504, the largest float16, divided by that sum. Below 1, code that
       keeps S in float16 ends in NaN. The sums of this package are float32, and go on;
     - `health/bfloat16_error`: relative error of the output if the sums are rounded to bfloat16;
     - `health/smallest_denominator`: smallest denominator of a query that is not dead;
     - `health/dead_keys`: share of keys without a positive component;
-    - `health/weight_product`: largest |W_q| |W_k|;
+    - `health/weight_product`: largest product of the norms of W_q and W_k;
     - `health/noise_loss_rise`: rise of the loss under noise of 5 % on all weights, on a small crop.
 
-    The first time that the headroom is below 2, a warning names the remedies. `divergence.json`
-    has the latest values, and `KneePointCallback` draws the headroom into `knee.png`.
+    The first time that the headroom on rank 0 is below 2, a warning names the remedies.
+    `divergence.json` has the latest values, and `KneePointCallback` draws the headroom into
+    `knee.png`.
 
     Attributes:
         health: The latest values by name, those of this rank.
@@ -105,13 +106,14 @@ class AttentionHealth(L.Callback):
         """Log what was seen in the first batch, and what noise on the weights costs."""
         if not self._recorder.is_watching:
             return
-        self._recorder.stop()
         assert isinstance(pl_module, LinearSRModule)
         found = list(self._recorder.found.values())
         self.health = summary(found)
         self.health["health/weight_product"] = largest_weight_product(pl_module.denoiser)
         if "hr" in batch:
+            # Before `stop`: a compiled network would be compiled again for the size of the crop.
             self.health["health/noise_loss_rise"] = _noise_loss_rise(pl_module, batch)
+        self._recorder.stop()
         for name, value in self.health.items():
             pl_module.log(
                 name,

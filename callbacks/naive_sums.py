@@ -50,8 +50,18 @@ class NaiveSums(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the attentions their own operator back."""
-        for attention in attentions(pl_module).values():
-            attention.operator = linear_attention
+        _restore(pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Do the same when a run diverges or is interrupted: it has no teardown then."""
+        _restore(pl_module)
+
+
+def _restore(module: L.LightningModule) -> None:
+    for attention in attentions(module).values():
+        attention.operator = linear_attention
 
 
 def _naive(qkv: Tensor | tuple[Tensor, Tensor, Tensor], **settings: Any) -> Tensor:

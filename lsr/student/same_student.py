@@ -41,6 +41,12 @@ def check_same_student(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
             f"{', '.join(wanted['terms'])}: keep their weights (LPIPS needs its files, or "
             "student.lpips_weight 0)"
         )
+    if found["frozen"].keys() != wanted["frozen"].keys():
+        sampled = "with" if "teacher" in found["frozen"] else "without"
+        raise ValueError(
+            f"the run was trained {sampled} a teacher that samples: keep student.teacher_steps and "
+            "student.real, or begin a new run"
+        )
     changed = [role for role, digest in wanted["frozen"].items() if found["frozen"][role] != digest]
     if changed:
         setting = "student.ladd.features" if changed == ["ladd"] else "model.init_from"

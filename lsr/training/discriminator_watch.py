@@ -34,7 +34,9 @@ class DiscriminatorWatch:
     def keep(self, losses: dict[str, Tensor]) -> None:
         """Add the hinge losses of a batch, scalars by name, without waiting for a GPU."""
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss.detach()
+            # With bf16-mixed a loss has 8 significant bits; a sum of that type stops growing.
+            value = loss.detach().float()
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._batches += 1
 
     def in_validation(self, module: L.LightningModule) -> None:
@@ -49,10 +51,11 @@ class DiscriminatorWatch:
             module.log(f"train/discriminator_{name}", mean, batch_size=1)
             self._won[name] = self._won.get(name, 0) + 1 if mean < _WON else 0
             if self._won[name] == self.patience:
+                penalty = ", or raise model.student.ladd.r1_weight" if name == "ladd" else ""
                 rank_zero_warn(
-                    f"the discriminator {name} wins: its loss was {mean:.2g} or about 0 in "
-                    f"{self.patience} validations, so the student learns little from it: lower "
-                    "model.discriminator_optimizer.lr, or raise student.ladd.r1_weight"
+                    f"the discriminator {name} wins: its loss was about 0 ({mean:.2g} now) at "
+                    f"{self.patience} validations in a row, so the student learns little from it: "
+                    f"lower model.discriminator_optimizer.lr{penalty}"
                 )
         self._sums = {}
         self._batches = 0

@@ -107,6 +107,24 @@ def test_a_compiled_network_is_measured_too(tmp_path):
     assert health.health == {name: pytest.approx(x, rel=1e-3) for name, x in plain.health.items()}
 
 
+def test_a_compiled_network_is_not_compiled_for_the_measurement(tmp_path):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    counts = []
+    for callbacks, batches in (([], 0), ([AttentionHealth()], 1)):
+        torch.compiler.reset()
+        compiled.clear()
+        module = Growing()
+        module.denoiser.net.compile(backend=backend)
+        fit(tmp_path, module, callbacks, steps=3, limit_val_batches=batches)
+        counts.append(len(compiled))
+    assert counts[0] == counts[1] > 0
+
+
 def test_the_warning_comes_once_and_again_in_another_run(tmp_path, caplog):
     health = AttentionHealth()
     module = Growing(1e3)

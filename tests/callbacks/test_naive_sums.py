@@ -46,8 +46,10 @@ def test_the_warning_comes_at_least_100_steps_before_nan(tmp_path, caplog, headr
 )
 def test_other_sums_go_on_where_float16_ends(tmp_path, sums, headroom):
     fit(tmp_path, with_keys_times(4 * headroom), [NaiveSums(**sums), DivergenceGuard()], steps=2)
+    module = with_keys_times(4 * headroom)
     with pytest.raises(DivergenceError, match="step 0"):
-        fit(tmp_path, with_keys_times(4 * headroom), [NaiveSums("float16"), DivergenceGuard()])
+        fit(tmp_path, module, [NaiveSums("float16"), DivergenceGuard()])
+    assert all(each.operator is linear_attention for each in attentions(module).values())
 
 
 def test_the_attention_gets_its_own_operator_back(tmp_path):
