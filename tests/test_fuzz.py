@@ -41,7 +41,7 @@ def hang(path, out):
 
 
 def hoard(path, out):
-    assert np.ones(2**22).sum() > 0
+    assert np.ones(2**25).sum() > 0
 
 
 def stray(path, out):

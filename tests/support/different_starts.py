@@ -62,7 +62,7 @@ def save_model(path: Path, seed: int) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    cli.LinearSRModule = Records
+    cli.module_of = lambda arguments: Records
     folder = Path(sys.argv[1])
     local = folder / f"disk{RANK}"
     local.mkdir()
