@@ -7,10 +7,12 @@ ROOT = Path(__file__).parents[2]
 SUPPORT = Path(__file__).parent
 TINY_STAGE1 = ROOT / "experiments" / "tiny" / "stage1.yaml"
 
+_OF_PROCESS_GROUPS = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", "RANK")
+"""What Lightning leaves in the environment of this process after a run of several ranks."""
+
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a script that imports the project and `support`, on one thread."""
     path = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
-    # Lightning leaves the port of a process group here, and another program may have it by now.
-    own = {name: os.environ[name] for name in os.environ if not name.startswith("MASTER_")}
+    own = {name: value for name, value in os.environ.items() if name not in _OF_PROCESS_GROUPS}
     return own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more
