@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lsr.models.attention_health import attentions
-from lsr.ops.linear_attention import linear_attention
+from lsr.ops.linear_attention import linear_attention, unpacked
 from lsr.ops.linear_attention.naive import Scaling, Stored, naive_linear_attention
 
 _TYPES = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -65,5 +65,4 @@ def _restore(module: L.LightningModule) -> None:
 
 
 def _naive(qkv: Tensor | tuple[Tensor, Tensor, Tensor], **settings: Any) -> Tensor:
-    q, k, v = qkv.unbind(2) if isinstance(qkv, Tensor) else qkv
-    return naive_linear_attention(q, k, v, **settings)
+    return naive_linear_attention(*unpacked(qkv), **settings)

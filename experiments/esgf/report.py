@@ -20,7 +20,7 @@ import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure, save_png
 from lsr.files import atomic_path
-from lsr.models.attention_health import HEADROOM
+from lsr.models.attention_health import FLOAT16_MAX, HEADROOM
 from lsr.runs.history import RunLog
 
 if TYPE_CHECKING:
@@ -87,21 +87,28 @@ def write_paragraph(knee: int, headroom: Mapping[int, float], cells: Cells) -> s
     """
     low = next((step for step, room in headroom.items() if room < 2), None)
     none = next((step for step, room in headroom.items() if room < 1), None)
-    counts = {
-        start: [s is None for (name, _), row in cells.items() if name == start
-                for s in row.get("float16", [])]
-        for start in ("knee", "end")
-    }  # fmt: skip
-    ours = [s is None for row in cells.values() for s in row.get("float32", [])]
     last = max(headroom)
     return (
         f"The knee is at step {knee:,}, where the sums of the attention have a headroom of "
         f"{headroom[knee]:.1f} in float16; at the end (step {last:,}) it is {headroom[last]:.2f}. "
         f"It falls below 2 at step {_step(low)} and below 1 at step {_step(none)}. With sums in "
-        f"float16, stage 2 ends in NaN in {sum(counts['knee'])} of {len(counts['knee'])} runs from "
-        f"the knee and in {sum(counts['end'])} of {len(counts['end'])} runs from the end; with "
-        f"sums in float32 in {sum(ours)} of {len(ours)} runs from all starts.\n"
+        f"float16, stage 2 ends in NaN in {_failures(cells, 'float16', 'knee')} runs from the knee "
+        f"and in {_failures(cells, 'float16', 'end')} runs from the end; with sums in float32 in "
+        f"{_failures(cells, 'float32')} runs from all starts.\n"
     )
+
+
+def _failures(cells: Cells, sums: str, start: str | None = None) -> str:
+    """Return how many of how many runs ended in NaN.
+
+    Args:
+        cells: The runs of stage 2.
+        sums: Type of the sums.
+        start: Start of the runs; None counts all.
+    """
+    rows = [row for (name, _), row in cells.items() if start in (None, name)]
+    scores = [score for row in rows for score in row.get(sums, [])]
+    return f"{scores.count(None)} of {len(scores)}"
 
 
 def _step(step: int | None) -> str:
@@ -133,7 +140,7 @@ def attention_sums(path: Path) -> np.ndarray:
     from lsr.images import read_rgb8
     from lsr.models.attention_health import attentions
     from lsr.models.checkpoint import load_denoiser
-    from lsr.ops.linear_attention import key_value_sums
+    from lsr.ops.linear_attention import key_value_sums, unpacked
 
     model, _ = load_denoiser(path)
     pixels = torch.tensor(read_rgb8(bundled_photographs("val")[0])[:256, :256] / 127.5 - 1)
@@ -143,8 +150,7 @@ def attention_sums(path: Path) -> np.ndarray:
     found: list[torch.Tensor] = []
 
     def keep(_: object, __: object, projected: torch.Tensor) -> None:
-        qkv = first.split(projected[:1])
-        _, k, v = qkv.unbind(2) if isinstance(qkv, torch.Tensor) else qkv
+        _, k, v = unpacked(first.split(projected[:1]))
         found.append(key_value_sums(k, v)[0, :, :, :-1].abs())
 
     hook = first.qkv.register_forward_hook(keep)
@@ -160,8 +166,8 @@ def draw_features(axes: Axes, sums: Mapping[str, np.ndarray]) -> None:
     for i, (name, values) in enumerate(sums.items()):
         ordered = np.sort(values.ravel())[::-1]
         axes.plot(np.arange(1, len(ordered) + 1), ordered, color=COLOURS[i], label=name)
-    axes.axhline(65504, color=RED, linewidth=0.8, linestyle=":")
-    axes.annotate("float16 ends", (1, 65504), va="bottom", fontsize=8, color=RED)
+    axes.axhline(FLOAT16_MAX, color=RED, linewidth=0.8, linestyle=":")
+    axes.annotate("float16 ends", (1, FLOAT16_MAX), va="bottom", fontsize=8, color=RED)
     axes.set(xscale="log", yscale="log", xlabel="rank of the entry of S", ylabel="|S|")
     axes.legend(frameon=False, fontsize=8)
     axes.set_title("Attention features", fontsize=10)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lsr.distributed.tensors import whole
 from lsr.nn.attention import LinearSelfAttention
+from lsr.ops.linear_attention import key_value_sums, unpacked
 
 FLOAT16_MAX = 65504.0
 """Largest finite number of float16."""
@@ -59,18 +60,17 @@ def sums_of_attention(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
 
 def _measured(q: Tensor, k: Tensor, v: Tensor) -> AttentionSums:
     tokens = q.shape[1]
-    a, b, value = (x.transpose(1, 2).float() for x in (q[:, :: -(-tokens // _QUERIES)], k, v))
-    a, b = a.relu(), b.relu()
-    sums = torch.cat([b.transpose(-1, -2) @ value, b.sum(-2).unsqueeze(-1)], dim=-1)
-    exact = a @ sums
+    some = q[:, :: -(-tokens // _QUERIES)].transpose(1, 2).float().relu()
+    sums = key_value_sums(k, v)
+    exact = some @ sums
     is_live = exact[..., -1] > 0
     largest = sums[..., :-1].abs().max()
-    dead_keys = (b.amax(-1) <= 0).float().mean()
+    dead_keys = (k.amax(-1) <= 0).float().mean()
     if not is_live.any():
         return AttentionSums(float(largest), 0.0, float(dead_keys), 0.0, tokens)
     output, rounded = (
         (product[..., :-1] / product[..., -1:])[is_live]
-        for product in (exact, a @ sums.bfloat16().float())
+        for product in (exact, some @ sums.bfloat16().float())
     )
     measured = torch.stack(
         [
@@ -119,9 +119,8 @@ class AttentionRecorder:
     def _hook(self, name: str, attention: LinearSelfAttention) -> Any:
         def measure(_: nn.Module, __: Any, projected: Tensor) -> None:
             if name not in self.found:
-                qkv = attention.split(projected.detach())
-                q, k, v = qkv.unbind(2) if isinstance(qkv, Tensor) else qkv
-                self.found[name] = sums_of_attention(q, k, v)
+                qkv = unpacked(attention.split(projected.detach()))
+                self.found[name] = sums_of_attention(*qkv)
 
         return measure
 

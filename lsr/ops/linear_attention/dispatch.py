@@ -35,9 +35,14 @@ def linear_attention(qkv: Tensor | tuple[Tensor, Tensor, Tensor], eps: float = 1
         )
         if kernels_take(qkv) and qkv.shape[-1] in HEAD_DIMS:
             return operators.packed(qkv, eps)[0]
-        q, k, v = qkv.unbind(2)
     elif kernels_take(*qkv) and qkv[0].shape[-1] in HEAD_DIMS:
         return operators.separate(*qkv, eps)[0]
-    else:
-        q, k, v = qkv
-    return linear_attention_reference(q, k, v, eps)
+    return linear_attention_reference(*unpacked(qkv), eps)
+
+
+def unpacked(qkv: Tensor | tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values (B, N, A, E) of the input of `linear_attention`."""
+    if not isinstance(qkv, Tensor):
+        return qkv
+    q, k, v = qkv.unbind(2)
+    return q, k, v
