@@ -17,7 +17,7 @@ from callbacks.attention_health import AttentionHealth
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
 from lsr.batch import Batch
-from lsr.training.cli import prepare_run
+from lsr.training.unstarted import prepare_run
 
 _PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 _OF_HEALTH = ("on_validation_batch_start", "on_validation_batch_end")

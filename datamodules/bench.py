@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lsr.training.cli import prepare_run
+from lsr.training.unstarted import prepare_run
 
 _STEPS = 100
 _WARM_UP = 20

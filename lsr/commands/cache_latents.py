@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from lsr.datasets.latents import LatentPlan
     from lsr.models.autoencoder_dc import DeepCompression
-    from lsr.training.cli import read_data
+    from lsr.training.unstarted import read_data
 
     data, denoiser = read_data(["--config", options.config, *changes])
     if not denoiser.autoencoder:

@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
-from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -24,15 +24,15 @@ from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.errors import DIVERGED, DONE
 from lsr.files import remove_leftovers
 from lsr.knee.folder import SEED
-from lsr.models.denoiser import DenoiserConfig
 from lsr.training.checkpoint_io import AtomicCheckpointIO
+from lsr.training.config_files import refuse_repeated_keys
 from lsr.training.continuing import check_accumulation, checkpoint_folders, last_checkpoint
 from lsr.training.divergence import DivergenceError
 from lsr.training.launcher import check_cores, check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.messages import quieten
 from lsr.training.module_choice import module_of
-from lsr.training.option_errors import one_line, refuse_repeated_keys, shortened
+from lsr.training.option_errors import one_line, shortened
 from lsr.training.refused_run import left_as_found
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
@@ -215,48 +215,6 @@ class LinearSRCLI(LightningCLI):
             torch.set_num_threads(
                 min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - workers))
             )
-
-
-class _Data(LinearSRCLI):
-    """Builds the data of an experiment only: its network may need more memory than there is."""
-
-    def instantiate_classes(self) -> None:
-        """Build the DataModule."""
-        built = self.parser.instantiate(Namespace(data=self.config.data))
-        self.datamodule = self._get(built, "data")
-
-
-def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
-    """Return the DataModule of an experiment and the configuration of its denoiser.
-
-    Args:
-        arguments: Options as of `lsr fit`, such as `--config FILE`.
-
-    Raises:
-        ValueError: If an option or the YAML file is invalid.
-    """
-    try:
-        cli = _Data(arguments, run=False)
-    except (ArgumentError, ValueError) as error:
-        raise one_line(error, arguments) from error
-    return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
-
-
-def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
-    """Build a run of an experiment without starting it; used by benchmarks.
-
-    The number of threads is set as by `lsr fit`.
-
-    Args:
-        config: YAML file of the experiment.
-        folder: Run folder, instead of the one in the file.
-        settings: Settings of the trainer, instead of those in the file.
-    """
-    changes = {"default_root_dir": folder} | settings
-    options = [f"--trainer.{name}={value}" for name, value in changes.items()]
-    cli = LinearSRCLI(["--config", config, *options], run=False)
-    cli.leave_cores_to_workers()
-    return cli
 
 
 def _find_own_classes() -> None:

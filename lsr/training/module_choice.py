@@ -1,15 +1,14 @@
 """Choose the LightningModule of an experiment by the settings that it has."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lsr.training.config_files import config_files
 from lsr.training.module import LinearSRModule
 from lsr.training.student import StudentModule
-
-_CONFIG = ("--config", "-c")
 
 
 def module_of(arguments: Sequence[str]) -> type[LinearSRModule]:
@@ -22,17 +21,9 @@ def module_of(arguments: Sequence[str]) -> type[LinearSRModule]:
         arguments: Options of `lsr fit`, such as `--config FILE` and `--model.student.l1_weight 2`.
     """
     chosen = any(each.startswith("--model.student") for each in arguments)
-    if chosen or any("student" in _model(path) for path in _files(arguments)):
+    if chosen or any("student" in _model(path) for path in config_files(arguments)):
         return StudentModule
     return LinearSRModule
-
-
-def _files(arguments: Sequence[str]) -> Iterator[Path]:
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if option in _CONFIG:
-            yield Path(value)
-        elif option.startswith("--config="):
-            yield Path(option.removeprefix("--config="))
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -5,9 +5,8 @@ jsonargparse reports one reason for each type that it has tried, and the value o
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-import yaml
+from lsr.training.config_files import config_files
 
 _LONGEST = 200
 """Most characters of a message."""
@@ -43,7 +42,7 @@ def one_line(error: Exception, arguments: Sequence[str]) -> ValueError:
         return error
     line = _reason(" ".join(str(error).split()))
     hints = [f"; {hint}" for start, hint in _MOVED.items() if line.startswith(start)]
-    if not any(argument.startswith("--config") for argument in arguments):
+    if not any(config_files(arguments)):
         hints.append("; name an experiment with --config FILE")
     return ValueError(shortened(line, _LONGEST - sum(map(len, hints))) + "".join(hints))
 
@@ -107,45 +106,3 @@ def _wrong_type(types: Sequence[str], value: str | None) -> str:
     names = list(dict.fromkeys(names))
     wanted = " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
     return f"must be {wanted}" + (f", not {value}" if value else "")
-
-
-def refuse_repeated_keys(arguments: Sequence[str]) -> None:
-    """Check that no mapping in a YAML file of the command line has a key twice.
-
-    YAML's readers keep the last value and say nothing.
-
-    Args:
-        arguments: The command line.
-
-    Raises:
-        ValueError: If a key is given twice.
-    """
-    following = zip(arguments, [*arguments[1:], ""], strict=True)
-    values = [value for name, value in following if name == "--config"]
-    values += [each.partition("=")[2] for each in arguments if each.startswith("--config=")]
-    for path in map(Path, values):
-        if path.is_file():
-            try:
-                root = yaml.compose(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
-                continue  # the parser names the place
-            _refuse_repeated_keys(path, root)
-
-
-def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
-    """Check a node of a YAML file and all nodes below it."""
-    if isinstance(node, yaml.SequenceNode):
-        for member in node.value:
-            _refuse_repeated_keys(path, member)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if str(key.value) in lines:
-            raise ValueError(
-                f"{path}: lines {lines[str(key.value)]} and {line} both set {key.value}: "
-                "remove one of them"
-            )
-        lines[str(key.value)] = line
-        _refuse_repeated_keys(path, value)

@@ -1,0 +1,52 @@
+"""Build an experiment, or only its data, without running it: for other commands and benchmarks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentError, Namespace
+
+from lsr.models.config import DenoiserConfig
+from lsr.training.cli import LinearSRCLI
+from lsr.training.option_errors import one_line
+
+
+class _Data(LinearSRCLI):
+    """Builds the data of an experiment only: its network may need more memory than there is."""
+
+    def instantiate_classes(self) -> None:
+        """Build the DataModule."""
+        built = self.parser.instantiate(Namespace(data=self.config.data))
+        self.datamodule = self._get(built, "data")
+
+
+def read_data(arguments: Sequence[str]) -> tuple[Any, DenoiserConfig]:
+    """Return the DataModule of an experiment and the configuration of its denoiser.
+
+    Args:
+        arguments: Options as of `lsr fit`, such as `--config FILE`.
+
+    Raises:
+        ValueError: If an option or the YAML file is invalid.
+    """
+    try:
+        cli = _Data(arguments, run=False)
+    except (ArgumentError, ValueError) as error:
+        raise one_line(error, arguments) from error
+    return cli.datamodule, DenoiserConfig(**cli.config.model.denoiser)
+
+
+def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
+    """Build a run of an experiment without starting it; used by benchmarks.
+
+    The number of threads is set as by `lsr fit`.
+
+    Args:
+        config: YAML file of the experiment.
+        folder: Run folder, instead of the one in the file.
+        settings: Settings of the trainer, instead of those in the file.
+    """
+    changes = {"default_root_dir": folder} | settings
+    options = [f"--trainer.{name}={value}" for name, value in changes.items()]
+    cli = LinearSRCLI(["--config", config, *options], run=False)
+    cli.leave_cores_to_workers()
+    return cli
