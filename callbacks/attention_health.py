@@ -65,7 +65,7 @@ class AttentionHealth(L.Callback):
         return {"has_warned": self._has_warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore it from a checkpoint."""
+        """Restore from a checkpoint whether the warning was given."""
         self._has_warned = state_dict["has_warned"]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -151,8 +151,9 @@ def _noise_loss_rise(module: LinearSRModule, batch: Batch) -> float:
 @rank_zero_only
 def _warn(step: int, headroom: float, tokens: int) -> None:
     log.warning(
-        "step %s: float16 has a headroom of %.1f left for the attention's sums at %s tokens. The "
-        "float32 sums here go on; for float16 sums end at the knee, or set qk_norm or qk_decay",
+        "step %s: float16 ends at %.1f times the largest sum of the attention over %s tokens. This "
+        "run sums in float32 and goes on; for code that sums in float16, stop at the knee, or set "
+        "model.denoiser.qk_norm or model.optimizer.qk_decay",
         f"{step:,}",
         headroom,
         f"{tokens:,}",

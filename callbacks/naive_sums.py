@@ -55,7 +55,7 @@ class NaiveSums(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Do the same when a run diverges or is interrupted: it has no teardown then."""
+        """Do the same when a run diverges or is interrupted: Lightning calls no teardown then."""
         _restore(pl_module)
 
 

@@ -174,8 +174,10 @@ def _row(
     needs_lr = any(CARDS[name].of_lr for name in measures)
     source = _to_tensor(read_rgb8(item.lr), device) if needs_lr else None
     for name, measure in measures.items():
-        fits = min(height, width) >= CARDS[name].min_side
-        row[name] = measure(result, target, lr=source)[name].item() if fits else float("nan")
+        is_large_enough = min(height, width) >= CARDS[name].min_side
+        row[name] = (
+            measure(result, target, lr=source)[name].item() if is_large_enough else float("nan")
+        )
     return row | {"inputs": item.inputs}
 
 

@@ -1,4 +1,4 @@
-"""All discriminators of a student: what they see of images, and their losses."""
+"""All discriminators of a student: their inputs and their losses."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from lsr.student.ladd import LADD, Scene
 
 
 class Evidence(NamedTuple):
-    """What the discriminators see of some images.
+    """The inputs of the discriminators for some images.
 
     Attributes:
         features: Input (B, D, h, w) of each head of LADD; none without LADD.
@@ -48,7 +48,7 @@ class Discriminators(nn.Module):
         self._r1_weight = config.ladd.r1_weight if config.ladd else 0.0
 
     def see(self, x_0: Tensor, image: Tensor | None, scene: Scene | None) -> Evidence:
-        """Return what the discriminators see of images.
+        """Return the inputs of the discriminators for images.
 
         Args:
             x_0: The images as data of the student's flow.

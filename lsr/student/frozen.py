@@ -1,4 +1,4 @@
-"""Denoisers that stage 3 uses without training them: the eyes of LADD, and the teacher."""
+"""Denoisers that stage 3 uses without training them: the features of LADD, and the teacher."""
 
 from functools import partial
 from pathlib import Path

@@ -18,7 +18,7 @@ _TIME, _NOISE = 0, 2
 
 
 class Scene(NamedTuple):
-    """What the real and the generated images of a batch have in common.
+    """What LADD uses for the real and for the generated images of a batch alike.
 
     Attributes:
         student: The student.

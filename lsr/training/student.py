@@ -185,7 +185,7 @@ class StudentModule(LinearSRModule):
     def _evidence(
         self, batch: Batch, condition: Condition, made: Tensor, sr: Tensor | None, targets: Targets
     ) -> tuple[Evidence, Evidence]:
-        """Return what the discriminators see of the real images, and of those of the student."""
+        """Return the inputs of the discriminators for the real images and for the student's."""
         judges = self.discriminators
         real = targets.x_0 if self.config.real == "hr" else targets.teacher
         assert judges is not None and real is not None

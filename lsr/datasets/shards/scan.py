@@ -2,7 +2,7 @@
 
 A sample consists of members whose names agree up to the last dot of the base name: `0042.jpg`,
 `0042.json`, or `IMG_2.1.png`, `IMG_2.1.txt`. Its image is the member with the suffix of an image.
-If only one image has a name up to the first dot, all members with this name are its sample.
+If only one of the members that agree up to the first dot is an image, all of these are its sample.
 Its tags are under "tags" in `.json`, as a list or as a comma-separated text, else in `.txt` or
 `.caption`, as a comma-separated text.
 
