@@ -22,7 +22,7 @@ from lsr.datasets.tags import TAGS, FolderTags, sidecar_tags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
 from lsr.progress_bar import progress_bar
-from lsr.texts import decode_text
+from lsr.reading.texts import decode_text
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ FLOORS = (
     ("lsr.experts", "lsr.student", "lsr.inference"),
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
-    ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images", "lsr.texts"),
+    ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images"),
+    ("lsr.reading",),
     (
         "lsr.ops",
         "lsr.distributed",
@@ -29,7 +30,6 @@ FLOORS = (
         "lsr.batch",
         "lsr.errors",
         "lsr.files",
-        "lsr.left_out",
         "lsr.progress_bar",
     ),
 )

@@ -102,7 +102,7 @@ def continue_list(path: Path) -> set[str]:
         ValueError: If another line is damaged.
     """
     from lsr.datasets.tags import read_listed
-    from lsr.texts import is_json, mend_lines
+    from lsr.reading.texts import is_json, mend_lines
 
     mend_lines(path, is_json)
     return set(read_listed(path)) if path.is_file() else set()

@@ -165,7 +165,7 @@ def _check_folder(out: Path) -> None:
 def _prepare_folder(out: Path) -> None:
     """Make the folder of the results, and mend its record after a crash."""
     from lsr.inference.record import RECORD_FILE
-    from lsr.texts import is_json, mend_lines
+    from lsr.reading.texts import is_json, mend_lines
 
     try:
         out.mkdir(parents=True, exist_ok=True)

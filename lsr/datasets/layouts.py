@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsr.images import find_images
-from lsr.left_out import LeftOut
+from lsr.reading.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 

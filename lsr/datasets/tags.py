@@ -4,7 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from lsr.texts import is_json, read_text
+from lsr.reading.texts import is_json, read_text
 
 TAGS = "tags.jsonl"
 """Name of the list of tags in a folder of photographs.
@@ -84,7 +84,7 @@ def sidecar_tags(photograph: Path) -> tuple[str, ...]:
     Without such a file there are no tags.
 
     Raises:
-        ValueError: The file is not text, see `lsr.texts.decode_text`.
+        ValueError: The file is not text, see `lsr.reading.texts.decode_text`.
     """
     for suffix in SIDECARS:
         with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 
 from lsr.degradations.config import DegradationConfig
 from lsr.files import atomic_path
-from lsr.texts import is_json, mend_lines
+from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS_FILE = "degradation.json"
 """File with the settings of an export: preset, seed, and the configuration with all its values."""

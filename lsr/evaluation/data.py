@@ -12,7 +12,7 @@ from lsr.datasets.paired_folders import find_pairs, images_by_name, stem_without
 from lsr.datasets.tags import FolderTags
 from lsr.images import UnreadableImage, probe
 from lsr.images.outputs import collect
-from lsr.left_out import LeftOut
+from lsr.reading.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lsr.evaluation.data import Item
 from lsr.files import atomic_path, write_json
-from lsr.texts import is_json, mend_lines
+from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS = "evaluation.json"
 """File of the settings: everything that a value depends on in addition to its image."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lsr.datasets.tags import read_listed, tidy_tags
-from lsr.texts import read_text
+from lsr.reading.texts import read_text
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lsr.images.reading import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
-from lsr.left_out import LeftOut
+from lsr.reading.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lsr.left_out import LeftOut
-from lsr.texts import read_text
+from lsr.reading.left_out import LeftOut
+from lsr.reading.texts import read_text
 
 log = logging.getLogger(__name__)
 

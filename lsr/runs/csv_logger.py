@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lsr.errors import first_clause
 from lsr.files import atomic_path
-from lsr.texts import mend_lines
+from lsr.reading.texts import mend_lines
 
 _STEP = "step"
 

@@ -16,8 +16,8 @@ import numpy as np
 from lsr.datasets.shards.scan import scan
 from lsr.datasets.shards.table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 from lsr.images import UnreadableImage
-from lsr.left_out import LeftOut
 from lsr.progress_bar import progress_bar
+from lsr.reading.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from lsr.datasets.shards.table import UNKNOWN_CRC, Sample
 from lsr.datasets.tags import SIDECARS, tidy_tags
 from lsr.errors import first_clause
 from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, UnreadableImage, probe
-from lsr.left_out import LeftOut
-from lsr.texts import decode_text
+from lsr.reading.left_out import LeftOut
+from lsr.reading.texts import decode_text
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsr.guidance.taggers.ram_network import RAM
-from lsr.texts import read_text
+from lsr.reading.texts import read_text
 
 _FILES = {
     False: "ram_swin_large_14m.pth (huggingface.co/spaces/xinyu1205/recognize-anything)",

@@ -10,7 +10,7 @@ from lsr.cli import main
 from lsr.commands.tag import continue_list
 from lsr.degradations.export_folder import PARAMETERS_FILE, recover
 from lsr.evaluation.per_image import merge
-from lsr.texts import decode_text, is_json, mend_lines, read_text
+from lsr.reading.texts import decode_text, is_json, mend_lines, read_text
 
 LINES = '{"file": "a.png", "tags": ["sea"]}\n{"file": "ä.png", "tags": ["pier"]}\n'
 

@@ -1,0 +1,1 @@
+"""Reading files of any origin: their text, and a word about what is left out."""
