@@ -70,7 +70,8 @@ def overwrite(path, out):
     ],
 )
 def test_planted_faults_are_found(tmp_path, monkeypatch, read, what):
-    monkeypatch.setattr(watched, "LONGEST_S", 0.1)
+    if read is hang:  # the others may take their time on a busy machine
+        monkeypatch.setattr(watched, "LONGEST_S", 0.1)
     monkeypatch.setattr(watched, "MOST_BYTES", 2**23)
     monkeypatch.setattr(
         watched, "targets", lambda folder: {"bytes": Target({"a": b"seed"}, read, 1)}
