@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsr.nn.patches import from_patches, to_patches
+
 _CONVOLUTIONS_AROUND = 2
 """Convolutions besides those of the residual blocks: the first and the last one."""
 
@@ -46,13 +48,13 @@ class RefiningHead(nn.Module):
             prediction: Patches (B, 3 p^2, H, W) as `lsr.models.latent_space.PixelSpace` has them.
             lr: LR images (B, 3, h, w) in [-1, 1]; h is H p / scale, w is W p / scale.
         """
-        image = F.pixel_shuffle(prediction, self._patch_size)
-        seen = torch.cat([F.pixel_unshuffle(image, self._scale), lr], dim=1)
+        image = from_patches(prediction, self._patch_size)
+        seen = torch.cat([to_patches(image, self._scale), lr], dim=1)
         x = self.first(seen.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
-        correction = F.pixel_shuffle(self.last(F.silu(x)), self._scale)
-        return F.pixel_unshuffle(image + correction, self._patch_size)
+        correction = from_patches(self.last(F.silu(x)), self._scale)
+        return to_patches(image + correction, self._patch_size)
 
 
 class _ResidualBlock(nn.Module):
