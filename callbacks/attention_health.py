@@ -151,9 +151,9 @@ def _noise_loss_rise(module: LinearSRModule, batch: Batch) -> float:
 @rank_zero_only
 def _warn(step: int, headroom: float, tokens: int) -> None:
     log.warning(
-        "step %s: float16 ends at %.1f times the largest sum of the attention over %s tokens. This "
-        "run sums in float32 and goes on; for code that sums in float16, stop at the knee, or set "
-        "model.denoiser.qk_norm or model.optimizer.qk_decay",
+        "step %s: float16 ends at %.1f times (the headroom) the attention's largest sum over %s "
+        "tokens. This run sums in float32 and goes on; for sums in float16 stop at the knee, or "
+        "set qk_norm or qk_decay",
         f"{step:,}",
         headroom,
         f"{tokens:,}",
