@@ -11,7 +11,7 @@ _WANTED = frozenset((*_NAMES, *(f"{name}s" for name in _NAMES), "indices"))
 
 
 class BatchSamples:
-    """What identifies the samples of a batch. Tensors are read only when `describe` is called.
+    """What identifies the samples of a batch. They are read only when `describe` is called.
 
     Args:
         batch: The batch. Its samples have names if it is a mapping with a list of texts or a
@@ -22,8 +22,7 @@ class BatchSamples:
         self._entries: dict[str, Any] = {}
         if isinstance(batch, Mapping):
             self._entries = {
-                # A copy: shared memory of the workers of a data loader is given back at once.
-                str(key): value.clone() if _is_on_cpu(value) else value
+                str(key): value
                 for key, value in batch.items()
                 if str(key).lower() in _WANTED and _identifies(value)
             }
@@ -34,10 +33,6 @@ class BatchSamples:
             key: value.tolist() if isinstance(value, Tensor) else list(value)
             for key, value in self._entries.items()
         }
-
-
-def _is_on_cpu(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.device.type == "cpu"
 
 
 def _identifies(value: Any) -> bool:

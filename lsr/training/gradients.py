@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from lsr.training.module import LinearSRModule
 
 
-def weights_of_step(optimizer: Optimizer) -> list[Tensor]:
-    """Return the weights with gradients: those that the optimiser's next step changes."""
-    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+def gradients_of_step(optimizer: Optimizer) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the weights that the optimiser's next step changes, and their gradients."""
+    weights = []
+    gradients = []
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            gradient = weight.grad  # read once: each access takes a microsecond
+            if gradient is not None:
+                weights.append(weight)
+                gradients.append(gradient)
+    return weights, gradients
 
 
 def norm_on_all_ranks(norms: Tensor, gradients: Sequence[Tensor], world_size: int) -> Tensor:

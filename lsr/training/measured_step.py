@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from lsr.distributed.tensors import norms_of
 from lsr.training.batch_samples import BatchSamples
 from lsr.training.divergence import agreed_names
-from lsr.training.gradients import norm_on_all_ranks, weights_of_step
+from lsr.training.gradients import gradients_of_step, norm_on_all_ranks
 from lsr.training.host_copy import HostCopy
 
 
@@ -122,10 +122,9 @@ class StepRecorder:
         Every rank has to call this method at the same step.
         """
         self._between_steps = True
-        weights = weights_of_step(optimizer)
+        weights, gradients = gradients_of_step(optimizer)
         if not weights:
             return None
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms = norms_of(gradients)
         total = norm_on_all_ranks(norms, gradients, trainer.world_size)
         if self._loss is None:

@@ -19,19 +19,19 @@ class RunningStatistics:
         self._live: list[Tensor] = [b for layer in layers for b in layer.buffers(recurse=False)]
         self._kept: list[Tensor] = [buffer.clone() for buffer in self._live]
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Remember the current statistics."""
         self._copy(self._live, self._kept)
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Set the layers back to the statistics remembered last."""
         self._copy(self._kept, self._live)
 
     @staticmethod
     def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-        if source:
+        if not source:
+            return
+        with torch.no_grad():
             torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
                 target, source
             )
