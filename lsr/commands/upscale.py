@@ -14,6 +14,7 @@ from lsr.commands.start_processes import in_processes, is_supervised
 from lsr.commands.upscale_options import SUFFIXES, background_of, parser, sampling_of
 from lsr.commands.upscale_photographs import FORMATS, upscale_all
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
+from lsr.models.pretrained import check_fidelity
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
     if options.devices < 1:
         raise ValueError(f"--devices must be at least 1, not {options.devices}")
+    if options.fidelity is not None:
+        check_fidelity(options.fidelity, options.model)
     sampling_of(options)  # refuses bad settings before any process is started
     background_of(options)
     with pixel_limit_of(options):
@@ -80,14 +83,19 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
 
     sampling = asdict(sampling_of(options))
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
-    if options.background is not None:  # a record of an earlier version has no such entry
+    # A record of an earlier version has no entries for options that are not given.
+    if options.background is not None:
         outcome["background"] = background_of(options)
+    if options.fidelity is not None:
+        outcome["fidelity"] = options.fidelity
     recipe = {name: value for name, value in sampling.items() if name != "memory"} | outcome
     with processes.together():
         device = processes.device()
         sampling["memory"] = common_budget(sampling["memory"], device, processes)
         pairs, model = processes.of_all(_find(options) if processes.leads else None)[0]
-        upscaler = Upscaler.from_pretrained(model, device=device, **sampling)
+        upscaler = Upscaler.from_pretrained(
+            model, fidelity=options.fidelity, device=device, **sampling
+        )
         if processes.leads:
             _prepare_folder(options.out)
         found = _texts(options, [path for path, _ in pairs], upscaler) if processes.leads else None

@@ -59,6 +59,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "Hugging Face hub (default: the model in this package)",
     )
     parser.add_argument(
+        "--fidelity",
+        type=float,
+        metavar="F",
+        help="from 0, the perceptual model in this package, to 1, the faithful one: less texture "
+        "and less error (default: that of --model)",
+    )
+    parser.add_argument(
         "--scale",
         type=float,
         default=4,

@@ -23,8 +23,9 @@ from lsr.inference.memory import MemoryEstimate, MemoryPlan, is_out_of_memory
 from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.streams import checked, collect, grey_rows, with_alpha
 from lsr.models.checkpoint import load_denoiser
+from lsr.models.fidelity import load_blend
 from lsr.models.mixture import Model
-from lsr.models.pretrained import EMBEDDED, find_model
+from lsr.models.pretrained import EMBEDDED, check_fidelity, find_model
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class Upscaler:
         cls,
         path: str | Path = EMBEDDED,
         *,
+        fidelity: float | None = None,
         device: torch.device | str | None = None,
         cuda_graph: bool = False,
         **sampling: Any,
@@ -80,14 +82,16 @@ class Upscaler:
             path: A `.safetensors` file, a Lightning checkpoint (its averaged weights are used), a
                 folder with one of them, or a name on the Hugging Face hub, see
                 `lsr.models.pretrained.find_model`; by default the model in this package.
+            fidelity: A number from 0 to 1 blends the two models in this package, and `path` has to
+                be left out, see `lsr.models.fidelity`.
             device: See `Upscaler`.
             cuda_graph: See `Upscaler`.
             **sampling: Fields of `SamplingConfig`, such as `num_inference_steps=4`.
 
         Raises:
             TypeError: If a keyword is unknown or its value is of another type.
-            ValueError: If a setting is out of its range, there is no such model, or the file is no
-                model of LinearSR.
+            ValueError: If a setting is out of its range, there is no such model, the file is no
+                model of LinearSR, or both a path and a fidelity are given.
         """
         known = [field.name for field in fields(SamplingConfig)]
         unknown = sorted(sampling.keys() - known)
@@ -100,7 +104,11 @@ class Upscaler:
                 f"unknown keyword {unknown[0]!r}; settings of sampling are {', '.join(known)}"
             )
         config = SamplingConfig(**sampling)
-        denoiser, shift = load_denoiser(find_model(path))
+        if fidelity is None:
+            denoiser, shift = load_denoiser(find_model(path))
+        else:
+            check_fidelity(fidelity, path)
+            denoiser, shift = load_blend(fidelity)
         return cls(denoiser, shift, config, device, cuda_graph)
 
     @property

@@ -214,12 +214,16 @@ def initialise(denoiser: Denoiser, path: Path, last_expert: bool = False) -> Non
 
     Raises:
         ValueError: If the file cannot be read, or was made with another configuration. The path of
-            the autoencoder and the frozen encoder of the guidance may differ.
+            the autoencoder and the frozen encoder of the guidance may differ. A head that the file
+            lacks keeps its first weights, by which it corrects nothing.
     """
     weights, found, _ = _last_expert(path) if last_expert else read_denoiser(path)
     differing = _differences(found, denoiser.config)
     if differing:
         raise ValueError(f"{path} cannot initialise this model: {'; '.join(differing)}")
+    if denoiser.head is not None and not found.head_width:
+        own = denoiser.head.state_dict(prefix="head.")
+        weights = {**own, **weights}
     load_weights(denoiser, weights, path)
 
 
@@ -244,6 +248,8 @@ def _differences(found: DenoiserConfig, wanted: DenoiserConfig) -> list[str]:
         ignored.add("autoencoder")  # one autoencoder may lie in different folders
     if not found.vocabulary and not wanted.vocabulary:
         ignored |= {"guidance", "guidance_encoder"}  # a frozen encoder has no weights in the file
+    if not found.head_width:
+        ignored |= {"head_width", "head_depth"}  # a new head changes nothing at first
     vocabularies = difference(found.vocabulary, wanted.vocabulary) if found.vocabulary else None
     if vocabularies:
         ignored.add("vocabulary")  # too long to be listed

@@ -13,6 +13,26 @@ PACKAGED = {"perceptual": EMBEDDED, "faithful": EMBEDDED.with_name("faithful.saf
 """Model files in this package by name."""
 
 
+def check_fidelity(fidelity: float, model: str | Path) -> None:
+    """Check a fidelity, which blends the two models of `PACKAGED`, see `lsr.models.fidelity`.
+
+    Args:
+        fidelity: The fidelity.
+        model: The model that is named next to it, `EMBEDDED` if none is.
+
+    Raises:
+        ValueError: If the fidelity is not from 0 to 1, or a model is named.
+    """
+    if not 0 <= fidelity <= 1:
+        raise ValueError(
+            f"the fidelity must be from 0 (perceptual) to 1 (faithful), not {fidelity}"
+        )
+    if model != EMBEDDED:
+        raise ValueError(
+            f"the fidelity blends the two models in this package: leave out the model {model}"
+        )
+
+
 def find_model(name: str | Path) -> Path:
     """Return the path of the model file that a name stands for.
 

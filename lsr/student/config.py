@@ -45,6 +45,8 @@ class UNetConfig:
     Attributes:
         weight: Weight of its adversarial loss.
         channels: Channels at full size.
+        feature_weight: Weight of feature matching (pix2pixHD, arXiv 1711.11585): the absolute error
+            of the discriminator's features of the image to those of the teacher's result.
 
     Raises:
         ValueError: If a number is out of range.
@@ -52,9 +54,14 @@ class UNetConfig:
 
     weight: float = 0.1
     channels: int = 64
+    feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
         _check("unet", self.weight, self.channels)
+        if self.feature_weight < 0:
+            raise ValueError(
+                f"student.unet.feature_weight must be at least 0, not {self.feature_weight}"
+            )
 
 
 def _check(name: str, weight: float, channels: int) -> None:
@@ -75,12 +82,19 @@ class StudentConfig:
             autoencoder it is the error of `l1_weight` times `residual_std`.
         teacher_l1_weight: Weight of the absolute error to the teacher's result, in the flow's data
             space.
+        gradient_l1_weight: Weight of the absolute error of the differences of neighbouring pixels,
+            to the teacher's result in [-1, 1].
+        low_pass_l1_weight: Weight of the absolute error of the means of `scale` x `scale` pixels,
+            to the photograph in [-1, 1]: colours and large structure stay those of the photograph.
         teacher_steps: Number of sampling steps in which the model of `model.init_from` makes the
             teacher's results, from the noise of the student; 0 takes them from the data.
         lpips_weight: Weight of LPIPS to the photograph. None is 1 where its weights are on this
             machine or can be downloaded, else 0.
         dists_weight: Weight of DISTS to the photograph.
-        real: What the discriminators see as real: the photographs or the teacher's results.
+        real: What the discriminators see as real: the photographs, the teacher's results, or both:
+            the photographs of the first half of each batch, the results of the second.
+        noise: Whether the student starts from noise. Without it the weights that read the noise
+            are 0, so that the seed of sampling changes nothing.
         ladd: Discriminator on features of a frozen denoiser, or None.
         unet: Discriminator on pixels, or None.
         gan_start: Optimiser step at which the discriminators and the adversarial terms begin.
@@ -96,10 +110,13 @@ class StudentConfig:
     l1_weight: float = 1.0
     pixel_l1_weight: float = 0.0
     teacher_l1_weight: float = 0.0
+    gradient_l1_weight: float = 0.0
+    low_pass_l1_weight: float = 0.0
     teacher_steps: int = 0
     lpips_weight: float | None = None
     dists_weight: float = 0.0
-    real: Literal["hr", "teacher"] = "hr"
+    real: Literal["hr", "teacher", "both"] = "hr"
+    noise: bool = True
     ladd: LADDConfig | None = None
     unet: UNetConfig | None = None
     gan_start: int = 0
@@ -122,7 +139,9 @@ class StudentConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether a term uses results of the teacher."""
-        return self.teacher_l1_weight > 0 or (self.is_adversarial and self.real == "teacher")
+        compared = self.teacher_l1_weight > 0 or self.gradient_l1_weight > 0
+        matched = self.unet is not None and self.unet.feature_weight > 0
+        return compared or matched or (self.is_adversarial and self.real != "hr")
 
 
 def _is_number(value: object) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.nn.discriminators import UNetDiscriminator
@@ -11,6 +12,7 @@ from lsr.student.adversarial import discriminator_loss, generator_loss, r1_penal
 from lsr.student.config import StudentConfig
 from lsr.student.frozen import Frozen
 from lsr.student.ladd import LADD, Scene
+from lsr.student.pictures import Pictures
 
 
 class Evidence(NamedTuple):
@@ -46,17 +48,19 @@ class Discriminators(nn.Module):
         self.ladd = LADD(frozen, config.ladd) if config.ladd and frozen else None
         self.unet = UNetDiscriminator(config.unet.channels) if config.unet else None
         self._r1_weight = config.ladd.r1_weight if config.ladd else 0.0
+        self._matches_features = config.unet is not None and config.unet.feature_weight > 0
 
-    def see(self, x_0: Tensor, image: Tensor | None, scene: Scene | None) -> Evidence:
-        """Return the inputs of the discriminators for images.
+    def see(self, pictures: Pictures, scene: Scene | None) -> Evidence:
+        """Return the inputs of the discriminators for pictures.
 
         Args:
-            x_0: The images as data of the student's flow.
-            image: The images (B, 3, H, W); only the U-Net needs them.
+            pictures: The pictures; only the U-Net needs their images.
             scene: Result of `LADD.scene`; None without LADD.
         """
-        features = [] if self.ladd is None or scene is None else self.ladd.features(x_0, scene)
-        return Evidence(features, None if self.unet is None else image)
+        features: list[Tensor] = []
+        if self.ladd is not None and scene is not None:
+            features = self.ladd.features(pictures.x_0, scene)
+        return Evidence(features, None if self.unet is None else pictures.image)
 
     def losses(self, real: Evidence, fake: Evidence) -> dict[str, Tensor]:
         """Return the losses of the discriminators by name, scalars; their sum is minimised.
@@ -78,16 +82,29 @@ class Discriminators(nn.Module):
             found["unet"] = discriminator_loss(self.unet(real.image), self.unet(fake.image))
         return found
 
-    def adversarial(self, fake: Evidence) -> dict[str, Tensor]:
-        """Return the adversarial losses of the student by name, scalars without their weights."""
+    def adversarial(self, fake: Evidence, teacher: Pictures | None) -> dict[str, Tensor]:
+        """Return the adversarial losses of the student by name, scalars without their weights.
+
+        Args:
+            fake: The generated images.
+            teacher: The teacher's results, whose features in the U-Net are to be matched if
+                `feature_weight` is set.
+        """
         found = {}
         if self.ladd is not None:
             found["ladd"] = _mean(generator_loss, self.ladd(fake.features))
         if self.unet is not None:
-            found["unet"] = generator_loss(self.unet(fake.image))
+            assert fake.image is not None
+            features = self.unet.features(fake.image)
+            found["unet"] = generator_loss(self.unet.last(features[-1]))
+            if self._matches_features:
+                assert teacher is not None and teacher.image is not None
+                with torch.no_grad():
+                    wanted = self.unet.features(teacher.image)
+                found["features"] = _mean(F.l1_loss, features, wanted)
         return found
 
 
-def _mean(loss: Callable[..., Tensor], *logits: list[Tensor]) -> Tensor:
-    """Return the mean of a loss over the heads."""
-    return torch.stack([loss(*of_head) for of_head in zip(*logits, strict=True)]).mean()
+def _mean(loss: Callable[..., Tensor], *maps: list[Tensor]) -> Tensor:
+    """Return the mean of a loss over the maps of all heads, or of all layers."""
+    return torch.stack([loss(*of_one) for of_one in zip(*maps, strict=True)]).mean()

@@ -38,8 +38,8 @@ def check_teacher(trainer: Any) -> None:
     data: object = trainer.datamodule
     if not isinstance(data, HasTeacher) or data.teacher is None:
         raise ValueError(
-            "student.teacher_l1_weight and student.real: teacher need a teacher: set "
-            "data.init_args.teacher of PairedDataModule to a folder, or student.teacher_steps"
+            "student.teacher_l1_weight, gradient_l1_weight, unet.feature_weight and real: teacher "
+            "need a teacher: set data.init_args.teacher of PairedDataModule, or teacher_steps"
         )
 
 

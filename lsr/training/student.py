@@ -16,9 +16,10 @@ from lsr.student.config import StudentConfig
 from lsr.student.discriminators import Discriminators, Evidence
 from lsr.student.frozen import Frozen, read_frozen
 from lsr.student.perceptual import Perceptual
+from lsr.student.pictures import Pictures, real_pictures
 from lsr.student.same_student import check_same_student, trained_with
 from lsr.student.start import start_file
-from lsr.student.student_loss import StudentLoss, Targets, one_step
+from lsr.student.student_loss import StudentLoss, ignore_noise, one_step
 from lsr.training.batch_data import check_teacher, data_of_batch
 from lsr.training.discriminator_watch import DiscriminatorWatch
 from lsr.training.gradients import clip_gradients, is_logging_step, log_step
@@ -98,7 +99,8 @@ class StudentModule(LinearSRModule):
             check_teacher(self.trainer)
         if isinstance(self.trainer.strategy, ShardedStrategy):
             raise ValueError("stage 3 cannot shard weights: use --trainer.strategy ddp")
-        self._loss = StudentLoss(self.config, Perceptual(self.config))
+        scale = self.student.config.scale
+        self._loss = StudentLoss(self.config, Perceptual(self.config), scale)
         self._frozen = read_frozen(self.config, self._init_from, self.student)
         self._trained_with = trained_with(self._loss.weights, self._frozen)
         check_alike("stage 3", str(self._trained_with))
@@ -117,8 +119,11 @@ class StudentModule(LinearSRModule):
             ValueError: If the weights are of another model, or the precision is not supported.
         """
         check_precision(self)
-        if self.trainer.ckpt_path is None and self._init_from is not None:
-            initialise(self.student, start_file(self._init_from), last_expert=True)
+        if self.trainer.ckpt_path is None:
+            if self._init_from is not None:
+                initialise(self.student, start_file(self._init_from), last_expert=True)
+            if not self.config.noise:
+                ignore_noise(self.student)
         for frozen in self._frozen.values():
             frozen.model.to(self.device)
 
@@ -159,46 +164,44 @@ class StudentModule(LinearSRModule):
         condition = student.condition(batch["lr"], *(self.guidance.in_training(batch) or ()))
         x_0 = data_of_batch(batch, student, condition)
         noise = self.path_noise(batch)(tuple(x_0.shape[1:]))
-        targets = Targets(x_0, self._teacher(batch, noise, condition), batch.get("hr"))
-        made = one_step(student, noise, condition)
-        sr = student.decode(made, condition) if self._loss.needs_image else None
-        terms = self._loss.errors(made, sr, targets)
+        hr = self._pictures(x_0, condition, batch.get("hr"))
+        teacher = self._teacher(batch, noise, condition)
+        start = noise if self.config.noise else torch.zeros_like(noise)
+        made = self._pictures(one_step(student, start, condition), condition)
+        terms = self._loss.errors(made, hr, teacher)
         optimizers = self._optimizers()
         judges = self.discriminators
         if judges is not None and self.global_step >= self.config.gan_start:
-            real, fake = self._evidence(batch, condition, made, sr, targets)
-            self._train_discriminators(judges, optimizers[1], real, fake.detached())
+            real = real_pictures(self.config.real, hr, teacher)
+            scene = None
+            if judges.ladd is not None:
+                scene = judges.ladd.scene(student, condition, seeds_of(batch))
+            with torch.no_grad():
+                truth = judges.see(real, scene)
+            fake = judges.see(made, scene)
+            self._train_discriminators(judges, optimizers[1], truth, fake.detached())
             self.toggle_optimizer(optimizers[0])
-            terms |= judges.adversarial(fake)
+            terms |= judges.adversarial(fake, teacher)
         self._train_student(self._loss.total(terms), terms, optimizers[0], len(batch["seed"]))
 
-    def _teacher(self, batch: Batch, noise: Tensor, condition: Condition) -> Tensor | None:
-        """Return the teacher's results as data of the student's flow; None if nothing needs it."""
+    def _pictures(self, x_0: Tensor, condition: Condition, image: Tensor | None = None) -> Pictures:
+        """Return pictures by their data; their images are decoded if they are needed."""
+        assert self._loss is not None
+        if image is None and self._loss.needs_image:
+            image = self.student.decode(x_0, condition)
+        return Pictures(x_0, image)
+
+    def _teacher(self, batch: Batch, noise: Tensor, condition: Condition) -> Pictures | None:
+        """Return the teacher's results; None if nothing needs them."""
         if not self.config.needs_teacher:
             return None
         if "teacher" in self._frozen:
             steps = self.config.teacher_steps
-            return self._frozen["teacher"].sample(noise, self.student, condition, steps)
+            x_0 = self._frozen["teacher"].sample(noise, self.student, condition, steps)
+            return self._pictures(x_0, condition)
         assert "teacher" in batch
-        return self.student.encode(batch["teacher"], condition)
-
-    def _evidence(
-        self, batch: Batch, condition: Condition, made: Tensor, sr: Tensor | None, targets: Targets
-    ) -> tuple[Evidence, Evidence]:
-        """Return the inputs of the discriminators for the real images and for the student's."""
-        judges = self.discriminators
-        real = targets.x_0 if self.config.real == "hr" else targets.teacher
-        assert judges is not None and real is not None
-        sampled = self.config.real == "teacher" and "teacher" in self._frozen
-        image = None if sampled else batch.get(self.config.real)
-        if judges.unet is not None and image is None:
-            image = self.student.decode(real, condition)
-        scene = None
-        if judges.ladd is not None:
-            scene = judges.ladd.scene(self.student, condition, seeds_of(batch))
-        with torch.no_grad():
-            truth = judges.see(real, image, scene)
-        return truth, judges.see(made, sr, scene)
+        x_0 = self.student.encode(batch["teacher"], condition)
+        return self._pictures(x_0, condition, batch["teacher"])
 
     def _train_discriminators(
         self, judges: Discriminators, optimizer: Any, real: Evidence, fake: Evidence

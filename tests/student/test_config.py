@@ -22,6 +22,25 @@ def test_numbers_out_of_range_are_named(settings, message):
         StudentConfig(**settings)
 
 
+def test_a_negative_weight_of_features_is_named():
+    with pytest.raises(ValueError, match="student.unet.feature_weight must be at least 0, not -1"):
+        UNetConfig(feature_weight=-1.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"teacher_l1_weight": 1.0},
+        {"gradient_l1_weight": 1.0},
+        {"unet": UNetConfig(feature_weight=1.0)},
+        {"unet": UNetConfig(), "real": "both"},
+    ],
+)
+def test_each_of_these_terms_needs_a_teacher(settings):
+    assert StudentConfig(**settings).needs_teacher
+    assert not StudentConfig(unet=UNetConfig(), low_pass_l1_weight=1.0).needs_teacher
+
+
 @pytest.mark.parametrize("kind", [LADDConfig, UNetConfig])
 def test_a_discriminator_without_weight_is_left_out_by_null(kind):
     with pytest.raises(ValueError, match="null leaves this discriminator out"):

@@ -49,6 +49,21 @@ def test_a_student_starts_as_the_last_expert_of_a_mixture(tmp_path):
         initialise(student, path)
 
 
+def test_a_new_head_leaves_the_start_as_it_is(tmp_path, generator):
+    start = random_denoiser()
+    path = tmp_path / "start.safetensors"
+    save_denoiser(path, start.state_dict(), model_config(start, 6.0))
+    student = Denoiser(replace(SMALL, head_width=4, head_depth=1))
+    initialise(student, path)
+    condition = start.condition(torch.rand(1, 3, 4, 4, generator=generator) * 2 - 1)
+    noise = torch.randn(condition.base.shape, generator=generator)
+    wanted, found = (one_step(model, noise, condition) for model in (start, student))
+    torch.testing.assert_close(found, wanted)
+    save_denoiser(path, student.state_dict(), model_config(student, 6.0))
+    with pytest.raises(ValueError, match="head_width is 4 there, but 0 here"):
+        initialise(start, path)
+
+
 def test_a_knee_folder_is_verified(tmp_path):
     knee = publish_knee(tmp_path)
     assert start_file(str(knee)) == knee / "seed.safetensors"

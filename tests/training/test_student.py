@@ -133,6 +133,36 @@ def test_the_teacher_of_several_steps_is_learnt_from(tmp_path, knee):
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
+class Taught(Stage3):
+    """Has the photographs, darker, as a teacher's results."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch | {"teacher": batch["hr"] - 0.5}, batch_idx)
+
+
+def test_the_recipe_of_the_embedded_model_ignores_noise_and_learns(tmp_path, knee, monkeypatch):
+    student = StudentConfig(
+        l1_weight=0.0,
+        low_pass_l1_weight=1.5,
+        teacher_l1_weight=0.5,
+        gradient_l1_weight=0.5,
+        lpips_weight=0.0,
+        unet=UNetConfig(channels=4, feature_weight=1.0),
+        real="both",
+        noise=False,
+    )
+    monkeypatch.setattr("lsr.training.student.check_teacher", lambda trainer: None)
+    module = Taught(knee, student)
+    train(tmp_path, module, 40)
+    trained = [row for row in rows(tmp_path) if row["train/loss"]]
+    for name in ("low_pass_l1", "teacher_l1", "gradient_l1", "features", "unet"):
+        assert float(trained[-1][f"train/loss_{name}"]) != 0
+    losses = [float(row["train/loss_teacher_l1"]) for row in trained]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    reading = module.student.net.embed.weight[:, : module.student.space.channels]
+    assert (reading == 0).all()
+
+
 def test_a_teacher_that_the_data_do_not_have_is_told_before_training(tmp_path, knee):
     student = StudentConfig(teacher_l1_weight=1.0, lpips_weight=0.0)
     with pytest.raises(ValueError, match="need a teacher: set data.init_args.teacher"):
