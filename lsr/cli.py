@@ -13,19 +13,19 @@ from lsr.errors import BAD_USAGE, DONE, INTERRUPTED
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "train a model: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last]",
     ),
     "validate": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "validate a checkpoint: lsr validate --config FILE --ckpt_path last",
     ),
     "test": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "score a checkpoint on test photographs: lsr test --config FILE --ckpt_path last",
     ),
     "predict": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "super-resolve test photographs: lsr predict --config FILE --ckpt_path last",
     ),
     "knee": (
@@ -77,7 +77,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
     ),
 }
-"""Verb -> (module with `main(arguments) -> exit code`, help of one line)."""
+"""Verb -> (module with `main(arguments) -> exit code` and `parser()`, help of one line)."""
 
 
 def _help() -> str:

@@ -14,7 +14,7 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """Suffix of the results in each format."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr upscale",
@@ -24,6 +24,10 @@ def parser() -> argparse.ArgumentParser:
         "applied. A second run skips results that were made with the same options, and makes the "
         "rest. Exit code 1 means that some inputs failed, 2 that some do not fit into --memory: "
         "each is named, and all others are done.",
+        examples=[
+            "lsr upscale photo.jpg    # writes upscaled/photo.png",
+            "lsr upscale photos/ --out large --scale 2 --format same",
+        ],
     )
     parser.add_argument(
         "src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs"
