@@ -76,6 +76,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.shard",
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
     ),
+    "completion": (
+        "lsr.commands.completion",
+        "print the completion of a shell: lsr completion bash|zsh|fish",
+    ),
 }
 """Verb -> (module with `main(arguments) -> exit code` and `parser()`, help of one line)."""
 
