@@ -76,6 +76,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.shard",
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
     ),
+    "doctor": (
+        "lsr.commands.doctor",
+        "tell what works on this machine and what is missing: lsr doctor [--json]",
+    ),
     "completion": (
         "lsr.commands.completion",
         "print the completion of a shell: lsr completion bash|zsh|fish",
