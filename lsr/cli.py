@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
@@ -128,7 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # times slower when they shared the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
-        return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+        code = importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read our output has read enough. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
             raise

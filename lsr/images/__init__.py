@@ -6,7 +6,7 @@ pixels in `lsr.images.decoding`, and its Pillow name and the message for unknown
 """
 
 from lsr.images.decoding import check_pixels, probe
-from lsr.images.encoding import UnfitFormat, not_kept, write_png, write_stream
+from lsr.images.encoding import UnfitFormat, not_kept, write_picture, write_png, write_stream
 from lsr.images.finding import find_images
 from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.outputs import collect
@@ -35,6 +35,7 @@ __all__ = [
     "probe",
     "read_photograph",
     "read_rgb8",
+    "write_picture",
     "write_png",
     "write_stream",
 ]
