@@ -84,18 +84,19 @@ def upscale_all(
     Returns:
         The failures among the photographs whose results this process writes.
     """
-    from lsr.images import megapixels
+    from lsr.images import Sizes
     from lsr.inference.memory import BeyondBudget
     from lsr.progress_bar import progress_bar
 
     failed = 0
     beyond_budget = 0
     several = f" (1 of {processes.size} processes)" if processes.size > 1 else ""
-    sizes = [megapixels(source) for (source, _), _ in work]
-    with progress_bar("", sum(sizes), "Mpx", shown=processes.leads) as bar:
+    sizes = Sizes([source for (source, _), _ in work])
+    with progress_bar("", sizes.total, "Mpx", shown=processes.leads) as bar:
         for number, ((source, target), team) in enumerate(work):
             bar.describe(f"upscaling{several}, photograph {number + 1} of {len(work)}")
             watch = Watch(bar, sizes[number])
+            bar.expect(sizes.total)
             kind = FORMATS[target.suffix.lower()]
             write = partial(_write, source, target, options, record)
             text = texts.get(source, "")

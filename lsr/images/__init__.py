@@ -14,10 +14,10 @@ from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.reading import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
-    megapixels,
     read_photograph,
     read_rgb8,
 )
+from lsr.images.sizes import Sizes
 
 __all__ = [
     "FOREIGN_SUFFIXES",
@@ -25,12 +25,12 @@ __all__ = [
     "EncodedImage",
     "Photograph",
     "PictureStream",
+    "Sizes",
     "UnfitFormat",
     "UnreadableImage",
     "check_pixels",
     "collect",
     "find_images",
-    "megapixels",
     "not_kept",
     "probe",
     "read_photograph",
