@@ -127,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP threads that spin while they wait take the cores from the data workers: training was 15
     # times slower when they shared the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if not sys.stderr.isatty():
+        # The bars of other libraries, for example of weights that transformers loads.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         code = importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
         sys.stdout.flush()
