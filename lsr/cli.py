@@ -9,23 +9,23 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "train a model: lsr fit --config experiments/tiny/stage1.yaml [--ckpt_path last]",
     ),
     "validate": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "validate a checkpoint: lsr validate --config FILE --ckpt_path last",
     ),
     "test": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "score a checkpoint on test photographs: lsr test --config FILE --ckpt_path last",
     ),
     "predict": (
-        "lsr.training.cli",
+        "lsr.commands.fit",
         "super-resolve test photographs: lsr predict --config FILE --ckpt_path last",
     ),
     "knee": (
@@ -76,8 +76,16 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.shard",
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",
     ),
+    "doctor": (
+        "lsr.commands.doctor",
+        "tell what works on this machine and what is missing: lsr doctor [--json]",
+    ),
+    "completion": (
+        "lsr.commands.completion",
+        "print the completion of a shell: lsr completion bash|zsh|fish",
+    ),
 }
-"""Verb -> (module with `main(arguments) -> exit code`, help of one line)."""
+"""Verb -> (module with `main(arguments) -> exit code` and `parser()`, help of one line)."""
 
 
 def _help() -> str:
@@ -119,8 +127,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP threads that spin while they wait take the cores from the data workers: training was 15
     # times slower when they shared the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if not sys.stderr.isatty():
+        # The bars of other libraries, for example of weights that transformers loads.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+        code = importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read our output has read enough. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
             raise

@@ -41,6 +41,10 @@ class ProgressBar:
         """Count `pieces` more as done; a fraction of a piece moves the bar by that fraction."""
         self._progress.advance(self._progress.task_ids[0], pieces)
 
+    def expect(self, total: float) -> None:
+        """Replace the number of pieces in all, which was an estimate."""
+        self._progress.update(self._progress.task_ids[0], total=total)
+
     def describe(self, description: str) -> None:
         """Replace the text in front of the bar."""
         self._progress.update(self._progress.task_ids[0], description=description)

@@ -1,6 +1,9 @@
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -24,9 +27,10 @@ def test_the_help_is_readable_at_100_columns(capsys):
 
 
 def test_every_command_tells_its_options_without_heavy_imports():
-    modules = sorted({module for module, _ in VERBS.values() if module.startswith("lsr.commands")})
+    modules = sorted({module for module, _ in VERBS.values()})
     code = (
-        f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; "
+        "import importlib, sys; "
+        f"[importlib.import_module(name).parser().format_help() for name in {modules}]; "
         "heavy = {'torch', 'lightning', 'numpy', 'PIL', 'cv2', 'matplotlib', 'rich'}; "
         "heavy &= set(sys.modules); assert not heavy, heavy"
     )
@@ -58,7 +62,9 @@ def test_a_user_mistake_is_one_line_unless_debugging(capsys, tmp_path, monkeypat
         main(command)
 
 
-@pytest.mark.parametrize("verb", [verb for verb, (home, _) in VERBS.items() if "commands" in home])
+@pytest.mark.parametrize(
+    "verb", [verb for verb, (home, _) in VERBS.items() if home != "lsr.commands.fit"]
+)
 def test_a_mistake_in_the_options_is_one_line(verb, capsys):
     with pytest.raises(SystemExit) as end:
         main([verb, "--no-such-option"])
@@ -81,3 +87,32 @@ def test_a_second_interruption_ends_the_program_without_a_traceback():
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert done.returncode == -signal.SIGINT
     assert done.stderr.startswith("lsr slow: interrupted") and done.stderr.count("\n") == 1
+
+
+LIBRARY = (
+    "import sys; from lsr.cli import main; main(['completion', 'bash']); "
+    "from tqdm.auto import tqdm; list(tqdm([1], desc='Loading weights'))"
+)
+"""A command, and then the progress bar of another library."""
+
+
+def test_bars_of_other_libraries_are_for_terminals_only():
+    command = [sys.executable, "-c", LIBRARY]
+    without = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    done = subprocess.run(command, capture_output=True, text=True, env=without)
+    assert (done.returncode, done.stderr) == (0, "")
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=follower, check=True, env=without)
+    os.close(follower)
+    assert b"Loading weights" in os.read(leader, 65536)
+    os.close(leader)
+
+
+def test_a_command_whose_reader_has_gone_away_is_quiet():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lsr", "completion", "fish"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

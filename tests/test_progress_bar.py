@@ -38,6 +38,26 @@ def test_a_large_count_is_a_plain_number(monkeypatch):
     assert "1050/1234" in stderr.getvalue()
 
 
+def test_the_total_may_turn_out_to_be_another(monkeypatch):
+    stderr = terminal(monkeypatch)
+    with progress_bar("upscaling", 10, "Mpx") as bar:
+        bar.expect(2000)
+        bar.advance(1000)
+    assert "1000/2000" in stderr.getvalue()
+
+
+def test_no_color_takes_the_colours_from_a_terminal(monkeypatch):
+    stderr = terminal(monkeypatch)
+    with progress_bar("counting", 3, "sheep") as bar:
+        bar.advance(1)
+    coloured = "\x1b[38" in stderr.getvalue() or "\x1b[3" in stderr.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    stderr = terminal(monkeypatch)
+    with progress_bar("counting", 3, "sheep") as bar:
+        bar.advance(1)
+    assert coloured and "1/3" in stderr.getvalue() and "\x1b[3" not in stderr.getvalue()
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_elsewhere_only_the_lines_are_printed(capsys, shown):
     with progress_bar("counting", 2, "sheep", shown=shown) as bar:

@@ -1,6 +1,5 @@
 """`lsr ablate`: train and evaluate the variants of experiments, and compare them in one table."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,8 @@ from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr ablate",
         description="Train every experiment of a folder, or one experiment with different "
@@ -18,6 +18,10 @@ def _parser() -> argparse.ArgumentParser:
         "only evaluated. Exit code 1: some variants failed; each is named, and the others are "
         "done.",
         allow_abbrev=False,
+        examples=[
+            "lsr ablate experiments/ablations/experts --out runs/experts",
+            'lsr ablate my.yaml --out runs/rates --vary "model.optimizer.lr=[1e-3, 3e-3]"',
+        ],
     )
     parser.add_argument("experiments", type=Path, help="a YAML file, or a folder of YAML files")
     parser.add_argument(
@@ -61,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options, common = _parser().parse_known_args(arguments[1:])
+    options, common = parser().parse_known_args(arguments[1:])
 
     from lsr.runs.table import write_table
     from lsr.training.ablation import (

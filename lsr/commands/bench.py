@@ -28,7 +28,8 @@ SUITES: dict[str, str] = {
 """Suite -> module with `measure(bench) -> int`, which returns the number of wrong results."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr bench",
         description="Time attention, the other operators and the transformer, each compared with "
@@ -36,9 +37,13 @@ def _parser() -> argparse.ArgumentParser:
         "the cost of experts and of guidance per sampling step; the whole way from LR to SR (e2e); "
         "and pictures over their size. Writes tables (.md, .csv) and a picture to --out. Exit code "
         "1: an implementation failed or gave a wrong result, and its time is not shown.",
+        examples=[
+            "lsr bench attention ops --out runs/bench",
+            "lsr bench e2e --model model.safetensors --steps 4",
+        ],
     )
     parser.add_argument(
-        "what", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all of them)"
+        "what", nargs="*", metavar="|".join(SUITES), help="what to measure (default: all of them)"
     )
     parser.add_argument(
         "--out",
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ValueError: A suite is unknown, options contradict each other, or there is no GPU.
     """
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     _check(options)
     bench = _bench(options)
     suites = options.what or SUITES

@@ -1,6 +1,5 @@
 """`lsr cache-latents`: encode the training crops of an experiment by its autoencoder in advance."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +15,18 @@ if TYPE_CHECKING:
     from lsr.models.autoencoder_dc import DeepCompression
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr cache-latents",
         description="Encode the training crops of an experiment by its autoencoder: for every "
         "photograph the crops of its first DRAWS visits. Training with --data.latents OUT then "
         "needs no encoder. LR images are still degraded anew at every visit. A command that was "
         "stopped continues when it is run again.",
+        examples=[
+            "lsr cache-latents --config experiments/linearsr/stage1.yaml --out latents",
+            "lsr cache-latents --config my.yaml --out latents --data.init_args.batch_size 8",
+        ],
     )
     parser.add_argument(
         "--config",
@@ -47,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options, changes = _parser().parse_known_args(arguments[1:])
+    options, changes = parser().parse_known_args(arguments[1:])
     if options.draws < 1:
         raise ValueError(f"--draws must be at least 1, not {options.draws}")
     import torch

@@ -18,13 +18,18 @@ _SHIFT = 3.0
 """Shift of the flow times that is written to a converted model."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr convert",
         description="Convert a checkpoint of SANA (a folder of diffusers, or a .safetensors or "
         ".pth file of diffusers or NVlabs) to a LinearSR model. The contribution of the LR image "
         "is zero at first, so the model computes the same as SANA. Train it with "
         "--model.init_from FILE.",
+        examples=[
+            "lsr convert sana weights/sana --out weights/sana.safetensors",
+            "lsr convert sana model.safetensors --out diffusers.safetensors --to-diffusers",
+        ],
     )
     parser.add_argument("model", choices=["sana"], help="model to convert")
     parser.add_argument("src", type=Path, metavar="SRC", help="checkpoint, a folder or a file")
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: must end in .safetensors")
     (_to_diffusers if options.to_diffusers else _from_sana)(options)

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from lsr.degradations import DegradationConfig
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
-        prog="lsr degrade", description="Make LR images of photographs by a synthetic degradation."
+        prog="lsr degrade",
+        description="Make LR images of photographs by a synthetic degradation.",
+        examples=[
+            "lsr degrade preview photo.jpg --n 4",
+            "lsr degrade export photos/ --out LR --preset pasd",
+        ],
     )
     actions = parser.add_subparsers(dest="action", required=True)
     degradation = _degradation_options()
@@ -57,6 +63,10 @@ def _add_preview(actions: Any, degradation: argparse.ArgumentParser) -> None:
         help="write a PNG with several draws side by side",
         description="Write a picture of a photograph's centre and N LR images of it, each with its "
         "parameters in words. The LR images are enlarged by nearest neighbour.",
+        examples=[
+            "lsr degrade preview photo.jpg --n 4 --crop 0",
+            "lsr degrade preview photo.jpg --preset stablesr --set jpeg_quality_2=[30,60]",
+        ],
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the photograph")
     parser.add_argument("--n", type=int, default=16, help="number of draws (default 16)")
@@ -83,6 +93,10 @@ def _add_export(actions: Any, degradation: argparse.ArgumentParser) -> None:
         description="Write LR images as 8-bit PNG, and a line of parameters for each LR image in "
         "params.jsonl. The same command continues an interrupted export. Exit code 1: some "
         "photographs failed; each is reported, and all others are done.",
+        examples=[
+            "lsr degrade export photos/ --out LR --preset pasd",
+            "lsr degrade export photos/ --out LR --per-image 2 --seed 1",
+        ],
     )
     parser.add_argument(
         "src",
@@ -119,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ValueError: An option has a bad value, or a file cannot be read or written.
     """
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     from lsr.degradations import DegradationConfig, draw
 
     changes = parse_changes(options.set)

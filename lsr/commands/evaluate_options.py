@@ -29,7 +29,7 @@ MAX_THREADS = 8
 the default cannot depend on `--devices`; and one of several processes should not use all cores."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
     """Return the parser of the command line of `lsr eval`."""
     parser = OptionParser(
         prog="lsr eval",
@@ -38,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
         "same command again to continue. Exit code 1: some images failed, or a metric that was "
         "requested by name cannot be computed; each failure is reported, and everything else is "
         "done.",
+        examples=[
+            "lsr eval --data pairs --out scores    # the model of this package",
+            "lsr eval --model model.safetensors --data pairs --out beside --beside bicubic,theirs",
+            "lsr eval --predictions theirs --data pairs --metrics psnr,ssim --out their-scores",
+        ],
     )
     _add_images(parser)
     add_max_pixels_option(parser)

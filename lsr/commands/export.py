@@ -1,6 +1,5 @@
 """`lsr export`: write the weights of a run as one safetensors file with its configuration."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr export",
         description="Write a model as a safetensors file with its configuration in the metadata: "
         "the format that `lsr upscale --model` and Upscaler.from_pretrained load. A file named "
         "model.safetensors is also found by its folder or, on the Hugging Face hub, by owner/name.",
+        examples=[
+            "lsr export runs/tiny/stage1 --out model.safetensors",
+            "lsr export runs/tiny/stage1 --out half.safetensors --dtype float16",
+        ],
     )
     parser.add_argument(
         "model",
@@ -44,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `lsr export` and return the exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: must end in .safetensors")
     from dataclasses import asdict

@@ -9,78 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.commands.option_parser import OptionParser
+from lsr.commands.knee_options import FIGURE, LOSSES, parser
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
     from lsr.knee.replay import Replay
     from lsr.runs.history import RunLog
-
-_LOSSES = ("train/loss", "train_loss", "loss")
-_FIGURE = "knee.png"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OptionParser(
-        prog="lsr knee",
-        description="Replay the knee detector over a logged run. Report the step of the knee and "
-        "the step of its confirmation, or the reason why there is no knee. The exit code is 0 in "
-        "both cases.",
-    )
-    parser.add_argument(
-        "path",
-        nargs="?",
-        type=Path,
-        metavar="PATH",
-        help="a run folder, a TensorBoard event file, or a CSV file with a step column",
-    )
-    parser.add_argument(
-        "--metrics",
-        metavar="a:max,b:min",
-        help="metrics, and whether more or less is better (default: metrics known by name)",
-    )
-    parser.add_argument(
-        "--loss",
-        metavar="NAME",
-        help=f"name of the training loss (default: the first of {', '.join(_LOSSES)} in the log)",
-    )
-    parser.add_argument(
-        "--min-step",
-        type=int,
-        default=0,
-        metavar="N",
-        help="first step at which a knee may be confirmed (default 0)",
-    )
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="also report the steps that early stopping and the best checkpoint pick",
-    )
-    parser.add_argument(
-        "--leave-one-out", action="store_true", help="also replay without each metric in turn"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON document instead of text"
-    )
-    parser.add_argument(
-        "--png",
-        nargs="?",
-        const="",
-        metavar="FILE",
-        help=f"write a figure of the curves (default {_FIGURE} in the folder of the log)",
-    )
-    parser.add_argument(
-        "--benchmark",
-        action="store_true",
-        help="instead of reading a log, score the detector and other rules on simulated runs",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the simulated runs (default 0)"
-    )
-    parser.add_argument(
-        "--curves", type=int, default=200, metavar="N", help="number of them (default 200)"
-    )
-    return parser
 
 
 def _benchmark(options: argparse.Namespace) -> str:
@@ -143,7 +77,7 @@ def _report(
         from lsr.figures import save_png
         from lsr.knee.plot import draw_knee
 
-        target = Path(options.png) if options.png else folder / _FIGURE
+        target = Path(options.png) if options.png else folder / FIGURE
         save_png(draw_knee(history, whole.verdict, metrics), target)
         report["png"] = str(target)
     return whole, report
@@ -264,7 +198,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     if options.benchmark:
         sys.stdout.write(_benchmark(options))
         return DONE
@@ -285,7 +219,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"{options.path}: no curve has the name of a known metric; choose curves with "
                 f"--metrics NAME:max or NAME:min among {', '.join(sorted(log.scalars))}"
             )
-        loss = options.loss or next((name for name in _LOSSES if name in log.scalars), None)
+        loss = options.loss or next((name for name in LOSSES if name in log.scalars), None)
         whole, report = _report(options, log, metrics, loss)
     except OSError as error:
         raise ValueError(str(error)) from error

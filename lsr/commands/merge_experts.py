@@ -1,6 +1,5 @@
 """`lsr merge-experts`: merge experts that were trained one by one into one model file."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,12 +32,17 @@ class TrainedExpert(NamedTuple):
     config: dict[str, Any]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr merge-experts",
         description="Merge the averaged weights of experts that were trained one by one "
         "(--model.experts.expert 0, 1, ...) into one model file. All must have the same knee and "
         "the same configuration, and each expert must be given once.",
+        examples=[
+            "lsr merge-experts runs/expert0 runs/expert1 --out experts.safetensors",
+            "lsr merge-experts runs/expert?/checkpoints/last.ckpt --out experts.safetensors",
+        ],
     )
     parser.add_argument(
         "runs",
@@ -129,7 +133,7 @@ def merge(experts: Sequence[TrainedExpert]) -> "tuple[dict[str, Tensor], dict[st
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: must end in .safetensors")
 

@@ -3,7 +3,6 @@
 Shards are for data sets that have too many files for a folder.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr shard",
         description="Copy the photographs of a folder, byte for byte, into WebDataset tar shards "
@@ -21,6 +21,10 @@ def _parser() -> argparse.ArgumentParser:
         "there has the comma-separated tags in a.txt or a.caption next to it. A run that was "
         "stopped is continued by the same command. Exit code 1: some photographs cannot be read; "
         "each is named, and all others are copied.",
+        examples=[
+            "lsr shard photos --out shards",
+            "lsr shard photos --out shards --max-mib 1024",
+        ],
     )
     parser.add_argument(
         "src", type=Path, metavar="DIR", help="folder of photographs, searched recursively"
@@ -44,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
 
     from lsr.datasets.shards.writer import write_shards
 

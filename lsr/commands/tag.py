@@ -1,6 +1,5 @@
 """`lsr tag`: write the tags of a folder of photographs to `tags.jsonl`."""
 
-import argparse
 import json
 import os
 import sys
@@ -12,7 +11,8 @@ from lsr.errors import DONE, SOME_FAILED
 from lsr.guidance.taggers import TAGGERS
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr tag",
         description="Write tags.jsonl for a folder of photographs and its subfolders, with one "
@@ -20,6 +20,10 @@ def _parser() -> argparse.ArgumentParser:
         "Photographs that are in the file already are not tagged again, so a command that was "
         "stopped continues when it is run again. Exit code 1: some photographs cannot be read; "
         "each is named, and the others are done.",
+        examples=[
+            "lsr tag photos --weights weights/ram_plus_swin_large_14m.pth",
+            "lsr tag photos --tagger clip --weights clip-vit-base-patch32 --tags-list tags.txt",
+        ],
     )
     parser.add_argument("dir", type=Path, metavar="DIR", help="folder of photographs")
     parser.add_argument(
@@ -43,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     if not options.dir.is_dir():
         raise ValueError(f"{options.dir}: no such folder; give a folder of photographs")
     from lsr.datasets.tags import TAGS

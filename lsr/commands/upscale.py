@@ -4,21 +4,27 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.commands.max_pixels_option import pixel_limit_of
 from lsr.commands.start_processes import in_processes, is_supervised
-from lsr.commands.upscale_options import SUFFIXES, background_of, parser, sampling_of
-from lsr.commands.upscale_photographs import FORMATS, upscale_all
+from lsr.commands.upscale_options import (
+    STANDARD_INPUT,
+    SUFFIXES,
+    background_of,
+    parser,
+    sampling_of,
+)
+from lsr.commands.upscale_photographs import FORMATS, texts_of, upscale_all
+from lsr.commands.upscale_stream import upscale_stream
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
 from lsr.models.pretrained import check_fidelity
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
-    from lsr.inference.upscaler import Upscaler
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     sampling_of(options)  # refuses bad settings before any process is started
     background_of(options)
     with pixel_limit_of(options):
+        if STANDARD_INPUT in options.src:
+            return upscale_stream(options)
+        options.out = options.out or Path("upscaled")
         return _in_one_or_several(options)
 
 
@@ -98,7 +107,9 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
         )
         if processes.leads:
             _prepare_folder(options.out)
-        found = _texts(options, [path for path, _ in pairs], upscaler) if processes.leads else None
+        found = (
+            texts_of(options, [path for path, _ in pairs], upscaler) if processes.leads else None
+        )
         texts = processes.of_all(found)[0]
         record = UpscaleRecord(options.out, model, recipe, texts)
         todo = [pair for pair in pairs if not record.has(*pair)] if processes.leads else []
@@ -127,7 +138,7 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
     pairs = collect(
         options.src,
         options.out,
-        _suffix_of(options.format),
+        _suffix_of(options.format or "png"),
         options.recursive,
         IMAGE_SUFFIXES | FOREIGN_SUFFIXES,
     )
@@ -180,17 +191,3 @@ def _prepare_folder(out: Path) -> None:
     except OSError as error:
         raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
     mend_lines(out / RECORD_FILE, is_json)
-
-
-def _texts(
-    options: argparse.Namespace, photographs: Sequence[Path], upscaler: "Upscaler"
-) -> Mapping[Path, str]:
-    """Return the text that guides each photograph; an empty mapping if the model takes no text."""
-    from lsr.guidance.upscale_texts import note_ignored_options, tagger_of, texts_for
-
-    guidance = upscaler.denoiser.config.guidance
-    if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
-        note_ignored_options(guidance, options.tags, options.guidance_scale)
-        return {}
-    tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
-    return texts_for(photographs, options.tags, tagger)

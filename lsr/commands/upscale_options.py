@@ -10,11 +10,14 @@ from lsr.guidance.taggers import TAGGERS
 from lsr.inference.config import COLOR_FIXES, SamplingConfig
 from lsr.models.pretrained import EMBEDDED
 
+STANDARD_INPUT = "-"
+"""The source that stands for standard input; a file of this name is `./-`."""
+
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """Suffix of the results in each format."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr upscale",
@@ -24,9 +27,19 @@ def parser() -> argparse.ArgumentParser:
         "applied. A second run skips results that were made with the same options, and makes the "
         "rest. Exit code 1 means that some inputs failed, 2 that some do not fit into --memory: "
         "each is named, and all others are done.",
+        examples=[
+            "lsr upscale photo.jpg                   # writes upscaled/photo.png",
+            "lsr upscale photos/ --out large --scale 2 --format same",
+            "lsr upscale - < photo.jpg > large.jpg   # from standard input to standard output",
+        ],
     )
     parser.add_argument(
-        "src", nargs="+", type=Path, metavar="SRC", help="photographs, or folders of photographs"
+        "src",
+        nargs="+",
+        type=lambda text: text if text == STANDARD_INPUT else Path(text),
+        metavar="SRC",
+        help="photographs, or folders of photographs; - alone reads one from standard input and "
+        "writes its result to standard output, in its own format unless there is --format",
     )
     parser.add_argument(
         "--recursive",
@@ -147,7 +160,6 @@ def background_of(options: argparse.Namespace) -> tuple[float, ...] | None:
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
-        default=Path("upscaled"),
         type=Path,
         metavar="DIR",
         help="folder of the results; a.jpg becomes a.png (default upscaled)",
@@ -155,7 +167,6 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=[*SUFFIXES, "same"],
-        default="png",
         help="file format of the results; same keeps that of each input (default png)",
     )
     parser.add_argument(

@@ -2,15 +2,16 @@
 
 import argparse
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from lsr.commands.upscale_options import background_of
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
+    from lsr.images import EncodedImage
     from lsr.images.photograph import Photograph, PictureStream
     from lsr.inference.record import UpscaleRecord
     from lsr.inference.upscaler import Upscaler
@@ -29,6 +30,9 @@ FORMATS = {
 }
 """Format of a result with each suffix."""
 
+Source = Union[Path, "EncodedImage"]
+"""File of a photograph, or a photograph that came through standard input."""
+
 Work = tuple[tuple[Path, Path], "Processes"]
 """The files of a photograph and of its result, and the processes that upscale it together."""
 
@@ -43,6 +47,20 @@ class Failures(NamedTuple):
 
     failed: int
     beyond_budget: int
+
+
+def texts_of(
+    options: argparse.Namespace, photographs: Sequence[Source], upscaler: "Upscaler"
+) -> Mapping[Any, str]:
+    """Return the text that guides each photograph; an empty mapping if the model takes no text."""
+    from lsr.guidance.upscale_texts import note_ignored_options, tagger_of, texts_for
+
+    guidance = upscaler.denoiser.config.guidance
+    if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
+        note_ignored_options(guidance, options.tags, options.guidance_scale)
+        return {}
+    tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
+    return texts_for(photographs, options.tags, tagger)
 
 
 def upscale_all(
@@ -66,52 +84,78 @@ def upscale_all(
     Returns:
         The failures among the photographs whose results this process writes.
     """
-    from lsr.images import megapixels
-    from lsr.inference.memory import BeyondBudget, is_out_of_memory
+    from lsr.images import Sizes
+    from lsr.inference.memory import BeyondBudget
     from lsr.progress_bar import progress_bar
 
     failed = 0
     beyond_budget = 0
     several = f" (1 of {processes.size} processes)" if processes.size > 1 else ""
-    sizes = [megapixels(source) for (source, _), _ in work]
-    with progress_bar("", sum(sizes), "Mpx", shown=processes.leads) as bar:
+    sizes = Sizes([source for (source, _), _ in work])
+    with progress_bar("", sizes.total, "Mpx", shown=processes.leads) as bar:
         for number, ((source, target), team) in enumerate(work):
             bar.describe(f"upscaling{several}, photograph {number + 1} of {len(work)}")
-            watch = _Watch(bar, sizes[number])
-            try:
-                notes = _upscale_one(
-                    source, target, team, upscaler, options, watch, texts.get(source, "")
-                )
-                if team.leads:
-                    record.add(source, target)
-                    for note in notes:
-                        bar.say(f"note: {source}: {note}")
-            except Exception as error:
-                # ValueError: an unreadable file, or a format that cannot hold the result.
-                if not isinstance(error, (ValueError, OSError)) and not is_out_of_memory(error):
-                    raise
-                if team.leads:
-                    failed += 1
-                    beyond_budget += isinstance(error, BeyondBudget)
-                    bar.say(f"failed: {_failure(source, error)}")
+            watch = Watch(bar, sizes[number])
+            bar.expect(sizes.total)
+            kind = FORMATS[target.suffix.lower()]
+            write = partial(_write, source, target, options, record)
+            text = texts.get(source, "")
+            one = partial(upscale_one, source, kind, write, team, upscaler, options, watch, text)
+            failure = attempt(one, source, bar, team.leads)
+            if failure is not None and team.leads:
+                failed += 1
+                beyond_budget += isinstance(failure, BeyondBudget)
             watch(1.0)  # a photograph that failed is over too
     return Failures(failed, beyond_budget)
 
 
-def _upscale_one(
-    source: Path,
-    target: Path,
+def attempt(
+    work: Callable[[], Sequence[str]], source: Source, bar: "ProgressBar", told: bool
+) -> Exception | None:
+    """Do the work of a photograph; tell its notes, or in one line why it failed.
+
+    Args:
+        work: The work, which returns notes for the user.
+        source: The photograph.
+        bar: Where the lines are printed.
+        told: Whether this process tells them.
+
+    Returns:
+        The failure, None if the work is done.
+    """
+    from lsr.inference.memory import is_out_of_memory
+
+    try:
+        lines = [f"note: {source}: {note}" for note in work()]
+        failure = None
+    except Exception as error:
+        # ValueError: an unreadable file, or a format that cannot hold the result.
+        if not isinstance(error, (ValueError, OSError)) and not is_out_of_memory(error):
+            raise
+        lines = [f"failed: {_failure(source, error)}"]
+        failure = error
+    for line in lines if told else ():
+        bar.say(line)
+    return failure
+
+
+def upscale_one(
+    source: Source,
+    kind: str,
+    write: Callable[["Photograph", "PictureStream"], None],
     team: "Processes",
     upscaler: "Upscaler",
     options: argparse.Namespace,
-    watch: "_Watch",
+    watch: Callable[[float], None],
     text: str,
 ) -> list[str]:
-    """Upscale one photograph, and write the result and the comparison.
+    """Upscale one photograph.
 
     Args:
-        source: File of the photograph.
-        target: File of the result.
+        source: The photograph.
+        kind: Format of the result.
+        write: Function that writes the result of a photograph; it is called again if memory ran
+            out.
         team: Processes that upscale the photograph together; the first one writes.
         upscaler: The model.
         options: The command line.
@@ -123,11 +167,9 @@ def _upscale_one(
     """
     from lsr.images import not_kept, read_photograph
 
-    kind = FORMATS[target.suffix.lower()]
     with team.together():
         photograph = _fit_for(kind, read_photograph(source), background_of(options))
-    write = partial(_write, photograph, source.name, target, options)
-    consume = write if team.leads else _compute
+    consume = partial(write, photograph) if team.leads else _compute
     upscaler.process(photograph, options.scale, consume, watch, text, team)
     return not_kept(photograph, kind)
 
@@ -142,30 +184,34 @@ def _fit_for(
 
 
 def _write(
-    photograph: "Photograph",
-    name: str,
+    source: Path,
     target: Path,
     options: argparse.Namespace,
+    record: "UpscaleRecord",
+    photograph: "Photograph",
     picture: "PictureStream",
 ) -> None:
-    """Write a result and, if the options say so, the comparison with the photograph.
+    """Write a result and, if the options say so, the comparison; record it as finished.
 
     Args:
-        photograph: The input.
-        name: File name of the input, for the page of the comparison.
+        source: File of the input.
         target: File of the result.
         options: The command line.
+        record: Record of finished results.
+        photograph: The input.
         picture: The result.
     """
     from lsr.images import write_stream
     from lsr.inference.comparison_page import kept_pixels, write_comparison
 
     file_format = FORMATS[target.suffix.lower()]
-    if not options.save_compare:
-        return write_stream(target, picture, file_format, options.quality)
-    picture, pixels = kept_pixels(picture)
-    write_stream(target, picture, file_format, options.quality)
-    write_comparison(target, name, photograph, pixels)
+    if options.save_compare:
+        picture, pixels = kept_pixels(picture)
+        write_stream(target, picture, file_format, options.quality)
+        write_comparison(target, source.name, photograph, pixels)
+    else:
+        write_stream(target, picture, file_format, options.quality)
+    record.add(source, target)
 
 
 def _compute(picture: "PictureStream") -> None:
@@ -173,8 +219,8 @@ def _compute(picture: "PictureStream") -> None:
     deque(picture.blocks, maxlen=0)
 
 
-def _failure(source: Path, error: Exception) -> str:
-    """Return what an error says, in one line that begins with the photograph's path."""
+def _failure(source: Source, error: Exception) -> str:
+    """Return what an error says, in one line that begins with the photograph's name."""
     from lsr.errors import first_clause
 
     if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
@@ -185,7 +231,7 @@ def _failure(source: Path, error: Exception) -> str:
     return f"{source}: {' '.join(message.split())}"
 
 
-class _Watch:
+class Watch:
     """Advances the progress bar by one photograph, part by part.
 
     Args:

@@ -20,8 +20,8 @@ from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
 from lsr.images import (
     Photograph,
+    Sizes,
     UnreadableImage,
-    megapixels,
     probe,
     read_photograph,
     read_rgb8,
@@ -93,8 +93,8 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     parent = multiprocessing.parent_process()
     # All processes have about the same number of images, so that one progress bar is enough.
     description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
-    sizes = [megapixels(item.lr) for item in todo]
-    with progress_bar("", sum(sizes), "Mpx", shown=rank == 0) as bar:
+    sizes = Sizes([item.lr for item in todo])
+    with progress_bar("", sizes.total, "Mpx", shown=rank == 0) as bar:
         for number, item in enumerate(todo):
             bar.describe(f"{description}, image {number + 1} of {len(todo)}")
             if parent is not None and not parent.is_alive():
@@ -104,6 +104,7 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
             except Exception as error:
                 journal.append({"name": item.name, FAILED: _reason(error, item)})
             bar.advance(sizes[number])
+            bar.expect(sizes.total)
     journal.close()
 
 

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lsr.datasets.tags import SIDECARS, TAGS, FolderTags
 from lsr.guidance.taggers.registry import Tagger, load_tagger
-from lsr.images import UnreadableImage, read_rgb8
+from lsr.images import EncodedImage, UnreadableImage, read_rgb8
 from lsr.progress_bar import progress_bar
 
 SIDECAR = "sidecar"
@@ -42,12 +43,12 @@ def tagger_of(choice: str, name: str, weights: str | None, tags_list: Path | Non
 
 
 def texts_for(
-    photographs: Sequence[Path], choice: str, tagger: Tagger | None
-) -> Mapping[Path, str]:
-    """Return the text of every photograph.
+    photographs: Sequence[Path | EncodedImage], choice: str, tagger: Tagger | None
+) -> Mapping[Any, str]:
+    """Return the text of every photograph; those in memory have no sidecar, and no text by it.
 
     Args:
-        photographs: Files, at least one.
+        photographs: Files or images in memory, at least one.
         choice: `SIDECAR`, `AUTO`, `NONE`, or tags separated by commas.
         tagger: The tagger for `AUTO`, which sees the LR photographs; else None.
 
@@ -57,12 +58,15 @@ def texts_for(
     if tagger is not None:
         return _texts_by_tagger(photographs, tagger)
     if choice == SIDECAR:
-        return _texts_of_folders(photographs)
+        files = [path for path in photographs if isinstance(path, Path)]
+        return _texts_of_folders(files) if files else {}
     return dict.fromkeys(photographs, "" if choice == NONE else choice)
 
 
-def _texts_by_tagger(photographs: Sequence[Path], tagger: Tagger) -> dict[Path, str]:
-    texts: dict[Path, str] = {}
+def _texts_by_tagger(
+    photographs: Sequence[Path | EncodedImage], tagger: Tagger
+) -> dict[Path | EncodedImage, str]:
+    texts: dict[Path | EncodedImage, str] = {}
     with progress_bar("tagging", len(photographs), "photographs") as bar:
         for path in photographs:
             try:

@@ -6,7 +6,7 @@ pixels in `lsr.images.decoding`, and its Pillow name and the message for unknown
 """
 
 from lsr.images.decoding import check_pixels, probe
-from lsr.images.encoding import UnfitFormat, not_kept, write_png, write_stream
+from lsr.images.encoding import UnfitFormat, not_kept, write_picture, write_png, write_stream
 from lsr.images.finding import find_images
 from lsr.images.opening import EncodedImage, UnreadableImage
 from lsr.images.outputs import collect
@@ -14,10 +14,10 @@ from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.reading import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
-    megapixels,
     read_photograph,
     read_rgb8,
 )
+from lsr.images.sizes import Sizes
 
 __all__ = [
     "FOREIGN_SUFFIXES",
@@ -25,16 +25,17 @@ __all__ = [
     "EncodedImage",
     "Photograph",
     "PictureStream",
+    "Sizes",
     "UnfitFormat",
     "UnreadableImage",
     "check_pixels",
     "collect",
     "find_images",
-    "megapixels",
     "not_kept",
     "probe",
     "read_photograph",
     "read_rgb8",
+    "write_picture",
     "write_png",
     "write_stream",
 ]

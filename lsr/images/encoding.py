@@ -43,13 +43,31 @@ def write_png(path: Path, photograph: Photograph) -> None:
 
 
 def write_stream(path: Path, picture: PictureStream, kind: str, quality: int = 95) -> None:
-    """Write a picture while it is being computed.
+    """Write a picture to a file while it is being computed, see `write_picture`.
+
+    Args:
+        path: The file to write.
+        picture: The picture; its blocks are consumed.
+        kind: File format: "png", "jpeg", "webp" or "tiff".
+        quality: Quality of JPEG and WebP files, 1 to 100.
+
+    Raises:
+        UnfitFormat: The format cannot hold such a picture; no block has been computed.
+        OSError: The file cannot be written. No temporary file is left, and an existing file is
+            unchanged.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        write_picture(file, picture, kind, quality)
+
+
+def write_picture(file: BinaryIO, picture: PictureStream, kind: str, quality: int = 95) -> None:
+    """Write a picture to an open file while it is being computed.
 
     For JPEG and WebP the whole picture is kept in memory in 8 bits; for PNG and TIFF a few of its
     blocks.
 
     Args:
-        path: The file to write.
+        file: The file, seekable.
         picture: The picture; its blocks are consumed.
         kind: File format: "png", "jpeg", "webp" or "tiff".
         quality: Quality of JPEG and WebP files, 1 to 100. WebP is lossless at 100; PNG and TIFF
@@ -57,22 +75,19 @@ def write_stream(path: Path, picture: PictureStream, kind: str, quality: int = 9
 
     Raises:
         UnfitFormat: The format cannot hold such a picture; no block has been computed.
-        OSError: The file cannot be written. No temporary file is left, and an existing file is
-            unchanged.
     """
     check_fits(picture.like, picture.height, picture.width, kind)
     picture = _with_true_sizes(picture)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        if kind == "png":
-            write_png_stream(file, picture)
-        elif kind == "tiff":
-            write_tiff(file, picture)
-        elif kind == "jpeg":
-            _write_jpeg(file, picture, quality)
-        elif kind == "webp":
-            _write_webp(file, picture, quality)
-        else:
-            raise ValueError(f"unknown file format {kind!r}: choose png, jpeg, webp or tiff")
+    if kind == "png":
+        write_png_stream(file, picture)
+    elif kind == "tiff":
+        write_tiff(file, picture)
+    elif kind == "jpeg":
+        _write_jpeg(file, picture, quality)
+    elif kind == "webp":
+        _write_webp(file, picture, quality)
+    else:
+        raise ValueError(f"unknown file format {kind!r}: choose png, jpeg, webp or tiff")
 
 
 def _with_true_sizes(picture: PictureStream) -> PictureStream:

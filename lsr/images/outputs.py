@@ -61,14 +61,32 @@ def _inputs(
         )
     found = find_images(source, recursive, suffixes)
     # `out` may lie inside the source and hold the results of an earlier run.
-    found = [path for path in found if out.resolve() not in path.resolve().parents]
+    places = _RealFolders()
+    real_out = out.resolve()
+    found = [path for path in found if not places.of(path).is_relative_to(real_out)]
     if not found:
         raise ValueError(f"{source}: no images in this folder")
     return [(path, out / path.relative_to(source)) for path in found]
 
 
+class _RealFolders:
+    """The folders of files, without links; the file system is asked about each of them once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Path] = {}
+
+    def of(self, path: Path) -> Path:
+        """Return the folder in which a file lies when all links are followed."""
+        if path.is_symlink():
+            return path.resolve().parent
+        if path.parent not in self._known:
+            self._known[path.parent] = path.parent.resolve()
+        return self._known[path.parent]
+
+
 def _check(pairs: Sequence[tuple[Path, Path]]) -> None:
     """Raise ValueError if an output lies in the folder of its input, or two are the same."""
+    places = _RealFolders()
     by_target: dict[Path, Path] = {}
     for path, target in pairs:
         if target in by_target:
@@ -76,7 +94,7 @@ def _check(pairs: Sequence[tuple[Path, Path]]) -> None:
                 f"the results of {by_target[target]} and {path} would both be written to {target}: "
                 "rename one of the two"
             )
-        if target.resolve().parent == path.resolve().parent:
+        if places.of(target) == places.of(path):
             raise ValueError(
                 f"the result of {path} would lie in the folder of the original: choose another "
                 "--out"

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import socket
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -69,11 +70,11 @@ def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
         weights
         for files in needed.values()
         for weights in files
-        if not _path(weights, folder).is_file()
+        if not path_of(weights, folder).is_file()
     ]
     if missing:
         _download(missing, needed, folder)
-    paths = {weights: _path(weights, folder) for files in needed.values() for weights in files}
+    paths = {weights: path_of(weights, folder) for files in needed.values() for weights in files}
     for weights, path in paths.items():
         if weights.sha256 is not None and sha256_of(path) != weights.sha256:
             raise ValueError(
@@ -83,7 +84,7 @@ def provide(names: list[str], folder: Path | None) -> dict[WeightsFile, Path]:
     return paths
 
 
-def _path(weights: WeightsFile, folder: Path | None) -> Path:
+def path_of(weights: WeightsFile, folder: Path | None = None) -> Path:
     """Return the path of a file in `folder`, or else its path in torch's cache, even if absent."""
     cached = Path(torch.hub.get_dir()) / weights.folder / weights.name
     own = [] if folder is None else [folder / weights.name, folder / weights.folder / weights.name]
@@ -111,10 +112,12 @@ def _download(
         if constants.HF_HUB_OFFLINE:
             raise OSError("HF_HUB_OFFLINE forbids downloads")
         for weights in missing:
-            target = _path(weights, folder)
+            target = path_of(weights, folder)
             log.info("downloading %s to %s", url(weights), target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url(weights), str(target), weights.sha256)
+            torch.hub.download_url_to_file(
+                url(weights), str(target), weights.sha256, progress=sys.stderr.isatty()
+            )
     except (OSError, HTTPException, RuntimeError) as error:
         raise _missing_weights(needed, folder, error) from error
     finally:
@@ -128,12 +131,12 @@ def _missing_weights(
     absent: dict[str, list[WeightsFile]] = {}
     for name, files in needed.items():
         for file in files:
-            if not _path(file, folder).is_file():
+            if not path_of(file, folder).is_file():
                 absent.setdefault(name, []).append(file)
     # Two metrics can share a file; it is named once.
     files = dict.fromkeys(file for several in absent.values() for file in several)
     recipe = ", ".join(
-        f"{url(file)} to {_path(file, folder) if folder is None else folder / file.name}"
+        f"{url(file)} to {path_of(file, folder) if folder is None else folder / file.name}"
         for file in files
     )
     free = ", ".join(name for name, card in CARDS.items() if not card.weights)

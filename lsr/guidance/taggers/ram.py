@@ -15,13 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsr.guidance.taggers import PUBLISHED
 from lsr.guidance.taggers.ram_network import RAM
 from lsr.reading.texts import read_text
 
-_FILES = {
-    False: "ram_swin_large_14m.pth (huggingface.co/spaces/xinyu1205/recognize-anything)",
-    True: "ram_plus_swin_large_14m.pth (huggingface.co/xinyu1205/recognize-anything-plus-model)",
-}
+_FILES = {plus: "{} ({})".format(*PUBLISHED["ram++" if plus else "ram"]) for plus in (False, True)}
 """Published file of RAM (False) and RAM++ (True), and the page from which to fetch it."""
 _LISTS = ("ram_tag_list.txt", "ram_tag_list_threshold.txt")
 _DECODER = {

@@ -1,0 +1,105 @@
+"""`lsr upscale -`: upscale the picture on standard input, and write it to standard output."""
+
+import argparse
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from lsr.commands.upscale_options import STANDARD_INPUT, sampling_of
+from lsr.commands.upscale_photographs import Watch, attempt, texts_of, upscale_one
+from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
+
+if TYPE_CHECKING:
+    from lsr.images import EncodedImage, Photograph, PictureStream
+    from lsr.inference.upscaler import Upscaler
+
+
+def upscale_stream(options: argparse.Namespace) -> int:
+    """Upscale one picture from standard input to standard output, and return the exit code.
+
+    Nothing is written unless the whole result is there. The picture and its result are kept in
+    temporary files without a name, so the memory is that of a file.
+
+    Raises:
+        ValueError: If the options or the streams do not fit, or the model cannot be used.
+    """
+    _check(options)
+    from lsr.images import EncodedImage
+    from lsr.inference.temporary_file import reserved_file
+    from lsr.inference.upscaler import Upscaler, target_size
+    from lsr.models.pretrained import find_model
+
+    target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
+    model = find_model(options.model)
+    upscaler = Upscaler.from_pretrained(model, **asdict(sampling_of(options)))
+    with reserved_file(0) as received, reserved_file(0) as result:
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, received)
+        except OSError as error:
+            raise ValueError(f"standard input: {error.strerror}") from error
+        failure = _upscale(options, EncodedImage("standard input", received), result, upscaler)
+        if failure is not None:
+            from lsr.inference.memory import BeyondBudget
+
+            return BAD_USAGE if isinstance(failure, BeyondBudget) else SOME_FAILED
+        result.seek(0)
+        shutil.copyfileobj(result, sys.stdout.buffer)
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError if an option does not fit to standard input and output."""
+    if options.src != [STANDARD_INPUT]:
+        raise ValueError(
+            "- is standard input and must stand alone: give files in another command (./- is a "
+            "file of that name)"
+        )
+    if options.devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("one process upscales standard input: leave out --devices and torchrun")
+    for option, chosen in (("--out", options.out), ("--save-compare", options.save_compare)):
+        if chosen:
+            raise ValueError(f"the result of - goes to standard output: leave out {option}")
+    if sys.stdin.isatty():
+        raise ValueError("standard input is a terminal: give a picture, such as - < photo.jpg")
+    if sys.stdout.isatty():
+        raise ValueError("standard output is a terminal: name a file, such as - > large.png")
+
+
+def _upscale(
+    options: argparse.Namespace, source: "EncodedImage", result: BinaryIO, upscaler: "Upscaler"
+) -> Exception | None:
+    """Upscale a picture into a file; return the failure, which has been told, or None."""
+    from lsr.distributed.processes import ALONE
+    from lsr.images import write_picture
+    from lsr.progress_bar import progress_bar
+
+    source.file.seek(0)
+    own_format = _format_of(source.file.read(12))
+    kind = own_format if options.format in (None, "same") else options.format
+    text = texts_of(options, [source], upscaler).get(source, "")
+
+    def write(photograph: "Photograph", picture: "PictureStream") -> None:
+        result.seek(0)
+        result.truncate()
+        write_picture(result, picture, kind, options.quality)
+
+    with progress_bar("upscaling", 1, "picture") as bar:
+        watch = Watch(bar, 1)
+        work = partial(upscale_one, source, kind, write, ALONE, upscaler, options, watch, text)
+        return attempt(work, source, bar, told=True)
+
+
+def _format_of(head: bytes) -> str:
+    """Return the format of a result from the first bytes of the picture, PNG if we write no such.
+
+    Args:
+        head: The first 12 bytes.
+    """
+    if head.startswith(b"\xff\xd8"):
+        return "jpeg"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "tiff"
+    return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else "png"
