@@ -18,7 +18,7 @@ from lsr.commands.upscale_options import (
     parser,
     sampling_of,
 )
-from lsr.commands.upscale_photographs import FORMATS, texts_of, upscale_all
+from lsr.commands.upscale_photographs import FORMATS, load_upscaler, texts_of, upscale_all
 from lsr.commands.upscale_stream import upscale_stream
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
 from lsr.models.pretrained import check_fidelity
@@ -88,7 +88,6 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
     from lsr.inference.memory import common_budget
     from lsr.inference.record import UpscaleRecord
     from lsr.inference.shares import shares
-    from lsr.inference.upscaler import Upscaler
 
     sampling = asdict(sampling_of(options))
     outcome = {"scale": options.scale, "quality": options.quality, "compare": options.save_compare}
@@ -100,11 +99,9 @@ def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
     recipe = {name: value for name, value in sampling.items() if name != "memory"} | outcome
     with processes.together():
         device = processes.device()
-        sampling["memory"] = common_budget(sampling["memory"], device, processes)
+        budget = common_budget(sampling["memory"], device, processes)
         pairs, model = processes.of_all(_find(options) if processes.leads else None)[0]
-        upscaler = Upscaler.from_pretrained(
-            model, fidelity=options.fidelity, device=device, **sampling
-        )
+        upscaler = load_upscaler(options, model, device, memory=budget)
         if processes.leads:
             _prepare_folder(options.out)
         found = (

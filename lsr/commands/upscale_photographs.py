@@ -3,13 +3,16 @@
 import argparse
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from lsr.commands.upscale_options import background_of
+from lsr.commands.upscale_options import background_of, sampling_of
 
 if TYPE_CHECKING:
+    import torch
+
     from lsr.distributed.processes import Processes
     from lsr.images import EncodedImage
     from lsr.images.photograph import Photograph, PictureStream
@@ -47,6 +50,26 @@ class Failures(NamedTuple):
 
     failed: int
     beyond_budget: int
+
+
+def load_upscaler(
+    options: argparse.Namespace,
+    model: Path,
+    device: "torch.device | None" = None,
+    **changes: Any,
+) -> "Upscaler":
+    """Load the model with the settings of the command line.
+
+    Args:
+        options: The command line.
+        model: File of the model.
+        device: Device to compute on; by default a GPU if there is one.
+        **changes: Fields of `SamplingConfig` that differ from the command line.
+    """
+    from lsr.inference.upscaler import Upscaler
+
+    settings = asdict(sampling_of(options)) | changes
+    return Upscaler.from_pretrained(model, fidelity=options.fidelity, device=device, **settings)
 
 
 def texts_of(

@@ -4,12 +4,11 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from lsr.commands.upscale_options import STANDARD_INPUT, sampling_of
-from lsr.commands.upscale_photographs import Watch, attempt, texts_of, upscale_one
+from lsr.commands.upscale_options import STANDARD_INPUT
+from lsr.commands.upscale_photographs import Watch, attempt, load_upscaler, texts_of, upscale_one
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
 
 if TYPE_CHECKING:
@@ -29,12 +28,11 @@ def upscale_stream(options: argparse.Namespace) -> int:
     _check(options)
     from lsr.images import EncodedImage
     from lsr.inference.temporary_file import reserved_file
-    from lsr.inference.upscaler import Upscaler, target_size
+    from lsr.inference.upscaler import target_size
     from lsr.models.pretrained import find_model
 
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
-    model = find_model(options.model)
-    upscaler = Upscaler.from_pretrained(model, **asdict(sampling_of(options)))
+    upscaler = load_upscaler(options, find_model(options.model))
     with reserved_file(0) as received, reserved_file(0) as result:
         try:
             shutil.copyfileobj(sys.stdin.buffer, received)

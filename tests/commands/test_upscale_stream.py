@@ -62,6 +62,23 @@ def test_the_result_is_that_of_the_file_in_its_format(model, pictures, through, 
         assert (code, err) == (0, "") and out == expected.read_bytes(), name
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--fidelity", "0.5"],
+        ["--model", "faithful", "--steps", "2", "--seed", "3", "--color-fix", "wavelet"],
+        ["--model", "faithful", "--scale", "1.5", "--format", "webp", "--quality", "50"],
+        ["--format", "jpeg", "--background", "white"],
+    ],
+)
+def test_every_option_does_what_it_does_to_the_file(options, pictures, through, place):
+    format_of_files = [] if "--format" in options else ["--format", "same"]
+    assert main(["upscale", "rgba.tif", *options, *format_of_files]) == 0
+    through(b"", "-")
+    code, out, err = through((place / "rgba.tif").read_bytes(), "-", *options)
+    assert out == next((place / "upscaled").glob("rgba*")).read_bytes(), err
+
+
 def test_a_format_can_be_chosen_and_what_is_lost_is_told_on_stderr(model, pictures, through, place):
     data = (place / "sixteen.png").read_bytes()
     code, out, err = through(data, "-", "--model", model, "--format", "jpeg", "--scale", "2")
