@@ -15,9 +15,10 @@ from lsr.evaluation.method_result import ABSENT, MethodResult, collect_other, co
 from lsr.evaluation.per_image import write_csv
 from lsr.evaluation.report import write_report
 from lsr.evaluation.scoring import Job
-from lsr.evaluation.summary import CONVENTIONS, hardware
+from lsr.evaluation.summary import CONVENTIONS
 from lsr.files import write_json
 from lsr.metrics.cards import CARDS
+from lsr.runs.machine import hardware
 
 Comparisons = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Results of `lsr.evaluation.comparison.compare`, by method and by metric."""
