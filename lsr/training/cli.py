@@ -28,6 +28,7 @@ from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.config_files import refuse_repeated_keys
 from lsr.training.continuing import check_accumulation, checkpoint_folders, last_checkpoint
 from lsr.training.divergence import DivergenceError
+from lsr.training.launch_record import LaunchRecord
 from lsr.training.launcher import check_cores, check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.messages import quieten
@@ -52,6 +53,7 @@ class LinearSRCLI(LightningCLI):
 
     def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
         _find_own_classes()
+        self._arguments = list(arguments)
         # Interpolations resolve after all files and the command line are merged.
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
@@ -105,7 +107,7 @@ class LinearSRCLI(LightningCLI):
             self.same_run = SameRun(self.settings(), self._may_differ())
             callbacks = chosen["callbacks"] or []
             callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-            kwargs["callbacks"] = [*callbacks, self.same_run]
+            kwargs["callbacks"] = [*callbacks, self.same_run, LaunchRecord(self._arguments)]
         elif self.subcommand is not None:
             kwargs["logger"] = False
         plugins = chosen["plugins"] or []
