@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from dataclasses import asdict
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def test_a_run_folder_holds_what_others_rely_on(unbroken):
         "checkpoints/last.ckpt",
         "images/step-0000012.png",
         "launches.json",
+        "report.html",
     } <= names
     assert any("tfevents" in name for name in names)
     header = (unbroken / "metrics.csv").read_text().splitlines()[0].split(",")
@@ -109,6 +111,8 @@ def test_a_run_folder_holds_what_others_rely_on(unbroken):
     assert launch.command.startswith("lsr fit --config ") and launch.hardware["processes"] == 1
     assert (launch.first_step, launch.step, launch.ended) == (0, 12, "finished")
     assert launch.seconds > 0 and launch.versions["torch"] == version("torch")
+    report = (unbroken / "report.html").read_text()
+    assert "No knee confirmed" in report and escape(launch.command) in report
 
 
 def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_path):
@@ -208,6 +212,7 @@ def test_a_learning_rate_of_a_million_exits_with_3_and_a_report(photographs, tmp
         and report["non_finite_weights"] == []
         and report["non_finite_gradients"]
     )
+    assert f"Diverged at step {report['step']:,}" in (tmp_path / "report.html").read_text()
     assert read_launches(tmp_path)[-1].ended == "diverged"
     for path in tmp_path.rglob("*.ckpt"):
         assert all(
