@@ -74,6 +74,7 @@ esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with
 	    --vary "model.optimizer.lr=[1e-3, 1e-2]" \
 	    --vary "trainer.callbacks.NaiveSums.dtype=[float32, float16, bfloat16]" $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/esgf/report.py $(ESGF)
+	$(LSR) report $(ESGF)/stage1 $(ESGF)/stage2/*/seed* --out $(ESGF)/report.html
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
@@ -87,6 +88,7 @@ demo: $(READY) ## Train both stages on the bundled photographs, upscale one the 
 	@echo "the experts: $(RUNS)/tiny/stage2/experts (what each has learnt since the knee)"
 	@echo "pictures:    $(RUNS)/tiny/stage2/images (LR | bicubic | SR | HR)  and  $(RUNS)/tiny/upscaled"
 	@echo "figures:     $(RUNS)/tiny/eval/report.md"
+	@echo "reports:     $(RUNS)/tiny/stage1/report.html, and report.html of stage2 and eval"
 	@echo "curves:      make tensorboard  and  metrics.csv beside the pictures"
 
 demo-full: demo ## The demo, then stage 3: a one-step student, its picture and its scores

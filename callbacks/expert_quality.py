@@ -17,6 +17,7 @@ from lsr.files import remove_leftovers
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model
+from lsr.training.divergence import write_report
 from lsr.training.module import LinearSRModule
 from lsr.training.validation_loss import loss_at_times
 
@@ -26,8 +27,9 @@ class ExpertQuality(L.Callback):
 
     The figure also shows the boundaries between the experts. It is written after every validation
     to the loggers (`experts/loss_by_time`) and as PNG (`experts/step-<step>.png` in the run
-    folder). With the callback `EMA` the experts' averaged weights are evaluated. The knee is
-    evaluated in the first validation of a run; its losses are kept in the checkpoint.
+    folder); `experts/loss_by_time.json` has the newest numbers. With the callback `EMA` the
+    experts' averaged weights are evaluated. The knee is evaluated in the first validation of a run;
+    its losses are kept in the checkpoint.
 
     Args:
         bins: Number of times, evenly spread before the shift.
@@ -110,14 +112,16 @@ class ExpertQuality(L.Callback):
         assert isinstance(pl_module, LinearSRModule) and self._knee_losses is not None
         mixture = pl_module.denoiser
         assert isinstance(mixture, ExpertMixture)
-        figure = draw_loss_by_time(
-            trainer.global_step,
-            self.times,
-            means["experts"],
-            self._knee_losses,
-            mixture.boundaries,
-            pl_module.shift,
-        )
+        drawn = {
+            "step": trainer.global_step,
+            "times": self.times,
+            "losses": means["experts"],
+            "knee_losses": self._knee_losses,
+            "boundaries": list(mixture.boundaries),
+            "shift": pl_module.shift,
+        }
+        write_report(_folder(trainer) / "loss_by_time.json", drawn)
+        figure = draw_loss_by_time(**drawn)
         save_png(figure, _folder(trainer) / f"step-{trainer.global_step:07d}.png")
         where = boards(trainer)
         if where:

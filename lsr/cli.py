@@ -32,6 +32,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.knee",
         "find the knee in the log of a run: lsr knee RUN|EVENTS|CSV [--compare] [--png]",
     ),
+    "report": (
+        "lsr.commands.report",
+        "write one HTML file about runs: lsr report RUN [RUN ...] [--out FILE.html]",
+    ),
     "degrade": (
         "lsr.commands.degrade",
         "make LR images of photographs: lsr degrade preview|export PHOTO... --out OUT",

@@ -17,7 +17,7 @@ FLOORS = (
     ("lsr.commands",),
     ("lsr.bench", "callbacks", "datamodules", "lsr.cli"),
     ("lsr.training", "lsr.evaluation"),
-    ("lsr.experts", "lsr.student", "lsr.inference"),
+    ("lsr.experts", "lsr.student", "lsr.inference", "lsr.report"),
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
     ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images"),
@@ -55,6 +55,7 @@ WITHOUT_LIGHTNING = (
     "lsr.student",
     "lsr.inference",
     "lsr.knee",
+    "lsr.report",
     "lsr.runs.history",
 )
 """What a program that only upscales, or only looks for a knee, imports."""

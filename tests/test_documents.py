@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from support.processes import ROOT
 from support.tiny_autoencoder import save_autoencoder
 from support.workplace import furnish
@@ -138,6 +139,24 @@ def test_the_options_of_every_quoted_command_exist(verb, capsys):
         if option not in known
     }
     assert unknown == {}
+
+
+LOGGERS = [
+    block
+    for block in blocks(ROOT / "docs" / "training.md", "yaml")
+    if re.search("Wandb|MLFlow", block)
+]
+
+
+@pytest.mark.parametrize("block", LOGGERS)
+def test_a_logger_is_added_to_an_experiment(block, workplace, capsys):
+    (workplace / "more.yaml").write_text(block)
+    command = ["fit", "--config", "experiments/tiny/stage1.yaml", "--config", "more.yaml"]
+    with pytest.raises(SystemExit):
+        main([*command, "--print_config"])
+    loggers = yaml.safe_load(capsys.readouterr().out)["trainer"]["logger"]
+    wanted = yaml.safe_load(block)["trainer"]["logger+"][0]["class_path"]
+    assert len(loggers) == 3 and loggers[2]["class_path"] == wanted
 
 
 PYTHON = [(page.name, block) for page in LINKED for block in blocks(page, "python")]

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 from dataclasses import asdict
+from html import escape
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from support.small_run import SMALL, finish, run
 
 from lsr.cli import main
 from lsr.models.checkpoint import load_denoiser, save_denoiser
+from lsr.runs.launches import read_launches
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,8 @@ def test_a_run_folder_holds_what_others_rely_on(unbroken):
         "metrics.csv",
         "checkpoints/last.ckpt",
         "images/step-0000012.png",
+        "launches.json",
+        "report.html",
     } <= names
     assert any("tfevents" in name for name in names)
     header = (unbroken / "metrics.csv").read_text().splitlines()[0].split(",")
@@ -102,6 +107,12 @@ def test_a_run_folder_holds_what_others_rely_on(unbroken):
         "val/psnr_y_bicubic",
     } <= set(header)
     assert last(unbroken)["global_step"] == 12
+    (launch,) = read_launches(unbroken)
+    assert launch.command.startswith("lsr fit --config ") and launch.hardware["processes"] == 1
+    assert (launch.first_step, launch.step, launch.ended) == (0, 12, "finished")
+    assert launch.seconds > 0 and launch.versions["torch"] == version("torch")
+    report = (unbroken / "report.html").read_text()
+    assert "No knee confirmed" in report and escape(launch.command) in report
 
 
 def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_path):
@@ -128,6 +139,9 @@ def test_a_killed_run_continues_to_the_same_weights(unbroken, photographs, tmp_p
     steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == [str(step) for step in range(1, target + 1)]
     assert (tmp_path / "config-1.yaml").is_file() and (tmp_path / "config.yaml").is_file()
+    killed, resumed = read_launches(tmp_path)
+    assert killed.ended == "" and resumed.ended == "finished"
+    assert (resumed.first_step, resumed.step) == (killed_at, target)
 
 
 def test_the_steps_after_the_last_validation_are_kept(photographs, tmp_path):
@@ -198,6 +212,8 @@ def test_a_learning_rate_of_a_million_exits_with_3_and_a_report(photographs, tmp
         and report["non_finite_weights"] == []
         and report["non_finite_gradients"]
     )
+    assert f"Diverged at step {report['step']:,}" in (tmp_path / "report.html").read_text()
+    assert read_launches(tmp_path)[-1].ended == "diverged"
     for path in tmp_path.rglob("*.ckpt"):
         assert all(
             weight.isfinite().all()

@@ -66,7 +66,7 @@ def devices() -> Facts:
     """Return the GPUs and the processor."""
     import torch
 
-    from lsr.evaluation.summary import hardware
+    from lsr.runs.machine import hardware
 
     cpu = hardware("cpu")
     facts = {"CPU": f"{cpu['cpu']}, {len(os.sched_getaffinity(0))} of {cpu['cores']} cores"}

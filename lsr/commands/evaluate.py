@@ -150,13 +150,14 @@ def _settings(
     protocol: str, model: dict[str, Any] | None, cards: dict[str, Any], job: "Job"
 ) -> dict[str, Any]:
     """Return the contents of evaluation.json; a folder continues only if they are unchanged."""
-    from lsr.evaluation.summary import device_name, versions
+    from lsr.evaluation.summary import PACKAGES
+    from lsr.runs.machine import device_name, versions
 
     return {
         "protocol": protocol,
         "model": model,
         "metrics": cards,
-        "versions": versions(),
+        "versions": versions(PACKAGES),
         "device": device_name(job.device),
         "threads": job.threads,
     }

@@ -15,9 +15,11 @@ from lsr.evaluation.method_result import ABSENT, MethodResult, collect_other, co
 from lsr.evaluation.per_image import write_csv
 from lsr.evaluation.report import write_report
 from lsr.evaluation.scoring import Job
-from lsr.evaluation.summary import CONVENTIONS, hardware
+from lsr.evaluation.summary import CONVENTIONS
 from lsr.files import write_json
 from lsr.metrics.cards import CARDS
+from lsr.report.at_end import report_at_end
+from lsr.runs.machine import hardware
 
 Comparisons = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Results of `lsr.evaluation.comparison.compare`, by method and by metric."""
@@ -52,7 +54,7 @@ class Evaluation:
 def write_results(evaluation: Evaluation) -> int:
     """Collect the results of all methods, compare them, and write all files.
 
-    The files are `per_image.csv`, `summary.json`, `report.md` and `contact.png`.
+    The files are `per_image.csv`, `summary.json`, `report.md`, `report.html` and `contact.png`.
 
     Args:
         evaluation: An evaluation of which every image has been processed.
@@ -68,6 +70,7 @@ def write_results(evaluation: Evaluation) -> int:
     summary = _summary(evaluation, ours, others, comparisons)
     _write(ours, others, summary)
     _print(summary, ours.job.out / "report.md")
+    report_at_end(ours.job.out, "eval")
     return _exit_code(evaluation, summary)
 
 

@@ -1,15 +1,11 @@
-"""Statistics of rows, and a description of everything that determines them, for `summary.json`."""
+"""Statistics of rows, and a description of what determines them, for `summary.json`."""
 
 import math
-import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lsr.files import sha256_of
 from lsr.metrics.cards import CARDS, MetricCard
@@ -36,6 +32,9 @@ CONVENTIONS = (
     "the mean, 10,000 resamples, fixed seed.",
 )
 """Definition of the values, in sentences for the report."""
+
+PACKAGES = ("linearsr", "torch", "torchvision", "pyiqa", "timm", "numpy", "scipy", "pillow")
+"""Packages that influence the values."""
 
 _RESAMPLES = 10_000
 _RESAMPLES_AT_ONCE = 100
@@ -104,29 +103,3 @@ def _reference(card: MetricCard) -> str:
     if not card.full_reference:
         return "none"
     return "LR" if card.of_lr else "full"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that influence the values."""
-    packages = ("linearsr", "torch", "torchvision", "pyiqa", "timm", "numpy", "scipy", "pillow")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """Return the names of the device and of the CPU, and the number of CPU cores."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
-    return {
-        "device": device_name(device),
-        "cpu": model or platform.machine(),
-        "cores": os.cpu_count(),
-    }
-
-
-def device_name(device: str) -> str:
-    """Return the name of the GPU for a device such as "cuda:1", else the device itself."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

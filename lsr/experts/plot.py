@@ -23,7 +23,7 @@ def draw_loss_by_time(
     step: int,
     times: Sequence[float],
     losses: Sequence[float],
-    knee: Sequence[float],
+    knee_losses: Sequence[float],
     boundaries: Sequence[float],
     shift: float,
 ) -> Figure:
@@ -37,7 +37,7 @@ def draw_loss_by_time(
         times: Increasing times in [0, 1] before the shift. The axis is linear in them, and its
             labels are flow times (after the shift).
         losses: Loss of the experts at each time.
-        knee: Loss of the knee at each time.
+        knee_losses: Loss of the knee at each time.
         boundaries: Flow times that separate the experts.
         shift: Shift of the flow times.
 
@@ -48,10 +48,10 @@ def draw_loss_by_time(
 
     figure = new_figure(7.5, 5.0, dpi=120, layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
-    top.plot(times, knee, color=GREY, linewidth=1.4, label="the knee")
+    top.plot(times, knee_losses, color=GREY, linewidth=1.4, label="the knee")
     top.plot(times, losses, ".-", color=_BLUE, linewidth=1.6, label=f"the experts at step {step:,}")
     top.set_ylabel("validation loss")
-    change = 100 * (np.asarray(losses) / np.asarray(knee) - 1)
+    change = 100 * (np.asarray(losses) / np.asarray(knee_losses) - 1)
     bottom.axhline(0, color=GREY, linewidth=1.0)
     bottom.plot(times, change, ".-", color=_BLUE, linewidth=1.6)
     bottom.set_ylabel("change against the knee, %")

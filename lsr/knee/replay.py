@@ -91,15 +91,18 @@ class Replay:
     revisions: tuple[str, ...]
 
 
-def replay(history: Sequence[Validation], metrics: Mapping[str, str], min_step: int = 0) -> Replay:
+def replay(
+    history: Sequence[Validation], metrics: Mapping[str, str], min_step: int = 0, **settings: Any
+) -> Replay:
     """Feed a new detector with the validations until it confirms a knee or the run has diverged.
 
     Args:
         history: Validations by increasing step, at least one.
         metrics: Direction of each metric, `"max"` or `"min"`.
         min_step: First step at which a knee may be confirmed.
+        settings: Other arguments of `KneeDetector`.
     """
-    detector = KneeDetector(metrics, min_step=min_step)
+    detector = KneeDetector(metrics, min_step=min_step, **settings)
     known: dict[str, dict[str, Any]] = {}
     provisional = None
     revisions = []

@@ -24,10 +24,12 @@ from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.errors import DIVERGED, DONE
 from lsr.files import remove_leftovers
 from lsr.knee.folder import SEED
+from lsr.report.at_end import report_at_end
 from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.config_files import refuse_repeated_keys
 from lsr.training.continuing import check_accumulation, checkpoint_folders, last_checkpoint
 from lsr.training.divergence import DivergenceError
+from lsr.training.launch_record import LaunchRecord
 from lsr.training.launcher import check_cores, check_one_run, devices_of_torchrun
 from lsr.training.list_options import split_options, whole_lists
 from lsr.training.messages import quieten
@@ -52,6 +54,7 @@ class LinearSRCLI(LightningCLI):
 
     def __init__(self, arguments: Sequence[str], run: bool = True) -> None:
         _find_own_classes()
+        self._arguments = list(arguments)
         # Interpolations resolve after all files and the command line are merged.
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
@@ -105,7 +108,7 @@ class LinearSRCLI(LightningCLI):
             self.same_run = SameRun(self.settings(), self._may_differ())
             callbacks = chosen["callbacks"] or []
             callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-            kwargs["callbacks"] = [*callbacks, self.same_run]
+            kwargs["callbacks"] = [*callbacks, self.same_run, LaunchRecord(self._arguments)]
         elif self.subcommand is not None:
             kwargs["logger"] = False
         plugins = chosen["plugins"] or []
@@ -130,11 +133,21 @@ class LinearSRCLI(LightningCLI):
         return [chosen] if isinstance(chosen, str) else chosen
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run a subcommand; training holds the lock of its run folder."""
+        """Run a subcommand; training holds the lock of its run folder, and ends with a report."""
         check_one_run(self.trainer)
         check_cores(self.trainer)
         with contextlib.ExitStack() as self._held:
-            super()._run_subcommand(subcommand)
+            try:
+                super()._run_subcommand(subcommand)
+            finally:
+                self._report()
+
+    def _report(self) -> None:
+        """Write the report of a run that has begun, however it has ended."""
+        run: Any = self.trainer  # Lightning does not declare the attribute `fast_dev_run`
+        is_training = self.subcommand == "fit" and self.same_run.begun
+        if is_training and run.is_global_zero and not run.fast_dev_run:
+            report_at_end(Path(self.trainer.default_root_dir), "fit")
 
     def _needs_checkpoint(self) -> None:
         """Find the checkpoint: "last", "best" (the published knee), or a file.

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from lsr.runs.settings import by_dotted_names
+
 RUN_RECORD = "run_record"
 """Key of the record in a Lightning checkpoint."""
 
@@ -66,7 +68,7 @@ def run_record(
     """
     folder = settings["trainer"]["default_root_dir"]
     chosen = {key: settings[key] for key in ("seed_everything", "model", "data", "trainer")}
-    text = json.dumps(_flat(chosen, ""), default=str)
+    text = json.dumps(by_dotted_names(chosen), default=str)
     if folder:
         # Paths in the run folder do not differ when the run is continued in another folder.
         text = text.replace(json.dumps(str(folder))[1:-1], "RUN")
@@ -77,28 +79,6 @@ def run_record(
         "accumulated": settings["trainer"]["accumulate_grad_batches"],
         PHOTOGRAPHS: list(photographs),
     }
-
-
-def _flat(value: Any, name: str) -> dict[str, Any]:
-    """Return nested settings by dotted names; members of a list by their class."""
-    if isinstance(value, Mapping) and value:
-        found: dict[str, Any] = {}
-        for key, each in value.items():
-            found |= _flat(each, f"{name}.{key}" if name else str(key))
-        return found
-    if isinstance(value, list) and value and all(_is_class(each) for each in value):
-        found = {}
-        for each in value:
-            member = f"{name}.{each['class_path'].rpartition('.')[2]}"
-            while member in found:
-                member += "'"
-            found |= {member: each["class_path"]} | _flat(each.get("init_args", {}), member)
-        return found
-    return {name: value}
-
-
-def _is_class(value: Any) -> bool:
-    return isinstance(value, Mapping) and "class_path" in value
 
 
 def read_record(path: Path) -> tuple[int, dict[str, Any] | None]:

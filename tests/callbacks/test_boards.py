@@ -118,22 +118,31 @@ def test_a_logger_that_fails_is_a_warning_and_the_others_get_theirs(caplog):
     assert sum("no route to host" in line for line in caplog.messages) == 2
 
 
-def test_a_run_shows_figures_verdict_and_pictures_to_all(tmp_path):
-    class Upscales(Scripted):
-        def validation_step(self, batch, batch_idx):
-            super().validation_step(batch, batch_idx)
-            return batch["hr"]
+class Upscales(Scripted):
+    """Returns pictures from validation, as a module of an experiment does."""
 
-    loggers = [FakeWandb(), FakeMLflow()]
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        return batch["hr"]
+
+
+def run_stage1(folder, loggers, steps):
+    """Train with the callbacks of stage 1 that show something."""
     knee = KneePointCallback(METRICS)
     fit(
-        tmp_path,
+        folder,
         Upscales(),
-        steps=4,
+        steps=steps,
         knee=knee,
         logger=loggers,
         callbacks=lambda knee, checkpoint: [ImageGrid(2), checkpoint, knee],
     )
+    return knee
+
+
+def test_a_run_shows_figures_verdict_and_pictures_to_all(tmp_path):
+    loggers = [FakeWandb(), FakeMLflow()]
+    knee = run_stage1(tmp_path, loggers, steps=4)
     for logger in loggers:
         names = {name for name, _, _ in logger.pictures}
         assert names == {"val/lr_bicubic_sr_hr", "knee/figure"}
@@ -153,13 +162,22 @@ def test_the_real_wandb_takes_picture_and_text(tmp_path, monkeypatch):
     assert list(tmp_path.rglob("media/images/**/*.png"))
 
 
-def test_the_real_mlflow_takes_picture_and_text(tmp_path):
+@pytest.mark.parametrize("store", ["sqlite:///{}/runs.db", "file://{}/runs"])
+def test_the_real_mlflow_has_curves_pictures_and_the_knee_of_stage_1(store, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 asks for it
     logger = MLFlowLogger(
-        tracking_uri=f"sqlite:///{tmp_path}/runs.db",
-        artifact_location=f"file://{tmp_path}/artifacts",
+        tracking_uri=store.format(tmp_path), artifact_location=f"file://{tmp_path}/artifacts"
     )
-    show(trainer_of(logger))
-    assert list(tmp_path.rglob("images/a~b+step+7*.png"))
-    text = next(tmp_path.rglob("a/words.txt")).read_text()
-    assert text == "step 7: why\n"
+    knee = run_stage1(tmp_path / "run", [logger], steps=60)
+
+    def curve(name):
+        history = logger.experiment.get_metric_history(logger.run_id, name)
+        return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+
+    assert curve("val/a") == pytest.approx([each.values["val/a"] for each in knee.history])
+    assert set(curve("knee/knee_step")) == {knee.verdict.knee_step}
+    for name in ("val~lr_bicubic_sr_hr", "knee~figure"):
+        assert list(tmp_path.rglob(f"images/{name}+step+{knee.verdict.step}*.png"))
+    text = next(tmp_path.rglob("knee/verdict.txt")).read_text()
+    assert f"knee at step {knee.verdict.knee_step}" in text

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import lightning as L
@@ -76,6 +77,10 @@ def test_experts_that_have_learnt_nothing_have_the_losses_of_the_knee(tmp_path):
     # Equal except for the last digit: on some CPUs it depends on memory addresses.
     np.testing.assert_allclose(quality.drawn["experts"], quality.drawn["knee"], rtol=1e-6)
     assert Image.open(tmp_path / "experts" / "step-0000004.png").size == (900, 600)
+    numbers = json.loads((tmp_path / "experts" / "loss_by_time.json").read_text())
+    assert numbers["step"] == 4 and numbers["times"] == quality.times
+    assert numbers["losses"] == quality.drawn["experts"]
+    assert numbers["knee_losses"] == quality.drawn["knee"]
 
 
 def test_the_knee_is_remembered_and_the_experts_change(tmp_path):

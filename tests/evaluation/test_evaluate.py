@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from support.evaluation_results import summary, table
 from support.tiny import TINY
+from support.web_page import WebPage
 
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
@@ -54,6 +55,10 @@ def test_a_model_is_judged_by_the_pictures_it_leaves(evaluate, model, data):
     assert values[0] == values[1]
     assert summary(out)["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert "model sha256" in (out / "report.md").read_text()
+    page = WebPage((out / "report.html").read_text())
+    results = {row[0]: row for row in page.rows("Results")[1:]}
+    assert results["psnr_y"][1] == f"{summary(out)['results']['psnr_y']['mean']:.5g}"
+    assert len(page.all("img")) == 1 and "6 of 6 images" in page.text
 
 
 def test_weights_come_from_the_folder_that_was_named(evaluate, data, tmp_path):

@@ -1,0 +1,55 @@
+"""`lsr report`: write one HTML file about runs and evaluations."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lsr.commands.option_parser import OptionParser
+from lsr.errors import DONE
+
+
+def parser() -> OptionParser:
+    """Return the parser of the command line."""
+    parser = OptionParser(
+        prog="lsr report",
+        description="Write what runs and evaluations have come to as one HTML file: verdict, "
+        "curves, pictures, cost and settings. It needs no network and no server. Several runs are "
+        "compared. `lsr fit` and `lsr eval` write the report of their folder by themselves.",
+        examples=[
+            "lsr report runs/tiny/stage1",
+            "lsr report runs/tiny/stage1 runs/tiny/stage2 --out both.html",
+        ],
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run, or of an evaluation (lsr eval --out)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="file to write (default report.html in the first folder)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `lsr report` and return the exit code."""
+    options = parser().parse_args(arguments[1:])
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
+    if options.out is not None and options.out.suffix not in (".html", ".htm"):
+        raise ValueError(f"--out {options.out}: the name of the report must end in .html")
+    from lsr.report.document import REPORT, write_report
+
+    target = options.out or options.folders[0] / REPORT
+    try:
+        write_report(options.folders, target)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    sys.stdout.write(f"{target}\n")
+    return DONE
