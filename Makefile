@@ -32,7 +32,7 @@ setup: $(READY) ## Create .venv with the tested versions
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,dev,docs]'
 	touch $@
 
 stage1: $(READY) ## Train stage 1, or continue it where it stopped

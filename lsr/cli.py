@@ -64,6 +64,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.upscale",
         "upscale photographs: lsr upscale PHOTO... [--model FILE] [--out DIR]",
     ),
+    "serve": (
+        "lsr.commands.serve",
+        "upscale photographs in the browser: lsr serve [--port 7860] [--model FILE...]",
+    ),
     "ablate": (
         "lsr.commands.ablate",
         "compare variants of experiments: lsr ablate YAML|DIR --out DIR [--vary KEY=[A, B]]",

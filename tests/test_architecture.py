@@ -16,7 +16,7 @@ PACKAGES = ("lsr", "callbacks", "datamodules")
 FLOORS = (
     ("lsr.commands",),
     ("lsr.bench", "callbacks", "datamodules", "lsr.cli"),
-    ("lsr.training", "lsr.evaluation"),
+    ("lsr.training", "lsr.evaluation", "lsr.serve"),
     ("lsr.experts", "lsr.student", "lsr.inference", "lsr.report"),
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
@@ -54,6 +54,7 @@ WITHOUT_LIGHTNING = (
     "lsr.models",
     "lsr.student",
     "lsr.inference",
+    "lsr.serve",
     "lsr.knee",
     "lsr.report",
     "lsr.runs.history",
@@ -74,7 +75,14 @@ HEAVY = {
     "triton",
 }
 
-LIGHT = ("lsr.__init__", "lsr.__main__", "lsr.cli", "lsr.errors", "lsr.models.pretrained")
+LIGHT = (
+    "lsr.__init__",
+    "lsr.__main__",
+    "lsr.cli",
+    "lsr.errors",
+    "lsr.models.pretrained",
+    "lsr.serve.limits",
+)
 """What `lsr --help` and `lsr VERB --help` import, beside every module of lsr.commands."""
 
 SAYS_NOTHING = {"utils", "common", "base", "helper", "helpers", "misc"}

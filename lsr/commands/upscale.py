@@ -18,7 +18,7 @@ from lsr.commands.upscale_options import (
     parser,
     sampling_of,
 )
-from lsr.commands.upscale_photographs import FORMATS, load_upscaler, texts_of, upscale_all
+from lsr.commands.upscale_photographs import load_upscaler, texts_of, upscale_all
 from lsr.commands.upscale_stream import upscale_stream
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
 from lsr.models.pretrained import check_fidelity
@@ -164,7 +164,9 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
     """Return the function that gives the suffix of the result for each input path."""
     if chosen != "same":
         return lambda path: SUFFIXES[chosen]
-    return lambda path: path.suffix if path.suffix.lower() in FORMATS else ".png"
+    from lsr.images import suffix_of_same_format
+
+    return suffix_of_same_format
 
 
 def _check_folder(out: Path) -> None:

@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from lsr.inference.upscaler import Upscaler
     from lsr.progress_bar import ProgressBar
 
-FORMATS = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".jfif": "jpeg",
-    ".jif": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
-"""Format of a result with each suffix."""
-
 Source = Union[Path, "EncodedImage"]
 """File of a photograph, or a photograph that came through standard input."""
 
@@ -107,7 +94,7 @@ def upscale_all(
     Returns:
         The failures among the photographs whose results this process writes.
     """
-    from lsr.images import Sizes
+    from lsr.images import WRITTEN_FORMATS, Sizes
     from lsr.inference.memory import BeyondBudget
     from lsr.progress_bar import progress_bar
 
@@ -120,7 +107,7 @@ def upscale_all(
             bar.describe(f"upscaling{several}, photograph {number + 1} of {len(work)}")
             watch = Watch(bar, sizes[number])
             bar.expect(sizes.total)
-            kind = FORMATS[target.suffix.lower()]
+            kind = WRITTEN_FORMATS[target.suffix.lower()]
             write = partial(_write, source, target, options, record)
             text = texts.get(source, "")
             one = partial(upscale_one, source, kind, write, team, upscaler, options, watch, text)
@@ -188,22 +175,13 @@ def upscale_one(
     Returns:
         Notes for the user.
     """
-    from lsr.images import not_kept, read_photograph
+    from lsr.images import fit_for, not_kept, read_photograph
 
     with team.together():
-        photograph = _fit_for(kind, read_photograph(source), background_of(options))
+        photograph = fit_for(kind, read_photograph(source), background_of(options))
     consume = partial(write, photograph) if team.leads else _compute
     upscaler.process(photograph, options.scale, consume, watch, text, team)
     return not_kept(photograph, kind)
-
-
-def _fit_for(
-    kind: str, photograph: "Photograph", background: tuple[float, ...] | None
-) -> "Photograph":
-    """Return a photograph without alpha if the format, or the user, wants none and it can go."""
-    if background is None and kind != "jpeg":
-        return photograph
-    return photograph.without_alpha(background) or photograph
 
 
 def _write(
@@ -224,10 +202,10 @@ def _write(
         photograph: The input.
         picture: The result.
     """
-    from lsr.images import write_stream
+    from lsr.images import WRITTEN_FORMATS, write_stream
     from lsr.inference.comparison_page import kept_pixels, write_comparison
 
-    file_format = FORMATS[target.suffix.lower()]
+    file_format = WRITTEN_FORMATS[target.suffix.lower()]
     if options.save_compare:
         picture, pixels = kept_pixels(picture)
         write_stream(target, picture, file_format, options.quality)

@@ -6,10 +6,17 @@ pixels in `lsr.images.decoding`, and its Pillow name and the message for unknown
 """
 
 from lsr.images.decoding import check_pixels, probe
-from lsr.images.encoding import UnfitFormat, not_kept, write_picture, write_png, write_stream
+from lsr.images.encoding import (
+    UnfitFormat,
+    fit_for,
+    not_kept,
+    write_picture,
+    write_png,
+    write_stream,
+)
 from lsr.images.finding import find_images
 from lsr.images.opening import EncodedImage, UnreadableImage
-from lsr.images.outputs import collect
+from lsr.images.outputs import WRITTEN_FORMATS, collect, suffix_of_same_format
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.reading import (
     FOREIGN_SUFFIXES,
@@ -22,6 +29,7 @@ from lsr.images.sizes import Sizes
 __all__ = [
     "FOREIGN_SUFFIXES",
     "IMAGE_SUFFIXES",
+    "WRITTEN_FORMATS",
     "EncodedImage",
     "Photograph",
     "PictureStream",
@@ -31,10 +39,12 @@ __all__ = [
     "check_pixels",
     "collect",
     "find_images",
+    "fit_for",
     "not_kept",
     "probe",
     "read_photograph",
     "read_rgb8",
+    "suffix_of_same_format",
     "write_picture",
     "write_png",
     "write_stream",

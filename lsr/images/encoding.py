@@ -4,6 +4,7 @@ PNG and TIFF are written row by row, JPEG and WebP by Pillow from the whole pict
 writing fails, no incomplete file is left, and an older file of that name stays as it was.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -120,6 +121,21 @@ def not_kept(photograph: Photograph, kind: str) -> list[str]:
     if chunks:
         notes.append(f"not kept: {chunks}, which only PNG holds: choose png")
     return notes
+
+
+def fit_for(
+    kind: str, photograph: Photograph, background: Sequence[float] | None = None
+) -> Photograph:
+    """Return a photograph without alpha if the format, or the user, wants none and it can go.
+
+    Args:
+        kind: File format: "png", "jpeg", "webp" or "tiff".
+        photograph: The photograph.
+        background: Colour behind it that the user wants, RGB in [0, 1].
+    """
+    if background is None and kind != "jpeg":
+        return photograph
+    return photograph.without_alpha(background) or photograph
 
 
 def check_fits(like: Photograph, height: int, width: int, kind: str) -> None:

@@ -8,6 +8,24 @@ from pathlib import Path
 from lsr.images.finding import find_images
 from lsr.images.reading import IMAGE_SUFFIXES
 
+WRITTEN_FORMATS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".jif": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+"""Format of a result with each suffix."""
+
+
+def suffix_of_same_format(path: Path) -> str:
+    """Return the suffix of a result in the format of its input, `.png` if we do not write that."""
+    return path.suffix if path.suffix.lower() in WRITTEN_FORMATS else ".png"
+
 
 def collect(
     sources: Sequence[Path],

@@ -35,7 +35,7 @@ def kept_pixels(picture: PictureStream) -> tuple[PictureStream, np.ndarray]:
     def filling() -> Iterator[np.ndarray]:
         top = 0
         for block in picture.blocks:
-            pixels[top : top + len(block)] = _on_white(block)
+            pixels[top : top + len(block)] = on_white(block)
             top += len(block)
             yield block
 
@@ -55,7 +55,7 @@ def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np
         pixels: Pixels of the result, from `kept_pixels`.
     """
     height, width = pixels.shape[:2]
-    before = _upsampled(photograph, height, width)
+    before = upsampled(photograph, height, width)
     # Both images have three channels, so the ICC profile of a grey photograph does not apply.
     like = Photograph(photograph.pixels, icc=None if photograph.grey else photograph.icc)
     both = PictureStream(like, height, 2 * width, _side_by_side(before, pixels))
@@ -64,14 +64,14 @@ def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np
         name=html.escape(name),
         width=width,
         height=height,
-        before=_data_uri(before, like),
-        after=_data_uri(pixels, like),
+        before=_data_uri(jpeg_of(before, like)),
+        after=_data_uri(jpeg_of(pixels, like)),
     )
     with atomic_path(target.with_name(f"{target.name}.compare.html")) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _upsampled(photograph: Photograph, height: int, width: int) -> np.ndarray:
+def upsampled(photograph: Photograph, height: int, width: int) -> np.ndarray:
     """Return a photograph at another size, (height, width, 3) uint8, on a white background."""
     samples = photograph.pixels
     if photograph.alpha is not None:
@@ -82,7 +82,7 @@ def _upsampled(photograph: Photograph, height: int, width: int) -> np.ndarray:
     top = 0
     for block in resize_rows(lr, photograph.pixels.shape[:2], (height, width)):
         bottom = top + block.shape[1]
-        result[top:bottom] = _on_white(block.permute(1, 2, 0).numpy())
+        result[top:bottom] = on_white(block.permute(1, 2, 0).numpy())
         top = bottom
     return result
 
@@ -94,7 +94,7 @@ def _side_by_side(left: np.ndarray, right: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate([left[rows], right[rows]], axis=1).astype(np.float32) / 255
 
 
-def _on_white(block: np.ndarray) -> np.ndarray:
+def on_white(block: np.ndarray) -> np.ndarray:
     """Return (r, W, 3) uint8 of a block (r, W, 3), or (r, W, 4) with alpha, in [0, 1]."""
     colour = block[..., :3]
     alpha = block[..., 3:]
@@ -102,13 +102,17 @@ def _on_white(block: np.ndarray) -> np.ndarray:
     return np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _data_uri(pixels: np.ndarray, like: Photograph) -> str:
-    """Return an image (H, W, 3) uint8 as a JPEG inside a data URI, with the profile of `like`."""
+def jpeg_of(pixels: np.ndarray, like: Photograph) -> bytes:
+    """Return an image (H, W, 3) uint8 as a JPEG file with the profile of `like`."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(
         buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=like.icc
     )
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 _PAGE = """<!doctype html>

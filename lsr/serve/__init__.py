@@ -1,0 +1,1 @@
+"""`lsr serve`: a page in the browser and an HTTP API that upscale photographs."""

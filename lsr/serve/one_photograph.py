@@ -1,0 +1,171 @@
+"""Upscale one photograph of a request: the file in, the result and a preview out."""
+
+import math
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lsr.errors import first_clause
+from lsr.images import (
+    WRITTEN_FORMATS,
+    EncodedImage,
+    Photograph,
+    PictureStream,
+    UnfitFormat,
+    UnreadableImage,
+    fit_for,
+    not_kept,
+    read_photograph,
+    suffix_of_same_format,
+    write_stream,
+)
+from lsr.inference.comparison_page import jpeg_of, on_white, upsampled
+from lsr.inference.memory import is_out_of_memory
+from lsr.inference.upscaler import Upscaler
+from lsr.serve.checks import cleaned_name
+from lsr.serve.jobs import Watch
+from lsr.serve.limits import BAD_REQUEST, NO_PICTURE, TOO_LARGE, Refused
+from lsr.serve.settings import Settings
+
+_PREVIEW_PIXELS = 16e6
+_PREVIEW_SIDE = 8192
+"""Most pixels and longest side of a preview: a telephone holds four bytes for each of them."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Two pictures of the same size for a page.
+
+    Attributes:
+        before: JPEG file of the photograph, enlarged bicubically.
+        after: JPEG file of the result.
+        factor: By what number height and width of the result were divided.
+    """
+
+    before: Path
+    after: Path
+    factor: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A photograph that was upscaled.
+
+    Attributes:
+        file: The result.
+        width: Its columns.
+        height: Its rows.
+        notes: What of the photograph the file does not keep, in words.
+        preview: Pictures for a page, if they were asked for.
+    """
+
+    file: Path
+    width: int
+    height: int
+    notes: list[str]
+    preview: Preview | None = None
+
+
+def name_of_result(name: str) -> str:
+    """Return the name of a result: that of the photograph, cleaned, in a format that we write."""
+    path = Path(cleaned_name(name))
+    return path.stem + suffix_of_same_format(path)
+
+
+def upscale_one(
+    source: EncodedImage, target: Path, settings: Settings, watch: Watch, preview: bool = False
+) -> Result:
+    """Upscale a photograph into a file, in the way of `lsr upscale --format same`.
+
+    Args:
+        source: File of the photograph, and its name for messages.
+        target: File of the result; its suffix chooses the format.
+        settings: How it is upscaled.
+        watch: Function that is told the finished share, and may raise to stop the work.
+        preview: Whether to write two pictures for a page beside the result.
+
+    Raises:
+        Refused: If the photograph cannot be read, is too large for the memory or for the format.
+    """
+    kind = WRITTEN_FORMATS[target.suffix.lower()]
+    try:
+        photograph = fit_for(kind, read_photograph(source))
+        consume = partial(_write, photograph, target, kind, preview)
+        upscaler = _with_sampling(settings)
+        result = upscaler.process(photograph, settings.scale, consume, watch, settings.tags)
+    except Exception as error:
+        raise _refusal_of(error, source.name) from None
+    return replace(result, notes=not_kept(photograph, kind))
+
+
+def _with_sampling(settings: Settings) -> Upscaler:
+    """Return the upscaler of the same weights with the settings of a request."""
+    upscaler = copy(settings.upscaler)
+    upscaler.sampling = settings.sampling
+    return upscaler
+
+
+def _write(
+    photograph: Photograph, target: Path, kind: str, preview: bool, picture: PictureStream
+) -> Result:
+    """Write the result and, if wanted, the preview; return them without notes."""
+    result = Result(target, picture.width, picture.height, [])
+    if not preview:
+        write_stream(target, picture, kind)
+        return result
+    picture, after, factor = _with_preview(picture)
+    write_stream(target, picture, kind)
+    # The preview has three channels, so the ICC profile of a grey photograph does not apply.
+    like = replace(photograph, icc=None if photograph.grey else photograph.icc)
+    shown = Preview(target.parent / "before.jpg", target.parent / "after.jpg", factor)
+    shown.before.write_bytes(jpeg_of(upsampled(photograph, *after.shape[:2]), like))
+    shown.after.write_bytes(jpeg_of(after, like))
+    return replace(result, preview=shown)
+
+
+def _with_preview(picture: PictureStream) -> tuple[PictureStream, np.ndarray, int]:
+    """Return the stream, an array that is filled while the stream is read, and a factor.
+
+    The array (H // factor, W // factor, 3) uint8 holds means of `factor` x `factor` pixels, on a
+    white background. The factor is 1 unless the picture is larger than a preview may be.
+    """
+    longest = max(picture.height, picture.width)
+    needed = max(
+        math.sqrt(picture.height * picture.width / _PREVIEW_PIXELS), longest / _PREVIEW_SIDE
+    )
+    factor = max(1, math.ceil(needed))
+    rows = min(factor, picture.height)
+    columns = min(factor, picture.width)
+    pixels = np.empty((picture.height // rows, picture.width // columns, 3), np.uint8)
+    width = pixels.shape[1]
+
+    def filling() -> Iterator[np.ndarray]:
+        top = 0
+        rest = np.empty((0, width * columns, 3), np.uint8)
+        for block in picture.blocks:
+            shown = np.concatenate([rest, on_white(block)[:, : width * columns]])
+            count = len(shown) // rows
+            whole = shown[: count * rows].reshape(count, rows, width, columns, 3)
+            pixels[top : top + count] = (
+                whole.mean((1, 3)).round() if factor > 1 else whole[:, 0, :, 0]
+            )
+            top += count
+            rest = shown[count * rows :]
+            yield block
+
+    return replace(picture, blocks=filling()), pixels, factor
+
+
+def _refusal_of(error: Exception, name: str) -> Exception:
+    """Return what a person is told about an error; errors that are not theirs stay as they are."""
+    if isinstance(error, UnreadableImage):
+        return Refused(str(error), NO_PICTURE)
+    if isinstance(error, UnfitFormat):
+        return Refused(f"{name}: {error}", BAD_REQUEST)
+    if is_out_of_memory(error):
+        return Refused(f"{name}: {first_clause(error)}: make the picture smaller", TOO_LARGE)
+    return error

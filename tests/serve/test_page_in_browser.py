@@ -1,0 +1,165 @@
+"""The page in a real browser: upload, compare, download, cancel, refusals, two users at once."""
+
+import io
+import shutil
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
+from support.served import encoded, served
+
+from lsr.inference.upscaler import Upscaler
+from lsr.serve.limits import Limits
+
+CHROMIUM = shutil.which("chromium")
+"""Debian's Chromium: Playwright's own would have to be downloaded."""
+
+LIMITS = Limits(megapixels=0.02, megabytes=0.1)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
+)
+
+
+class Visitor:
+    """A person with a page in a browser of their own."""
+
+    def __init__(self, browser, address):
+        self.context = browser.new_context()
+        self.context.set_default_timeout(120_000)
+        self.page = self.context.new_page()
+        self.strange = []
+        self.page.on("request", lambda request: self._look_at(request.url, address))
+        self.page.on("pageerror", lambda error: self.strange.append(str(error)))
+        self.page.goto(address)
+        self.button("Upscale").wait_for()
+
+    def _look_at(self, url, address):
+        if not url.startswith((address, "data:", "blob:")):
+            self.strange.append(url)
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name)
+
+    def upload(self, **files):
+        """Choose files; the page takes none before it is quite ready."""
+        chosen = [
+            {"name": name.replace("_", "."), "mimeType": "image/png", "buffer": data}
+            for name, data in files.items()
+        ]
+        self.page.wait_for_function("document.querySelector('#files input[type=file]')")
+        self.page.wait_for_timeout(1000)
+        self.page.locator("#files input[type=file]").set_input_files(chosen)
+
+    def listed(self, name):
+        self.page.locator("#files").get_by_text(name).first.wait_for()
+
+    def says(self, text):
+        self.page.get_by_text(text).first.wait_for()
+
+    def download(self, name):
+        with self.page.expect_download() as download:
+            self.button(name).click()
+        return Path(download.value.path()).read_bytes()
+
+
+@pytest.fixture
+def visitors(denoiser):
+    """A function that opens the page for one more person."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is missing: pip install 'linearsr[dev]'"
+    )
+    with (
+        served({"tiny": Upscaler(denoiser, 3.0, device="cpu")}, LIMITS) as address,
+        playwright.sync_playwright() as driver,
+    ):
+        # Chromium's sandbox does not work for root, who runs the tests in containers.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield lambda: Visitor(browser, address)
+        browser.close()
+
+
+def test_two_people_upscale_their_photographs(visitors, photo):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    ann = visitors()
+    ann.upload(
+        one_jpg=encoded(photo[:30, :40], "JPEG", exif=exif),
+        two_png=encoded(photo[:20, :20]),
+        broken_png=encoded(photo)[:99],
+        huge_png=encoded(np.zeros((150, 150), np.uint8)),
+    )
+    ann.listed("huge")
+    ann.button("Upscale").click()
+    ann.says("one.jpg: 160 x 120 pixels")
+    ann.says("broken.png: damaged")
+    ann.says("huge.png: 150x150 pixels are more than the limit of 0.02 megapixels")
+    ann.button("Download all").wait_for()
+    with zipfile.ZipFile(io.BytesIO(ann.download("Download all"))) as archive:
+        assert archive.namelist() == ["one.jpg", "two.png"]
+    assert Image.open(io.BytesIO(ann.download("Download two.png"))).size == (80, 80)
+
+    ann.page.get_by_label("Picture").click()
+    ann.page.get_by_role("option", name="one.jpg").click()
+    result = Image.open(io.BytesIO(ann.download("Download one.jpg")))
+    assert (result.format, result.size, result.getexif()[0x010F]) == ("JPEG", (160, 120), "a maker")
+    _compares(ann.page)
+
+    # One photograph at a time: Bob waits for Ann, who gives up.
+    bob = visitors()
+    bob.upload(large_png=np.random.default_rng(0).bytes(200_000))
+    bob.says("exceed the maximum allowed size")
+    for person in (ann, bob):
+        person.page.reload()
+        person.button("Upscale").wait_for()
+    ann.upload(slow_png=encoded(photo))
+    bob.upload(bobs_png=encoded(photo[:20, :30]))
+    ann.listed("slow")
+    bob.listed("bobs")
+    ann.button("More settings").click()
+    ann.page.get_by_label("Steps").fill("100")
+    ann.button("Upscale").click()
+    ann.says("slow.png: ")
+    bob.button("Upscale").click()
+    bob.says("bobs.png: waits for 1 more")
+    ann.button("Cancel").click()
+    ann.says("cancelled")
+    bob.says("bobs.png: 120 x 80 pixels")
+    assert not ann.strange and not bob.strange
+    for person in (ann, bob):
+        person.context.close()
+    _becomes_empty(next(Path(tempfile.gettempdir()).glob("lsr-serve-*")))
+
+
+def _compares(page):
+    """Check that there are two pictures of full size, and that the line between them moves."""
+    before, after = (page.locator("#slider img").nth(number) for number in range(2))
+    sizes = [
+        each.evaluate("image => image.decode().then(() => image.naturalWidth)")
+        for each in (before, after)
+    ]
+    assert sizes == [160, 160] and before.get_attribute("src") != after.get_attribute("src")
+    cut = after.get_attribute("style")
+    box = page.locator("#slider [data-testid=slider]").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 60, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert after.get_attribute("style") != cut
+    page.get_by_label("Actual pixels").check()
+    assert after.evaluate("image => image.clientWidth") == 160
+
+
+def _becomes_empty(folder):
+    """Wait until the files of all pages that were closed are gone."""
+    for _ in range(600):
+        if not any(folder.iterdir()):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"left behind: {list(folder.rglob('*'))}")
