@@ -88,6 +88,8 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
         raise UnreadableImage(f"{source}: {unknown_format(head)}") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(source, limit) from None
+    except MemoryError:
+        raise UnreadableImage(f"{source}: too large for the free memory") from None
     except Exception as error:
         # Pillow's parsers do not catch what a damaged file provokes in them: struct.error,
         # KeyError, SyntaxError and others.
