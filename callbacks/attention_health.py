@@ -44,9 +44,8 @@ class AttentionHealth(L.Callback):
     - `health/weight_product`: largest product of the norms of W_q and W_k;
     - `health/noise_loss_rise`: rise of the loss under noise of 5 % on all weights, on a small crop.
 
-    The first time that the headroom on rank 0 is below 2, a warning names the remedies.
-    `divergence.json` has the latest values, and `KneePointCallback` draws the headroom into
-    `knee.png`.
+    The first time that the headroom is below 2, a warning names the remedies. `divergence.json` has
+    the latest values, and `KneePointCallback` draws the headroom into `knee.png`.
 
     Attributes:
         health: The latest values by name, those of this rank.
@@ -58,6 +57,7 @@ class AttentionHealth(L.Callback):
     def __init__(self) -> None:
         self.health: dict[str, float] = {}
         self._recorder = AttentionRecorder()
+        self._tokens = 0
         self._has_warned = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,6 +108,7 @@ class AttentionHealth(L.Callback):
             return
         assert isinstance(pl_module, LinearSRModule)
         found = list(self._recorder.found.values())
+        self._tokens = found[0].tokens
         self.health = summary(found)
         self.health["health/weight_product"] = largest_weight_product(pl_module.denoiser)
         if "hr" in batch:
@@ -123,9 +124,13 @@ class AttentionHealth(L.Callback):
                 batch_size=1,
                 add_dataloader_idx=False,
             )
-        if self.health[HEADROOM] < _LOW and not self._has_warned:
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn if the logged headroom, the smallest of all ranks, is low."""
+        headroom = trainer.callback_metrics.get(HEADROOM)
+        if self.health and headroom is not None and headroom < _LOW and not self._has_warned:
             self._has_warned = True
-            _warn(trainer.global_step, self.health[HEADROOM], found[0].tokens)
+            _warn(trainer.global_step, float(headroom), self._tokens)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

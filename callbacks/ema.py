@@ -28,7 +28,9 @@ class EMA(L.Callback):
     smaller d of the first updates lets early validations see trained weights, not initial ones. A
     step updates the average of the weights that it trained: weights without a gradient are left
     alone, and each weight counts its own updates. Frozen weights are not copied. The average of a
-    weight that becomes trainable during the run begins with its value after its first step.
+    weight that becomes trainable during the run begins with its value after its first step. A
+    module may have an attribute `not_averaged` with the prefixes of the names of weights that only
+    training needs, such as those of a discriminator: they have no average.
 
     Between `on_validation_epoch_start` and `on_validation_epoch_end` the module holds the average,
     also in test and prediction. Checkpoints hold the raw weights as `state_dict` and the average as
@@ -233,7 +235,12 @@ class EMA(L.Callback):
 
     @staticmethod
     def _trainable(module: L.LightningModule) -> dict[str, torch.nn.Parameter]:
-        return {name: p for name, p in module.named_parameters() if p.requires_grad}
+        left_out = tuple(getattr(module, "not_averaged", ()))
+        return {
+            name: p
+            for name, p in module.named_parameters()
+            if p.requires_grad and not name.startswith(left_out)
+        }
 
 
 def _agreed(updates: dict[str, int]) -> int | dict[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.commands.option_parser import OptionParser
+from lsr.commands.out_option import check_out_folder
 from lsr.errors import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
@@ -231,8 +232,7 @@ def export_images(options: argparse.Namespace, cfg: "DegradationConfig") -> int:
     """Write the LR images of all photographs, and return the exit code."""
     if options.per_image < 1:
         raise ValueError(f"--per-image must be at least 1, not {options.per_image}")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder: choose another path")
+    check_out_folder(options.out)
     from lsr.degradations.export import export
     from lsr.degradations.export_folder import ExportSettings
     from lsr.images import collect

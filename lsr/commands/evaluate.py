@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from lsr.commands.evaluate_options import DEFAULT_METRICS, MAX_THREADS, parser
 from lsr.commands.max_pixels_option import pixel_limit_of
 from lsr.commands.memory_option import memory_of
-from lsr.errors import DONE, SOME_FAILED
+from lsr.commands.out_option import check_out_folder
+from lsr.commands.start_processes import in_one_or_several
+from lsr.errors import DONE
 from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
+    from lsr.distributed.processes import Processes
     from lsr.evaluation.data import Item
     from lsr.evaluation.results import Evaluation
     from lsr.evaluation.scoring import Job
@@ -38,70 +41,56 @@ def main(arguments: Sequence[str]) -> int:
     if options.predictions is None and options.model is None:
         options.model = EMBEDDED
     _check_folders_and_counts(options)
-    from lsr.distributed.processes import LostProcess, launched
-
-    with pixel_limit_of(options), launched() as processes:
-        size = processes.size
-        if size > 1 and options.devices > 1:
-            raise ValueError(f"torchrun has started {size} processes already: leave out --devices")
-        try:
-            return _evaluate(options, arguments, processes.rank, size)
-        except LostProcess as error:
-            sys.stderr.write(f"lsr eval: {error}\n")
-            return SOME_FAILED
+    # Before the processes: each of them would take its part of the cores for all of them.
+    options.threads = options.threads or _default_threads()
+    with pixel_limit_of(options):
+        return in_one_or_several("eval", _evaluate, (options, arguments), options.devices)
 
 
 def _check_folders_and_counts(options: argparse.Namespace) -> None:
     """Raise ValueError if `--out` cannot be used, or a number is out of range."""
     if not options.data.is_dir():
         raise ValueError(f"--data {options.data}: no such folder")
-    # os.path returns False for a folder that may not be read, where pathlib raises PermissionError.
-    # `claimed` reports such a folder in one line.
-    if os.path.exists(options.out) and not os.path.isdir(options.out):
-        raise ValueError(f"--out {options.out} is not a folder: choose another path")
+    check_out_folder(options.out)
     if options.data.resolve() in options.out.resolve().parents:
         raise ValueError(
             f"--out {options.out} lies inside --data, where the next evaluation would take its "
             "pictures for photographs: choose a folder outside"
         )
-    for option, value in (("--devices", options.devices), ("--threads", options.threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{option} must be at least 1, not {value}")
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, not {options.threads}")
 
 
-def _evaluate(options: argparse.Namespace, arguments: Sequence[str], rank: int, size: int) -> int:
+def _evaluate(
+    command_line: tuple[argparse.Namespace, Sequence[str]], processes: "Processes"
+) -> int:
     """Evaluate the share of this process; process 0 writes the results.
 
     Args:
-        options: Parsed command line.
-        arguments: Command line.
-        rank: Rank of this process among those of torchrun.
-        size: Number of processes of torchrun.
+        command_line: The command line, parsed and as it is.
+        processes: The processes.
 
     Returns:
         The exit code.
     """
-    from lsr.evaluation.processes import score_as_rank, score_in_processes
+    from lsr.evaluation.processes import score_together
     from lsr.evaluation.results import write_results
 
-    evaluation = _evaluation(options, arguments, rank)
-    jobs = [evaluation.job, *evaluation.others.values()]
-    if rank > 0:
-        score_as_rank(jobs, rank, size)
-        return DONE
-    for name, reason in evaluation.metrics.unavailable.items():
-        sys.stderr.write(f"unavailable: {name}: {reason}\n")
-    # All folders are claimed before the first image, so that a refusal does not come after hours.
-    with _claimed_folders(evaluation, options.overwrite):
-        if size > 1:
-            score_as_rank(jobs, rank, size)
-        else:
-            score_in_processes(jobs, options.devices)
-        return write_results(evaluation)
+    options, arguments = command_line
+    with contextlib.ExitStack() as claims:
+        with processes.together():
+            evaluation = _evaluation(options, arguments, processes.rank)
+            if processes.leads:
+                for name, reason in evaluation.metrics.unavailable.items():
+                    sys.stderr.write(f"unavailable: {name}: {reason}\n")
+                # Before the first image, so that a refusal does not come after hours.
+                claims.enter_context(_claimed_folders(evaluation, options.overwrite))
+        score_together([evaluation.job, *evaluation.others.values()], processes)
+        return write_results(evaluation) if processes.leads else DONE
 
 
 def _evaluation(options: argparse.Namespace, arguments: Sequence[str], rank: int) -> "Evaluation":
-    """Find and check everything that the options name; for the arguments see `_evaluate`."""
+    """Find and check everything that the options name, for process `rank`."""
     from lsr.evaluation.available import available_metrics
     from lsr.evaluation.data import find_items
     from lsr.evaluation.methods import jobs_of_methods
@@ -243,7 +232,7 @@ def _job(
         model=options.model,
         sampling=sampling,
         device=_device(options.device, options.devices),
-        threads=options.threads or _default_threads(),
+        threads=options.threads,
     )
 
 

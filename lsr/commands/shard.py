@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.commands.option_parser import OptionParser
+from lsr.commands.out_option import check_out_folder
 from lsr.errors import DONE, SOME_FAILED
 
 
@@ -54,8 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
     if not options.max_mib > 0:
         raise ValueError(f"--max-mib must be above 0, not {options.max_mib:g}")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is not a folder: choose another path")
+    check_out_folder(options.out)
     try:
         number, failed, tables = write_shards(options.src, options.out, options.max_mib * 2**20)
     except OSError as error:

@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.context import SpawnProcess
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from lsr.errors import INTERRUPTED
+from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED
+
+if TYPE_CHECKING:
+    from lsr.distributed.processes import Processes
 
 T = TypeVar("T")
 
@@ -19,26 +22,68 @@ _SECONDS_TO_END = 10
 """Time that a process has to remove its unfinished files."""
 
 
-def in_processes(work: Callable[[T], int], argument: T, count: int) -> int:
-    """Call a function in several processes and return the exit code of the command.
+def in_one_or_several(
+    verb: str, work: Callable[[T, "Processes"], int], argument: T, devices: int
+) -> int:
+    """Do the work of a command in this process, or in those of `--devices`; return the exit code.
 
     The processes have the environment variables that `torchrun` would give them. They end when one
     of them fails, and when this process ends.
 
     Args:
+        verb: The command, for messages.
         work: Function that returns an exit code; it can be pickled, and so can its argument.
-        argument: Its argument.
-        count: Number of processes.
+        argument: Its argument, which is followed by the processes.
+        devices: Number of processes.
 
     Raises:
-        ChildProcessError: If a process was killed.
+        ValueError: If there would be no process, or processes of processes.
     """
+    if devices < 1:
+        raise ValueError(f"--devices must be at least 1, not {devices}")
+    if devices == 1:
+        return _as_process(verb, work, argument)
+    if "WORLD_SIZE" in os.environ:
+        raise ValueError("torchrun has started this process already: leave out --devices")
+    try:
+        return _in_processes(verb, work, argument, devices)
+    except ChildProcessError as error:
+        sys.stderr.write(f"lsr {verb}: {error}\n")
+        return SOME_FAILED
+
+
+def _as_process(verb: str, work: Callable[[T, "Processes"], int], argument: T) -> int:
+    """Do the work of this process, one of several or the only one, and return its exit code.
+
+    Of several processes only the first reports what fails in all of them.
+    """
+    import torch
+
+    from lsr.distributed.processes import LostProcess, launched
+
+    with launched(torch.cuda.is_available()) as processes:
+        try:
+            return work(argument, processes)
+        except LostProcess as error:
+            if processes.leads and multiprocessing.parent_process() is None:
+                sys.stderr.write(f"lsr {verb}: {error}\n")  # else the parent reports how it ended
+            return SOME_FAILED
+        except (ValueError, FileNotFoundError) as error:
+            if processes.size == 1:
+                raise
+            if processes.leads:
+                sys.stderr.write(f"lsr {verb}: {' '.join(str(error).split())}\n")
+            return BAD_USAGE
+
+
+def _in_processes(verb: str, work: Callable[[T, "Processes"], int], argument: T, count: int) -> int:
+    """Start the processes, and wait for them; ChildProcessError if one was killed."""
     # Each process would otherwise start a thread for every core.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
     spawn = multiprocessing.get_context("spawn")
     port = free_port()
     processes = [
-        spawn.Process(target=_run, args=(work, argument, rank, count, port), daemon=True)
+        spawn.Process(target=_run, args=(verb, work, argument, rank, count, port), daemon=True)
         for rank in range(count)
     ]
     try:
@@ -47,11 +92,6 @@ def in_processes(work: Callable[[T], int], argument: T, count: int) -> int:
         return _wait(processes)
     finally:
         _end(processes)
-
-
-def is_supervised() -> bool:
-    """Return whether `in_processes` started this process, and so reports how it ends."""
-    return multiprocessing.parent_process() is not None
 
 
 def _wait(processes: Sequence[SpawnProcess]) -> int:
@@ -88,8 +128,15 @@ def _end(processes: Sequence[SpawnProcess]) -> None:
         process.kill()  # does nothing to a process that has ended
 
 
-def _run(work: Callable[[T], int], argument: T, rank: int, count: int, port: int) -> None:
-    """Call the function in a new process and leave the process with its exit code."""
+def _run(
+    verb: str,
+    work: Callable[[T, "Processes"], int],
+    argument: T,
+    rank: int,
+    count: int,
+    port: int,
+) -> None:
+    """Do the work in a new process, and leave the process with its exit code."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -102,7 +149,7 @@ def _run(work: Callable[[T], int], argument: T, rank: int, count: int, port: int
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(work(argument))
+    sys.exit(_as_process(verb, work, argument))
 
 
 def _end_with_parent() -> None:

@@ -1,16 +1,16 @@
 """`lsr upscale`: upscale photographs of any size, and folders of them."""
 
 import argparse
-import os
-import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.commands.max_pixels_option import pixel_limit_of
-from lsr.commands.start_processes import in_processes, is_supervised
+from lsr.commands.out_option import check_out_folder
+from lsr.commands.start_processes import in_one_or_several
 from lsr.commands.upscale_options import (
     STANDARD_INPUT,
     SUFFIXES,
@@ -32,8 +32,6 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments[1:])
     if not 1 <= options.quality <= 100:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
-    if options.devices < 1:
-        raise ValueError(f"--devices must be at least 1, not {options.devices}")
     if options.fidelity is not None:
         check_fidelity(options.fidelity, options.model)
     sampling_of(options)  # refuses bad settings before any process is started
@@ -42,44 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         if STANDARD_INPUT in options.src:
             return upscale_stream(options)
         options.out = options.out or Path("upscaled")
-        return _in_one_or_several(options)
-
-
-def _in_one_or_several(options: argparse.Namespace) -> int:
-    """Do the work in this process, or start the processes of `--devices`; return the exit code."""
-    if options.devices == 1:
-        return _as_process(options)
-    if "WORLD_SIZE" in os.environ:
-        raise ValueError("torchrun has started this process already: leave out --devices")
-    try:
-        return in_processes(_as_process, options, options.devices)
-    except ChildProcessError as error:
-        sys.stderr.write(f"lsr upscale: {error}\n")
-        return SOME_FAILED
-
-
-def _as_process(options: argparse.Namespace) -> int:
-    """Do the work of this process, one of several or the only one, and return its exit code.
-
-    Of several processes only the first reports what fails in all of them.
-    """
-    import torch
-
-    from lsr.distributed.processes import LostProcess, launched
-
-    with launched(torch.cuda.is_available()) as processes:
-        try:
-            return _upscale(options, processes)
-        except LostProcess as error:
-            if processes.leads and not is_supervised():
-                sys.stderr.write(f"lsr upscale: {error}\n")
-            return SOME_FAILED
-        except (ValueError, FileNotFoundError) as error:
-            if processes.size == 1:
-                raise
-            if processes.leads:
-                sys.stderr.write(f"lsr upscale: {' '.join(str(error).split())}\n")
-            return BAD_USAGE
+        return in_one_or_several("upscale", _upscale, options, options.devices)
 
 
 def _upscale(options: argparse.Namespace, processes: "Processes") -> int:
@@ -138,17 +99,14 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
         _suffix_of(options.format or "png"),
         options.recursive,
         IMAGE_SUFFIXES | FOREIGN_SUFFIXES,
+        partial(of_one_role, role="lr"),
     )
-    for folder in filter(Path.is_dir, options.src):
-        inside = [path for path, _ in pairs if folder in path.parents]
-        dropped = set(inside) - set(of_one_role(inside, folder, "lr"))
-        pairs = [pair for pair in pairs if pair[0] not in dropped]
     if not pairs:
         raise ValueError(
             f"{options.src[0]} holds HR photographs of pairs, but no LR photographs: name the "
             "folder of the photographs to upscale"
         )
-    _check_folder(options.out)
+    check_out_folder(options.out)
     target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     return pairs, find_model(options.model)
 
@@ -167,17 +125,6 @@ def _suffix_of(chosen: str) -> Callable[[Path], str]:
     from lsr.images import suffix_of_same_format
 
     return suffix_of_same_format
-
-
-def _check_folder(out: Path) -> None:
-    """Raise ValueError if there is something else in place of the folder or above it."""
-    try:
-        if not stat.S_ISDIR(out.stat().st_mode):
-            raise ValueError(f"--out {out} is not a folder: choose another path")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
 
 
 def _prepare_folder(out: Path) -> None:

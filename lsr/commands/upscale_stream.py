@@ -55,7 +55,7 @@ def _check(options: argparse.Namespace) -> None:
             "- is standard input and must stand alone: give files in another command (./- is a "
             "file of that name)"
         )
-    if options.devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if options.devices != 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("one process upscales standard input: leave out --devices and torchrun")
     for option, chosen in (("--out", options.out), ("--save-compare", options.save_compare)):
         if chosen:

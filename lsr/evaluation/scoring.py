@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lsr.datasets.paired_folders import fits
+from lsr.distributed.processes import Processes
 from lsr.errors import first_clause
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import FAILED, Journal, read_rows
@@ -73,32 +72,28 @@ def pending(job: Job) -> list[Item]:
     return [item for item in job.items if item.name not in done and item.sr is not None]
 
 
-def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
-    """Evaluate every `size`-th pending image, and write one row per image, also if it fails.
+def score(job: Job, items: Sequence[Item], processes: Processes) -> None:
+    """Evaluate this process's share of the images; write one row per image, also if it fails.
 
     Args:
         job: The evaluation.
         items: The `pending` images, the same in all processes.
-        rank: Rank of this process.
-        size: Number of processes.
+        processes: The processes.
     """
     torch.set_num_threads(job.threads)
-    todo = items[rank::size]
+    todo = items[processes.rank :: processes.size]
     if not todo:
         return
-    device = _device(job, rank, size)
+    device = device_of(job, processes)
     make = _maker(job, todo, device)
     measures = {name: Quality((name,), weights=job.weights) for name in job.metrics}
-    journal = Journal(job.out, rank)
-    parent = multiprocessing.parent_process()
+    journal = Journal(job.out, processes.rank)
     # All processes have about the same number of images, so that one progress bar is enough.
-    description = "evaluating" if size == 1 else f"evaluating (1 of {size} processes)"
+    several = f" (1 of {processes.size} processes)" if processes.size > 1 else ""
     sizes = Sizes([item.lr for item in todo])
-    with progress_bar("", sizes.total, "Mpx", shown=rank == 0) as bar:
+    with progress_bar("", sizes.total, "Mpx", shown=processes.leads) as bar:
         for number, item in enumerate(todo):
-            bar.describe(f"{description}, image {number + 1} of {len(todo)}")
-            if parent is not None and not parent.is_alive():
-                break
+            bar.describe(f"evaluating{several}, image {number + 1} of {len(todo)}")
             try:
                 journal.append(_row(item, make, measures, device))
             except Exception as error:
@@ -108,13 +103,11 @@ def score(job: Job, items: Sequence[Item], rank: int, size: int) -> None:
     journal.close()
 
 
-def _device(job: Job, rank: int, size: int) -> torch.device:
-    """Return the device of a process; several processes use one GPU each."""
-    if job.device != "cuda" or size == 1:
-        return torch.device(job.device)
-    # Ranks of torchrun count the processes of all machines, but GPUs are numbered on each machine.
-    local = os.environ.get("LOCAL_RANK", rank)
-    return torch.device(f"cuda:{local}")
+def device_of(job: Job, processes: Processes) -> torch.device:
+    """Return the device of this process; several processes use one GPU each."""
+    if job.device == "cuda" and processes.size > 1:
+        return processes.device()
+    return torch.device(job.device)
 
 
 def _reason(error: Exception, item: Item) -> str:
@@ -141,7 +134,12 @@ def _maker(
     sampling = dataclasses.asdict(job.sampling)
     upscaler = Upscaler.from_pretrained(job.model, device=device, **sampling)
     upscaler.expect(item.tags for item in items)
-    return lambda item: upscaler.upscale(read_photograph(item.lr), tags=item.tags)
+
+    def upscaled(item: Item) -> Photograph:
+        photograph = dataclasses.replace(read_photograph(item.lr), alpha=None)  # as metrics see it
+        return upscaler.upscale(photograph, tags=item.tags)
+
+    return upscaled
 
 
 def _row(

@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from lsr.images.formats import FORMATS
+from lsr.images.free_memory import check_fits
 from lsr.images.metadata import dpi_of, exif_bytes, exif_of, xmp_bytes
 from lsr.images.opening import EncodedImage, UnreadableImage, open_image_file
 from lsr.images.png_chunks import Chunks, has_trailing_orientation, kept_chunks
@@ -74,7 +75,7 @@ def probe(source: Path | EncodedImage) -> tuple[int, int]:
     with open_image_file(source) as file:
         header = float_tiff_header(file)
         if header is not None:
-            return int(header[_Tag.ImageWidth]), int(header[_Tag.ImageLength])
+            return _size_in(header)
         image = _opened(source, file)
         if image.format == "PNG" and has_trailing_orientation(file):
             image.load()
@@ -100,11 +101,13 @@ def decode(source: Path | EncodedImage) -> Decoded:
     with open_image_file(source) as file:
         header = float_tiff_header(file)
         if header is not None:
+            check_fits(source, *_size_in(header))
             icc = header.get(_Tag.InterColorProfile)
             xmp = header.get(_Tag.XMLPacket)
             samples = decode_float_tiff(source, file, header)
             return Decoded(samples, icc, exif_bytes(header, tiff=True), xmp_bytes(xmp), None)
         image = _opened(source, file)
+        check_fits(source, *image.size)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
             check_tiff(source, file, image)
@@ -150,6 +153,10 @@ def _opened(source: Path | EncodedImage, file: BinaryIO) -> ImageFile.ImageFile:
             f"{source}: an animation, which is not supported: save its frames as single files"
         )
     return image
+
+
+def _size_in(header: Image.Exif) -> tuple[int, int]:
+    return int(header[_Tag.ImageWidth]), int(header[_Tag.ImageLength])
 
 
 def _further_pages(image: TiffImageFile) -> tuple[str, ...]:
@@ -211,9 +218,10 @@ def _decode_16_bit(file: BinaryIO, image: ImageFile.ImageFile, rawmode: str) -> 
 
     Colour is decoded twice: for the high byte of each sample, then for the low byte.
     """
-    if rawmode == "LA;16B":  # four bytes per pixel, like 8-bit RGBA
-        return np.ascontiguousarray(_decode_as(image, "RGBA")).view(">u2").astype(np.uint16)
     layout, _, order = rawmode.replace("RGBa", "RGBA").rpartition(";16")
+    if layout == "LA":  # four bytes per pixel, like 8-bit RGBA
+        kind = {"L": "<u2", "B": ">u2"}[order]
+        return np.ascontiguousarray(_decode_as(image, "RGBA")).view(kind).astype(np.uint16)
     if layout == "I":
         samples = _decode_grey_16_bit(image)
     else:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from lsr.errors import first_clause
 from lsr.images.formats import unknown_format
 
 MAX_PIXELS = "LSR_MAX_PIXELS"
 """Environment variable with the number of pixels above which an image is refused."""
+
+
+_LARGEST_CHUNK = 2**26
+"""Bytes up to which a text or an ICC profile of a PNG is read; Pillow's own limit is 1 MiB."""
 
 
 class UnreadableImage(ValueError):  # noqa: N818
@@ -68,10 +72,12 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     """
     truncation_allowed = ImageFile.LOAD_TRUNCATED_IMAGES
     usual_limit = Image.MAX_IMAGE_PIXELS
+    usual_chunk = PngImagePlugin.MAX_TEXT_CHUNK
     limit = pixel_limit()
     head = b""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries switch it on for the whole process
     Image.MAX_IMAGE_PIXELS = -(-limit // 2)
+    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_CHUNK
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -88,6 +94,8 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
         raise UnreadableImage(f"{source}: {unknown_format(head)}") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(source, limit) from None
+    except MemoryError:
+        raise UnreadableImage(f"{source}: too large for the free memory") from None
     except Exception as error:
         # Pillow's parsers do not catch what a damaged file provokes in them: struct.error,
         # KeyError, SyntaxError and others.
@@ -97,6 +105,7 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
         Image.MAX_IMAGE_PIXELS = usual_limit
+        PngImagePlugin.MAX_TEXT_CHUNK = usual_chunk
 
 
 def _binary_file(source: Path | EncodedImage) -> AbstractContextManager[BinaryIO]:

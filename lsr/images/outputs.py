@@ -33,6 +33,7 @@ def collect(
     suffix_of: Callable[[Path], str] = lambda path: ".png",
     recursive: bool = True,
     suffixes: Collection[str] | None = None,
+    choose: Callable[[Sequence[Path], Path], Sequence[Path]] = lambda found, folder: found,
 ) -> list[tuple[Path, Path]]:
     """Return the pairs (input file, output file) for some files and folders.
 
@@ -45,6 +46,8 @@ def collect(
         suffix_of: Function that returns the suffix of an input's output.
         recursive: Whether to search folders recursively.
         suffixes: Suffixes of the files to take from folders; None takes `IMAGE_SUFFIXES`.
+        choose: Function that returns those of the files found in a folder that are inputs; its
+            arguments are these files and the folder.
 
     Raises:
         ValueError: None of the sources exists, a folder holds no image, an output would lie in the
@@ -54,7 +57,12 @@ def collect(
         raise ValueError(f"{sources[0]}: no such file or folder; check the path")
     inputs: list[tuple[Path, Path]] = []
     for source in sources:
-        inputs += _inputs(source, out, recursive, suffixes or IMAGE_SUFFIXES)
+        if source.is_dir():
+            found = _images_in(source, out, recursive, suffixes or IMAGE_SUFFIXES)
+            inputs += [(path, out / path.relative_to(source)) for path in choose(found, source)]
+        else:
+            inputs.append((source, out / source.name))
+    inputs = list(dict.fromkeys(inputs))  # a photograph may be named beside its folder
     targets = [target.with_suffix(suffix_of(path)) for path, target in inputs]
     counts = Counter(targets)
     pairs: list[tuple[Path, Path]] = []
@@ -66,25 +74,23 @@ def collect(
     return pairs
 
 
-def _inputs(
-    source: Path, out: Path, recursive: bool, suffixes: Collection[str]
-) -> list[tuple[Path, Path]]:
-    """Return the files of one source, each with its path below `out`, the suffix unchanged."""
-    if not source.is_dir():
-        return [(source, out / source.name)]
-    if out.resolve() in (source.resolve(), *source.resolve().parents):
+def _images_in(
+    folder: Path, out: Path, recursive: bool, suffixes: Collection[str]
+) -> Sequence[Path]:
+    """Return the images of a folder, see `collect`."""
+    if out.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise ValueError(
-            f"the photographs of {source} lie in the folder of the results, {out}: choose another "
+            f"the photographs of {folder} lie in the folder of the results, {out}: choose another "
             "--out"
         )
-    found = find_images(source, recursive, suffixes)
-    # `out` may lie inside the source and hold the results of an earlier run.
+    found = find_images(folder, recursive, suffixes)
+    # `out` may lie inside the folder and hold the results of an earlier run.
     places = _RealFolders()
     real_out = out.resolve()
     found = [path for path in found if not places.of(path).is_relative_to(real_out)]
     if not found:
-        raise ValueError(f"{source}: no images in this folder")
-    return [(path, out / path.relative_to(source)) for path in found]
+        raise ValueError(f"{folder}: no images in this folder")
+    return found
 
 
 class _RealFolders:

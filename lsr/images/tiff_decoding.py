@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 from lsr.images.opening import EncodedImage, TooManyPixels, UnreadableImage, pixel_limit
 
@@ -25,6 +25,12 @@ _OPENCV_READS = {
 
 OpenCV scrambles colour planes, and mirrors or refuses rotated pictures whatever its flags are.
 """
+
+
+for _order, _rawmode in ((b"II", "LA;16L"), (b"MM", "LA;16B")):
+    # Grey and alpha of 16 bits: Pillow knows no such TIFF, nor this layout, so that it stays as
+    # unreadable as before for other programs. Four bytes per pixel are read as if they were RGBA.
+    OPEN_INFO.setdefault((_order, 1, (1,), 1, (16, 16), (2,)), ("RGBA", _rawmode))
 
 
 def check_tiff(source: Path | EncodedImage, file: BinaryIO, image: TiffImageFile) -> None:

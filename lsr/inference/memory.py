@@ -2,19 +2,15 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import psutil
 import torch
 
 from lsr.distributed.processes import ALONE, Processes
+from lsr.images.free_memory import free_memory
 from lsr.inference.cells import CellGrid, cell_size
 from lsr.inference.config import SamplingConfig
 from lsr.models.autoencoder_dc import rows_at_a_time
 from lsr.models.mixture import Model
-
-_CGROUP = Path("/sys/fs/cgroup")
-"""Folder with the memory limit and the memory use of a container (cgroup version 2)."""
 
 _FLOAT_BYTES = 4
 
@@ -47,16 +43,7 @@ def free_bytes(device: torch.device) -> int:
         # PyTorch keeps memory that it has freed: mem_get_info counts it as used.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    free = psutil.virtual_memory().available
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = (_CGROUP / "memory.current").read_text().strip()
-        statistics = (_CGROUP / "memory.stat").read_text().splitlines()
-        # The limit counts the page cache as used, but the kernel drops it when memory is needed.
-        cache = dict(line.split() for line in statistics)["inactive_file"]
-        return free if limit == "max" else min(free, int(limit) - int(used) + int(cache))
-    except (OSError, KeyError, ValueError):
-        return free
+    return free_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

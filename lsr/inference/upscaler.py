@@ -14,6 +14,7 @@ from lsr.batch import Context
 from lsr.distributed.processes import ALONE, Processes
 from lsr.guidance.context import context_encoder, encode
 from lsr.images.conversion import photograph_of, to_input_type
+from lsr.images.hidden_colours import without_hidden_colours
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import resize_rows, upsample_rows
 from lsr.inference.color_fix import fix_rows
@@ -159,7 +160,8 @@ class Upscaler:
         """Upscale a photograph as a stream of rows.
 
         If memory runs out, it begins again with less of the picture in memory. Alpha does not go
-        through the model: it is upsampled bicubically. Bit depth and metadata are kept, and a grey
+        through the model: it is upsampled bicubically, and invisible pixels take the colour of the
+        nearest visible one before. Bit depth and metadata are kept, and a grey
         photograph stays grey.
 
         Args:
@@ -181,6 +183,7 @@ class Upscaler:
             MemoryError: If there is too little memory.
         """
         with processes.together():
+            photograph = without_hidden_colours(photograph)
             height, width = photograph.pixels.shape[:2]
             plan = self.estimate(height, width, processes).plan()
             stream = partial(

@@ -59,8 +59,8 @@ def read_csv(path: Path) -> CsvLog:
     The separator is a comma, a semicolon (numbers may then have a decimal comma) or a tab. An empty
     cell is a missing value. If a step has several rows, the last value of each column counts. Left
     out and told in warnings are: a last row that a crash has torn, rows without a step or with more
-    cells than the header, repeated headers, cells that are no numbers, and columns most of whose
-    cells are no numbers.
+    cells than the header, repeated headers, cells that are no numbers, columns most of whose cells
+    are no numbers, and columns with the name of an earlier one.
 
     Raises:
         ValueError: The file is not a CSV file, has no column of steps or no column of numbers, or a
@@ -71,6 +71,9 @@ def read_csv(path: Path) -> CsvLog:
     text = _columns_of_text(table)
     for place in sorted(text):
         left_out.add("columns of text", table.header[place])
+    second = _second_columns(table)
+    for place in sorted(second):
+        left_out.add("second columns of a name", f"{table.header[place]} in column {place + 1}")
     scalars: dict[str, dict[int, float]] = {}
     repeated: dict[str, set[int]] = {}
     for line, row in table.rows:
@@ -88,7 +91,7 @@ def read_csv(path: Path) -> CsvLog:
         step_name = table.header[table.step]
         step = _whole_number(cells.pop(table.step), f"{path}, line {line}: {step_name}")
         for place, name in enumerate(table.header):
-            if place in text or place not in cells:
+            if place in text | second or place not in cells:
                 continue
             value = _number(cells[place], table.separator)
             if value is None:
@@ -153,6 +156,13 @@ def _columns_of_text(table: _Table) -> set[int]:
             if cell.strip() and place != table.step:
                 surplus[place] += 1 if _number(cell, table.separator) is not None else -1
     return {place for place, count in surplus.items() if count < 0}
+
+
+def _second_columns(table: _Table) -> set[int]:
+    """Return the columns with cells whose name an earlier column has."""
+    used = {place for _, row in table.rows for place, cell in enumerate(row) if cell.strip()}
+    names = table.header
+    return {place for place in used if place < len(names) and names.index(names[place]) < place}
 
 
 def _number(cell: str, separator: str) -> float | None:

@@ -7,14 +7,18 @@ from lsr.files import sha256_of
 from lsr.student.frozen import Frozen
 
 
-def trained_with(weights: Mapping[str, float], frozen: Mapping[str, Frozen]) -> dict[str, Any]:
+def trained_with(
+    weights: Mapping[str, float], frozen: Mapping[str, Frozen], real: str | None
+) -> dict[str, Any]:
     """Return what must not change in a run, as plain values.
 
     Args:
         weights: Weight of each term of the loss.
         frozen: The frozen models by their role.
+        real: What the discriminators see as real, see `StudentConfig.real`; None without them.
     """
     return {
+        "real": real,
         "terms": sorted(name for name, weight in weights.items() if weight),
         "frozen": {role: sha256_of(each.path) for role, each in frozen.items()},
     }
@@ -46,6 +50,11 @@ def check_same_student(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
         raise ValueError(
             f"the run was trained {sampled} a teacher that samples: keep student.teacher_steps and "
             "student.real, or begin a new run"
+        )
+    if found.get("real", wanted["real"]) != wanted["real"]:  # earlier versions did not record it
+        raise ValueError(
+            f"the discriminators of this run were trained with student.real: {found['real']}, not "
+            f"{wanted['real']}: keep it, or begin a new run"
         )
     changed = [role for role, digest in wanted["frozen"].items() if found["frozen"][role] != digest]
     if changed:

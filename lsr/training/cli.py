@@ -189,9 +189,8 @@ class LinearSRCLI(LightningCLI):
         check_accumulation(self.trainer)
         self._find_checkpoint()
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            self._held.enter_context(left_as_found(folder, lambda: self.same_run.begun))
-            self._held.enter_context(locked(folder))
+            self._held.enter_context(left_as_found(self.trainer, lambda: self.same_run.begun))
+            self._held.enter_context(locked(Path(self.trainer.default_root_dir)))
             for place in checkpoint_folders(self.trainer):
                 remove_leftovers(place)
         self.leave_cores_to_workers()

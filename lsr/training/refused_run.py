@@ -1,38 +1,49 @@
 """A run that is refused before its first batch leaves its folder as it was."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import lightning as L
 
 _WRITTEN_BEFORE = ("events.out.tfevents.*", "hparams.yaml", "niqe.mat")
 """Names of the files that loggers and metrics write before the first batch."""
 
 
 @contextlib.contextmanager
-def left_as_found(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
+def left_as_found(trainer: L.Trainer, begun: Callable[[], bool]) -> Iterator[None]:
     """Delete the new files of a run that fails inside the block before it has begun.
 
     Only files that a run writes before its first batch are deleted, and folders that are then
-    empty.
+    empty. They are looked for in the run folder and in those of the loggers, not below: the run
+    folder may be the working folder, and that a home with millions of files.
 
     Args:
-        folder: The run folder, which need not exist.
+        trainer: The trainer.
         begun: Function that returns whether training has begun.
     """
-    before = {folder, *folder.rglob("*")} if folder.is_dir() else set()
+    places = [trainer.default_root_dir, *(logger.log_dir for logger in trainer.loggers)]
+    folders = [Path(place).absolute() for place in places if place is not None]
+    before = _there(folders)
     try:
         yield
     except Exception:
         if not begun():
-            _delete_new(folder, before)
+            _delete_new(folders, before)
         raise
 
 
-def _delete_new(folder: Path, before: set[Path]) -> None:
-    for name in _WRITTEN_BEFORE:
-        for path in set(folder.rglob(name)) - before:
+def _there(folders: Sequence[Path]) -> set[Path]:
+    """Return what exists now: these folders, those above them, and what is in them."""
+    above = {path for folder in folders for path in folder.parents if path.is_dir()}
+    return above.union(*({folder, *folder.iterdir()} for folder in folders if folder.is_dir()))
+
+
+def _delete_new(folders: Sequence[Path], before: set[Path]) -> None:
+    new = _there(folders) - before
+    for path in new:
+        if path.is_file() and any(path.match(name) for name in _WRITTEN_BEFORE):
             path.unlink(missing_ok=True)
-    new_folders = {path for path in (folder, *folder.rglob("*")) if path.is_dir()} - before
-    for path in sorted(new_folders, reverse=True):  # the deepest first
+    for path in sorted((path for path in new if path.is_dir()), reverse=True):  # the deepest first
         with contextlib.suppress(OSError):  # it is not empty
             path.rmdir()

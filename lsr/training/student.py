@@ -51,9 +51,14 @@ class StudentModule(LinearSRModule):
         **settings: Settings of `LinearSRModule`, without `experts`. `init_from` may also be a knee
             folder, or a mixture, whose last expert the student then is at first.
 
+    Attributes:
+        not_averaged: Prefixes of the names of weights that `callbacks.EMA` leaves out.
+
     Raises:
         ValueError: If a setting is out of range.
     """
+
+    not_averaged = (_DISCRIMINATORS,)
 
     def __init__(
         self,
@@ -102,7 +107,8 @@ class StudentModule(LinearSRModule):
         scale = self.student.config.scale
         self._loss = StudentLoss(self.config, Perceptual(self.config), scale)
         self._frozen = read_frozen(self.config, self._init_from, self.student)
-        self._trained_with = trained_with(self._loss.weights, self._frozen)
+        real = self.config.real if self.config.is_adversarial else None
+        self._trained_with = trained_with(self._loss.weights, self._frozen, real)
         check_alike("stage 3", str(self._trained_with))
         if self.config.is_adversarial:
             # The same first weights on every rank, whatever was drawn before.

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +137,16 @@ def test_the_warning_comes_once_and_again_in_another_run(tmp_path, caplog):
     caplog.clear()
     fit(tmp_path, Growing(1e3), [health])
     assert sum("headroom" in line for line in caplog.messages) == 1
+
+
+def test_the_warning_follows_the_worst_of_all_ranks(caplog):
+    health = AttentionHealth()
+    health.health = {HEADROOM: 50.0}  # of this rank
+    trainer = SimpleNamespace(callback_metrics={HEADROOM: torch.tensor(1.5)}, global_step=4)
+    for _ in range(2):
+        health.on_validation_end(trainer, Plain())
+    (line,) = caplog.messages
+    assert "ends at 1.5 times" in line and health.state_dict() == {"has_warned": True}
 
 
 def test_a_healthy_run_has_no_warning(tmp_path, caplog):

@@ -35,3 +35,19 @@ def test_out_is_not_made_for_a_missing_input(verb, arguments, tmp_path, photo, m
     told = capsys.readouterr().err
     assert "nowhere" in told and told.count("\n") == 1 and len(told) < 300
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["upscale photos", "degrade export photos", "shard photos", "eval --data photos"],
+)
+@pytest.mark.parametrize(
+    ("out", "why"), [("photo.png", "is not a folder"), ("photo.png/a", "cannot be created")]
+)
+def test_out_that_is_no_folder_is_refused_alike(command, out, why, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for path in ("photo.png", "photos/a.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), "--out", out]) == 2
+    assert f": --out {out} {why}: " in capsys.readouterr().err

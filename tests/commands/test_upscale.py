@@ -150,6 +150,19 @@ def test_pairs_without_lr_photographs_are_bad_usage(model, photo, tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_a_photograph_that_is_named_counts_whatever_its_folder_is(model, photo, tmp_path, capsys):
+    for name in ("set/HR/a.png", "set/LR/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.fromarray(photo[:16, :16]).save(tmp_path / name)
+    sources = [tmp_path / name for name in ("set", "set/HR/a.png", "set/LR/b.png", "set/HR/a.png")]
+    out = tmp_path / "out"
+    command = ["upscale", *map(str, sources), "--model", str(model), "--out", str(out)]
+    assert main(command) == 0
+    assert "3 of 3 images" in capsys.readouterr().out
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert made == ["LR/b.png", "a.png", "b.png"]
+
+
 def test_an_empty_folder_is_bad_usage(model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     command = ["upscale", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]

@@ -242,7 +242,7 @@ def test_results_cannot_lie_among_the_photographs(evaluate, data):
 def test_a_folder_that_cannot_be_made_is_reported_in_one_line(evaluate, tmp_path):
     (tmp_path / "notes.txt").touch()
     code, out, err = evaluate(out="notes.txt/scores")
-    assert code == 2 and err == f"lsr eval: --out {out} cannot be written to: Not a directory\n"
+    assert code == 2 and err == f"lsr eval: --out {out} cannot be created: Not a directory\n"
 
 
 def test_a_folder_without_write_permission_is_reported_in_one_line(evaluate, monkeypatch):

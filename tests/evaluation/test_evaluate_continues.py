@@ -11,6 +11,9 @@ import time
 
 from support.evaluation_results import table
 
+from lsr.cli import main
+from lsr.distributed.processes import Processes
+
 
 def test_a_changed_prediction_is_judged_again(evaluate, data):
     _, out, _ = evaluate()
@@ -87,6 +90,30 @@ def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
     assert code == 0
     assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
     assert not list(two.glob("rows-*"))
+
+
+def test_processes_divide_the_free_memory_and_not_their_threads(monkeypatch, data, tmp_path):
+    class Two(Processes):
+        def _told(self, value, failure):
+            return [value, value]
+
+    monkeypatch.setattr("lsr.inference.memory.free_bytes", lambda device: 800)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    scored = []
+    monkeypatch.setattr("lsr.evaluation.processes.score", lambda job, *_: scored.append(job))
+    monkeypatch.setattr("lsr.evaluation.results.write_results", lambda evaluation: 0)
+
+    def in_two(verb, work, argument, devices):
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as each process is told
+        return work(argument, Two(0, devices))
+
+    monkeypatch.setattr("lsr.commands.evaluate.in_one_or_several", in_two)
+    command = ["eval", "--data", str(data), "--predictions", str(data / "bicubic")]
+    command += ["--metrics", "psnr", "--out", str(tmp_path / "out"), "--devices", "2"]
+    assert main(command) == 0
+    (job,) = scored
+    assert (job.sampling.memory, job.threads) == (800 // 2 // 2, 3)
 
 
 def test_results_that_are_gone_are_made_again_by_two_processes(evaluate, model):

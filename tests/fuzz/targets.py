@@ -98,6 +98,9 @@ def _images() -> dict[str, bytes]:
         "deflated.tif": tiff(RGBA8[..., :3], compression="zlib", rowsperstrip=4),
         "big.tif": tiff(RGBA8[..., :3], bigtiff=True),
         "planes.tif": tiff(np.moveaxis(RGBA8[..., :3], 2, 0).copy(), planarconfig="separate"),
+        "grey_alpha16.tif": tiff(
+            RGBA16[..., 2:], photometric="minisblack", extrasamples=["unassalpha"]
+        ),
         "float.tif": tiff(RGBA16[..., :3] / np.float32(65535)),
         "fax.tif": pillow(Image.fromarray(RGBA8[..., 0] > 99), "TIFF", compression="group4"),
         "pages.tif": pillow(colour, "TIFF", save_all=True, append_images=[colour], exif=exif),
@@ -123,7 +126,8 @@ def _copy_image(path: Path, out: Path) -> None:
             continue
         assert probe(copy) == size
         again = read_photograph(copy)
-        assert (again.grey, again.bits) == (photograph.grey, photograph.bits) or kind != "png"
+        if kind in ("png", "tiff"):
+            assert (again.grey, again.bits) == (photograph.grey, photograph.bits)
 
 
 def _shards(folder: Path) -> dict[str, bytes]:

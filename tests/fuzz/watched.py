@@ -24,7 +24,7 @@ from fuzz.mutations import mutated
 from fuzz.targets import Target, targets
 
 LONGEST_S = 10.0
-_LONGEST_WALL_S = 120.0
+_LONGEST_WALL_S = 900.0
 MOST_BYTES = 2**30
 _MADE_ANEW = 500
 """Files after which the process is replaced, so that its peak of memory says something again."""

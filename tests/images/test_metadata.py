@@ -4,7 +4,7 @@ import io
 import zlib
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from support.image_files import RGBA8, chunk, exif_tags, png
 
 from lsr.images import PictureStream, not_kept, read_photograph
@@ -120,3 +120,17 @@ def test_attributes_of_xmp_may_stand_in_single_quotes(tmp_path):
     height, width = copy.pixels.shape[:2]
     size = f"tiff:ImageWidth='{width}' tiff:ImageLength='{height}'"
     assert copy.xmp == f"<a {size}/>".encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"iCCP", b"a\0\0"), (b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")]
+)
+def test_a_profile_or_a_text_of_more_than_a_mebibyte_does_no_harm(tmp_path, kind, head):
+    """Pillow refuses such PNG files, which renderers and scanners make."""
+    data = bytes(range(1, 251)) * 5000
+    (tmp_path / "a.png").write_bytes(png(RGBA8, 6, before=chunk(kind, head + zlib.compress(data))))
+    photograph = read_photograph(tmp_path / "a.png")
+    assert (photograph.pixels * 255).round().astype(int).tolist() == RGBA8[..., :3].tolist()
+    again = copy_of(photograph, tmp_path / "b.png", "png")
+    assert (again.icc == data) if kind == b"iCCP" else [name for name, _ in again.png] == [kind]
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 2**20, "the limit is that of our own reading"

@@ -48,6 +48,7 @@ def bomb(side=60_000):
     )
 
 
+GREY_ALPHA = {"photometric": "minisblack", "extrasamples": ["unassalpha"]}
 TURNING = {"save_all": True, "append_images": [COLOUR.rotate(90), COLOUR.rotate(180)]}
 GIF = encoded(COLOUR, "GIF", duration=100, **TURNING)
 
@@ -76,6 +77,9 @@ GOOD = {
     "rgba16_interlaced.png": png(RGBA16, 6, interlaced=True),
     "rgb16.tif": tiff(RGB16),
     "rgb16_big_endian.tif": tiff(RGB16, byteorder=">"),
+    "grey_alpha16.tif": tiff(RGB16[..., :2], **GREY_ALPHA),
+    "grey_alpha16_big_endian.tif": tiff(RGB16[..., :2], byteorder=">", **GREY_ALPHA),
+    "grey_alpha16_deflated.tif": tiff(RGB16[..., :2], compression="zlib", **GREY_ALPHA),
     "big.tif": tiff(RGB8, bigtiff=True),
     "pages.tif": encoded(COLOUR, "TIFF", save_all=True, append_images=[COLOUR]),
     "float.tif": tiff(RGB16 / np.float32(65535)),

@@ -1,6 +1,7 @@
 """Files that cannot be read, and files that can be read although they are unusual."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import tifffile
 from PIL import Image, ImageFile
 from support.image_files import RGBA8, RNG, chunk, exif_block, png
 
-from lsr.images import UnreadableImage, probe, read_photograph, read_rgb8
+from lsr.images import UnreadableImage, check_pixels, probe, read_photograph, read_rgb8
+from lsr.images.opening import open_image_file
 
 
 def encoded(kind: str, **options: object) -> bytes:
@@ -119,6 +121,29 @@ def test_too_many_pixels_are_an_error(
         ):
             read(tmp_path / "a.tif")
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("read", [read_photograph, read_rgb8, check_pixels])
+def test_pixels_within_a_raised_limit_must_fit_into_the_free_memory(tmp_path, monkeypatch, read):
+    monkeypatch.setenv("LSR_MAX_PIXELS", str(10**13))
+    header = struct.pack(">IIBBBBB", 10**6, 10**6, 1, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(9))
+    )
+    need = (
+        r"a\.png: 1000000 x 1000000 pixels need about 18626\.5 GiB of memory, [\d.]+ GiB are free"
+    )
+    with pytest.raises(UnreadableImage, match=need):
+        read(tmp_path / "a.png")
+
+
+def test_running_out_of_memory_is_not_called_damage(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(RGBA8, 6))
+    with (
+        pytest.raises(UnreadableImage, match="a.png: too large for the free memory$"),
+        open_image_file(tmp_path / "a.png"),
+    ):
+        np.empty(2**62, np.uint8)
 
 
 @pytest.mark.parametrize("read", [read_photograph, read_rgb8, probe])

@@ -2,7 +2,7 @@ import psutil
 import pytest
 import torch
 
-from lsr.inference import memory as free_memory
+from lsr.images import free_memory
 from lsr.inference.memory import free_bytes, is_out_of_memory
 
 CPU = torch.device("cpu")

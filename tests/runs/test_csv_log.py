@@ -115,3 +115,11 @@ def test_a_torn_row_of_another_program_is_told_by_its_missing_cells(tmp_path, ca
     scalars = RunLog.read(tmp_path / "log.csv").scalars
     assert scalars == {"psnr": {100: 21.0, 200: 22.0}, "niqe": {100: 5.0, 200: 4.0}}
     assert "last row is incomplete" in caplog.text
+
+
+def test_a_second_column_of_a_name_is_left_out_and_told(tmp_path, caplog):
+    """Joined tables of two runs have every name twice; their values are not one curve."""
+    (tmp_path / "log.csv").write_text("step,psnr,step,psnr,\n100,21,5,31,\n200,22,6,32,\n")
+    log = RunLog.read(tmp_path / "log.csv")
+    assert log.scalars == {"psnr": {100: 21.0, 200: 22.0}} and not log.repeated
+    assert "second columns of a name: 2 left out, such as step in column 3" in caplog.text

@@ -1,12 +1,12 @@
-"""A continued run of stage 3 keeps its teacher."""
+"""A continued run of stage 3 keeps its teacher, and what its discriminators see as real."""
 
 import pytest
 
 from lsr.student.same_student import check_same_student
 
 
-def run(**frozen: str) -> dict:
-    return {"terms": ["ladd", "teacher_l1"], "frozen": frozen}
+def run(real: str = "hr", **frozen: str) -> dict:
+    return {"terms": ["ladd", "teacher_l1"], "real": real, "frozen": frozen}
 
 
 def test_a_teacher_that_samples_neither_comes_nor_goes():
@@ -16,3 +16,11 @@ def test_a_teacher_that_samples_neither_comes_nor_goes():
         check_same_student(without, with_it)
     with pytest.raises(ValueError, match="with a teacher that samples: keep student.teacher_steps"):
         check_same_student(with_it, without)
+
+
+def test_what_the_discriminators_see_as_real_does_not_change():
+    with pytest.raises(ValueError, match="trained with student.real: hr, not teacher: keep it"):
+        check_same_student(run(ladd="a"), run("teacher", ladd="a"))
+    earlier = run(ladd="a")
+    del earlier["real"]
+    check_same_student(earlier, run("teacher", ladd="a"))

@@ -1,11 +1,17 @@
 """What `lsr fit` says about a setting that it refuses, and what such a run leaves behind."""
 
+from pathlib import Path
+
+import lightning as L
 import pytest
 import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
 from support.processes import TINY_STAGE1
 
 from lsr.cli import main
+from lsr.training import launcher
 from lsr.training.option_errors import shortened
+from lsr.training.refused_run import left_as_found
 
 
 @pytest.fixture
@@ -29,7 +35,6 @@ def refused(tmp_path, capsys):
     [
         ("--data.init_args.crop_size=50", "crop_size must be a positive multiple of scale 4"),
         ("--trainer.devices=x", "trainer: `devices` selected with"),
-        ("--trainer.devices=9999", "--trainer.devices 9999 starts that many processes"),
         ("--trainer.callbacks.EMA.decay=99", "EMA decay must be at least 0 and below 1, not 99"),
         ("--trainer.callbacks.EMA.decay=fast", "callbacks.EMA: decay: must be a number, not fast"),
         (
@@ -47,6 +52,12 @@ def refused(tmp_path, capsys):
 )
 def test_the_reason_comes_first_and_in_one_short_line(refused, option, message):
     assert refused(option).startswith(message)
+
+
+def test_far_more_processes_than_cores_are_refused(refused, monkeypatch):
+    monkeypatch.setattr(launcher, "_RANKS_PER_CORE", 0)  # one process harms nobody if it starts
+    message = refused("--trainer.devices=1", "--trainer.accelerator=cpu")
+    assert message.startswith("--trainer.devices 1 starts that many processes on the")
 
 
 def test_a_logger_that_is_not_installed_is_named_with_the_command_that_installs_it(refused):
@@ -81,6 +92,30 @@ def test_a_refused_run_leaves_its_folder_as_it_was(refused, tmp_path, there):
     assert refused("--data.init_args.batch_size=-1").startswith("batch_size must be at least 1")
     left = {path.name for path in tmp_path.rglob("*")}
     assert left == ({"run", "events.out.tfevents.1", "config.yaml"} if there else set())
+
+
+def test_a_refused_run_in_the_working_folder_does_not_search_it(tmp_path, monkeypatch):
+    """Without `default_root_dir` this is the folder where the command is started."""
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "hparams.yaml").write_text("")
+    searched = []
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: searched.append(path) or iterdir(path))
+    logger = TensorBoardLogger(tmp_path)
+    trainer = L.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu")
+    with pytest.raises(KeyError), left_as_found(trainer, lambda: False):
+        logger.log_metrics({"loss": 1.0}, 0)
+        logger.save()
+        assert (tmp_path / "lightning_logs" / "version_0" / "hparams.yaml").is_file()
+        (tmp_path / "deep" / "niqe.mat").write_text("of somebody else")
+        raise KeyError
+    assert not (tmp_path / "lightning_logs").exists()
+    assert {path.name for path in (tmp_path / "deep").glob("*")} == {
+        "deeper",
+        "hparams.yaml",
+        "niqe.mat",
+    }
+    assert tmp_path / "deep" not in searched
 
 
 def test_a_long_message_keeps_the_beginning_of_a_long_path():

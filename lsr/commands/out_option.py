@@ -1,0 +1,19 @@
+"""The check of `--out` where it names a folder."""
+
+import stat
+from pathlib import Path
+
+
+def check_out_folder(out: Path) -> None:
+    """Check that a folder is at this path, or can be made there.
+
+    Raises:
+        ValueError: If there is something else in its place or above it.
+    """
+    try:
+        if not stat.S_ISDIR(out.stat().st_mode):
+            raise ValueError(f"--out {out} is not a folder: choose another path")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
