@@ -30,6 +30,9 @@ _SHARE_OF_CURVES = 0.4
 _SPARE = 100_000
 """Characters that are kept free for text in scripts of several bytes a character."""
 
+_MOST_NAMES = 3
+"""Names in the title, at most."""
+
 Section = tuple[str, str, str]
 """Anchor, heading and content."""
 
@@ -61,7 +64,8 @@ def write_report(folders: Sequence[Path], target: Path) -> None:
         told = f'<div class="notices">{items(dict.fromkeys(notices))}</div>'
         sections.insert(1, ("notices", "What could not be read", told))
     _cut(sections)
-    title = f"Report of {', '.join(name for _, name in _named(folders))}"
+    names = [name for _, name in _named(folders)]
+    title = f"Report of {', '.join(names) if len(names) <= _MOST_NAMES else f'{len(names)} runs'}"
     with atomic_path(target) as temporary:
         temporary.write_text(page(title, f"Written by LinearSR {__version__}.", sections), "utf-8")
 

@@ -148,7 +148,7 @@ def _differences(runs: Sequence[RunFiles]) -> str:
     ]
     if not rows:
         return paragraphs(["All settings are the same."])
-    caption = f"{len(rows)} settings differ, {len(names) - len(rows)} are the same"
+    caption = f"Settings that differ: {len(rows)}; that are the same: {len(names) - len(rows)}"
     if len(rows) > _MOST_SETTINGS:
         caption += f"; the first {_MOST_SETTINGS} that differ are listed"
     head = ["setting", *(run.name for run in runs)]

@@ -147,7 +147,7 @@ def test_a_knee_that_was_not_published_is_told_as_such(run, capsys):
 def test_several_runs_are_compared(run, tmp_path, capsys):
     other = write_run(tmp_path / "runs" / "faster", CONFIG.replace("3.0e-3", "1.0e-2"))
     page = report(capsys, run, other)
-    assert page.rows("1 settings differ")[1:] == [["model.optimizer.lr", "0.003", "0.01"]]
+    assert page.rows("Settings that differ: 1; ")[1:] == [["model.optimizer.lr", "0.003", "0.01"]]
     assert [row[:2] for row in page.rows("The runs side by side")[1:]] == [
         ["runs/stage1", f"Knee at step {knee_of(run):,}"],
         ["runs/faster", f"Knee at step {knee_of(run):,}"],
