@@ -80,6 +80,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "lsr.commands.export",
         "write a model to one file: lsr export RUN|CKPT --out FILE.safetensors",
     ),
+    "push": (
+        "lsr.commands.push",
+        "publish a model on the hub: lsr push RUN OWNER/NAME --licence ID [--dry-run DIR]",
+    ),
     "shard": (
         "lsr.commands.shard",
         "pack photographs into WebDataset shards: lsr shard DIR --out OUT [--max-mib 256]",

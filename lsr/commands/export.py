@@ -51,9 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments[1:])
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: must end in .safetensors")
-    from dataclasses import asdict
-
-    from lsr.models.checkpoint import ONE_STEP, read_model, save_denoiser
+    from lsr.models.checkpoint import read_model, save_denoiser
     from lsr.models.pretrained import find_model
 
     source = find_model(options.model)
@@ -66,14 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     found = read_model(source, averaged=not options.raw)
     weights = _converted(found.weights, options.dtype, source)
-    config = asdict(found.config) | {"shift": found.shift}
-    if found.boundaries is not None:
-        config["boundaries"] = found.boundaries
-    if found.depths is not None:
-        config["depths"] = found.depths
-    if found.one_step:
-        config[ONE_STEP] = True
-    save_denoiser(options.out, weights, config)
+    save_denoiser(options.out, weights, found.document)
     count = sum(weight.numel() for weight in weights.values())
     sys.stdout.write(
         f"{options.out}: {count / 1e6:.2f} M parameters of {source}, {options.dtype}\n"
