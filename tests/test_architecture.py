@@ -69,6 +69,8 @@ HEAVY = {
     "lightning",
     "matplotlib",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pyiqa",
     "torch",
     "torchvision",
