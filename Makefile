@@ -22,7 +22,7 @@ ESGF = $(RUNS)/esgf
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf fuzz demo demo-full tensorboard docs test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ setup: $(READY) ## Create .venv with the tested versions
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,dev,docs,onnx]'
 	touch $@
 
 stage1: $(READY) ## Train stage 1, or continue it where it stopped
@@ -103,6 +103,10 @@ tensorboard: $(READY) ## Show the curves of all runs in a browser
 
 docs: $(READY) ## Build the documentation into site/; every warning is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -c docs . site
+
+browser: $(READY) ## Fetch onnxruntime-web by npm, for the test of the page of lsr export
+	rm -rf $(VENV)/onnxruntime-web $(VENV)/package && cd $(VENV) && npm pack --silent onnxruntime-web@1.30.0
+	cd $(VENV) && tar xf onnxruntime-web-1.30.0.tgz && mv package onnxruntime-web
 
 test: $(READY) ## Run the tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)

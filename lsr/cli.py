@@ -78,7 +78,11 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "export": (
         "lsr.commands.export",
-        "write a model to one file: lsr export RUN|CKPT --out FILE.safetensors",
+        "write a model to one file: lsr export RUN|CKPT --out FILE [--format onnx|web]",
+    ),
+    "push": (
+        "lsr.commands.push",
+        "publish a model on the hub: lsr push RUN OWNER/NAME --licence ID [--dry-run DIR]",
     ),
     "shard": (
         "lsr.commands.shard",

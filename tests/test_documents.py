@@ -159,7 +159,12 @@ def test_a_logger_is_added_to_an_experiment(block, workplace, capsys):
     assert len(loggers) == 3 and loggers[2]["class_path"] == wanted
 
 
-PYTHON = [(page.name, block) for page in LINKED for block in blocks(page, "python")]
+PYTHON = [
+    (page.name, block)
+    for page in LINKED
+    for block in blocks(page, "python")
+    if "onnxruntime" not in block  # tests/export/test_onnx.py runs them, without torch
+]
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[name for name, _ in PYTHON])

@@ -41,6 +41,10 @@ def test_the_wheel_holds_all_modules_the_model_and_nothing_else(wheel):
         "lsr/embedded_model/README.md",
         "lsr/embedded_model/faithful.safetensors",
         "lsr/embedded_model/model.safetensors",
+        "lsr/export/web/index.html",
+        "lsr/export/web/page.js",
+        "lsr/export/web/style.css",
+        "lsr/export/web/worker.js",
         "lsr/knee/network.npz",
     ]
     assert sorted(names) == sorted(sources + data)

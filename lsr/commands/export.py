@@ -1,5 +1,6 @@
-"""`lsr export`: write the weights of a run as one safetensors file with its configuration."""
+"""`lsr export`: write the model of a run as one file, or as a page that runs it in a browser."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from lsr.errors import DONE
 if TYPE_CHECKING:
     from torch import Tensor
 
+SUFFIX = {"safetensors": ".safetensors", "onnx": ".onnx", "web": ""}
+"""Suffix of `--out` by format; "web" writes a folder."""
+
 
 def parser() -> OptionParser:
     """Return the parser of the command line."""
@@ -18,10 +22,14 @@ def parser() -> OptionParser:
         prog="lsr export",
         description="Write a model as a safetensors file with its configuration in the metadata: "
         "the format that `lsr upscale --model` and Upscaler.from_pretrained load. A file named "
-        "model.safetensors is also found by its folder or, on the Hugging Face hub, by owner/name.",
+        "model.safetensors is also found by its folder or, on the Hugging Face hub, by owner/name. "
+        "Or write it for programs without PyTorch: as an ONNX file, or as a web page that "
+        "upscales in the visitor's browser.",
         examples=[
             "lsr export runs/tiny/stage1 --out model.safetensors",
             "lsr export runs/tiny/stage1 --out half.safetensors --dtype float16",
+            "lsr export perceptual --format onnx --out model.onnx",
+            "lsr export perceptual --format web --out page --runtime package",
         ],
     )
     parser.add_argument(
@@ -30,7 +38,17 @@ def parser() -> OptionParser:
         help="folder of a run (its checkpoints/last.ckpt is used), a checkpoint, or a model file",
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE.safetensors", help="file to write"
+        "--format",
+        choices=list(SUFFIX),
+        default="safetensors",
+        help="kind of file (default safetensors)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help="file to write, .safetensors or .onnx, or the folder of the page",
     )
     parser.add_argument(
         "--raw",
@@ -41,7 +59,19 @@ def parser() -> OptionParser:
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
         default="float32",
-        help="data type of the weights (default float32)",
+        help="data type of the weights (default float32); bfloat16 only for safetensors",
+    )
+    parser.add_argument(
+        "--licence",
+        default="not stated",
+        metavar="TEXT",
+        help="licence of the weights, to be noted in an ONNX file and on the page",
+    )
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="FOLDER",
+        help="format web: unpacked npm package onnxruntime-web, whose files the page needs",
     )
     return parser
 
@@ -49,11 +79,7 @@ def parser() -> OptionParser:
 def main(arguments: Sequence[str]) -> int:
     """Run `lsr export` and return the exit code."""
     options = parser().parse_args(arguments[1:])
-    if options.out.suffix != ".safetensors":
-        raise ValueError(f"--out {options.out}: must end in .safetensors")
-    from dataclasses import asdict
-
-    from lsr.models.checkpoint import ONE_STEP, read_model, save_denoiser
+    _check(options)
     from lsr.models.pretrained import find_model
 
     source = find_model(options.model)
@@ -64,21 +90,49 @@ def main(arguments: Sequence[str]) -> int:
             f"{source}: a .safetensors file has only one set of weights; leave out --raw, which "
             "is for checkpoints (.ckpt)"
         )
+    write = _write_safetensors if options.format == "safetensors" else _write_portable
+    sys.stdout.write(f"{options.out}: {write(options, source)}\n")
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError for options that do not fit the format."""
+    suffix = SUFFIX[options.format]
+    if suffix and options.out.suffix != suffix:
+        raise ValueError(f"--out {options.out}: must end in {suffix}")
+    if options.format == "onnx" and options.dtype == "bfloat16":
+        raise ValueError("--dtype bfloat16: ONNX Runtime has no such layers; choose float16")
+    if options.format == "web" and options.dtype != "float32":
+        raise ValueError(f"--dtype {options.dtype}: browsers compute in float32; leave it out")
+    if (options.format == "web") != (options.runtime is not None):
+        raise ValueError(
+            "--format web and --runtime FOLDER belong together: the folder is the unpacked npm "
+            "package onnxruntime-web (npm pack onnxruntime-web, then tar xf)"
+        )
+
+
+def _write_safetensors(options: argparse.Namespace, source: Path) -> str:
+    from lsr.models.checkpoint import read_model, save_denoiser
+
     found = read_model(source, averaged=not options.raw)
     weights = _converted(found.weights, options.dtype, source)
-    config = asdict(found.config) | {"shift": found.shift}
-    if found.boundaries is not None:
-        config["boundaries"] = found.boundaries
-    if found.depths is not None:
-        config["depths"] = found.depths
-    if found.one_step:
-        config[ONE_STEP] = True
-    save_denoiser(options.out, weights, config)
+    save_denoiser(options.out, weights, found.document)
     count = sum(weight.numel() for weight in weights.values())
-    sys.stdout.write(
-        f"{options.out}: {count / 1e6:.2f} M parameters of {source}, {options.dtype}\n"
+    return f"{count / 1e6:.2f} M parameters of {source}, {options.dtype}"
+
+
+def _write_portable(options: argparse.Namespace, source: Path) -> str:
+    from lsr.export.onnx_model import export_onnx
+    from lsr.export.web_page import write_page
+    from lsr.models.checkpoint import load_denoiser
+
+    model, shift = load_denoiser(source, averaged=not options.raw)
+    about = {"name": Path(options.model).stem, "licence": options.licence}
+    if options.format == "web":
+        return write_page(options.out, model, shift, runtime=options.runtime, **about)
+    return export_onnx(
+        options.out, model, shift, dtype=options.dtype, one_step=model.one_step, **about
     )
-    return DONE
 
 
 def _converted(weights: "dict[str, Tensor]", dtype: str, source: Path) -> "dict[str, Tensor]":

@@ -103,6 +103,13 @@ class ModelFile(NamedTuple):
     depths: list[int] | None = None
     one_step: bool = False
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The configuration as `save_denoiser` takes it."""
+        more = {"boundaries": self.boundaries, "depths": self.depths, ONE_STEP: self.one_step}
+        known = asdict(self.config) | {"shift": self.shift}
+        return known | {key: value for key, value in more.items() if value not in (None, False)}
+
 
 def read_model(path: Path, averaged: bool = True) -> ModelFile:
     """Read a model file.
@@ -164,8 +171,8 @@ def read_denoiser(path: Path) -> tuple[dict[str, Tensor], DenoiserConfig, float]
     return found.weights, found.config, found.shift
 
 
-def load_denoiser(path: Path) -> tuple[Model, float]:
-    """Build the model that a model file describes, see `read_model`.
+def load_denoiser(path: Path, averaged: bool = True) -> tuple[Model, float]:
+    """Build the model that a model file describes; for the arguments see `read_model`.
 
     Returns:
         The model in evaluation mode on the CPU, without gradients, and the shift of its flow times.
@@ -173,7 +180,7 @@ def load_denoiser(path: Path) -> tuple[Model, float]:
     Raises:
         ValueError: If the file cannot be read, or its weights do not fit its configuration.
     """
-    weights, config, shift, boundaries, depths, one_step = read_model(path)
+    weights, config, shift, boundaries, depths, one_step = read_model(path, averaged)
     denoiser = Denoiser(config) if boundaries is None else ExpertMixture(config, boundaries, depths)
     denoiser.one_step = one_step
     load_weights(denoiser, weights, path)

@@ -1,0 +1,168 @@
+"""Write the folder that is pushed to a hub: a model, what its run has recorded, a model card."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lsr.export.model_card import (
+    CARD,
+    CONFIGURATION,
+    CONTACT,
+    CURVES,
+    KNEE,
+    SCORES,
+    VALIDATION,
+    Facts,
+    model_card,
+)
+from lsr.export.shareable import shareable
+from lsr.files import atomic_path, sha256_of, write_json
+from lsr.models.checkpoint import read_model, save_denoiser
+from lsr.models.pretrained import MODEL_FILE, find_model
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files that a pushed folder is made of.
+
+    Attributes:
+        model: Model file or checkpoint.
+        run: Folder of the run that trained it; None for a model file without a run.
+        scores: Folder of `lsr eval` on this model, or None.
+    """
+
+    model: Path
+    run: Path | None
+    scores: Path | None
+
+
+def find_sources(name: str, scores: Path | None) -> Sources:
+    """Find what a run has recorded.
+
+    Args:
+        name: Folder of a run, whose published knee is taken before `checkpoints/last.ckpt`; or a
+            name that `find_model` knows.
+        scores: Folder of `lsr eval`; None looks in `eval` in the run and beside it.
+
+    Raises:
+        ValueError: If there is no model, or the figures belong to another one.
+    """
+    knee = Path(name) / "knee" / "seed.safetensors"
+    model = knee if knee.is_file() else find_model(name)
+    if not model.is_file():
+        raise ValueError(f"{model}: no such model file or folder of a run")
+    parents = model.resolve().parents[:2]
+    run = next((each for each in parents if (each / "config.yaml").is_file()), None)
+    digest = sha256_of(model)
+    if scores is not None:
+        if _scored(scores) != digest:
+            raise ValueError(
+                f"--eval {scores}: has no figures of {model}: score it by lsr eval --model {model}"
+            )
+        return Sources(model, run, scores)
+    places = [run / "eval", run.parent / "eval"] if run else []
+    return Sources(model, run, next((each for each in places if _scored(each) == digest), None))
+
+
+def _scored(folder: Path) -> str | None:
+    """Return the SHA-256 of the model that a folder of `lsr eval` has figures of."""
+    try:
+        return json.loads((folder / "summary.json").read_text())["model"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_folder(out: Path, sources: Sources, repository: str, licence: str) -> list[str]:
+    """Write the folder.
+
+    Args:
+        out: The folder, empty or not there yet.
+        sources: What it is made of.
+        repository: Name on the hub, "owner/name".
+        licence: Licence of the weights.
+
+    Returns:
+        Names of the files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _write_model(out / MODEL_FILE, sources.model)
+    documents = _write_documents(out, sources)
+    pictures = _copy_pictures(out, sources)
+    facts = Facts(
+        repository=repository,
+        licence=licence,
+        model=read_model(out / MODEL_FILE),
+        source=sources.model.name,
+        documents=documents,
+        pictures=pictures,
+    )
+    with atomic_path(out / CARD) as temporary:
+        temporary.write_text(model_card(facts), encoding="utf-8")
+    return sorted(path.name for path in out.iterdir())
+
+
+def _write_model(target: Path, source: Path) -> None:
+    """Copy a model file, or write the averaged weights of a checkpoint as one.
+
+    A file that names no local folder is copied as it is: `knee.json` has its SHA-256.
+    """
+    found = read_model(source)
+    config = shareable(found.document)
+    if source.suffix == ".safetensors" and json.dumps(config) == json.dumps(found.document):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    else:
+        save_denoiser(target, found.weights, config)
+
+
+def _write_documents(out: Path, sources: Sources) -> dict[str, Any]:
+    """Write settings, knee and figures as far as there are any, and return them by file name."""
+    found: dict[str, Any] = {}
+    if sources.run is not None:
+        found[CONFIGURATION] = _settings(sources.run / "config.yaml")
+        knee = sources.run / "knee" / "knee.json"
+        if knee.is_file():
+            found[KNEE] = json.loads(knee.read_text())
+    if sources.scores is not None:
+        summary = json.loads((sources.scores / "summary.json").read_text())
+        found[SCORES] = {key: each for key, each in summary.items() if key != "command"}
+    found = {name: shareable(document) for name, document in found.items()}
+    for name, document in found.items():
+        if name == CONFIGURATION:
+            with atomic_path(out / name) as temporary:
+                temporary.write_text(yaml.safe_dump(document, sort_keys=False))
+        else:
+            write_json(out / name, document)
+    return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    # yaml's errors, bytes that are no text, and values that are no settings.
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not the settings of a run ({type(error).__name__})") from error
+
+
+def _copy_pictures(out: Path, sources: Sources) -> list[str]:
+    """Copy the newest validation picture, the curves of the knee, and the contact sheet."""
+    found: dict[str, list[Path]] = {}
+    if sources.run is not None:
+        found[VALIDATION] = list((sources.run / "images").glob("step-*.png"))
+        found[CURVES] = [sources.run / "knee" / "knee.png"]
+    if sources.scores is not None:
+        found[CONTACT] = [sources.scores / "contact.png"]
+    names = []
+    for name, paths in found.items():
+        newest = max(
+            filter(Path.is_file, paths), key=lambda path: path.stat().st_mtime, default=None
+        )
+        if newest is not None:
+            with atomic_path(out / name) as temporary:
+                shutil.copyfile(newest, temporary)
+            names.append(name)
+    return names
