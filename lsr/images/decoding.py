@@ -220,7 +220,7 @@ def _decode_16_bit(file: BinaryIO, image: ImageFile.ImageFile, rawmode: str) -> 
     """
     layout, _, order = rawmode.replace("RGBa", "RGBA").rpartition(";16")
     if layout == "LA":  # four bytes per pixel, like 8-bit RGBA
-        kind = {"L": "<u2", "B": ">u2"}[order]
+        kind = {"L": "<u2", "B": ">u2", "N": "=u2"}[order]  # libtiff gives the native order
         return np.ascontiguousarray(_decode_as(image, "RGBA")).view(kind).astype(np.uint16)
     if layout == "I":
         samples = _decode_grey_16_bit(image)
