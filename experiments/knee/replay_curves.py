@@ -123,7 +123,7 @@ def gain_made(curve: RealCurve, log: RunLog, step: int) -> float:
     """Return the share of a run's gain that is made at a step, as the median over the metrics.
 
     The gain leads from the first value to the best median of five validations in a row. The value
-    at the step is the median of three validations.
+    at the step is the median of three validations. A metric without a gain has no share.
     """
     shares = []
     for metric, direction in curve.metrics.items():
@@ -133,7 +133,8 @@ def gain_made(curve: RealCurve, log: RunLog, step: int) -> float:
         top = np.median(sliding_window_view(values, 5), axis=1).max()
         here = bisect_left(steps, step)
         value = np.median(values[max(0, here - 1) : here + 2])
-        shares.append((value - values[0]) / (top - values[0]))
+        if top != values[0]:
+            shares.append((value - values[0]) / (top - values[0]))
     return float(np.median(shares))
 
 

@@ -68,6 +68,13 @@ def test_a_step_is_compared_with_a_persons_answer(
     assert script.RealCurve.of("a.csv", "val/loss:min", answer).judge(knee) == outcome
 
 
+def test_a_metric_that_never_changes_has_no_share_of_the_gain(script: ModuleType) -> None:
+    row = next(curve for curve in script.read_curves() if curve.name == "graph_gat")
+    alone = script.RealCurve.of("graph_gat.csv", "val/loss:min", "none")
+    assert row.metrics == {"val/loss": "min", "val/accuracy": "max"}
+    assert script.gain_made(row, row.log(), 6) == script.gain_made(alone, alone.log(), 6)
+
+
 def test_the_script_agrees_with_the_command(
     script: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
