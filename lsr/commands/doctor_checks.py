@@ -17,7 +17,7 @@ from pathlib import Path
 
 _PACKAGES = (
     "torch torchvision triton lightning torchmetrics pyiqa timm diffusers transformers "
-    "huggingface_hub numpy pillow safetensors"
+    "huggingface_hub numpy pillow safetensors gradio"
 ).split()
 
 _ENCODERS = {
