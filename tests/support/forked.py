@@ -27,6 +27,8 @@ def forked(size: int, work: Callable[[], Any], folder: Path) -> list[Any]:
 
     Forked processes need not import torch, which takes seconds.
     """
+    if torch.distributed.is_initialized():  # by a run of an earlier test; children would inherit it
+        torch.distributed.destroy_process_group()
     port = free_port()
     fork = multiprocessing.get_context("fork")
     processes = [
