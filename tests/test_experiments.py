@@ -224,6 +224,20 @@ DIFFERENCES = {
         STUDENT.replace("model.optimizer.weight_decay", "")
         + "model.student.ladd.blocks model.num_inference_steps trainer.val_check_interval"
     ),
+    ("photos/stage3", "embedded/stage3"): f"""
+        {START} {KNEE} callbacks.EMA callbacks.ImageGrid callbacks.ModelCheckpoint
+        callbacks.PredictionWriter logger.TensorBoardLogger
+        data.class_path data.train data.teacher data.val data.test data.val_real data.val_real_size
+        data.degradation data.degradation_changes.usm_target data.crop_size data.val_crop_size
+        data.max_images data.num_workers data.seed
+        model.denoiser.head_width model.denoiser.head_depth model.init_from
+        model.optimizer.lr model.optimizer.warmup_steps model.discriminator_optimizer.betas
+        model.student.l1_weight model.student.teacher_l1_weight model.student.gradient_l1_weight
+        model.student.low_pass_l1_weight model.student.real model.student.noise
+        model.student.ladd.weight model.student.ladd.channels model.student.ladd.r1_weight
+        model.student.ladd.times.shift {UNET} model.student.unet.feature_weight
+        trainer.num_sanity_val_steps
+    """,
     ("tiny/stage1", "esgf/stage1"): f"""
         {START} {KNEE} callbacks.ImageGrid callbacks.PredictionWriter callbacks.ModelCheckpoint
         model.val_metrics model.niqe_parameters trainer.val_check_interval
