@@ -22,7 +22,7 @@ def joined_by_time(experts: Sequence[ModelProto], boundaries: Sequence[float]) -
     condition: list[NodeProto] = []
     constants: list[TensorProto] = [numpy_helper.from_array(np.array(0), "first")]
     for i in reversed(range(len(boundaries))):
-        edge = numpy_helper.from_array(np.float32(boundaries[i]), f"boundary{i}")
+        edge = numpy_helper.from_array(np.array(boundaries[i], np.float32), f"boundary{i}")
         constants.append(edge)
         condition.append(helper.make_node("Less", [_TIME, edge.name], [f"before{i}"]))
         results = names if i == 0 else [f"choice{i}/{name}" for name in names]
