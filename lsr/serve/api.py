@@ -13,17 +13,14 @@ from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from lsr.images import WRITTEN_FORMATS, EncodedImage
 from lsr.inference.upscaler import Upscaler
 from lsr.serve.checks import check_photograph, cleaned_name
 from lsr.serve.jobs import Cancelled, Job, JobLine, Watch
-from lsr.serve.limits import (
-    NO_PICTURE,
-    Limits,
-    Refused,
-)
+from lsr.serve.limits import NO_PICTURE, Limits, Refused
 from lsr.serve.one_photograph import name_of_result, upscale_one
 from lsr.serve.settings import Settings, settings_of, takes_tags
 from lsr.serve.workplace import Workplace
@@ -54,6 +51,10 @@ def api_of(
     @app.exception_handler(Refused)
     def _(request: Request, error: Refused) -> Response:
         return JSONResponse({"error": str(error)}, error.status)
+
+    @app.exception_handler(ClientDisconnect)
+    def _(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it, but no traceback is printed
 
     @app.get("/api")
     def _() -> Response:

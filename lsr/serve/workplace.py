@@ -1,11 +1,13 @@
 """The temporary files of a server: a folder for each session, which is deleted with it."""
 
+import os
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ class Session:
     Attributes:
         uploads: Files that the page has uploaded.
         results: Results of the latest run, by name.
+        used: When the page last asked for something, in seconds since 1970.
+        cancelled: Whether the latest run was cancelled.
     """
 
     def __init__(self, folder: Path, line: JobLine) -> None:
         self.folder = folder
         self.uploads: set[Path] = set()
         self.results: dict[str, Result] = {}
-        self.began = time.time()
+        self.used = time.time()
         self._line = line
         self._job: Job | None = None
         self._lock = threading.Lock()
@@ -51,6 +55,7 @@ class Session:
         with self._lock:
             if self._closed or self.cancelled:
                 raise Cancelled
+            self.used = time.time()
             self._job = self._line.submit(work)
             return self._job
 
@@ -110,7 +115,8 @@ class Workplace:
             if key not in self._sessions:
                 self._sessions[key] = Session(self.new_folder(), self._line)
             session = self._sessions[key]
-        self._delete_old()
+            session.used = time.time()
+            self._delete_old()
         return session
 
     def end(self, key: str) -> None:
@@ -128,7 +134,8 @@ class Workplace:
         """
         path = self.new_folder() / cleaned_name(name)
         path.parent.mkdir()
-        self._uploads.add(path)
+        with self._lock:
+            self._uploads.add(path)
         return path
 
     def upload_at(self, path: str) -> Path:
@@ -178,12 +185,12 @@ class Workplace:
     def _delete_old(self) -> None:
         """Delete what no open session needs and is old: unfinished uploads, forgotten pages."""
         oldest = time.time() - _KEPT_S
-        with self._lock:
-            for key in [key for key, each in self._sessions.items() if each.began < oldest]:
-                self._sessions.pop(key).close()
-            needed = {each.folder for each in self._sessions.values()}
-            needed |= {path.parent for each in self._sessions.values() for path in each.uploads}
-        for path in set(self.folder.iterdir()) - needed:
-            if path.stat().st_mtime < oldest:
-                shutil.rmtree(path, ignore_errors=True)
+        for key in [key for key, each in self._sessions.items() if each.used < oldest]:
+            self._sessions.pop(key).close()
+        needed = {each.folder for each in self._sessions.values()}
+        needed |= {path.parent for each in self._sessions.values() for path in each.uploads}
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):
+                if Path(entry.path) not in needed and entry.stat().st_mtime < oldest:
+                    shutil.rmtree(entry.path, ignore_errors=True)
         self._uploads = {path for path in self._uploads if path.exists()}

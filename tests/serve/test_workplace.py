@@ -68,7 +68,7 @@ def test_what_a_running_job_writes_goes_too(workplace, line):
 def test_what_no_session_ever_took_goes_when_it_is_old(workplace):
     old, new = upload(workplace), upload(workplace)
     forgotten = workplace.session("forgotten")
-    forgotten.began -= 1e6
+    forgotten.used -= 1e6
     kept = result(forgotten)
     os.utime(old.parent, (0, 0))
     workplace.session("another")
