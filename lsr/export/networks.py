@@ -2,7 +2,7 @@
 
 They take LR images in [0, 1] of any size, and give SR images with the colours of the LR image, as
 `lsr upscale` does. In shapes, s is the scale, f the number of image pixels per latent position and
-axis, H is s h / f rounded up, and W is s w / f rounded up.
+axis, H is s (h + 2 m) / f rounded up with the margin m of `Denoiser.margin`, and W alike.
 """
 
 import copy
@@ -59,7 +59,8 @@ class VelocityNetwork(nn.Module):
             t: Flow times (B,) in [0, 1].
         """
         multiple = self.denoiser.lr_multiple
-        padded = _repeated(lr, [multiple * side for side in x_t.shape[2:]]) * 2 - 1
+        size = [multiple * side for side in x_t.shape[2:]]
+        padded = _repeated(lr, size, self.denoiser.margin) * 2 - 1
         no_base = torch.zeros_like(x_t)  # only the SR image needs it, as pixels
         velocity = self.denoiser(x_t, t, Condition(padded, no_base))
         if self.denoiser.config.autoencoder:
@@ -70,8 +71,8 @@ class VelocityNetwork(nn.Module):
     def example(self, batch: int, height: int, width: int, seed: int) -> tuple[Tensor, ...]:
         """Return random arguments of `forward` for LR images of a size."""
         generator = torch.Generator().manual_seed(seed)
-        multiple = self.denoiser.lr_multiple
-        grid = -(-height // multiple), -(-width // multiple)
+        both = 2 * self.denoiser.margin
+        grid = (-(-(side + both) // self.denoiser.lr_multiple) for side in (height, width))
         return (
             torch.rand(batch, 3, height, width, generator=generator),
             torch.randn(batch, self.denoiser.space.channels, *grid, generator=generator),
@@ -85,7 +86,11 @@ class VelocityNetwork(nn.Module):
         image = self.denoiser.space.decode(x_0)
         image = image * config.residual_std + base if config.residual_std else image
         height, width = (config.scale * side for side in lr.shape[2:])
-        sr, base = (each[:, :, :height, :width] / 2 + 0.5 for each in (image.clamp(-1, 1), base))
+        first = config.scale * self.denoiser.margin
+        sr, base = (
+            each[:, :, first : first + height, first : first + width] / 2 + 0.5
+            for each in (image.clamp(-1, 1), base)
+        )
         return _coloured(sr, base).clamp(0, 1)
 
 
@@ -179,10 +184,17 @@ class _Rounded(nn.Module):
         )
 
 
-def _repeated(image: Tensor, size: list[int]) -> Tensor:
-    """Return images (B, C, *size) whose last row and column are repeated."""
+def _repeated(image: Tensor, size: list[int], margin: int) -> Tensor:
+    """Return images (B, C, *size) whose outermost rows and columns are repeated.
+
+    Args:
+        image: Images (B, C, h, w).
+        size: Height and width.
+        margin: Rows above and columns left of the images; the rest is below and right of them.
+    """
     for axis, length in zip((2, 3), size, strict=True):
-        index = torch.arange(length, device=image.device).clamp(max=image.shape[axis] - 1)
+        index = torch.arange(length, device=image.device) - margin
+        index = index.clamp(0, image.shape[axis] - 1)
         image = image.index_select(axis, index)
     return image
 

@@ -68,6 +68,7 @@ def export_onnx(
         "prediction": model.config.prediction,
         "shift": str(shift),
         "lr_multiple": str(model.lr_multiple),
+        "margin": str(model.margin),
         "channels": str(model.space.channels),
         "dtype": dtype,
         "limits": _LIMITS,

@@ -56,6 +56,7 @@ def write_page(
         "licence": licence,
         "scale": model.config.scale,
         "lr_multiple": model.lr_multiple,
+        "margin": model.margin,
         "channels": model.space.channels,
         "largest_pixels": LARGEST_PIXELS,
     }

@@ -13,21 +13,32 @@ from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import Model
 
 
+def picture_grid(denoiser: Model, height: int, width: int) -> tuple[int, int]:
+    """Return the rows and columns of latent positions for an LR picture and its margin."""
+    rows, columns = (
+        -(-(side + 2 * denoiser.margin) // denoiser.lr_multiple) for side in (height, width)
+    )
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class LRPicture:
     """An LR picture on the grid of latent positions.
 
-    Beyond the picture its last row and column are repeated, up to a whole number of positions.
+    Beyond the picture its outermost rows and columns are repeated: the margin on each side, and at
+    the lower and right border up to a whole number of positions.
 
     Attributes:
         pixels: LR image (h, w, 3) float32 in [0, 1].
         grid: Grid of latent positions.
         device: Device of the results.
+        margin: Pixels that the grid begins above and left of the image.
     """
 
     pixels: np.ndarray
     grid: CellGrid
     device: torch.device
+    margin: int
 
     def features(self, denoiser: Denoiser, cell: Cell) -> Tensor:
         """Return the LR features (1, stem_width, r, c) of a cell."""
@@ -64,7 +75,10 @@ class LRPicture:
             lr_multiple: LR pixels per latent position and axis.
         """
         height, width = self.pixels.shape[:2]
-        rows = np.arange(cell.top * lr_multiple, cell.bottom * lr_multiple).clip(max=height - 1)
-        columns = np.arange(cell.left * lr_multiple, cell.right * lr_multiple).clip(max=width - 1)
+        inner = cell.times(lr_multiple)
+        rows = np.arange(inner.top, inner.bottom) - self.margin
+        columns = np.arange(inner.left, inner.right) - self.margin
+        rows = rows.clip(0, height - 1)
+        columns = columns.clip(0, width - 1)
         pixels = torch.from_numpy(self.pixels[rows[:, None], columns]).permute(2, 0, 1)
         return pixels[None].to(self.device) * 2 - 1

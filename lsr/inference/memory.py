@@ -9,6 +9,7 @@ from lsr.distributed.processes import ALONE, Processes
 from lsr.images.free_memory import free_memory
 from lsr.inference.cells import CellGrid, cell_size
 from lsr.inference.config import SamplingConfig
+from lsr.inference.lr_picture import picture_grid
 from lsr.models.autoencoder_dc import rows_at_a_time
 from lsr.models.mixture import Model
 
@@ -146,9 +147,7 @@ class MemoryEstimate:
         return MemoryPlan(grid, in_file, sweeps)
 
     def _grid(self, cell_rows: int) -> CellGrid:
-        height, width = (
-            -(-side // self.denoiser.lr_multiple) for side in (self.height, self.width)
-        )
+        height, width = picture_grid(self.denoiser, self.height, self.width)
         return CellGrid(height, width, cell_size(self.device, width), cell_rows)
 
     @property

@@ -66,7 +66,10 @@ class PictureSampler:
         Of several processes only the first gets the image. The others compute their parts and yield
         nothing.
         """
-        height, width = (self.denoiser.config.scale * side for side in self.lr.shape[:2])
+        scale = self.denoiser.config.scale
+        height, width = (scale * side for side in self.lr.shape[:2])
+        margin = scale * self.denoiser.margin
+        above = margin
         with compute_in_threads(self.device) as compute:
             bands = self._decoded(compute)
             while True:
@@ -76,15 +79,18 @@ class PictureSampler:
                     band = next(bands, None)
                 if band is None:
                     return
-                # The grid is padded to whole latent positions: cut off what lies outside.
-                inside = band[:, : max(height, 0), :width]
+                # The grid has a margin and whole latent positions: cut off what lies outside.
+                inside = band[:, above : above + height, margin : margin + width]
+                above = max(0, above - band.shape[1])
+                height -= inside.shape[1]
+                if inside.shape[1] == 0:
+                    continue
                 for block in inside.split(rows_per_block(width), dim=1):
                     yield block.clamp(-1, 1).add_(1).div_(2)
-                height -= band.shape[1]
 
     @cached_property
     def _picture(self) -> LRPicture:
-        return LRPicture(self.lr, self.plan.grid, self.device)
+        return LRPicture(self.lr, self.plan.grid, self.device, self.denoiser.margin)
 
     @cached_property
     def _guide(self) -> Condition:

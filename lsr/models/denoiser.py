@@ -113,6 +113,16 @@ class Denoiser(nn.Module):
             )
         return self.space.factor // self.config.scale
 
+    @property
+    def margin(self) -> int:
+        """LR pixels that a picture is extended by on each side, and its result is cut by.
+
+        Zeros, which convolutions see beyond the border, give the outermost latent positions a
+        pattern. So in pixel space there is one position of repeated pixels round the picture. The
+        decoder of an autoencoder makes no such pattern.
+        """
+        return 0 if self.config.autoencoder else self.lr_multiple
+
     def condition(
         self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Condition:

@@ -109,6 +109,11 @@ class ExpertMixture(nn.Module):
         """Number that LR sides must be multiples of, see `Denoiser.lr_multiple`."""
         return self.expert(0).lr_multiple
 
+    @property
+    def margin(self) -> int:
+        """LR pixels that a picture is extended by, see `Denoiser.margin`."""
+        return self.expert(0).margin
+
     def condition(
         self, lr: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Condition:
@@ -144,7 +149,7 @@ class ExpertMixture(nn.Module):
 Model = Denoiser | ExpertMixture
 """A single denoiser or a mixture of experts.
 
-Both have the same methods and the properties `denoisers`, `shares`, `space` and `lr_multiple`, so
-samplers, training and model files accept either. A function that accepts only a single denoiser
-asks for a `Denoiser`.
+Both have the same methods and the properties `denoisers`, `shares`, `space`, `lr_multiple` and
+`margin`, so samplers, training and model files accept either. A function that accepts only a single
+denoiser asks for a `Denoiser`.
 """

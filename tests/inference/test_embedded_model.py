@@ -52,3 +52,15 @@ def test_on_photographs_it_has_never_seen_the_faithful_one_beats_bicubic():
             bicubic = quality(upsample_bicubic(lr, 4), target)["psnr_y"].item()
             gains.append(ours - bicubic)
     assert min(gains) > 0 and np.mean(gains) > 0.7 and np.median(gains) > 0.4
+
+
+def test_a_plain_picture_has_no_pattern_along_its_border():
+    """Zeros beyond the border gave the outermost eight pixels six times the roughness inside."""
+    y, x = np.mgrid[:40, :44] / 40
+    bands = [0.7 + 0.1 * np.sin(3 * x + y), 0.72 + 0.1 * np.cos(2 * y + x), 0.75 + 0.05 * x]
+    plain = np.stack(bands, axis=-1).astype(np.float32)
+    sr = Upscaler.from_pretrained(device=torch.device("cpu")).upscale(plain)
+    roughness = np.abs(np.diff(sr, axis=0))[:, :-1] + np.abs(np.diff(sr, axis=1))[:-1]
+    inside = roughness[40:-40, 40:-40].mean()
+    borders = [roughness[:8], roughness[-8:], roughness[:, :8], roughness[:, -8:]]
+    assert max(border.mean() for border in borders) < 2 * inside

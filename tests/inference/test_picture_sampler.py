@@ -14,6 +14,7 @@ from support.allocations import Allocations
 from lsr.batch import Context
 from lsr.inference.cells import CellGrid, compute_in_threads
 from lsr.inference.config import SamplingConfig
+from lsr.inference.lr_picture import picture_grid
 from lsr.inference.memory import MemoryPlan
 from lsr.inference.noise import NoiseRows
 from lsr.inference.picture_sampler import PictureSampler
@@ -41,8 +42,8 @@ def lr_image(height, width, seed=0):
 
 
 def sampler_of(model, lr, cell_size=(4, 6), cell_rows=1, in_file=False, context=None, **sampling):
-    height, width = (-(-side // model.lr_multiple) for side in lr.shape[:2])
-    plan = MemoryPlan(CellGrid(height, width, cell_size, cell_rows), in_file, sweeps=3)
+    grid = CellGrid(*picture_grid(model, *lr.shape[:2]), cell_size, cell_rows)
+    plan = MemoryPlan(grid, in_file, sweeps=3)
     return PictureSampler(
         denoiser=model,
         lr=lr,
@@ -67,6 +68,9 @@ def noise(seed, shape):
 def of_whole_batch(model, lr, steps=1, seed=0, context=None, guidance_scale=1.0):
     """Return what the sampler of validation makes of the picture."""
     tokens, mask = context or (None, None)
+    height, width = (model.config.scale * side for side in lr.shape[:2])
+    first = model.config.scale * model.margin
+    lr = np.pad(lr, ((model.margin,) * 2, (model.margin,) * 2, (0, 0)), mode="edge")
     sr = super_resolve(
         model,
         torch.from_numpy(lr).permute(2, 0, 1)[None] * 2 - 1,
@@ -77,7 +81,7 @@ def of_whole_batch(model, lr, steps=1, seed=0, context=None, guidance_scale=1.0)
         mask=mask,
         guidance_scale=guidance_scale,
     )
-    return (sr[0] + 1) / 2
+    return (sr[0, :, first : first + height, first : first + width] + 1) / 2
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

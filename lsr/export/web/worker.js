@@ -29,13 +29,13 @@ function normal(count) {
 
 // Takes and returns the bytes of a canvas: red, green, blue and opacity of each pixel.
 async function enlarge(bytes, width, height) {
-  const { scale, lr_multiple: multiple, channels } = settings;
+  const { scale, lr_multiple: multiple, margin, channels } = settings;
   const pixels = width * height;
   const lr = new Float32Array(3 * pixels);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) lr[c * pixels + i] = bytes[4 * i + c] / 255;
   }
-  const grid = [height, width].map((side) => Math.ceil(side / multiple));
+  const grid = [height, width].map((side) => Math.ceil((side + 2 * margin) / multiple));
   const noise = normal(channels * grid[0] * grid[1]);
   const { sr } = await session.run({
     lr: new ort.Tensor("float32", lr, [1, 3, height, width]),
