@@ -17,12 +17,13 @@ MODEL ?= $(or $(wildcard $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt),$(KNEE)/se
 DATA ?=
 PAIRS = $(RUNS)/bundled
 ESGF = $(RUNS)/esgf
+PROOF = $(RUNS)/guidance_proof
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance tag-proof esgf fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,11 @@ ablation-experts: $(READY) ## Compare numbers and boundaries of experts that gro
 ablation-guidance: $(READY) ## Compare no guidance, captions, visual features and tags on the bundled photographs (quarter of an hour)
 	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
+
+tag-proof: $(READY) ## Train on textures that only the tag tells apart, with true, shuffled and no tags and captions (ten minutes)
+	$(VENV)/bin/python -W ignore experiments/guidance_proof/textures.py $(PROOF)/textures
+	$(LSR) ablate experiments/guidance_proof --out $(PROOF) --steps 1 --metrics loss loss_other_context --seeds 1 2 3 $(ARGS)
+	$(VENV)/bin/python -W ignore experiments/guidance_proof/report.py $(PROOF)
 
 esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with sums of three types: where does NaN come from (quarter of an hour)
 	$(LSR) fit --config experiments/esgf/stage1.yaml --ckpt_path last

@@ -26,6 +26,15 @@ STUDENT = f"""
 """
 UNET = "model.student.unet.weight model.student.unet.channels"
 
+BLUR_AND_NOISE = " ".join(
+    f"data.degradation_changes.{name}"
+    for name in (
+        "kernel_sizes_1 kernel_probabilities sinc_probability sigma_1 resize_1_probabilities "
+        "gaussian_probability grey_probability gaussian_1 jpeg_quality_1 jpeg_quality_2 "
+        "second_stage_probability final_sinc_probability"
+    ).split()
+)
+
 DIFFERENCES = {
     ("tiny/stage1", "linearsr/stage1"): f"""
         {START} {KNEE} callbacks.EMA callbacks.ImageGrid
@@ -118,6 +127,23 @@ DIFFERENCES = {
             "four_bisected": "model.experts.t_range",
             "two": "model.experts.n",
             "single": "model.experts.n",
+        }.items()
+    },
+    ("ablations/guidance/tags", "guidance_proof/tags"): f"""
+        {START} trainer.val_check_interval {BLUR_AND_NOISE}
+        data.train data.val data.test data.crop_size data.val_crop_size data.val_batch_size
+        data.batch_size data.degradation model.denoiser.patch_size model.denoiser.stem_width
+        model.denoiser.residual_std model.denoiser.vocabulary model.optimizer.warmup_steps
+        model.shift model.terminal_fraction
+    """,
+    **{
+        ("guidance_proof/tags", f"guidance_proof/{name}"): f"trainer.default_root_dir {own}"
+        for name, own in {
+            "shuffled": "data.tags_file",
+            "caption": "data.tags_file model.denoiser.guidance model.denoiser.vocabulary",
+            "none": (
+                "model.denoiser.guidance model.denoiser.context_dim model.denoiser.vocabulary"
+            ),
         }.items()
     },
     **{
