@@ -23,7 +23,7 @@ PROOF = $(RUNS)/guidance_proof
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance tag-proof esgf fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance tag-proof esgf esgf-rates fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with
 	    --vary "trainer.callbacks.NaiveSums.dtype=[float32, float16, bfloat16]" $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/esgf/report.py $(ESGF)
 	$(LSR) report $(ESGF)/stage1 $(ESGF)/stage2/*/seed* --out $(ESGF)/report.html
+
+esgf-rates: $(READY) ## After make esgf: the learning rate at which stage 2 fails, from each start (ten minutes)
+	$(VENV)/bin/python -W ignore experiments/esgf/critical_rate.py $(ESGF) $(ARGS)
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
