@@ -17,12 +17,13 @@ MODEL ?= $(or $(wildcard $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt),$(KNEE)/se
 DATA ?=
 PAIRS = $(RUNS)/bundled
 ESGF = $(RUNS)/esgf
+PROOF = $(RUNS)/guidance_proof
 
 # EXP names a folder of experiments/ or a YAML file.
 config = $(if $(filter %.yaml %.yml,$(EXP)),$(EXP),experiments/$(EXP)/$(1).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance esgf fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
+.PHONY: help setup stage1 stage2 stage3 eval ablation-experts ablation-guidance tag-proof esgf esgf-rates fuzz demo demo-full tensorboard docs browser test lint bench bench-gpu bench-degradation bench-upscalers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +66,11 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
+tag-proof: $(READY) ## Train on textures that only the tag tells apart, with true, shuffled and no tags and captions (ten minutes)
+	$(VENV)/bin/python -W ignore experiments/guidance_proof/textures.py $(PROOF)/textures
+	$(LSR) ablate experiments/guidance_proof --out $(PROOF) --steps 1 --metrics loss loss_other_context --seeds 1 2 3 $(ARGS)
+	$(VENV)/bin/python -W ignore experiments/guidance_proof/report.py $(PROOF)
+
 esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with sums of three types: where does NaN come from (quarter of an hour)
 	$(LSR) fit --config experiments/esgf/stage1.yaml --ckpt_path last
 	$(LSR) export $(ESGF)/stage1/best/best.ckpt --out $(ESGF)/stage1/best.safetensors
@@ -75,6 +81,9 @@ esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with
 	    --vary "trainer.callbacks.NaiveSums.dtype=[float32, float16, bfloat16]" $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/esgf/report.py $(ESGF)
 	$(LSR) report $(ESGF)/stage1 $(ESGF)/stage2/*/seed* --out $(ESGF)/report.html
+
+esgf-rates: $(READY) ## After make esgf: the learning rate at which stage 2 fails, from each start (ten minutes)
+	$(VENV)/bin/python -W ignore experiments/esgf/critical_rate.py $(ESGF) $(ARGS)
 
 demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1

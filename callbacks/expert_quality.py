@@ -15,7 +15,6 @@ from lsr.experts.run import ExpertRun
 from lsr.figures import save_png
 from lsr.files import remove_leftovers
 from lsr.models.checkpoint import load_denoiser
-from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import ExpertMixture, Model
 from lsr.training.divergence import write_report
 from lsr.training.module import LinearSRModule
@@ -43,7 +42,7 @@ class ExpertQuality(L.Callback):
             raise ValueError(f"bins must be at least 1, not {bins}")
         self.times = [(i + 0.5) / bins for i in range(bins)]
         self._knee_losses: list[float] | None = None
-        self._knee: Denoiser | None = None
+        self._knee: Model | None = None
         self._sums: dict[str, Tensor] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -68,9 +67,10 @@ class ExpertQuality(L.Callback):
         if self._knee_losses is None or len(self._knee_losses) != len(self.times):
             knee, _ = load_denoiser(verified_seed(run.config))
             mixture = pl_module.denoiser
-            assert isinstance(knee, Denoiser) and isinstance(mixture, ExpertMixture)
-            # The autoencoder is there already, and its folder may have moved since stage 1.
-            knee.space = mixture.space
+            assert isinstance(mixture, ExpertMixture)
+            for each in knee.denoisers:
+                # The autoencoder is there already, and its folder may have moved since.
+                each.space = mixture.space
             self._knee = knee.to(pl_module.device)
 
     def on_validation_batch_end(

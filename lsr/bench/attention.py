@@ -56,6 +56,8 @@ def sizes(large: bool) -> list[tuple[int, int, int, int]]:
 def _all_cases(bench: Bench) -> Iterator[Case]:
     for size in sizes(bench.large):
         yield from attention_cases(bench.device, bench.dtype, *size)
+    for dtype in (torch.float16, torch.bfloat16):
+        yield from sum_cases(bench.device, dtype, *sizes(bench.large)[0])
 
 
 def plain_linear_attention(qkv: Tensor) -> Tensor:
@@ -100,8 +102,7 @@ def attention_cases(
         heads: Heads A.
         dim: Channels per head E.
     """
-    generator = torch.Generator(device).manual_seed(0)
-    qkv = torch.randn(batch, tokens, 3, heads, dim, generator=generator, device=device).to(dtype)
+    qkv = _inputs(device, dtype, batch, tokens, heads, dim)
     shape = f"B{batch} N{tokens} {heads}x{dim}"
     tolerance = 1e-3 if dtype == torch.float32 else 0.1
     implementations = {
@@ -115,6 +116,34 @@ def attention_cases(
     yield from both_ways(shape, implementations, plain_linear_attention, (qkv,), tolerance, work)
     yield from _softmax_cases(shape, qkv)
     yield from _layer_cases(qkv[:, :, 0].flatten(2), dim, 2 * tolerance)
+
+
+def sum_cases(
+    device: torch.device, dtype: torch.dtype, batch: int, tokens: int, heads: int, dim: int
+) -> Iterator[Case]:
+    """Yield linear attention with sums in half precision and with ours in float32.
+
+    The inputs are in half precision. What float32 sums cost is the ratio of the two times. For the
+    arguments see `attention_cases`.
+    """
+    qkv = _inputs(device, dtype, batch, tokens, heads, dim)
+    name = str(dtype).removeprefix("torch.")
+    implementations = {
+        f"sums in {name}": plain_linear_attention,
+        "sums in float32": partial(linear_attention, eps=_EPS / tokens),
+    }
+    shape = f"{name} B{batch} N{tokens} {heads}x{dim}"
+    work = _linear_work(qkv)
+    # Gradients through sums in bfloat16 are off by up to a fifth of their size.
+    yield from both_ways(shape, implementations, plain_linear_attention, (qkv,), 0.3, work)
+
+
+def _inputs(device: torch.device, dtype: torch.dtype, *size: int) -> Tensor:
+    """Return normal queries, keys and values (B, N, 3, A, E) for a size (B, N, A, E)."""
+    batch, tokens, heads, dim = size
+    generator = torch.Generator(device).manual_seed(0)
+    qkv = torch.randn(batch, tokens, 3, heads, dim, generator=generator, device=device)
+    return qkv.to(dtype)
 
 
 def _linear_work(qkv: Tensor) -> tuple[Work, Work]:

@@ -13,8 +13,9 @@ class ExpertsConfig:
     """Stage 2: a mixture of experts that grows from the knee of stage 1.
 
     Attributes:
-        seed: Folder of the knee; every expert starts as a copy of its weights. A run that is
-            resumed or evaluated does not read it.
+        seed: Folder of the knee; every expert starts as a copy of its weights. The knee of stage 2
+            has experts, and each goes on as what it is. A run that is resumed or evaluated does not
+            read it.
         boundaries: Flow times in (0, 1) that separate the experts: "published" (the four experts of
             LinearSR), "uniform", "bisected" (`lsr.flow.snr.expert_boundaries`), or a list of
             increasing times.
@@ -24,8 +25,7 @@ class ExpertsConfig:
             keeps all blocks.
         expert: Index of the only expert to train, from 0; the others keep the weights of the knee.
             None trains all experts in one run. `lsr merge-experts` joins runs of single experts.
-        allow_unverified_seed: Accept any model file of a single denoiser as the seed, with a
-            warning.
+        allow_unverified_seed: Accept any model file as the seed, with a warning.
     """
 
     seed: str

@@ -8,8 +8,9 @@ from lsr.batch import Batch, Context, KnowsTexts, seeds_of
 from lsr.distributed.ranks import on_every_machine
 from lsr.guidance.context import context_encoder, drop_context, encode
 from lsr.guidance.vocabulary import read_vocabulary
-from lsr.models.checkpoint import MODEL_CONFIG, difference
+from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.denoiser import DenoiserConfig
+from lsr.models.initialisation import difference
 
 if TYPE_CHECKING:
     from lightning import Trainer

@@ -52,6 +52,10 @@ class Condition:
             self._memories[denoiser] = denoiser.net.keys_values(denoiser.embed(self))
         return self._memories[denoiser]
 
+    def afresh(self) -> "Condition":
+        """Return the same condition without what was computed by denoisers, as for new weights."""
+        return Condition(self.lr, self.base, self.context, self.mask)
+
     def doubled_for_cfg(self) -> "Condition":
         """Return a condition for twice the batch, for classifier-free guidance.
 

@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import nn
 
-from lsr.models.checkpoint import initialise, load_denoiser
+from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser
+from lsr.models.initialisation import initialise
 from lsr.models.pretrained import PACKAGED
 
 

@@ -18,8 +18,9 @@ from lsr.flow.noise import seeded_normal
 from lsr.flow.training_times import TrainingTimes
 from lsr.guidance.conditioning import Guidance, check_same_vocabulary, with_vocabulary
 from lsr.inference.sampling import super_resolve
-from lsr.models.checkpoint import MODEL_CONFIG, initialise, model_config
+from lsr.models.checkpoint import MODEL_CONFIG, model_config
 from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.initialisation import initialise
 from lsr.models.mixture import Model
 from lsr.training.batch_data import check_batch, check_data, data_of_batch
 from lsr.training.gradients import clip_gradients, log_step
@@ -59,8 +60,7 @@ class LinearSRModule(L.LightningModule):
             `Denoiser.loss`.
         num_inference_steps: Number of sampling steps in validation.
         sampler: "euler" or "heun".
-        align_steps: Whether sampling steps begin and end at the boundaries between experts, see
-            `lsr.flow.timesteps.timestep_grid`.
+        align_steps: Whether steps end where experts meet, see `lsr.flow.timesteps.timestep_grid`.
         val_metrics: Metrics of validation and test, see `lsr.metrics.cards.CARDS`.
         experts: Configuration of the experts, which start as copies of the knee of stage 1; None
             trains a single denoiser.

@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 from lsr.batch import Batch, seeds_of
 from lsr.distributed.fsdp import ShardedStrategy
 from lsr.distributed.ranks import allow_unused_weights, check_alike, mean_over_ranks
-from lsr.models.checkpoint import EMA_STATE, initialise
+from lsr.models.checkpoint import EMA_STATE
 from lsr.models.condition import Condition
 from lsr.models.denoiser import Denoiser
+from lsr.models.initialisation import initialise
 from lsr.student.config import StudentConfig
 from lsr.student.discriminators import Discriminators, Evidence
 from lsr.student.frozen import Frozen, read_frozen

@@ -4,6 +4,7 @@ With fixed times, two values differ because of the weights and not because of th
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from lsr.batch import Batch, Context
 from lsr.flow.timesteps import shift_timesteps, unshift_timesteps
 from lsr.guidance.context import shuffled
 from lsr.inference.sampling import pad_to_multiple
+from lsr.models.condition import Condition
 from lsr.models.mixture import Model
 
 OTHER_CONTEXT = "loss_other_context"
@@ -105,11 +107,42 @@ def loss_at_times(
         shift: Shift of the flow times.
         context: The guidance, or None.
     """
+    return losses_of(denoiser, flow_pairs(denoiser, batch, draw_noise, context), times, shift)
+
+
+class FlowPairs(NamedTuple):
+    """What the losses of some images are computed from.
+
+    Attributes:
+        x_0: Data of the flow (B, C, H / f, W / f).
+        noise: Noise of the same shape.
+        condition: Condition of the LR images.
+    """
+
+    x_0: Tensor
+    noise: Tensor
+    condition: Condition
+
+
+@torch.no_grad()
+def flow_pairs(
+    denoiser: Model,
+    batch: Batch,
+    draw_noise: Callable[[tuple[int, ...]], Tensor],
+    context: Context | None,
+) -> FlowPairs:
+    """Encode a batch, and draw its noise; for the arguments see `loss_at_times`."""
     assert "hr" in batch
     multiple = denoiser.lr_multiple
     condition = denoiser.condition(pad_to_multiple(batch["lr"], multiple), *(context or ()))
     x_0 = denoiser.encode(pad_to_multiple(batch["hr"], multiple * denoiser.config.scale), condition)
-    noise = draw_noise(tuple(x_0.shape[1:]))
+    return FlowPairs(x_0, draw_noise(tuple(x_0.shape[1:])), condition)
+
+
+@torch.no_grad()
+def losses_of(denoiser: Model, pairs: FlowPairs, times: Sequence[float], shift: float) -> Tensor:
+    """Return the losses (B, T) of encoded images, see `loss_at_times`."""
+    x_0, noise, condition = pairs
     flow_times = shift_timesteps(torch.tensor(times, device=x_0.device), shift)
     return torch.stack(
         [denoiser.loss(x_0, noise, t.expand(len(x_0)), condition) for t in flow_times], dim=1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lsr.batch import Batch, Context
 from lsr.distributed.tensors import own_part
 from lsr.models.mixture import Model
-from lsr.training.validation_loss import loss_at_times
+from lsr.training.validation_loss import flow_pairs, losses_of
 
 _NOISE = 0.05
 """Standard deviation of the noise, relative to the root mean square of each weight tensor."""
@@ -26,16 +26,20 @@ _TIME = (0.875,)
 def noisy_weights(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Add noise to all weights within this context; then they are what they were, bit for bit.
 
+    All tensors get the same draws, each as many as it has weights, scaled to its own size.
+
     Args:
         model: The model, sharded or not. A copy of its weights is kept meanwhile.
         seed: Seed of the noise. On the same device it is always the same noise.
     """
     parts = [own_part(parameter.detach()) for parameter in model.parameters()]
     kept = [part.clone() for part in parts]
+    # Drawn once for the largest tensor: to draw for each took a tenth of the whole measurement.
+    draws = torch.empty(max(part.numel() for part in parts), device=parts[0].device)
+    draws.normal_(generator=torch.Generator(draws.device).manual_seed(seed))
     try:
-        for number, part in enumerate(parts):
-            generator = torch.Generator(part.device).manual_seed(seed + number)
-            noise = torch.empty_like(part).normal_(generator=generator)
+        for part in parts:
+            noise = draws[: part.numel()].view_as(part).to(part.dtype)
             part.addcmul_(noise, _NOISE * part.square().mean().sqrt())
         yield
     finally:
@@ -61,7 +65,9 @@ def loss_rise(
         shift: Shift of the flow times.
         context: The guidance, or None.
     """
-    before = loss_at_times(model, batch, draw_noise, _TIME, shift, context)
+    pairs = flow_pairs(model, batch, draw_noise, context)
+    before = losses_of(model, pairs, _TIME, shift)
     with noisy_weights(model):
-        after = loss_at_times(model, batch, draw_noise, _TIME, shift, context)
+        # The LR features depend on the weights, the encoded images do not.
+        after = losses_of(model, pairs._replace(condition=pairs.condition.afresh()), _TIME, shift)
     return float((after - before).mean())

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 from support.apple_gpu import apple_gpu, on_gpu
-from support.knee_folder import SMALL, publish_knee, random_denoiser
+from support.knee_folder import SMALL, publish_experts, publish_knee, random_denoiser
 from support.tiny import SyntheticPairs
 
 from callbacks import EMA, ExpertQuality, expert_quality
@@ -96,6 +96,13 @@ def test_the_knee_is_remembered_and_the_experts_change(tmp_path):
     )
     assert set(again.drawn) == {"experts"}
     assert all(a != b for a, b in zip(again.drawn["experts"], first.drawn["knee"], strict=True))
+
+
+def test_fine_tuned_experts_are_compared_with_the_experts_of_their_knee(tmp_path):
+    publish_experts(tmp_path, ExpertsConfig("").times())
+    quality = fit(tmp_path, tmp_path / "knee", 4, lr=1e-30)
+    np.testing.assert_allclose(quality.drawn["experts"], quality.drawn["knee"], rtol=1e-6)
+    assert not np.allclose(quality.drawn["knee"], knee_losses(), rtol=1e-2)
 
 
 def test_boundaries_stand_where_the_experts_meet():

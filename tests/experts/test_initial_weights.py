@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from support.knee_folder import SMALL, publish_knee, random_denoiser
+from support.knee_folder import SMALL, publish_experts, publish_knee, random_denoiser
 
 from lsr.experts.config import ExpertsConfig
 from lsr.experts.initial_weights import seed_experts
 from lsr.inference.sampling import super_resolve
+from lsr.knee.folder import read_manifest
 from lsr.models.checkpoint import MODEL_CONFIG
 from lsr.models.mixture import ExpertMixture
 
@@ -121,15 +122,19 @@ def test_a_plain_checkpoint_is_let_through_with_a_warning_where_that_is_allowed(
     assert_equals_the_knee(mixture)
 
 
-def test_experts_do_not_grow_from_experts(mixture, tmp_path):
-    state = {f"denoiser.{name}": weight for name, weight in mixture.state_dict().items()}
-    torch.save(
-        {
-            "state_dict": state,
-            MODEL_CONFIG: asdict(SMALL) | {"shift": 6.0, "boundaries": [0.2, 0.6, 0.9]},
-        },
-        tmp_path / "mix.ckpt",
-    )
-    assert "4 experts, but a single denoiser is needed" in refusal(
-        mixture, tmp_path / "mix.ckpt", allow_unverified_seed=True
-    )
+def test_experts_of_a_published_knee_go_on_as_they_are(mixture, tmp_path):
+    experts = publish_experts(tmp_path, mixture.boundaries)
+    digest = seed_experts(mixture, ExpertsConfig(str(tmp_path / "knee")))
+    assert digest == read_manifest(tmp_path / "knee")["sha256"]
+    weights = mixture.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in experts.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("boundaries", "depths", "said"),
+    [((0.5,), None, "boundaries [0.5]"), ((0.2, 0.6, 0.9), [1, 1, 1, 1], "depths [1, 1, 1, 1]")],
+)
+def test_experts_with_other_shares_are_refused(mixture, tmp_path, boundaries, depths, said):
+    publish_experts(tmp_path, boundaries, depths)
+    message = refusal(mixture, tmp_path / "knee")
+    assert f"its experts have {said}" in message and "set experts." in message

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lsr.guidance.vocabulary import VocabularyIndices, read_vocabulary, split_text
-from lsr.models.checkpoint import difference
+from lsr.models.initialisation import difference
 
 LR = torch.zeros(1, 3, 4, 4)
 

@@ -8,8 +8,9 @@ from support.knee_folder import SMALL, publish_knee, random_denoiser
 
 from lsr.flow.noise import seeded_normal
 from lsr.inference.sampling import super_resolve
-from lsr.models.checkpoint import initialise, load_denoiser, model_config, save_denoiser
+from lsr.models.checkpoint import load_denoiser, model_config, save_denoiser
 from lsr.models.denoiser import Denoiser
+from lsr.models.initialisation import initialise
 from lsr.models.mixture import ExpertMixture
 from lsr.student.config import LADDConfig, StudentConfig
 from lsr.student.frozen import Frozen, read_frozen

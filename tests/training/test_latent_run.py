@@ -20,8 +20,9 @@ from lsr.inference.noise import NoiseRows
 from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.sampling import super_resolve
 from lsr.models.autoencoder_dc import DeepCompression
-from lsr.models.checkpoint import initialise, load_denoiser
+from lsr.models.checkpoint import load_denoiser
 from lsr.models.denoiser import Denoiser, DenoiserConfig
+from lsr.models.initialisation import initialise
 from lsr.models.mixture import ExpertMixture
 
 

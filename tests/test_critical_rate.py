@@ -1,0 +1,45 @@
+"""The bisection of the critical learning rate, its table, and what it needs."""
+
+import importlib.util
+import math
+
+import pytest
+from support.processes import ROOT
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "experiments" / "esgf" / "critical_rate.py"
+    spec = importlib.util.spec_from_file_location("critical_rate", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("limit", [2e-3, 0.017, 0.06])
+def test_bisection_finds_the_rate_to_a_sixth(script, limit):
+    tried = []
+    found = script.critical_rate(lambda rate: (tried.append(rate), rate < limit)[1])
+    assert found == pytest.approx(limit, rel=0.16)
+    assert len(tried) == len(set(tried)) == 2 + script.HALVINGS
+
+
+def test_a_start_may_survive_nothing_or_everything(script):
+    assert script.critical_rate(lambda rate: False) == 0
+    assert script.critical_rate(lambda rate: True) == math.inf
+
+
+def test_a_cell_has_the_geometric_mean_and_every_seed(script):
+    found = {(start, "float32"): [0.01, 0.04] for start in ("knee", "best")}
+    found["end", "float32"] = [0.0, 0.02, math.inf]
+    assert script.write_table(found).splitlines()[2:] == [
+        "| knee | **0.02** (0.01, 0.04) |",
+        "| best | **0.02** (0.01, 0.04) |",
+        "| end | below 0.001, 0.02, above 0.1 |",
+    ]
+
+
+def test_a_missing_stage_1_is_one_line(script, tmp_path):
+    with pytest.raises(ValueError, match=r"run stage 1 first \(make esgf\)") as error:
+        script.references(tmp_path)
+    assert "\n" not in str(error.value)
