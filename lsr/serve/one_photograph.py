@@ -26,6 +26,7 @@ from lsr.images import (
 from lsr.inference.comparison_page import jpeg_of, on_white, upsampled
 from lsr.inference.memory import is_out_of_memory
 from lsr.inference.upscaler import Upscaler
+from lsr.models.fidelity import load_blend
 from lsr.serve.checks import cleaned_name
 from lsr.serve.jobs import Watch
 from lsr.serve.limits import BAD_REQUEST, NO_PICTURE, TOO_LARGE, Refused
@@ -95,16 +96,19 @@ def upscale_one(
     try:
         photograph = fit_for(kind, read_photograph(source))
         consume = partial(_write, photograph, target, kind, preview)
-        upscaler = _with_sampling(settings)
+        upscaler = _upscaler_of(settings)
         result = upscaler.process(photograph, settings.scale, consume, watch, settings.tags)
     except Exception as error:
         raise _refusal_of(error, source.name) from None
     return replace(result, notes=not_kept(photograph, kind))
 
 
-def _with_sampling(settings: Settings) -> Upscaler:
-    """Return the upscaler of the same weights with the settings of a request."""
+def _upscaler_of(settings: Settings) -> Upscaler:
+    """Return an upscaler with the settings of a request."""
     upscaler = copy(settings.upscaler)
+    if settings.fidelity is not None:
+        denoiser, shift = load_blend(settings.fidelity)
+        upscaler = Upscaler(denoiser, shift, device=upscaler.device)
     upscaler.sampling = settings.sampling
     return upscaler
 

@@ -27,7 +27,7 @@ from lsr.serve.page_text import (
     lines_as_html,
     progress_as_html,
 )
-from lsr.serve.settings import settings_of, takes_tags
+from lsr.serve.settings import settings_of, takes_fidelity, takes_tags
 from lsr.serve.workplace import Session, Workplace
 
 _SYSTEM_FONTS = ("system-ui", "sans-serif")
@@ -118,7 +118,18 @@ class _Page:
         model = gr.Radio(names, value=names[0], label="Model", visible=len(names) > 1)
         scale = gr.Number(default.scale, label="Scale", info="times the height and width")
         with_tags = any(map(takes_tags, upscalers))
-        with gr.Accordion("More settings", open=False, visible=several_steps or with_tags):
+        blends = any(map(takes_fidelity, names))
+        more = several_steps or with_tags or blends
+        with gr.Accordion("More settings", open=False, visible=more):
+            fidelity = gr.Slider(
+                0,
+                1,
+                0,
+                step=0.05,
+                label="Fidelity",
+                info="of the perceptual model: 0 has most texture, 1 is the faithful model",
+                visible=blends,
+            )
             steps = gr.Number(
                 default.sampling.num_inference_steps,
                 label="Steps",
@@ -130,7 +141,7 @@ class _Page:
                 info="what the photograph shows, separated by commas",
                 visible=with_tags,
             )
-        return [self._files, model, scale, steps, tags]
+        return [self._files, model, fidelity, scale, steps, tags]
 
     def _add_results(self) -> None:
         self._progress = gr.HTML("Results appear here.", elem_id="progress")
@@ -186,12 +197,21 @@ class _Page:
                 continue
 
     def run(
-        self, files: Any, model: Any, scale: Any, steps: Any, tags: Any, request: gr.Request
+        self,
+        files: Any,
+        model: Any,
+        fidelity: Any,
+        scale: Any,
+        steps: Any,
+        tags: Any,
+        request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         """Upscale photographs, and yield what the page shows meanwhile."""
         lines: list[Line] = []
         session = self._workplace.session(str(request.session_hash))
         fields = {"model": model, "scale": scale, "steps": steps, "tags": tags}
+        if fidelity:  # 0 is the model itself, and the slider stands there for all models
+            fields["fidelity"] = fidelity
         try:
             settings = settings_of(fields, self._models)
             batch = Batch(

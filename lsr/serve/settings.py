@@ -6,6 +6,7 @@ from typing import Any
 
 from lsr.inference.config import SamplingConfig
 from lsr.inference.upscaler import Upscaler, target_size
+from lsr.models.pretrained import EMBEDDED, PACKAGED, check_fidelity
 from lsr.serve.limits import Refused
 
 _MOST_STEPS = 100
@@ -18,12 +19,15 @@ class Settings:
 
     Attributes:
         upscaler: The model.
+        fidelity: Blend of the models in this package, see `lsr.models.fidelity`; None takes
+            `upscaler` itself.
         scale: Upscaling factor.
         sampling: Settings of sampling.
         tags: Contents of the photograph, separated by commas.
     """
 
     upscaler: Upscaler
+    fidelity: float | None
     scale: float
     sampling: SamplingConfig
     tags: str
@@ -34,18 +38,23 @@ def takes_tags(upscaler: Upscaler) -> bool:
     return upscaler.denoiser.config.guidance not in ("none", "visual")
 
 
+def takes_fidelity(model: str) -> bool:
+    """Return whether the model of a name can be blended with the faithful one."""
+    return PACKAGED.get(model) == EMBEDDED
+
+
 def settings_of(fields: Mapping[str, Any], models: Mapping[str, Upscaler]) -> Settings:
     """Return the settings that a request asks for.
 
     Args:
-        fields: `model`, `scale`, `steps`, `seed` and `tags`, as text or as JSON values; one that is
-            missing, None or empty has its default.
+        fields: `model`, `fidelity`, `scale`, `steps`, `seed` and `tags`, as text or as JSON values;
+            one that is missing, None or empty has its default.
         models: The models of the server by name; the first is the default.
 
     Raises:
         Refused: If a field is unknown, or its value is wrong.
     """
-    known = ("model", "scale", "steps", "seed", "tags")
+    known = ("model", "fidelity", "scale", "steps", "seed", "tags")
     unknown = [name for name in fields if name not in known]
     if unknown:
         raise Refused(f"the field {unknown[0]!r:.60} is unknown: choose from {', '.join(known)}")
@@ -54,6 +63,7 @@ def settings_of(fields: Mapping[str, Any], models: Mapping[str, Upscaler]) -> Se
     if not isinstance(model, str) or model not in models:
         raise Refused(f"the model {model!r:.60} is unknown: choose from {', '.join(models)}")
     upscaler = models[model]
+    fidelity = _fidelity(given["fidelity"], model) if "fidelity" in given else None
     scale = _number("scale", given.get("scale", upscaler.scale), float)
     steps = _number("steps", given.get("steps", upscaler.sampling.num_inference_steps), int)
     seed = _number("seed", given.get("seed", upscaler.sampling.seed), int)
@@ -67,7 +77,19 @@ def settings_of(fields: Mapping[str, Any], models: Mapping[str, Upscaler]) -> Se
     except ValueError as error:
         raise Refused(str(error)) from None
     tags = _tags(given.get("tags", ""), model, upscaler)
-    return Settings(upscaler=upscaler, scale=scale, sampling=sampling, tags=tags)
+    return Settings(upscaler=upscaler, fidelity=fidelity, scale=scale, sampling=sampling, tags=tags)
+
+
+def _fidelity(value: Any, model: str) -> float:
+    """Return the fidelity; raise Refused if it is no share, or the model takes none."""
+    fidelity = _number("fidelity", value, float)
+    if not takes_fidelity(model):
+        raise Refused(f"the model {model} takes no fidelity: leave it out")
+    try:
+        check_fidelity(fidelity, EMBEDDED)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return fidelity
 
 
 def _number(name: str, value: Any, kind: type[float]) -> Any:

@@ -44,8 +44,9 @@ def upscaler(model):
 
 @pytest.fixture(scope="module")
 def client(upscaler):
+    models = {"tiny": upscaler, "perceptual": Upscaler.from_pretrained(device="cpu")}
     with (
-        served({"tiny": upscaler}, LIMITS) as address,
+        served(models, LIMITS) as address,
         httpx.Client(base_url=address, timeout=300) as client,
     ):
         yield client
@@ -62,6 +63,15 @@ def is_one_line(answer, status):
 
 def left_behind():
     return [path for path in Path(tempfile.gettempdir()).glob("lsr-serve-*/*")]
+
+
+def test_the_fidelity_is_that_of_lsr_upscale(client, photo, tmp_path):
+    source = tmp_path / "in" / "p.png"
+    source.parent.mkdir()
+    source.write_bytes(encoded(photo[:20, :30], "PNG"))
+    assert main(f"upscale {source} --fidelity 0.3 --out {tmp_path}".split()) == 0
+    answer = post(client, source.read_bytes(), "p.png", model="perceptual", fidelity="0.3")
+    assert answer.content == (tmp_path / "p.png").read_bytes()
 
 
 def test_the_answer_is_the_file_that_lsr_upscale_writes(client, model, photo, tmp_path):
@@ -193,7 +203,7 @@ def test_a_page_cannot_name_a_file_of_the_machine_as_its_upload(client, photo, t
     )
     for path in (str(secret), "http://127.0.0.1:1/a.png", "/dev/zero"):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        for data in ([[file], "tiny", 4, 1, ""], [[], "tiny", file, 1, ""]):
+        for data in ([[file], "tiny", 0, 4, 1, ""], [[], "tiny", 0, file, 1, ""]):
             call = {"fn_index": run, "session_hash": "thief", "data": data}
             assert client.post("/gradio_api/queue/join", json=call).status_code == 200
             with client.stream("GET", "/gradio_api/queue/data?session_hash=thief") as events:

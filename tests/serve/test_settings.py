@@ -33,6 +33,7 @@ def test_fields_are_texts_or_numbers(models):
         *(("model", value) for value in ("third", 1, ["first"], "../first", 5000 * "x")),
         *(("scale", value) for value in ("0", -1, "nan", "inf", "two", True, [4], {})),
         *(("steps", value) for value in ("0", 1.5, "inf", 10**9, "many")),
+        *(("fidelity", value) for value in (0.5, "x")),
         *(("seed", value) for value in (-1, 2**31, "x")),
         *(("tags", value) for value in ("cat", 5, 3000 * "x")),
         ("fields", "of another name"),
@@ -50,3 +51,14 @@ def test_a_one_step_model_is_not_asked_for_more(models):
     models["first"].denoiser.one_step = True
     with pytest.raises(Refused, match="one step"):
         settings_of({"steps": 2}, models)
+
+
+def test_fidelity_blends_the_models_of_the_package(models):
+    named = {"perceptual": models["first"], "faithful": models["second"]}
+    assert settings_of({}, named).fidelity is None
+    assert settings_of({"fidelity": "0.25"}, named).fidelity == 0.25
+    with pytest.raises(Refused, match="faithful takes no fidelity"):
+        settings_of({"model": "faithful", "fidelity": 0.25}, named)
+    for value in (-0.1, 1.5, "nan"):
+        with pytest.raises(Refused, match="fidelity"):
+            settings_of({"fidelity": value}, named)
