@@ -14,8 +14,8 @@ from lsr.metrics.weights import url
 CONVENTIONS = (
     "Metrics are computed from 8-bit RGB: of the PNG file of the result, and of the HR file.",
     "A result of a model is exactly `scale` times as large as the LR photograph. Inside the model "
-    "photographs are padded at the right and at the bottom by their last pixels, and never "
-    "stretched or cut into tiles.",
+    "photographs are extended on each side by their outermost pixels, and never stretched or cut "
+    "into tiles.",
     "The colours of a model's result are fitted to those of the LR photograph by the method "
     "`color_fix` (`lsr upscale --color-fix`).",
     "A model that is guided by tags reads them from the folder of the LR photographs "
