@@ -66,7 +66,7 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
-tag-proof: $(READY) ## Train on textures that only the tag tells apart, with true, shuffled and no tags and captions (ten minutes)
+tag-proof: $(READY) ## Train on textures that the LR image leaves in doubt, with true, shuffled and no tags and captions (ten minutes)
 	$(VENV)/bin/python -W ignore experiments/guidance_proof/textures.py $(PROOF)/textures
 	$(LSR) ablate experiments/guidance_proof --out $(PROOF) --steps 1 --metrics loss loss_other_context --seeds 1 2 3 $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/guidance_proof/report.py $(PROOF)

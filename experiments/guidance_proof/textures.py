@@ -1,4 +1,4 @@
-"""Write crops of five textures that an LR image cannot tell apart, with tags and captions.
+"""Write crops of five textures that an LR image leaves in doubt, with tags and captions.
 
     python experiments/guidance_proof/textures.py [runs/guidance_proof/textures]
 
