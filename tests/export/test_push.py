@@ -38,8 +38,9 @@ def run(tmp_path, denoiser):
         },
     }
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
-    for name in ("knee/knee.png", "images/step-50.png", "eval/contact.png"):
+    for name in ("knee/knee.png", "images/step-0003300.png", "eval/contact.png"):
         Image.new("RGB", (4, 4)).save(run / name)
+    Image.new("RGB", (4, 4), "red").save(run / "images" / "step-0005000.png")  # after the knee
     summary = {
         "source": f"Evaluation of {HOME}/model.safetensors",
         "command": f"lsr eval --model {HOME}/model.safetensors",
@@ -85,13 +86,30 @@ def test_the_card_is_made_from_the_records(run, tmp_path):
         "| training photographs | `kitchen` |",
         "| degradation | `pasd` |",
         "| niqe | lower is better | 5.2500 | 4.5000 to 6.0000 | 2 |",
-        "knee at step 3,300: the plateau has lasted",
+        "The training has its knee at step 3,300: the plateau has lasted",
+        "weights here are from `seed.safetensors`",
         'from_pretrained("ann/kitchen")',
         "![The worst, the median and the best photograph of the evaluation](eval.png)",
     ):
         assert stated in card
     for picture in ("validation.png", "knee.png", "eval.png"):
         assert f"({picture})" in card and (tmp_path / "out" / picture).is_file()
+
+
+def test_pictures_show_the_weights_that_are_pushed(run, tmp_path):
+    """The knee has the picture of its step; the last checkpoint has the last one."""
+    checkpoint = run / "exported.safetensors"
+    shutil.copy(run / "knee" / "seed.safetensors", checkpoint)
+    for model, step in ((run, 3300), (checkpoint, 5000)):
+        out = tmp_path / str(step)
+        push(model, out)
+        taken = run / "images" / f"step-{step:07d}.png"
+        assert (out / "validation.png").read_bytes() == taken.read_bytes()
+        card = (out / "README.md").read_text()
+        assert f"result, original, at step {step:,} of the training" in card
+    (run / "images" / "step-0003300.png").unlink()
+    push(run, tmp_path / "none")
+    assert not (tmp_path / "none" / "validation.png").exists()
 
 
 def test_nothing_of_the_machine_or_its_secrets_is_pushed(run, tmp_path):
