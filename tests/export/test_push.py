@@ -146,6 +146,18 @@ def test_of_an_absolute_path_the_last_part_stays(text, kept):
     assert shareable({"at": [text]}) == {"at": [kept]}
 
 
+@pytest.mark.parametrize("value", ["0123", 123456, ["ann", "word"], {"user": "ann"}])
+@pytest.mark.parametrize("key", ["token", "hf-token", "db.password", "secret_key", "auth"])
+def test_the_value_of_a_secret_is_removed_whatever_it_is(key, value):
+    assert shareable({"at": {key: value, "tokens": 5}}) == {"at": {key: "(removed)", "tokens": 5}}
+    assert shareable({key: None}) == {key: None}
+
+
+def test_a_user_without_a_home_loses_no_names(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    assert shareable({"val/psnr": "runs/tiny"}) == {"val/psnr": "runs/tiny"}
+
+
 def test_an_autoencoder_on_this_machine_is_named_without_its_folder(run, denoiser, tmp_path):
     path = tmp_path / "model.safetensors"
     config = model_config(denoiser, 3.0) | {"guidance": "text", "guidance_encoder": f"{HOME}/gemma"}
