@@ -95,11 +95,16 @@ def _pushed(folder: Path, repository: str) -> str:
     """
     from huggingface_hub import HfApi
 
+    from lsr.export.hub_folder import OPTIONAL_FILES
+
     api = HfApi()
     try:
         address = api.create_repo(repository, exist_ok=True)
         api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Model of linearsr"
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Model of linearsr",
+            delete_patterns=list(OPTIONAL_FILES),  # those of a model that was pushed before
         )
     # No network, no token, no access, a card that the hub refuses: all raise different exceptions.
     except Exception as error:

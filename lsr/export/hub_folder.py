@@ -25,6 +25,9 @@ from lsr.files import atomic_path, sha256_of, write_json
 from lsr.models.checkpoint import read_model, save_denoiser
 from lsr.models.pretrained import MODEL_FILE, find_model
 
+OPTIONAL_FILES = (CONFIGURATION, KNEE, SCORES, VALIDATION, CURVES, CONTACT)
+"""Files that a pushed folder has if the run has recorded what they are made of."""
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from huggingface_hub import CommitOperationDelete, HfApi, hf_api
 from PIL import Image
 
 from lsr.cli import main
@@ -207,6 +208,22 @@ def test_a_pushed_model_is_read_back_by_its_name(run, tmp_path, photo, monkeypat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     expected = Upscaler.from_pretrained(run / "knee" / "seed.safetensors").upscale(photo[:8, :8])
     assert (Upscaler.from_pretrained("ann/kitchen").upscale(photo[:8, :8]) == expected).all()
+
+
+def test_records_of_the_model_before_are_deleted_and_other_files_stay(run, monkeypatch):
+    """Only the requests to the hub are replaced: what is deleted there is decided before them."""
+    there = ["README.md", "eval.json", "eval.png", "knee.json", "notes.md", ".gitattributes"]
+    commits = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: "https://hub.example/ann/kitchen")
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda *_, **__: there)
+    monkeypatch.setattr(HfApi, "create_commit", lambda _, **commit: commits.append(commit))
+    monkeypatch.setattr(HfApi, "_validate_yaml", lambda *_, **__: None)
+    monkeypatch.setattr(hf_api, "is_xet_available", lambda: False)
+    shutil.rmtree(run / "eval")
+    assert main(["push", str(run), "ann/kitchen", "--licence", "mit"]) == 0
+    operations = commits[0]["operations"]
+    deleted = {each.path_in_repo for each in operations if type(each) is CommitOperationDelete}
+    assert deleted == {"eval.json", "eval.png"}
 
 
 @pytest.mark.parametrize(
