@@ -9,7 +9,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+@")
-_FOLDERS = re.compile(r"""(?<![\w./])(~\w*|[A-Za-z]:)?[/\\](?![/\\])[^"'\n]*[/\\]""")
+_FOLDERS = re.compile(r"""(?<![\w./])(~\w*|[A-Za-z]:)?[/\\](?![/\\\s])[^"'\n]*[/\\]""")
 """An absolute path up to its last separator; the last part says what the file or folder is."""
 
 REMOVED = "(removed)"

@@ -141,6 +141,7 @@ def test_nothing_of_the_machine_or_its_secrets_is_pushed(run, tmp_path):
         ("runs/tiny/stage1", "runs/tiny/stage1"),
         ("bundled:train", "bundled:train"),
         ("and/or", "and/or"),
+        ("mean / error of a/b", "mean / error of a/b"),
     ],
 )
 def test_of_an_absolute_path_the_last_part_stays(text, kept):
