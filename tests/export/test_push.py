@@ -234,15 +234,24 @@ def test_records_of_the_model_before_are_deleted_and_other_files_stay(run, monke
         ("ann/kitchen", ["--licence", "all mine: yes"], "name it as the hub does"),
         ("ann/kitchen", ["--licence", "mit"], "the hub did not take it"),
         ("ann/kitchen", ["--licence", "mit", "--dry-run", "."], "is not an empty folder"),
+        ("ann/kitchen", ["--licence", "mit", "--dry-run", "file"], "is not a folder"),
+        ("ann/kitchen", ["--licence", "mit", "--dry-run", "file/a"], "cannot be created"),
     ],
 )
 def test_what_cannot_be_pushed_is_one_line(
     run, repository, options, reason, tmp_path, capsys, monkeypatch
 ):
+    (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["push", str(run), repository, *options]) == 2
     message = capsys.readouterr().err
     assert reason in message and message.count("\n") == 1
+
+
+def test_what_fails_leaves_no_half_of_a_folder(run, tmp_path):
+    (run / "config.yaml").write_text("- no settings\n- of a run\n")
+    assert push(run, tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_licence_is_asked_for(run, tmp_path, capsys):
