@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsr.commands.option_parser import OptionParser
+from lsr.commands.out_option import check_out_folder
 from lsr.errors import DONE
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _check(options: argparse.Namespace) -> None:
     suffix = SUFFIX[options.format]
     if suffix and options.out.suffix != suffix:
         raise ValueError(f"--out {options.out}: must end in {suffix}")
+    check_out_folder(options.out.parent if suffix else options.out)
     if options.format == "onnx" and options.dtype == "bfloat16":
         raise ValueError("--dtype bfloat16: ONNX Runtime has no such layers; choose float16")
     if options.format == "web" and options.dtype != "float32":

@@ -1,10 +1,10 @@
-"""The check of `--out` where it names a folder."""
+"""The check of `--out`, and of options like it, where they name a folder."""
 
 import stat
 from pathlib import Path
 
 
-def check_out_folder(out: Path) -> None:
+def check_out_folder(out: Path, option: str = "--out") -> None:
     """Check that a folder is at this path, or can be made there.
 
     Raises:
@@ -12,8 +12,8 @@ def check_out_folder(out: Path) -> None:
     """
     try:
         if not stat.S_ISDIR(out.stat().st_mode):
-            raise ValueError(f"--out {out} is not a folder: choose another path")
+            raise ValueError(f"{option} {out} is not a folder: choose another path")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ValueError(f"--out {out} cannot be created: {error.strerror}") from error
+        raise ValueError(f"{option} {out} cannot be created: {error.strerror}") from error

@@ -2,13 +2,16 @@
 
 import argparse
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.commands.option_parser import OptionParser
+from lsr.commands.out_option import check_out_folder
 from lsr.errors import DONE, first_clause
+from lsr.files import atomic_path
 
 
 def parser() -> OptionParser:
@@ -59,13 +62,16 @@ def main(arguments: Sequence[str]) -> int:
     from lsr.export.hub_folder import find_sources, write_folder
 
     sources = find_sources(options.run, options.eval)
-    if options.dry_run is not None:
-        names = write_folder(options.dry_run, sources, options.repository, options.licence)
-        sys.stdout.write(f"{options.dry_run}: {', '.join(names)}; nothing was pushed\n")
-        return DONE
-    with tempfile.TemporaryDirectory() as folder:
-        names = write_folder(Path(folder), sources, options.repository, options.licence)
-        sys.stdout.write(f"{_pushed(Path(folder), options.repository)}: {', '.join(names)}\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        names = ", ".join(write_folder(folder, sources, options.repository, options.licence))
+        if options.dry_run is None:
+            sys.stdout.write(f"{_pushed(folder, options.repository)}: {names}\n")
+            return DONE
+        for path in folder.iterdir():
+            with atomic_path(options.dry_run / path.name) as target:
+                shutil.copyfile(path, target)
+    sys.stdout.write(f"{options.dry_run}: {names}; nothing was pushed\n")
     return DONE
 
 
@@ -79,11 +85,10 @@ def _check(options: argparse.Namespace) -> None:
             "cc-by-nc-4.0 or other"
         )
     folder = options.dry_run
-    if (
-        folder is not None
-        and folder.exists()
-        and not (folder.is_dir() and not any(folder.iterdir()))
-    ):
+    if folder is None:
+        return
+    check_out_folder(folder, "--dry-run")
+    if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"--dry-run {folder}: is not an empty folder; choose another one")
 
 
@@ -95,11 +100,16 @@ def _pushed(folder: Path, repository: str) -> str:
     """
     from huggingface_hub import HfApi
 
+    from lsr.export.hub_folder import OPTIONAL_FILES
+
     api = HfApi()
     try:
         address = api.create_repo(repository, exist_ok=True)
         api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Model of linearsr"
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Model of linearsr",
+            delete_patterns=list(OPTIONAL_FILES),  # those of a model that was pushed before
         )
     # No network, no token, no access, a card that the hub refuses: all raise different exceptions.
     except Exception as error:

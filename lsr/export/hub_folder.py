@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from lsr.export.shareable import shareable
 from lsr.files import atomic_path, sha256_of, write_json
 from lsr.models.checkpoint import read_model, save_denoiser
 from lsr.models.pretrained import MODEL_FILE, find_model
+
+OPTIONAL_FILES = (CONFIGURATION, KNEE, SCORES, VALIDATION, CURVES, CONTACT)
+"""Files that a pushed folder has if the run has recorded what they are made of."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def write_folder(out: Path, sources: Sources, repository: str, licence: str) -> 
     out.mkdir(parents=True, exist_ok=True)
     _write_model(out / MODEL_FILE, sources.model)
     documents = _write_documents(out, sources)
-    pictures = _copy_pictures(out, sources)
+    pictures = _copy_pictures(out, sources, documents.get(KNEE))
     facts = Facts(
         repository=repository,
         licence=licence,
@@ -148,21 +152,35 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not the settings of a run ({type(error).__name__})") from error
 
 
-def _copy_pictures(out: Path, sources: Sources) -> list[str]:
-    """Copy the newest validation picture, the curves of the knee, and the contact sheet."""
-    found: dict[str, list[Path]] = {}
+def _copy_pictures(
+    out: Path, sources: Sources, knee: Mapping[str, Any] | None
+) -> dict[str, int | None]:
+    """Copy a validation picture, the curves of the knee, and the contact sheet.
+
+    The validation picture is the newest, but of a knee the one of its step: later ones show other
+    weights.
+
+    Returns:
+        Names of the files, and the step of the run that they show if it is a single one.
+    """
+    found: dict[str, tuple[Path, int | None]] = {}
     if sources.run is not None:
-        found[VALIDATION] = list((sources.run / "images").glob("step-*.png"))
-        found[CURVES] = [sources.run / "knee" / "knee.png"]
+        of_knee = knee is not None and sources.model.resolve().parent == sources.run / "knee"
+        by_step = _validation_pictures(sources.run)
+        step = knee["step"] if knee is not None and of_knee else max(by_step, default=None)
+        if step in by_step:
+            found[VALIDATION] = by_step[step], step
+        found[CURVES] = sources.run / "knee" / "knee.png", None
     if sources.scores is not None:
-        found[CONTACT] = [sources.scores / "contact.png"]
-    names = []
-    for name, paths in found.items():
-        newest = max(
-            filter(Path.is_file, paths), key=lambda path: path.stat().st_mtime, default=None
-        )
-        if newest is not None:
-            with atomic_path(out / name) as temporary:
-                shutil.copyfile(newest, temporary)
-            names.append(name)
-    return names
+        found[CONTACT] = sources.scores / "contact.png", None
+    there = {name: each for name, each in found.items() if each[0].is_file()}
+    for name, (path, _) in there.items():
+        with atomic_path(out / name) as temporary:
+            shutil.copyfile(path, temporary)
+    return {name: step for name, (_, step) in there.items()}
+
+
+def _validation_pictures(run: Path) -> dict[int, Path]:
+    """Return the pictures of a run's validations by step."""
+    found = {path.stem.removeprefix("step-"): path for path in (run / "images").glob("step-*.png")}
+    return {int(step): path for step, path in found.items() if step.isdecimal()}

@@ -44,7 +44,7 @@ class Facts:
         model: The model.
         source: Name of the file that the weights come from.
         documents: Contents of the files `CONFIGURATION`, `KNEE` and `SCORES` that there are.
-        pictures: Names of the pictures that there are.
+        pictures: Names of the pictures that there are, and the step that they show if it is one.
     """
 
     repository: str
@@ -52,7 +52,7 @@ class Facts:
     model: ModelFile
     source: str
     documents: Mapping[str, Any]
-    pictures: Sequence[str]
+    pictures: Mapping[str, int | None]
 
 
 def model_card(facts: Facts) -> str:
@@ -69,7 +69,7 @@ def model_card(facts: Facts) -> str:
         _use(facts),
         *_pictures(facts.pictures),
         *_data(facts.documents.get(CONFIGURATION)),
-        *_knee(facts.documents.get(KNEE)),
+        *_knee(facts.documents.get(KNEE), facts.source),
         *_figures(facts.documents.get(SCORES)),
         "## Limits\n\n" + _list(_limits(facts)),
         f"## Licence\n\n`{facts.licence}`, as stated by the owner of this repository. It is the "
@@ -122,8 +122,11 @@ upscaler.upscale(Image.open("photo.jpg")).save("large.png")
 or `lsr upscale photo.jpg --model {facts.repository}`, with the package linearsr."""
 
 
-def _pictures(names: Sequence[str]) -> list[str]:
-    shown = [f"![{_CAPTIONS[name]}]({name})\n\n*{_CAPTIONS[name]}.*" for name in names]
+def _pictures(steps: Mapping[str, int | None]) -> list[str]:
+    shown = []
+    for name, step in steps.items():
+        at = "" if step is None else f", at step {step:,} of the training"
+        shown.append(f"![{_CAPTIONS[name]}]({name})\n\n*{_CAPTIONS[name]}{at}.*")
     return ["## Pictures", *shown] if shown else []
 
 
@@ -140,13 +143,13 @@ def _whole(name: str) -> str:
     return f"All of it is in [{name}]({name}); folders are given by their last name."
 
 
-def _knee(knee: Mapping[str, Any] | None) -> list[str]:
+def _knee(knee: Mapping[str, Any] | None, source: str) -> list[str]:
     if knee is None:
         return []
     metrics = [(name, f"{value:.4f}") for name, value in knee["metrics"].items()]
     return [
-        f"## Knee\n\nStage 1 has its knee at step {knee['step']:,}: {knee['reason']}. "
-        "Validation there:",
+        f"## Knee\n\nThe training has its knee at step {knee['step']:,}: {knee['reason']}. "
+        f"Validation there (the weights here are from `{source}`):",
         _table(("metric", "value"), metrics),
     ]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 _SECRET_KEY = re.compile(
-    r"(^|_)(token|secret|passw(or)?d|api_?key|access_?key|credentials?|auth)$", re.IGNORECASE
+    r"(^|[_.-])(token|secret|passw(or)?d|credentials?|auth|(api|access|secret|private)[_-]?key)$",
+    re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+@")
-_FOLDERS = re.compile(r"""(?<![\w./])(~\w*|[A-Za-z]:)?[/\\](?![/\\])[^"'\n]*[/\\]""")
+_FOLDERS = re.compile(r"""(?<![\w./])(~\w*|[A-Za-z]:)?[/\\](?![/\\\s])[^"'\n]*[/\\]""")
 """An absolute path up to its last separator; the last part says what the file or folder is."""
 
 REMOVED = "(removed)"
@@ -23,7 +24,7 @@ def shareable(value: Any) -> Any:
     if isinstance(value, dict):
         return {
             shareable(key): REMOVED
-            if isinstance(each, str) and _SECRET_KEY.search(str(key))
+            if each is not None and _SECRET_KEY.search(str(key))
             else shareable(each)
             for key, each in value.items()
         }
@@ -34,6 +35,8 @@ def shareable(value: Any) -> Any:
 
 def _without_folders(text: str) -> str:
     text = _SECRET_VALUE.sub("", text).replace("file://", "")
-    text = text.replace(str(Path.home()), "~")
+    home = str(Path.home())
+    if home != "/":  # that of a user without a home, in a container
+        text = text.replace(home, "~")
     # A separator at the end of a path would leave nothing of it.
     return _FOLDERS.sub("", re.sub(r"""(?<=[\w.])[/\\]+(?=$|["'])""", "", text))

@@ -26,7 +26,7 @@ def evaluation_part(folder: Path, summary: Mapping[str, Any], room: int) -> str:
     images = summary["images"]
     return "".join(
         [
-            f'<p class="verdict good">{_headline(summary)}</p>',
+            f'<p class="verdict open">{_headline(summary)}</p>',
             paragraphs([f"{images['scored']} of {images['found']} images of {summary['data']}."]),
             _results(summary["results"]),
             *(_compared(name, found) for name, found in summary["beside"].items()),

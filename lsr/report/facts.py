@@ -1,6 +1,7 @@
 """The sections of facts: cost, hardware, versions, command, settings and their differences."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -55,8 +56,8 @@ def _last(curve: Mapping[int, float] | None) -> float | None:
 def values_table(run: RunFiles, finding: Finding) -> str:
     """Return the table of the validation metrics; "" if there are none.
 
-    It has the first, the last, the lowest and the highest value and, if they are known, the value
-    at the knee and what the detector has found.
+    It has the first and the last value, the lowest and the highest that are finite and, if they are
+    known, the value at the knee and what the detector has found.
     """
     names = [name for name in run.curves if name.startswith(("val/", "val_real/"))]
     if not names:
@@ -65,7 +66,9 @@ def values_table(run: RunFiles, finding: Finding) -> str:
     rows: list[list[Any]] = []
     for name in names:
         values = list(run.curves[name].values())
-        rows.append([name, values[0], values[-1], min(values), max(values)])
+        finite = [value for value in values if isfinite(value)]
+        extremes = (min(finite, default=None), max(finite, default=None))
+        rows.append([name, values[0], values[-1], *extremes])
     if finding.knee is not None:
         head.insert(2, "at the knee")
         for row in rows:

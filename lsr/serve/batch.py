@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lsr.files import atomic_path
 from lsr.images import EncodedImage
 from lsr.serve.checks import check_photograph
 from lsr.serve.jobs import Cancelled, Job, JobLine, Watch
@@ -101,7 +102,7 @@ class Batch:
                 except Refused as error:
                     yield Line(str(error), refused=True)
             if len(self.session.results) > 1:
-                self.session.submit(self._zip).future.result()
+                yield from self._pack()
         except (Cancelled, CancelledError):
             yield Line("cancelled", refused=True)
 
@@ -135,8 +136,16 @@ class Batch:
             name = f"{path.stem}-{number}{path.suffix}"
         return name
 
+    def _pack(self) -> Iterator[Line]:
+        """Write the zip; yield a line if that is refused."""
+        try:
+            self.session.submit(self._zip).future.result()
+        except Refused as error:
+            yield Line(f"{ZIP}: {error}", refused=True)
+
     def _zip(self, watch: Watch) -> None:
-        with zipfile.ZipFile(self.session.folder / ZIP, "w") as archive:
+        target = self.session.folder / ZIP
+        with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for done, (name, result) in enumerate(self.session.results.items()):
                 watch(done / len(self.session.results))
                 archive.write(result.file, name)

@@ -38,7 +38,8 @@ def add_page_files(app: FastAPI, limits: Limits, workplace: Workplace) -> None:
     async def _() -> Response:
         return StreamingResponse(_no_progress(), media_type="text/event-stream")
 
-    @app.get("/gradio_api/file={path:path}")
+    # HEAD too: Gradio answers it by fetching whatever address the path names.
+    @app.api_route("/gradio_api/file={path:path}", methods=["GET", "HEAD"])
     def _(path: str) -> Response:
         try:
             return FileResponse(workplace.result_at(path), headers={"Cache-Control": "no-store"})

@@ -67,7 +67,7 @@ def application(
         app = api_of(models, limits, line, workplace)
         add_page_files(app, limits, workplace)
         add_page(app, models, limits, line, workplace)
-        hosts = _LOOPBACK_NAMES if is_loopback(host) else ()
+        hosts = (*_LOOPBACK_NAMES, host) if is_loopback(host) else ()
         yield Guard(app, hosts, auth, limits)
     finally:
         line.close()

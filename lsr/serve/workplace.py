@@ -193,4 +193,4 @@ class Workplace:
             with suppress(FileNotFoundError):
                 if Path(entry.path) not in needed and entry.stat().st_mtime < oldest:
                     shutil.rmtree(entry.path, ignore_errors=True)
-        self._uploads = {path for path in self._uploads if path.exists()}
+        self._uploads = {path for path in self._uploads if path.parent.exists()}

@@ -39,7 +39,13 @@ def test_out_is_not_made_for_a_missing_input(verb, arguments, tmp_path, photo, m
 
 @pytest.mark.parametrize(
     "command",
-    ["upscale photos", "degrade export photos", "shard photos", "eval --data photos"],
+    [
+        "upscale photos",
+        "degrade export photos",
+        "shard photos",
+        "eval --data photos",
+        "export perceptual --format web --runtime package",
+    ],
 )
 @pytest.mark.parametrize(
     ("out", "why"), [("photo.png", "is not a folder"), ("photo.png/a", "cannot be created")]
@@ -51,3 +57,10 @@ def test_out_that_is_no_folder_is_refused_alike(command, out, why, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert main([*command.split(), "--out", out]) == 2
     assert f": --out {out} {why}: " in capsys.readouterr().err
+
+
+def test_a_file_to_export_needs_a_folder_above_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "photo.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert main("export perceptual --format onnx --out photo.png/model.onnx".split()) == 2
+    assert "--out photo.png is not a folder" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from huggingface_hub import CommitOperationDelete, HfApi, hf_api
 from PIL import Image
 
 from lsr.cli import main
@@ -38,8 +39,9 @@ def run(tmp_path, denoiser):
         },
     }
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
-    for name in ("knee/knee.png", "images/step-50.png", "eval/contact.png"):
+    for name in ("knee/knee.png", "images/step-0003300.png", "eval/contact.png"):
         Image.new("RGB", (4, 4)).save(run / name)
+    Image.new("RGB", (4, 4), "red").save(run / "images" / "step-0005000.png")  # after the knee
     summary = {
         "source": f"Evaluation of {HOME}/model.safetensors",
         "command": f"lsr eval --model {HOME}/model.safetensors",
@@ -85,13 +87,30 @@ def test_the_card_is_made_from_the_records(run, tmp_path):
         "| training photographs | `kitchen` |",
         "| degradation | `pasd` |",
         "| niqe | lower is better | 5.2500 | 4.5000 to 6.0000 | 2 |",
-        "knee at step 3,300: the plateau has lasted",
+        "The training has its knee at step 3,300: the plateau has lasted",
+        "weights here are from `seed.safetensors`",
         'from_pretrained("ann/kitchen")',
         "![The worst, the median and the best photograph of the evaluation](eval.png)",
     ):
         assert stated in card
     for picture in ("validation.png", "knee.png", "eval.png"):
         assert f"({picture})" in card and (tmp_path / "out" / picture).is_file()
+
+
+def test_pictures_show_the_weights_that_are_pushed(run, tmp_path):
+    """The knee has the picture of its step; the last checkpoint has the last one."""
+    checkpoint = run / "exported.safetensors"
+    shutil.copy(run / "knee" / "seed.safetensors", checkpoint)
+    for model, step in ((run, 3300), (checkpoint, 5000)):
+        out = tmp_path / str(step)
+        push(model, out)
+        taken = run / "images" / f"step-{step:07d}.png"
+        assert (out / "validation.png").read_bytes() == taken.read_bytes()
+        card = (out / "README.md").read_text()
+        assert f"result, original, at step {step:,} of the training" in card
+    (run / "images" / "step-0003300.png").unlink()
+    push(run, tmp_path / "none")
+    assert not (tmp_path / "none" / "validation.png").exists()
 
 
 def test_nothing_of_the_machine_or_its_secrets_is_pushed(run, tmp_path):
@@ -122,10 +141,23 @@ def test_nothing_of_the_machine_or_its_secrets_is_pushed(run, tmp_path):
         ("runs/tiny/stage1", "runs/tiny/stage1"),
         ("bundled:train", "bundled:train"),
         ("and/or", "and/or"),
+        ("mean / error of a/b", "mean / error of a/b"),
     ],
 )
 def test_of_an_absolute_path_the_last_part_stays(text, kept):
     assert shareable({"at": [text]}) == {"at": [kept]}
+
+
+@pytest.mark.parametrize("value", ["0123", 123456, ["ann", "word"], {"user": "ann"}])
+@pytest.mark.parametrize("key", ["token", "hf-token", "db.password", "secret_key", "auth"])
+def test_the_value_of_a_secret_is_removed_whatever_it_is(key, value):
+    assert shareable({"at": {key: value, "tokens": 5}}) == {"at": {key: "(removed)", "tokens": 5}}
+    assert shareable({key: None}) == {key: None}
+
+
+def test_a_user_without_a_home_loses_no_names(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    assert shareable({"val/psnr": "runs/tiny"}) == {"val/psnr": "runs/tiny"}
 
 
 def test_an_autoencoder_on_this_machine_is_named_without_its_folder(run, denoiser, tmp_path):
@@ -179,6 +211,22 @@ def test_a_pushed_model_is_read_back_by_its_name(run, tmp_path, photo, monkeypat
     assert (Upscaler.from_pretrained("ann/kitchen").upscale(photo[:8, :8]) == expected).all()
 
 
+def test_records_of_the_model_before_are_deleted_and_other_files_stay(run, monkeypatch):
+    """Only the requests to the hub are replaced: what is deleted there is decided before them."""
+    there = ["README.md", "eval.json", "eval.png", "knee.json", "notes.md", ".gitattributes"]
+    commits = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: "https://hub.example/ann/kitchen")
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda *_, **__: there)
+    monkeypatch.setattr(HfApi, "create_commit", lambda _, **commit: commits.append(commit))
+    monkeypatch.setattr(HfApi, "_validate_yaml", lambda *_, **__: None)
+    monkeypatch.setattr(hf_api, "is_xet_available", lambda: False)
+    shutil.rmtree(run / "eval")
+    assert main(["push", str(run), "ann/kitchen", "--licence", "mit"]) == 0
+    operations = commits[0]["operations"]
+    deleted = {each.path_in_repo for each in operations if type(each) is CommitOperationDelete}
+    assert deleted == {"eval.json", "eval.png"}
+
+
 @pytest.mark.parametrize(
     ("repository", "options", "reason"),
     [
@@ -186,15 +234,24 @@ def test_a_pushed_model_is_read_back_by_its_name(run, tmp_path, photo, monkeypat
         ("ann/kitchen", ["--licence", "all mine: yes"], "name it as the hub does"),
         ("ann/kitchen", ["--licence", "mit"], "the hub did not take it"),
         ("ann/kitchen", ["--licence", "mit", "--dry-run", "."], "is not an empty folder"),
+        ("ann/kitchen", ["--licence", "mit", "--dry-run", "file"], "is not a folder"),
+        ("ann/kitchen", ["--licence", "mit", "--dry-run", "file/a"], "cannot be created"),
     ],
 )
 def test_what_cannot_be_pushed_is_one_line(
     run, repository, options, reason, tmp_path, capsys, monkeypatch
 ):
+    (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["push", str(run), repository, *options]) == 2
     message = capsys.readouterr().err
     assert reason in message and message.count("\n") == 1
+
+
+def test_what_fails_leaves_no_half_of_a_folder(run, tmp_path):
+    (run / "config.yaml").write_text("- no settings\n- of a run\n")
+    assert push(run, tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_licence_is_asked_for(run, tmp_path, capsys):

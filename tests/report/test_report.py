@@ -69,6 +69,21 @@ def test_the_numbers_are_those_of_the_log(run, capsys):
     )
 
 
+def test_values_that_are_not_finite_hide_no_others(run, capsys):
+    def curve(step):
+        return {100: math.nan, 200: math.inf}.get(step, psnr(step))
+
+    write_log(run, {"val/psnr_y": curve, "val/niqe": lambda step: math.nan})
+    head, psnr_y, niqe = report(capsys, run).rows("Validation metrics")
+    found, none = (dict(zip(head, row, strict=True)) for row in (psnr_y, niqe))
+    assert (found["first"], found["lowest"], found["highest"]) == (
+        "NaN",
+        f"{psnr(300):.5g}",
+        f"{psnr(2400):.5g}",
+    )
+    assert (none["lowest"], none["highest"]) == ("–", "–")
+
+
 def test_cost_hardware_versions_and_command_are_those_of_the_launches(run, capsys):
     facts = [words for _, words in report(capsys, run).all("dd")]
     assert "3 min 20 s of training and validation in 2 launches, 2,500 steps" in facts
@@ -212,6 +227,22 @@ def test_a_knee_of_another_shape_is_told(run, wrong, capsys):
 def test_an_evaluation_of_another_shape_is_told(tmp_path, content, capsys):
     (tmp_path / "summary.json").write_text(content)
     assert "summary.json: not as lsr eval writes it" in report(capsys, tmp_path).text
+
+
+def test_means_of_an_evaluation_are_not_called_good(tmp_path, capsys):
+    """Nothing says what would be good, and perhaps no metric could be computed."""
+    parts = "results beside unavailable failed model hardware versions metrics".split()
+    summary = {part: {} for part in parts} | {
+        "images": {"scored": 0, "found": 2},
+        "data": "pairs",
+        "command": "lsr eval",
+        "threads": 1,
+        "conventions": [],
+    }
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    page = report(capsys, tmp_path)
+    assert verdicts(page) == ["No metric could be computed"]
+    assert not [a for a, _ in page.all("p") if "good" in (a.get("class") or "")]
 
 
 def test_a_folder_without_files_of_a_run_is_refused_in_one_line(tmp_path, capsys):

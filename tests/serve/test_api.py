@@ -163,6 +163,7 @@ def test_only_the_addresses_of_page_and_api_are_answered(client, tmp_path):
         answer = client.get(path)
         assert answer.status_code == 404 and "secret" not in answer.text, path
         assert "root:" not in answer.text
+        assert client.head(path).status_code == 404, path
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
@@ -178,6 +179,11 @@ def test_pages_of_other_servers_and_foreign_names_of_this_one_are_refused(client
         assert is_one_line(answer, 403)
     own = {"Origin": str(client.base_url).rstrip("/")}
     assert client.post("/api/upscale", files={"photo": good}, headers=own).status_code == 200
+
+
+def test_every_address_of_this_machine_may_be_chosen(upscaler):
+    with served({"tiny": upscaler}, host="127.0.0.2") as address:
+        assert httpx.get(f"{address}/api").status_code == 200
 
 
 def test_a_password_is_asked_for_everywhere(upscaler, photo):

@@ -89,6 +89,22 @@ def test_cancelling_stops_the_photograph_and_those_after_it(batch, photo):
     assert [line.refused for line in lines(run)] == [False, False]
 
 
+def test_a_zip_that_is_refused_is_told_and_the_results_stay(batch, photo, monkeypatch):
+    run = batch(*[(name, encoded(photo[:8, :8])) for name in ("a.png", "b.png")])
+    written = zipfile.ZipFile.write
+
+    def one_fits(archive, file, name):
+        if archive.namelist():
+            raise OSError("no space left")
+        written(archive, file, name)
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", one_fits)
+    found = lines(run)
+    assert [line.refused for line in found] == [False, False, True]
+    assert found[2].text.startswith("upscaled.zip: the server failed")
+    assert len(run.session.results) == 2 and not (run.session.folder / ZIP).exists()
+
+
 def test_no_photograph_and_too_many_are_refused(batch, photo):
     with pytest.raises(Refused, match="no photograph"):
         batch()

@@ -75,6 +75,13 @@ def test_what_no_session_ever_took_goes_when_it_is_old(workplace):
     assert not old.exists() and new.exists() and not kept.exists()
 
 
+def test_an_upload_that_is_being_written_is_not_forgotten(workplace):
+    path = workplace.new_upload("a.png")
+    workplace.session("another page")
+    path.write_bytes(b"upload")
+    assert workplace.upload_at(str(path)) == path
+
+
 def test_only_uploads_are_taken_and_only_results_are_given(workplace, tmp_path):
     made = result(workplace.session("one"))
     sent = upload(workplace)

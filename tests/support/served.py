@@ -20,12 +20,15 @@ _LIMITS = Limits()
 
 @contextmanager
 def served(
-    models: Mapping[str, Upscaler], limits: Limits = _LIMITS, auth: str | None = None
+    models: Mapping[str, Upscaler],
+    limits: Limits = _LIMITS,
+    auth: str | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[str]:
     """Yield the address of a server that runs while the block does."""
     with (
-        bound_socket("127.0.0.1", 0) as listening,
-        application(models, limits, "127.0.0.1", auth) as app,
+        bound_socket(host, 0) as listening,
+        application(models, limits, host, auth) as app,
     ):
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
