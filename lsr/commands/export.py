@@ -107,9 +107,11 @@ def _check(options: argparse.Namespace) -> None:
     if options.format == "web" and options.dtype != "float32":
         raise ValueError(f"--dtype {options.dtype}: browsers compute in float32; leave it out")
     if (options.format == "web") != (options.runtime is not None):
+        from lsr.export.web_page import RUNTIME_VERSION
+
         raise ValueError(
             "--format web and --runtime FOLDER belong together: the folder is the unpacked npm "
-            "package onnxruntime-web (npm pack onnxruntime-web, then tar xf)"
+            f"package onnxruntime-web (npm pack onnxruntime-web@{RUNTIME_VERSION}, then tar xf)"
         )
 
 

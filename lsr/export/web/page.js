@@ -117,7 +117,8 @@ function failed(error) {
 }
 
 function take(files) {
-  if (files.length && !input.disabled) enlarge(files[0]).catch(failed);
+  if (files.length && input.disabled) say("Wait until the page is ready, and drop the photograph again.", "loading");
+  else if (files.length) enlarge(files[0]).catch(failed);
   input.value = "";
 }
 
