@@ -72,6 +72,18 @@ def _ways(
     sampler = PictureSampler(
         denoiser=model, lr=lr, shift=shift, sampling=sampling, plan=plan, device=bench.device
     )
+    return lambda: torch.cat(list(sampler.rows()), dim=1), _whole(bench, model, shift, lr)
+
+
+def _whole(bench: Bench, model: Model, shift: float, lr: np.ndarray) -> Callable[[], Tensor]:
+    """Return the function that samples the image (3, H, W) of an LR image (h, w, 3) as a whole.
+
+    Like the sampler in bands, it sees the LR image with the margin of `Denoiser.margin`.
+    """
+    margin = model.margin
+    first = model.config.scale * margin
+    inside = slice(first, -first or None)
+    lr = np.pad(lr, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     batch = torch.from_numpy(lr).permute(2, 0, 1)[None].to(bench.device) * 2 - 1
 
     def draw_noise(shape: tuple[int, ...]) -> Tensor:
@@ -80,6 +92,7 @@ def _ways(
         return source.read(Band(0, rows)).permute(2, 0, 1)[None].to(bench.device)
 
     def whole() -> Tensor:
-        return (super_resolve(model, batch, draw_noise, bench.steps, shift)[0] + 1).cpu() / 2
+        sr = super_resolve(model, batch, draw_noise, bench.steps, shift)[0, :, inside, inside]
+        return (sr + 1).cpu() / 2
 
-    return lambda: torch.cat(list(sampler.rows()), dim=1), whole
+    return whole

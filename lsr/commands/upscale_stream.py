@@ -44,8 +44,21 @@ def upscale_stream(options: argparse.Namespace) -> int:
 
             return BAD_USAGE if isinstance(failure, BeyondBudget) else SOME_FAILED
         result.seek(0)
-        shutil.copyfileobj(result, sys.stdout.buffer)
+        _send(result)
     return DONE
+
+
+def _send(result: BinaryIO) -> None:
+    """Write the result to standard output; raise ValueError if its disk is full."""
+    try:
+        shutil.copyfileobj(result, sys.stdout.buffer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # who reads it has gone away
+    except OSError as error:
+        # Python writes what is left in its buffer at its end, and would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ValueError(f"standard output: {error.strerror}") from error
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -60,6 +73,8 @@ def _check(options: argparse.Namespace) -> None:
     for option, chosen in (("--out", options.out), ("--save-compare", options.save_compare)):
         if chosen:
             raise ValueError(f"the result of - goes to standard output: leave out {option}")
+    if sys.stdin is None or sys.stdout is None:
+        raise ValueError("standard input or output is closed: - reads the one and writes the other")
     if sys.stdin.isatty():
         raise ValueError("standard input is a terminal: give a picture, such as - < photo.jpg")
     if sys.stdout.isatty():

@@ -69,7 +69,7 @@ def verified_seed(config: ExpertsConfig) -> Path:
     seed = Path(config.seed)
     if not seed.exists():
         raise ValueError(
-            f"{seed}: no such knee; stage 1 (make stage1) publishes one, and "
+            f"{seed}: no such knee; the stage before (make stage1, make stage2) publishes one, and "
             f"lsr knee {seed.parent} reports why there is none"
         )
     problem = _verification_problem(seed)

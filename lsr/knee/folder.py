@@ -50,8 +50,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if provisional is not None:
         raise ValueError(
             f"{folder}: holds only a provisional knee (step {provisional['step']:,}, "
-            f"{in_percent(provisional['probability'])} likely): continue stage 1 until one is "
-            "confirmed"
+            f"{in_percent(provisional['probability'])} likely): continue that run until one "
+            "is confirmed"
         )
     if is_published(folder / FOLDER):
         raise ValueError(f"{folder}: a run folder; name the folder of its knee, {folder / FOLDER}")

@@ -94,7 +94,8 @@ class StudentConfig:
         real: What the discriminators see as real: the photographs, the teacher's results, or both:
             the photographs of the first half of each batch, the results of the second.
         noise: Whether the student starts from noise. Without it the weights that read the noise
-            are 0, so that the seed of sampling changes nothing.
+            are 0, so that the seed of sampling changes nothing. This needs the prediction
+            "preconditioned".
         ladd: Discriminator on features of a frozen denoiser, or None.
         unet: Discriminator on pixels, or None.
         gan_start: Optimiser step at which the discriminators and the adversarial terms begin.

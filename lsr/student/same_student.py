@@ -8,7 +8,7 @@ from lsr.student.frozen import Frozen
 
 
 def trained_with(
-    weights: Mapping[str, float], frozen: Mapping[str, Frozen], real: str | None
+    weights: Mapping[str, float], frozen: Mapping[str, Frozen], real: str | None, noise: bool
 ) -> dict[str, Any]:
     """Return what must not change in a run, as plain values.
 
@@ -16,9 +16,11 @@ def trained_with(
         weights: Weight of each term of the loss.
         frozen: The frozen models by their role.
         real: What the discriminators see as real, see `StudentConfig.real`; None without them.
+        noise: Whether the student starts from noise.
     """
     return {
         "real": real,
+        "noise": noise,
         "terms": sorted(name for name, weight in weights.items() if weight),
         "frozen": {role: sha256_of(each.path) for role, each in frozen.items()},
     }
@@ -51,11 +53,13 @@ def check_same_student(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
             f"the run was trained {sampled} a teacher that samples: keep student.teacher_steps and "
             "student.real, or begin a new run"
         )
-    if found.get("real", wanted["real"]) != wanted["real"]:  # earlier versions did not record it
-        raise ValueError(
-            f"the discriminators of this run were trained with student.real: {found['real']}, not "
-            f"{wanted['real']}: keep it, or begin a new run"
-        )
+    for name in ("real", "noise"):
+        before = found.get(name, wanted[name])  # earlier versions did not record it
+        if before != wanted[name]:
+            raise ValueError(
+                f"this run was trained with student.{name}: {str(before).lower()}, not "
+                f"{str(wanted[name]).lower()}: keep it, or begin a new run"
+            )
     changed = [role for role, digest in wanted["frozen"].items() if found["frozen"][role] != digest]
     if changed:
         setting = "student.ladd.features" if changed == ["ladd"] else "model.init_from"

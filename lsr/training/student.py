@@ -74,6 +74,11 @@ class StudentModule(LinearSRModule):
             raise ValueError("a student is a single denoiser: leave out model.experts")
         if self.num_inference_steps != 1:
             raise ValueError("a student makes its image in one step: num_inference_steps must be 1")
+        if not student.noise and self.student.config.prediction == "velocity":
+            raise ValueError(
+                "student.noise: false needs model.denoiser.prediction: preconditioned; with "
+                "velocity, sampling adds its noise to what the network computes"
+            )
         self.automatic_optimization = False
         self.config = student
         self.discriminator_optimizer = discriminator_optimizer
@@ -109,7 +114,8 @@ class StudentModule(LinearSRModule):
         self._loss = StudentLoss(self.config, Perceptual(self.config), scale)
         self._frozen = read_frozen(self.config, self._init_from, self.student)
         real = self.config.real if self.config.is_adversarial else None
-        self._trained_with = trained_with(self._loss.weights, self._frozen, real)
+        noise = self.config.noise
+        self._trained_with = trained_with(self._loss.weights, self._frozen, real, noise)
         check_alike("stage 3", str(self._trained_with))
         if self.config.is_adversarial:
             # The same first weights on every rank, whatever was drawn before.

@@ -33,7 +33,7 @@ def test_each_photograph_is_upscaled_once_and_the_tall_one_by_all(
 ):
     def upscale(out):
         command = ["upscale", str(inbox), "--out", str(tmp_path / out), "--model", str(model)]
-        return main([*command, "--memory", "1.6MB"])
+        return main([*command, "--memory", "2.4MB"])
 
     def work():
         calls = []

@@ -138,6 +138,22 @@ def test_a_reader_that_goes_away_ends_it_quietly(model, pictures, place, monkeyp
     assert capsys.readouterr().err == ""
 
 
+def test_a_full_disk_is_one_line(model, pictures, place, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper((place / "colour.jpg").open("rb")))
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["upscale", "-", "--model", str(model)]) == 2
+    assert capsys.readouterr().err == "lsr upscale: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_a_closed_stream_is_one_line(stream, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"unread")))
+    monkeypatch.setattr(sys, stream, None)
+    assert main(["upscale", "-"]) == 2
+    assert "standard input or output is closed" in capsys.readouterr().err
+
+
 def test_a_file_named_minus_is_a_file(model, photo, place, capsys):
     Image.fromarray(photo[:4, :4]).save(place / "-", "PNG")
     assert main(["upscale", "./-", "--model", str(model)]) == 0, capsys.readouterr().err

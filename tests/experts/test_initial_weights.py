@@ -54,7 +54,7 @@ def test_right_after_seeding_the_mixture_is_the_knee_bit_for_bit(mixture, tmp_pa
 def test_a_provisional_knee_is_refused_in_one_line(mixture, tmp_path):
     found = {"step": 1750, "probability": 0.62, "judged_at_step": 2000, "weights": "w.safetensors"}
     (tmp_path / "provisional.json").write_text(json.dumps(found))
-    said = r"holds only a provisional knee \(step 1,750, 62 % likely\): continue stage 1"
+    said = r"holds only a provisional knee \(step 1,750, 62 % likely\): continue that run"
     for allowed in (False, True):
         with pytest.raises(ValueError, match=said) as error:
             seed_experts(mixture, ExpertsConfig(str(tmp_path), allow_unverified_seed=allowed))
@@ -103,7 +103,8 @@ def test_a_seed_of_another_architecture_is_refused_by_the_keys_that_differ(mixtu
 
 def test_a_missing_knee_is_told_with_what_makes_one(mixture, tmp_path):
     for allow in (False, True):
-        assert "make stage1" in refusal(mixture, tmp_path / "knee", allow_unverified_seed=allow)
+        message = refusal(mixture, tmp_path / "knee", allow_unverified_seed=allow)
+        assert "the stage before (make stage1, make stage2) publishes one" in message
 
 
 def test_a_plain_checkpoint_is_refused(mixture, last_ckpt):

@@ -1,12 +1,12 @@
-"""A continued run of stage 3 keeps its teacher, and what its discriminators see as real."""
+"""A continued run of stage 3 keeps its teacher, its start, and what is real to discriminators."""
 
 import pytest
 
 from lsr.student.same_student import check_same_student
 
 
-def run(real: str = "hr", **frozen: str) -> dict:
-    return {"terms": ["ladd", "teacher_l1"], "real": real, "frozen": frozen}
+def run(real: str = "hr", noise: bool = True, **frozen: str) -> dict:
+    return {"terms": ["ladd", "teacher_l1"], "real": real, "noise": noise, "frozen": frozen}
 
 
 def test_a_teacher_that_samples_neither_comes_nor_goes():
@@ -24,3 +24,10 @@ def test_what_the_discriminators_see_as_real_does_not_change():
     earlier = run(ladd="a")
     del earlier["real"]
     check_same_student(earlier, run("teacher", ladd="a"))
+
+
+def test_a_student_that_starts_from_noise_goes_on_so():
+    with pytest.raises(ValueError, match="trained with student.noise: true, not false: keep it"):
+        check_same_student(run(), run(noise=False))
+    with pytest.raises(ValueError, match="trained with student.noise: false, not true: keep it"):
+        check_same_student(run(noise=False), run())

@@ -53,4 +53,7 @@ def small_experiment(
         splits | {"crop_size": 64, "val_crop_size": 64, "num_workers": 0} | data
     )
     config["trainer"] |= {"strategy": "auto", "accelerator": "cpu", "log_every_n_steps": 1}
+    for callback in config["trainer"]["callbacks"]:
+        if callback["class_path"] == "callbacks.KneePointCallback":
+            callback["init_args"]["metrics"] = {"val/psnr_y": "max"}
     return config

@@ -231,6 +231,13 @@ def test_a_student_of_several_steps_is_refused():
         StudentModule(num_inference_steps=4)
 
 
+def test_a_result_that_noise_is_added_to_cannot_be_without_noise():
+    velocity = replace(SMALL, prediction="velocity")
+    with pytest.raises(ValueError, match="student.noise: false needs .* preconditioned"):
+        StudentModule(StudentConfig(noise=False), denoiser=velocity)
+    StudentModule(denoiser=velocity)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
