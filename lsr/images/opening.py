@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
@@ -57,6 +58,42 @@ class EncodedImage:
         return self.name
 
 
+class _PillowSettings:
+    """Settings of Pillow for the whole process, while any thread opens a file by this module."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._files = 0
+        self._usual: tuple[bool, int | None, int] = False, None, 0
+
+    def begin(self, limit: int) -> None:
+        """Change the settings for one more file of at most `limit` pixels."""
+        with self._lock:
+            if self._files == 0:
+                self._usual = (
+                    ImageFile.LOAD_TRUNCATED_IMAGES,
+                    Image.MAX_IMAGE_PIXELS,
+                    PngImagePlugin.MAX_TEXT_CHUNK,
+                )
+            self._files += 1
+            ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries switch it on
+            Image.MAX_IMAGE_PIXELS = -(-limit // 2)
+            PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_CHUNK
+
+    def end(self) -> None:
+        """Give the settings their usual values back after the last file."""
+        with self._lock:
+            self._files -= 1
+            if self._files == 0:
+                truncation_allowed, pixels, chunk = self._usual
+                ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
+                Image.MAX_IMAGE_PIXELS = pixels
+                PngImagePlugin.MAX_TEXT_CHUNK = chunk
+
+
+_PILLOW = _PillowSettings()
+
+
 @contextmanager
 def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     """Open an image file for the length of a `with` block and silence Pillow's warnings inside it.
@@ -70,14 +107,9 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
     Raises:
         UnreadableImage: The file is missing or empty, or the block raised any exception.
     """
-    truncation_allowed = ImageFile.LOAD_TRUNCATED_IMAGES
-    usual_limit = Image.MAX_IMAGE_PIXELS
-    usual_chunk = PngImagePlugin.MAX_TEXT_CHUNK
     limit = pixel_limit()
     head = b""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries switch it on for the whole process
-    Image.MAX_IMAGE_PIXELS = -(-limit // 2)
-    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_CHUNK
+    _PILLOW.begin(limit)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -103,9 +135,7 @@ def open_image_file(source: Path | EncodedImage) -> Iterator[BinaryIO]:
             raise UnreadableImage(f"{source}: {error.strerror}") from None
         raise UnreadableImage(f"{source}: damaged or truncated ({first_clause(error)})") from error
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = truncation_allowed
-        Image.MAX_IMAGE_PIXELS = usual_limit
-        PngImagePlugin.MAX_TEXT_CHUNK = usual_chunk
+        _PILLOW.end()
 
 
 def _binary_file(source: Path | EncodedImage) -> AbstractContextManager[BinaryIO]:

@@ -85,6 +85,8 @@ def test_a_failed_download_leaves_no_files(empty_home, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # no server listens there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    # An earlier test may have made the process's opener, which remembers the proxies of its time.
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(ValueError, match="weights of musiq are missing .*Connection refused"):
         Quality(("musiq",))
     assert not [path for path in empty_home.rglob("*") if path.is_file()]
