@@ -114,8 +114,10 @@ docs: $(READY) ## Build the documentation into site/; every warning is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -c docs . site
 
 browser: $(READY) ## Fetch onnxruntime-web by npm, for the test of the page of lsr export
-	rm -rf $(VENV)/onnxruntime-web $(VENV)/package && cd $(VENV) && npm pack --silent onnxruntime-web@1.30.0
-	cd $(VENV) && tar xf onnxruntime-web-1.30.0.tgz && mv package onnxruntime-web
+	rm -rf $(VENV)/onnxruntime-web $(VENV)/package
+	version=$$($(VENV)/bin/python -c 'from lsr.export.web_page import RUNTIME_VERSION as v; print(v)'); \
+	    cd $(VENV) && npm pack --silent onnxruntime-web@$$version && tar xf onnxruntime-web-$$version.tgz
+	mv $(VENV)/package $(VENV)/onnxruntime-web
 
 # Beside other tests the browser gets too little of the processor.
 BROWSER_TEST = tests/serve/test_page_in_browser.py

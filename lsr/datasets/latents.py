@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.files import atomic_path
+from lsr.files import atomic_path, remove_leftovers, write_json
 
 PLAN = "latents.json"
 """Name of the file that holds the plan of a folder of latents; it is written first."""
@@ -87,10 +87,8 @@ class LatentPlan:
                 f"{folder} holds files that lsr cache-latents did not write: choose another --out"
             )
         else:
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        for leftover in folder.glob(f".{'?' * 16}.tmp"):  # names that atomic_path gives
-            leftover.unlink()
+            write_json(path, asdict(self))
+        remove_leftovers(folder)
 
     def _check_same(self, folder: Path, other: "LatentPlan") -> None:
         before = asdict(other) | other.crops

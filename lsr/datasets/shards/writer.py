@@ -18,7 +18,7 @@ from typing import NamedTuple
 from lsr.datasets.shards.index import INDEX, PLAN
 from lsr.datasets.shards.table import Sample, ShardTable, load_tables, save_tables
 from lsr.datasets.tags import TAGS, FolderTags
-from lsr.files import atomic_path
+from lsr.files import atomic_path, remove_leftovers
 from lsr.images import UnreadableImage, check_pixels, find_images
 from lsr.progress_bar import progress_bar
 
@@ -182,8 +182,7 @@ def _claim(
     else:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(plan) + "\n")
-    for leftover in out.glob(f".{'?' * 16}.tmp"):  # names that atomic_path gives
-        leftover.unlink()
+    remove_leftovers(out)
 
 
 def _plan(
