@@ -28,10 +28,8 @@ def upscale_stream(options: argparse.Namespace) -> int:
     _check(options)
     from lsr.images import EncodedImage
     from lsr.inference.temporary_file import reserved_file
-    from lsr.inference.upscaler import target_size
     from lsr.models.pretrained import find_model
 
-    target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     upscaler = load_upscaler(options, find_model(options.model))
     with reserved_file(0) as received, reserved_file(0) as result:
         try:
