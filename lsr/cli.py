@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED, one_line
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
             raise
-        sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"lsr {arguments[0]}: {one_line(error)}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
         if is_program:

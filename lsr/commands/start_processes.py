@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, TypeVar
 
-from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED
+from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED, one_line
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
@@ -72,7 +72,7 @@ def _as_process(verb: str, work: Callable[[T, "Processes"], int], argument: T) -
             if processes.size == 1:
                 raise
             if processes.leads:
-                sys.stderr.write(f"lsr {verb}: {' '.join(str(error).split())}\n")
+                sys.stderr.write(f"lsr {verb}: {one_line(error)}\n")
             return BAD_USAGE
 
 

@@ -222,14 +222,12 @@ def _compute(picture: "PictureStream") -> None:
 
 def _failure(source: Source, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's name."""
-    from lsr.errors import first_clause
+    from lsr.errors import first_clause, one_line
 
     if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
         return f"{source}: {first_clause(error)}; choose a smaller --memory"
     message = str(error)
-    if message.startswith(f"{source}: "):
-        return message
-    return f"{source}: {' '.join(message.split())}"
+    return message if message.startswith(f"{source}: ") else f"{source}: {one_line(error)}"
 
 
 class Watch:
