@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,18 +21,17 @@ def upscale_stream(options: argparse.Namespace) -> int:
     """Upscale one picture from standard input to standard output, and return the exit code.
 
     Nothing is written unless the whole result is there. The picture and its result are kept in
-    temporary files without a name, so the memory is that of a file.
+    temporary files, so that standard input needs no more memory than a file.
 
     Raises:
         ValueError: If the options or the streams do not fit, or the model cannot be used.
     """
     _check(options)
     from lsr.images import EncodedImage
-    from lsr.inference.temporary_file import reserved_file
     from lsr.models.pretrained import find_model
 
     upscaler = load_upscaler(options, find_model(options.model))
-    with reserved_file(0) as received, reserved_file(0) as result:
+    with tempfile.TemporaryFile() as received, tempfile.TemporaryFile() as result:
         try:
             shutil.copyfileobj(sys.stdin.buffer, received)
         except OSError as error:
@@ -104,10 +104,10 @@ def _upscale(
 
 
 def _format_of(head: bytes) -> str:
-    """Return the format of a result from the first bytes of the picture, PNG if we write no such.
+    """Return the format of the picture, or PNG if it is one that we do not write.
 
     Args:
-        head: The first 12 bytes.
+        head: The first 12 bytes of the picture.
     """
     if head.startswith(b"\xff\xd8"):
         return "jpeg"
