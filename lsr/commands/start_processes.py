@@ -32,12 +32,13 @@ def in_one_or_several(
 
     Args:
         verb: The command, for messages.
-        work: Function that returns an exit code; it can be pickled, and so can its argument.
-        argument: Its argument, which is followed by the processes.
+        work: Function of `argument` and of the processes, which returns an exit code. Function and
+            argument can be pickled.
+        argument: What the command does, for example its options.
         devices: Number of processes.
 
     Raises:
-        ValueError: If there would be no process, or processes of processes.
+        ValueError: If `devices` is below 1, or is above 1 and torchrun has started this process.
     """
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, not {devices}")
