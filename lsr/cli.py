@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Who read our output has read enough. Python would complain once more at its end.
+        # What reads our output, for example `head`, has ended. Python would write the rest when it
+        # ends, and fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
     except (ValueError, FileNotFoundError) as error:

@@ -54,7 +54,7 @@ def _send(result: BinaryIO) -> None:
     except BrokenPipeError:
         raise  # who reads it has gone away
     except OSError as error:
-        # Python writes what is left in its buffer at its end, and would complain once more.
+        # Python would write the rest when it ends, and fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ValueError(f"standard output: {error.strerror}") from error
 
