@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED, one_line
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
@@ -147,13 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Who read our output has read enough. Python would complain once more at its end.
+        # What reads our output, for example `head`, has ended. Python would write the rest when it
+        # ends, and fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
             raise
-        sys.stderr.write(f"lsr {arguments[0]}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"lsr {arguments[0]}: {one_line(error)}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
         if is_program:

@@ -1,4 +1,4 @@
-"""Exit codes of all verbs, and short reasons from the exceptions of other libraries."""
+"""Exit codes of all verbs, and the messages of exceptions in one line."""
 
 import re
 from pathlib import Path
@@ -19,6 +19,11 @@ INTERRUPTED = 130
 
 _LONGEST = 80
 """Most characters of a reason: what follows in the texts of other libraries is advice."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the whole message of an exception in one line."""
+    return " ".join(str(error).split())
 
 
 def first_clause(error: BaseException, folder: Path | None = None) -> str:

@@ -29,10 +29,8 @@ def test_the_base_is_pinned_and_the_end_is_not_root():
     [base] = arguments_of("FROM")
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (
-        f"Programming Language :: Python :: {base.split(':')[1].rpartition('.')[0]}"
-        in (project["classifiers"])
-    )
+    version = base.removeprefix("python:").rpartition(".")[0]
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
     last = [name for name, _ in instructions()]
     assert arguments_of("USER") == ["lsr"] and last.index("USER") > last.index("RUN")
     assert "RUN" not in last[last.index("USER") :]

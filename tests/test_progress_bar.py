@@ -20,6 +20,14 @@ def terminal(monkeypatch):
     return sys.stderr
 
 
+def drawn(monkeypatch, total, done):
+    """Return what a terminal shows when some pieces of a total are done."""
+    stderr = terminal(monkeypatch)
+    with progress_bar("counting", total, "sheep") as bar:
+        bar.advance(done)
+    return stderr.getvalue()
+
+
 def test_a_terminal_sees_description_count_and_rate(monkeypatch):
     stderr = terminal(monkeypatch)
     with progress_bar("counting [sheep]", 3, "sheep") as bar:
@@ -32,10 +40,7 @@ def test_a_terminal_sees_description_count_and_rate(monkeypatch):
 
 
 def test_a_large_count_is_a_plain_number(monkeypatch):
-    stderr = terminal(monkeypatch)
-    with progress_bar("upscaling", 1234.56, "Mpx") as bar:
-        bar.advance(1050.7)
-    assert "1050/1234" in stderr.getvalue()
+    assert "1050/1234" in drawn(monkeypatch, 1234.56, 1050.7)
 
 
 def test_the_total_may_turn_out_to_be_another(monkeypatch):
@@ -47,15 +52,10 @@ def test_the_total_may_turn_out_to_be_another(monkeypatch):
 
 
 def test_no_color_takes_the_colours_from_a_terminal(monkeypatch):
-    stderr = terminal(monkeypatch)
-    with progress_bar("counting", 3, "sheep") as bar:
-        bar.advance(1)
-    coloured = "\x1b[38" in stderr.getvalue() or "\x1b[3" in stderr.getvalue()
+    assert "\x1b[3" in drawn(monkeypatch, 3, 1)
     monkeypatch.setenv("NO_COLOR", "1")
-    stderr = terminal(monkeypatch)
-    with progress_bar("counting", 3, "sheep") as bar:
-        bar.advance(1)
-    assert coloured and "1/3" in stderr.getvalue() and "\x1b[3" not in stderr.getvalue()
+    plain = drawn(monkeypatch, 3, 1)
+    assert "1/3" in plain and "\x1b[3" not in plain
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.commands.option_parser import OptionParser
-from lsr.errors import DONE, SOME_FAILED
+from lsr.errors import DONE, SOME_FAILED, one_line
 
 
 def parser() -> OptionParser:
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
                 else:
                     rows.append({"model": variant.name, "diverged at step": str(diverged_at)})
             except ValueError as error:  # for example missing weights; the other variants continue
-                failed.append(f"{folder}: {' '.join(str(error).split())}")
+                failed.append(f"{folder}: {one_line(error)}")
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
     draw_curves(options.out, chosen, options.seeds, options.metrics)
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)

@@ -42,11 +42,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def commands_of(parser: argparse.ArgumentParser, words: str) -> Iterator[Command]:
-    """Yield what can follow some words of the command line; longer words come first.
+    """Yield the commands that begin with some words, those with an action first.
 
     Args:
-        parser: Parser of what follows.
-        words: Verb, or verb and action, such as `degrade export`.
+        parser: Parser of what follows the words.
+        words: A verb, or a verb and an action, such as `degrade export`.
     """
     actions = parser._actions
     own: dict[str, str] = {}

@@ -156,6 +156,6 @@ SHELLS: dict[str, Callable[[Mapping[str, str], Sequence[Command]], str]] = {
 }
 """Shell -> function that returns its script.
 
-It takes the help of each verb, and all commands; a command stands before one whose words it begins
-with.
+The arguments of the function are the help of each verb, and all commands. Longer commands come
+first: `degrade export` before `degrade`.
 """

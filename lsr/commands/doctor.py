@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lsr.commands.doctor_checks import CHECKS, NEEDED, Facts, Missing
 from lsr.commands.option_parser import OptionParser
-from lsr.errors import DONE, SOME_FAILED, first_clause
+from lsr.errors import DONE, SOME_FAILED, first_clause, one_line
 
 _WIDTH = 100
 """Columns of the report."""
@@ -67,7 +67,7 @@ def finding(check: Callable[[], Facts]) -> Finding:
         return Finding("missing", missing.facts)
     except Exception as error:
         ours = isinstance(error, ValueError)
-        reason = " ".join(str(error).split()) if ours else first_clause(error)
+        reason = one_line(error) if ours else first_clause(error)
         return Finding("broken", {"not available": reason})
 
 

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.predictions is None and options.model is None:
         options.model = EMBEDDED
     _check_folders_and_counts(options)
-    # Before the processes: each of them would take its part of the cores for all of them.
+    # In each of several processes OMP_NUM_THREADS is its share of the cores, but the values, which
+    # depend on the number of threads, must not depend on the number of processes.
     options.threads = options.threads or _default_threads()
     with pixel_limit_of(options):
         return in_one_or_several("eval", _evaluate, (options, arguments), options.devices)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, TypeVar
 
-from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED
+from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED, one_line
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
@@ -32,12 +32,13 @@ def in_one_or_several(
 
     Args:
         verb: The command, for messages.
-        work: Function that returns an exit code; it can be pickled, and so can its argument.
-        argument: Its argument, which is followed by the processes.
+        work: Function of `argument` and of the processes, which returns an exit code. Function and
+            argument can be pickled.
+        argument: What the command does, for example its options.
         devices: Number of processes.
 
     Raises:
-        ValueError: If there would be no process, or processes of processes.
+        ValueError: If `devices` is below 1, or is above 1 and torchrun has started this process.
     """
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, not {devices}")
@@ -72,7 +73,7 @@ def _as_process(verb: str, work: Callable[[T, "Processes"], int], argument: T) -
             if processes.size == 1:
                 raise
             if processes.leads:
-                sys.stderr.write(f"lsr {verb}: {' '.join(str(error).split())}\n")
+                sys.stderr.write(f"lsr {verb}: {one_line(error)}\n")
             return BAD_USAGE
 
 

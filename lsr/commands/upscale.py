@@ -21,6 +21,7 @@ from lsr.commands.upscale_options import (
 from lsr.commands.upscale_photographs import load_upscaler, texts_of, upscale_all
 from lsr.commands.upscale_stream import upscale_stream
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
+from lsr.inference.config import check_scale
 from lsr.models.pretrained import check_fidelity
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
     if options.fidelity is not None:
         check_fidelity(options.fidelity, options.model)
-    sampling_of(options)  # refuses bad settings before any process is started
+    # Bad settings are refused before any process is started or a model is loaded.
+    check_scale(options.scale)
+    sampling_of(options)
     background_of(options)
     with pixel_limit_of(options):
         if STANDARD_INPUT in options.src:
@@ -90,7 +93,6 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
     """Return the files of all photographs and results, and that of the model."""
     from lsr.datasets.layouts import of_one_role
     from lsr.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, collect
-    from lsr.inference.upscaler import target_size
     from lsr.models.pretrained import find_model
 
     pairs = collect(
@@ -107,7 +109,6 @@ def _find(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
             "folder of the photographs to upscale"
         )
     check_out_folder(options.out)
-    target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     return pairs, find_model(options.model)
 
 

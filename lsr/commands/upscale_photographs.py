@@ -122,16 +122,16 @@ def upscale_all(
 def attempt(
     work: Callable[[], Sequence[str]], source: Source, bar: "ProgressBar", told: bool
 ) -> Exception | None:
-    """Do the work of a photograph; tell its notes, or in one line why it failed.
+    """Upscale one photograph; print the notes about it, or one line that says why it failed.
 
     Args:
-        work: The work, which returns notes for the user.
+        work: Function that upscales it, and returns the notes.
         source: The photograph.
-        bar: Where the lines are printed.
-        told: Whether this process tells them.
+        bar: The progress bar, above which the lines are printed.
+        told: Whether this process prints them: of several, only one does.
 
     Returns:
-        The failure, None if the work is done.
+        The failure; None if there is a result.
     """
     from lsr.inference.memory import is_out_of_memory
 
@@ -144,8 +144,9 @@ def attempt(
             raise
         lines = [f"failed: {_failure(source, error)}"]
         failure = error
-    for line in lines if told else ():
-        bar.say(line)
+    if told:
+        for line in lines:
+            bar.say(line)
     return failure
 
 
@@ -222,14 +223,12 @@ def _compute(picture: "PictureStream") -> None:
 
 def _failure(source: Source, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's name."""
-    from lsr.errors import first_clause
+    from lsr.errors import first_clause, one_line
 
     if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
         return f"{source}: {first_clause(error)}; choose a smaller --memory"
     message = str(error)
-    if message.startswith(f"{source}: "):
-        return message
-    return f"{source}: {' '.join(message.split())}"
+    return message if message.startswith(f"{source}: ") else f"{source}: {one_line(error)}"
 
 
 class Watch:

@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,20 +21,17 @@ def upscale_stream(options: argparse.Namespace) -> int:
     """Upscale one picture from standard input to standard output, and return the exit code.
 
     Nothing is written unless the whole result is there. The picture and its result are kept in
-    temporary files without a name, so the memory is that of a file.
+    temporary files, so that standard input needs no more memory than a file.
 
     Raises:
         ValueError: If the options or the streams do not fit, or the model cannot be used.
     """
     _check(options)
     from lsr.images import EncodedImage
-    from lsr.inference.temporary_file import reserved_file
-    from lsr.inference.upscaler import target_size
     from lsr.models.pretrained import find_model
 
-    target_size(1, 1, options.scale)  # refuses a bad scale before the model is loaded
     upscaler = load_upscaler(options, find_model(options.model))
-    with reserved_file(0) as received, reserved_file(0) as result:
+    with tempfile.TemporaryFile() as received, tempfile.TemporaryFile() as result:
         try:
             shutil.copyfileobj(sys.stdin.buffer, received)
         except OSError as error:
@@ -56,7 +54,7 @@ def _send(result: BinaryIO) -> None:
     except BrokenPipeError:
         raise  # who reads it has gone away
     except OSError as error:
-        # Python writes what is left in its buffer at its end, and would complain once more.
+        # Python would write the rest when it ends, and fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ValueError(f"standard output: {error.strerror}") from error
 
@@ -106,10 +104,10 @@ def _upscale(
 
 
 def _format_of(head: bytes) -> str:
-    """Return the format of a result from the first bytes of the picture, PNG if we write no such.
+    """Return the format of the picture, or PNG if it is one that we do not write.
 
     Args:
-        head: The first 12 bytes.
+        head: The first 12 bytes of the picture.
     """
     if head.startswith(b"\xff\xd8"):
         return "jpeg"

@@ -45,7 +45,9 @@ def tagger_of(choice: str, name: str, weights: str | None, tags_list: Path | Non
 def texts_for(
     photographs: Sequence[Path | EncodedImage], choice: str, tagger: Tagger | None
 ) -> Mapping[Any, str]:
-    """Return the text of every photograph; those in memory have no sidecar, and no text by it.
+    """Return the text of every photograph.
+
+    An image in memory has no file beside it: `SIDECAR` returns no text for it.
 
     Args:
         photographs: Files or images in memory, at least one.

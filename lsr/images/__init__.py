@@ -24,7 +24,7 @@ from lsr.images.reading import (
     read_photograph,
     read_rgb8,
 )
-from lsr.images.sizes import Sizes
+from lsr.images.sizes import Sizes, probe_or_one_pixel
 
 __all__ = [
     "FOREIGN_SUFFIXES",
@@ -42,6 +42,7 @@ __all__ = [
     "fit_for",
     "not_kept",
     "probe",
+    "probe_or_one_pixel",
     "read_photograph",
     "read_rgb8",
     "suffix_of_same_format",

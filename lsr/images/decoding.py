@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from lsr.images.formats import FORMATS
-from lsr.images.free_memory import check_fits
+from lsr.images.free_memory import check_memory
 from lsr.images.metadata import dpi_of, exif_bytes, exif_of, xmp_bytes
 from lsr.images.opening import EncodedImage, UnreadableImage, open_image_file
 from lsr.images.png_chunks import Chunks, has_trailing_orientation, kept_chunks
@@ -101,13 +101,13 @@ def decode(source: Path | EncodedImage) -> Decoded:
     with open_image_file(source) as file:
         header = float_tiff_header(file)
         if header is not None:
-            check_fits(source, *_size_in(header))
+            check_memory(source, *_size_in(header))
             icc = header.get(_Tag.InterColorProfile)
             xmp = header.get(_Tag.XMLPacket)
             samples = decode_float_tiff(source, file, header)
             return Decoded(samples, icc, exif_bytes(header, tiff=True), xmp_bytes(xmp), None)
         image = _opened(source, file)
-        check_fits(source, *image.size)
+        check_memory(source, *image.size)
         tiff = isinstance(image, TiffImageFile)
         if tiff:
             check_tiff(source, file, image)

@@ -10,7 +10,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 """Folder with the memory limit and the memory use of a container (cgroup version 2)."""
 
 _USUAL_PIXELS = 2**27
-"""Pixels up to which a picture is read without asking: any machine that upscales has 2.5 GiB."""
+"""Pixels up to which the free memory is not looked at: they need 2.5 GiB, which any machine that
+upscales has."""
 
 _BYTES_PER_PIXEL = 20
 """Memory of a decoded picture: Pillow's samples, ours, and RGB in float32."""
@@ -30,8 +31,8 @@ def free_memory() -> int:
         return free
 
 
-def check_fits(source: object, width: int, height: int) -> None:
-    """Check that a picture can be decoded: a small file may claim any size.
+def check_memory(source: object, width: int, height: int) -> None:
+    """Check that a picture fits into the free memory: a small file may claim any size.
 
     Args:
         source: The image file, for the message.

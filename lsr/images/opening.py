@@ -59,7 +59,10 @@ class EncodedImage:
 
 
 class _PillowSettings:
-    """Settings of Pillow for the whole process, while any thread opens a file by this module."""
+    """Changes settings of Pillow while files are open, and then gives them their old values back.
+
+    The settings are those of the whole process, in which several threads may have files open.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()

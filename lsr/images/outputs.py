@@ -78,7 +78,8 @@ def _images_in(
     folder: Path, out: Path, recursive: bool, suffixes: Collection[str]
 ) -> Sequence[Path]:
     """Return the images of a folder, see `collect`."""
-    if out.resolve() in (folder.resolve(), *folder.resolve().parents):
+    real_out = out.resolve()
+    if folder.resolve().is_relative_to(real_out):
         raise ValueError(
             f"the photographs of {folder} lie in the folder of the results, {out}: choose another "
             "--out"
@@ -86,7 +87,6 @@ def _images_in(
     found = find_images(folder, recursive, suffixes)
     # `out` may lie inside the folder and hold the results of an earlier run.
     places = _RealFolders()
-    real_out = out.resolve()
     found = [path for path in found if not places.of(path).is_relative_to(real_out)]
     if not found:
         raise ValueError(f"{folder}: no images in this folder")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lsr.images.decoding import decode, probe
+from lsr.images.decoding import decode
 from lsr.images.formats import OPTIONAL_SUFFIXES
-from lsr.images.opening import EncodedImage, UnreadableImage
+from lsr.images.opening import EncodedImage
 from lsr.images.photograph import Photograph
 
 IMAGE_SUFFIXES = OPTIONAL_SUFFIXES.union(
@@ -26,18 +26,6 @@ FOREIGN_SUFFIXES = (
 A command that processes a whole folder reports such files as failed, so that nobody believes that
 they were done.
 """
-
-
-def megapixels(path: Path) -> float:
-    """Return the size of an image file in millions of pixels, next to nothing if it is unreadable.
-
-    It is for the progress bar: what reads the file names the failure.
-    """
-    try:
-        width, height = probe(path)
-    except (UnreadableImage, OSError):
-        return 1e-6
-    return width * height / 1e6
 
 
 def read_photograph(source: Path | EncodedImage) -> Photograph:

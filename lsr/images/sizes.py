@@ -1,13 +1,25 @@
-"""The sizes of many photographs for a progress bar, without waiting for all of their headers."""
+"""The sizes of photographs before these are read: to share them out, and for a progress bar."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsr.images.reading import megapixels
+from lsr.images.decoding import probe
+from lsr.images.opening import UnreadableImage
 
 PATIENCE_S = 0.3
 """Seconds in which headers are read before the work begins."""
+
+
+def probe_or_one_pixel(path: Path) -> tuple[int, int]:
+    """Return (width, height) as `probe` does, and (1, 1) for a file that cannot be read.
+
+    The command that reads the file later reports the failure.
+    """
+    try:
+        return probe(path)
+    except UnreadableImage:
+        return 1, 1
 
 
 class Sizes:
@@ -41,6 +53,6 @@ class Sizes:
         return self._sum * len(self._paths) / max(1, len(self._known))
 
     def _read_next(self) -> None:
-        size = megapixels(self._paths[len(self._known)])
-        self._known.append(size)
-        self._sum += size
+        width, height = probe_or_one_pixel(self._paths[len(self._known)])
+        self._known.append(width * height / 1e6)
+        self._sum += self._known[-1]

@@ -68,4 +68,14 @@ class SamplingConfig:
             )
 
 
+def check_scale(scale: float) -> None:
+    """Check an upscaling factor.
+
+    Raises:
+        ValueError: If it is not a finite number above 0.
+    """
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"the scale must be a number above 0, not {scale}")
+
+
 DEFAULT_SAMPLING = SamplingConfig()

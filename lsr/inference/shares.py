@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lsr.images import UnreadableImage, probe
+from lsr.images import probe_or_one_pixel
 
 Pair = tuple[Path, Path]
 """The file of a photograph, and the file of its result."""
@@ -35,8 +35,8 @@ def shares(pairs: Sequence[Pair], count: int, is_large: Callable[[int, int], boo
     """
     if count == 1:
         return Shares([], [list(pairs)])
-    sizes = {pair: _size(pair[0]) for pair in pairs}
-    together = [pair for pair in pairs if is_large(*sizes[pair])]
+    sizes = {pair: probe_or_one_pixel(pair[0]) for pair in pairs}
+    together = [pair for pair, (width, height) in sizes.items() if is_large(height, width)]
     rest = sizes.keys() - together
     pixels = [0] * count
     alone: list[list[Pair]] = [[] for _ in pixels]
@@ -45,12 +45,3 @@ def shares(pairs: Sequence[Pair], count: int, is_large: Callable[[int, int], boo
         alone[least].append(pair)
         pixels[least] += sizes[pair][0] * sizes[pair][1]
     return Shares(together, alone)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Return height and width of a photograph; one pixel if the process that gets it must tell."""
-    try:
-        width, height = probe(path)
-    except (UnreadableImage, OSError):
-        return 1, 1
-    return height, width

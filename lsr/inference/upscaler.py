@@ -18,7 +18,7 @@ from lsr.images.hidden_colours import without_hidden_colours
 from lsr.images.photograph import Photograph, PictureStream
 from lsr.images.rows import resize_rows, upsample_rows
 from lsr.inference.color_fix import fix_rows
-from lsr.inference.config import DEFAULT_SAMPLING, SamplingConfig
+from lsr.inference.config import DEFAULT_SAMPLING, SamplingConfig, check_scale
 from lsr.inference.cuda_graph import replay_transformers
 from lsr.inference.memory import MemoryEstimate, MemoryPlan, is_out_of_memory
 from lsr.inference.picture_sampler import PictureSampler
@@ -293,6 +293,5 @@ def target_size(height: int, width: int, scale: float) -> tuple[int, int]:
     Raises:
         ValueError: If the scale is not a finite number above 0.
     """
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"the scale must be a number above 0, not {scale}")
+    check_scale(scale)
     return max(1, round(height * scale)), max(1, round(width * scale))

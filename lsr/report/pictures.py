@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from lsr.errors import one_line
 from lsr.images import UnreadableImage, read_rgb8
 from lsr.report.finding import Finding
 from lsr.report.markup import heading, number, paragraphs, text
@@ -93,7 +94,7 @@ def _slider(
         try:
             picture = data_uri(files[step], width)
         except (UnreadableImage, OSError) as error:
-            run.notices.append(" ".join(str(error).split()))
+            run.notices.append(one_line(error))
             continue
         if len(picture) <= room:
             room -= len(picture)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lsr.errors import first_clause
+from lsr.errors import first_clause, one_line
 from lsr.reading.texts import read_text
 from lsr.runs.history import RunLog
 from lsr.runs.launches import LAUNCHES, Launch, read_launches
@@ -128,7 +128,7 @@ def _noting(notices: list[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        notices.append(" ".join(str(error).split()))
+        notices.append(one_line(error))
 
 
 def _read_log(folder: Path, notices: list[str]) -> RunLog | None:

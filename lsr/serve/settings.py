@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lsr.inference.config import SamplingConfig
-from lsr.inference.upscaler import Upscaler, target_size
+from lsr.inference.config import SamplingConfig, check_scale
+from lsr.inference.upscaler import Upscaler
 from lsr.models.pretrained import EMBEDDED, PACKAGED, check_fidelity
 from lsr.serve.limits import Refused
 
@@ -72,7 +72,7 @@ def settings_of(fields: Mapping[str, Any], models: Mapping[str, Upscaler]) -> Se
     if upscaler.denoiser.one_step and steps > 1:
         raise Refused(f"the model {model} makes its picture in one step: set steps to 1")
     try:
-        target_size(1, 1, scale)
+        check_scale(scale)
         sampling = replace(upscaler.sampling, num_inference_steps=steps, seed=seed)
     except ValueError as error:
         raise Refused(str(error)) from None

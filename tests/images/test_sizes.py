@@ -28,8 +28,8 @@ def test_with_time_all_headers_are_read(photographs):
 
 def test_without_time_a_header_is_read_when_its_turn_comes(photographs, monkeypatch):
     read = []
-    megapixels = sizes.megapixels
-    monkeypatch.setattr(sizes, "megapixels", lambda path: read.append(path) or megapixels(path))
+    probe = sizes.probe
+    monkeypatch.setattr(sizes, "probe", lambda path: read.append(path) or probe(path))
     monkeypatch.setattr(sizes, "PATIENCE_S", 0)
     found = Sizes(photographs)
     assert (read, found.total) == ([], 0)

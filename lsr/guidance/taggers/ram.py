@@ -19,7 +19,7 @@ from lsr.guidance.taggers import PUBLISHED
 from lsr.guidance.taggers.ram_network import RAM
 from lsr.reading.texts import read_text
 
-_FILES = {plus: "{} ({})".format(*PUBLISHED["ram++" if plus else "ram"]) for plus in (False, True)}
+_FILES = {name == "ram++": f"{file} ({page})" for name, (file, page) in PUBLISHED.items()}
 """Published file of RAM (False) and RAM++ (True), and the page from which to fetch it."""
 _LISTS = ("ram_tag_list.txt", "ram_tag_list_threshold.txt")
 _DECODER = {
