@@ -1,7 +1,6 @@
 """Write the folder that is pushed to a hub: a model, what its run has recorded, a model card."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from lsr.export.model_card import (
     model_card,
 )
 from lsr.export.shareable import shareable
-from lsr.files import atomic_path, sha256_of, write_json
+from lsr.files import atomic_path, copy_file, sha256_of, write_json
 from lsr.models.checkpoint import read_model, save_denoiser
 from lsr.models.pretrained import MODEL_FILE, find_model
 
@@ -117,8 +116,7 @@ def _write_model(target: Path, source: Path) -> None:
     found = read_model(source)
     config = shareable(found.document)
     if source.suffix == ".safetensors" and json.dumps(config) == json.dumps(found.document):
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, target)
     else:
         save_denoiser(target, found.weights, config)
 
@@ -175,8 +173,7 @@ def _copy_pictures(
         found[CONTACT] = sources.scores / "contact.png", None
     there = {name: each for name, each in found.items() if each[0].is_file()}
     for name, (path, _) in there.items():
-        with atomic_path(out / name) as temporary:
-            shutil.copyfile(path, temporary)
+        copy_file(path, out / name)
     return {name: step for name, (_, step) in there.items()}
 
 
