@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lsr.images.resampling import upsample_bicubic
 from lsr.models.condition import Condition
 from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import ExpertMixture, picture_grid
 
 _FLAT = 1e-6
 """Smallest standard deviation that colours are divided by, as in `lsr.inference.color_fix`."""
@@ -71,8 +71,7 @@ class VelocityNetwork(nn.Module):
     def example(self, batch: int, height: int, width: int, seed: int) -> tuple[Tensor, ...]:
         """Return random arguments of `forward` for LR images of a size."""
         generator = torch.Generator().manual_seed(seed)
-        both = 2 * self.denoiser.margin
-        grid = (-(-(side + both) // self.denoiser.lr_multiple) for side in (height, width))
+        grid = picture_grid(self.denoiser, height, width)
         return (
             torch.rand(batch, 3, height, width, generator=generator),
             torch.randn(batch, self.denoiser.space.channels, *grid, generator=generator),
