@@ -23,6 +23,8 @@ from lsr.export.shareable import shareable
 from lsr.files import atomic_path, copy_file, sha256_of, write_json
 from lsr.models.checkpoint import read_model, save_denoiser
 from lsr.models.pretrained import MODEL_FILE, find_model
+from lsr.reading.texts import read_text
+from lsr.runs.settings import settings_of
 
 OPTIONAL_FILES = (CONFIGURATION, KNEE, SCORES, VALIDATION, CURVES, CONTACT)
 """Files that a pushed folder has if the run has recorded what they are made of."""
@@ -125,7 +127,8 @@ def _write_documents(out: Path, sources: Sources) -> dict[str, Any]:
     """Write settings, knee and figures as far as there are any, and return them by file name."""
     found: dict[str, Any] = {}
     if sources.run is not None:
-        found[CONFIGURATION] = _settings(sources.run / "config.yaml")
+        path = sources.run / "config.yaml"
+        found[CONFIGURATION] = settings_of(read_text(path), path)
         knee = sources.run / "knee" / "knee.json"
         if knee.is_file():
             found[KNEE] = json.loads(knee.read_text())
@@ -140,14 +143,6 @@ def _write_documents(out: Path, sources: Sources) -> dict[str, Any]:
         else:
             write_json(out / name, document)
     return found
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    # yaml's errors, bytes that are no text, and values that are no settings.
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not the settings of a run ({type(error).__name__})") from error
 
 
 def _copy_pictures(
