@@ -29,6 +29,8 @@ class VelocityNetwork(nn.Module):
             for every type.
     """
 
+    inputs = "lr", "x_t", "t"
+
     def __init__(self, denoiser: Denoiser, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.denoiser = copy.deepcopy(denoiser).to(dtype)
@@ -36,11 +38,6 @@ class VelocityNetwork(nn.Module):
             for name in ("stem", "net", "head"):
                 layers = getattr(self.denoiser, name)
                 setattr(self.denoiser, name, layers and _Rounded(layers, dtype))
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the arguments of `forward`."""
-        return "lr", "x_t", "t"
 
     @property
     def outputs(self) -> tuple[str, ...]:
