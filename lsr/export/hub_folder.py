@@ -113,7 +113,7 @@ def write_folder(out: Path, sources: Sources, repository: str, licence: str) -> 
 def _write_model(target: Path, source: Path) -> None:
     """Copy a model file, or write the averaged weights of a checkpoint as one.
 
-    A file that names no local folder is copied as it is: `knee.json` has its SHA-256.
+    A model file that names no local folder is copied unchanged: `knee.json` has its SHA-256.
     """
     found = read_model(source)
     config = shareable(found.document)
@@ -150,8 +150,8 @@ def _copy_pictures(
 ) -> dict[str, int | None]:
     """Copy a validation picture, the curves of the knee, and the contact sheet.
 
-    The validation picture is the newest, but of a knee the one of its step: later ones show other
-    weights.
+    The validation picture is the newest one. For the knee it is the one of the knee's step, because
+    later pictures show other weights.
 
     Returns:
         Names of the files, and the step of the run that they show if it is a single one.

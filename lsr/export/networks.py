@@ -24,7 +24,7 @@ class VelocityNetwork(nn.Module):
     """Velocity of the flow and, in pixel space, the image that it points to.
 
     Args:
-        denoiser: The denoiser; a copy is used, its context is empty.
+        denoiser: The denoiser, of which a copy is used. It gets no tags, texts or image features.
         dtype: Type of the weights and the layers. Sums of attention, flow and images are float32
             for every type.
     """
@@ -120,7 +120,7 @@ class OneStep(nn.Module):
 
 
 class ExpertsNetwork(nn.Module):
-    """The velocities of a mixture: the first time of a batch chooses one expert for all of it.
+    """The velocities of a mixture: the first time of a batch chooses the expert of all its images.
 
     Args:
         mixture: The experts.
@@ -161,9 +161,9 @@ class ExpertsNetwork(nn.Module):
 
 
 class _Rounded(nn.Module):
-    """Layers in another type: images that they are given are converted to it.
+    """Layers whose weights have another type; the images that they get are converted to this type.
 
-    Times stay float32, because their embedding multiplies them by 1000.
+    Flow times stay float32, because their embedding multiplies them by 1000.
     """
 
     def __init__(self, layers: nn.Module, dtype: torch.dtype) -> None:
