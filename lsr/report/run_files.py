@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lsr.errors import one_line
+from lsr.errors import first_clause, one_line
 from lsr.reading.texts import read_text
 from lsr.runs.history import RunLog
 from lsr.runs.launches import LAUNCHES, Launch, read_launches
