@@ -1,10 +1,11 @@
-"""Writing files atomically, SHA-256 digests of files, and the cache folder."""
+"""Writing and copying files atomically, SHA-256 digests of files, and the cache folder."""
 
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,6 +82,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the contents of a file atomically, see `atomic_path`."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def sha256_of(path: Path) -> str:

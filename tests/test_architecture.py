@@ -30,6 +30,7 @@ FLOORS = (
         "lsr.batch",
         "lsr.errors",
         "lsr.files",
+        "lsr.markdown",
         "lsr.progress_bar",
     ),
 )

@@ -1,19 +1,14 @@
 """The bisection of the critical learning rate, its table, and what it needs."""
 
-import importlib.util
 import math
 
 import pytest
-from support.processes import ROOT
+from support.experiment_scripts import experiment_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "experiments" / "esgf" / "critical_rate.py"
-    spec = importlib.util.spec_from_file_location("critical_rate", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return experiment_script("esgf/critical_rate")
 
 
 @pytest.mark.parametrize("limit", [2e-3, 0.017, 0.06])

@@ -1,24 +1,16 @@
 """The table, the paragraph and the figure of `make esgf`, from runs that are written here."""
 
-import importlib.util
-import sys
-
 import pytest
 from PIL import Image
+from support.experiment_scripts import experiment_script
 from support.knee_folder import publish_knee
-from support.processes import ROOT
 
 from lsr.models.attention_health import HEADROOM
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "experiments" / "esgf" / "report.py"
-    spec = importlib.util.spec_from_file_location("esgf_report", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return experiment_script("esgf/report")
 
 
 RUNS = """model,"psnr_y, 1 steps",diverged at step

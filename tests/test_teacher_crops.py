@@ -1,21 +1,16 @@
 """The script that makes the crops of the embedded model's teacher, with a quick teacher."""
 
-import importlib.util
 import sys
 
 import numpy as np
 from PIL import Image
-from support.processes import ROOT
+from support.experiment_scripts import experiment_script
 
 from datamodules.paired import PairedDataModule, PhotographPairs
 
-PATH = ROOT / "experiments" / "embedded" / "teacher_crops.py"
-
 
 def test_its_crops_are_data_of_stage_3_and_are_made_once(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("teacher_crops", PATH)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = experiment_script("embedded/teacher_crops")
     monkeypatch.setattr(script, "HELD_OUT", slice(0, 1))
     seen = []
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datamodules.crops import middle
 from lsr.bench.upscalers import Upscale, real_esrgan
 from lsr.degradations import DegradationConfig, draw, pair
 from lsr.files import atomic_path
@@ -57,7 +58,7 @@ def main() -> None:
         hr = _training_crop(training[number % len(training)], rng)
         _write(options.out, f"{number:05d}", hr, rng, teacher)
     for number, path in enumerate(held_out):
-        hr = _middle(read_rgb8(path), SCALE * VALIDATION_SIDE)
+        hr = _validation_crop(read_rgb8(path))
         _write(options.out, f"{number:05d}", hr, np.random.default_rng([options.seed, 1, number]))
 
 
@@ -78,11 +79,9 @@ def _training_crop(path: Path, rng: np.random.Generator) -> np.ndarray:
     return max(crops(), key=lambda crop: np.abs(np.diff(crop.mean(2), axis=0)).mean())
 
 
-def _middle(pixels: np.ndarray, side: int) -> np.ndarray:
+def _validation_crop(pixels: np.ndarray) -> np.ndarray:
     """Return the middle of a photograph, a square whose side is a multiple of `SCALE`."""
-    side = min(side, *(length // SCALE * SCALE for length in pixels.shape[:2]))
-    top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
+    return middle(pixels, SCALE * min(VALIDATION_SIDE, min(pixels.shape[:2]) // SCALE))
 
 
 def _write(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lsr.files import atomic_path
+from lsr.markdown import markdown_table
 from lsr.runs.history import RunLog
 from lsr.training.ablation import train_variant
 from lsr.training.variants import Variant
@@ -112,11 +113,8 @@ def _text(rate: float) -> str:
 def write_table(found: Mapping[tuple[str, str], Sequence[float]]) -> str:
     """Return the Markdown table: a row for each start, a column for each type of the sums."""
     sums = list(dict.fromkeys(name for _, name in found))
-    lines = ["| start | " + " | ".join(f"sums in {name}" for name in sums) + " |"]
-    lines.append("|---" * (len(sums) + 1) + "|")
-    for start in STARTS:
-        lines.append(f"| {start} | {' | '.join(in_words(found[start, name]) for name in sums)} |")
-    return "\n".join(lines) + "\n"
+    rows = [[start, *(in_words(found[start, name]) for name in sums)] for start in STARTS]
+    return markdown_table(["start", *(f"sums in {name}" for name in sums)], rows) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

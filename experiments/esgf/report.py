@@ -20,6 +20,7 @@ import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure, save_png
 from lsr.files import atomic_path
+from lsr.markdown import markdown_table
 from lsr.models.attention_health import FLOAT16_MAX, HEADROOM
 from lsr.runs.history import RunLog
 
@@ -66,10 +67,11 @@ def in_words(scores: Sequence[float | None]) -> str:
 def write_table(cells: Cells) -> str:
     """Return the Markdown table: a row for each start and rate, a column for each type."""
     sums = list(dict.fromkeys(name for row in cells.values() for name in row))
-    lines = [["start", "rate", *(f"sums in {name}" for name in sums)], ["---"] * (len(sums) + 2)]
-    for (start, rate), row in sorted(cells.items(), key=lambda item: _order(item[0])):
-        lines.append([start, rate, *(in_words(row[name]) if name in row else "–" for name in sums)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [
+        [start, rate, *(in_words(row[name]) if name in row else "–" for name in sums)]
+        for (start, rate), row in sorted(cells.items(), key=lambda item: _order(item[0]))
+    ]
+    return markdown_table(["start", "rate", *(f"sums in {name}" for name in sums)], rows) + "\n"
 
 
 def _order(key: tuple[str, str]) -> tuple[int, float]:

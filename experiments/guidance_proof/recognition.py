@@ -1,4 +1,4 @@
-"""Recognise the kind of a texture from its spectrum: a judge of pictures that no network has seen.
+"""Recognise the kind of a texture from its spectrum, by a judge that no network is trained with.
 
 The features of a picture are the logarithms of its power in bands of spatial frequency, and its
 skewness. A picture belongs to the kind whose mean features, over crops of the training textures,

@@ -29,6 +29,7 @@ from lsr.flow.noise import seeded_normal
 from lsr.guidance.context import context_encoder, encode, shuffled
 from lsr.images.resampling import upsample_bicubic
 from lsr.inference.sampling import super_resolve
+from lsr.markdown import markdown_table
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import Model
 from lsr.runs.history import RunLog
@@ -103,19 +104,24 @@ def in_words(difference: Tensor) -> str:
 
 def write_losses(judged: Mapping[tuple[str, str], Judged], seeds: Sequence[str]) -> str:
     """Return a Markdown table of losses with true tags and what other guidance adds."""
-    lines = [
-        "| seed | loss, true tags | shuffled - true | none - true | caption - true "
-        "| another kind's tag - true | another kind's caption - caption |",
-        "|---|---|---|---|---|---|---|",
+    header = [
+        "seed",
+        "loss, true tags",
+        "shuffled - true",
+        "none - true",
+        "caption - true",
+        "another kind's tag - true",
+        "another kind's caption - caption",
     ]
+    rows = []
     for seed in seeds:
         true, caption = judged["tags", seed], judged["caption", seed]
-        columns = [f"{true.own.mean():.4f}"]
+        cells = [seed, f"{true.own.mean():.4f}"]
         for arm in ("shuffled", "none", "caption"):
-            columns.append(in_words(judged[arm, seed].own - true.own))
-        columns += [in_words(each.swapped - each.own) for each in (true, caption)]
-        lines.append(f"| {seed} | {' | '.join(columns)} |")
-    return "\n".join(lines) + "\n"
+            cells.append(in_words(judged[arm, seed].own - true.own))
+        cells += [in_words(each.swapped - each.own) for each in (true, caption)]
+        rows.append(cells)
+    return markdown_table(header, rows) + "\n"
 
 
 class Curve(NamedTuple):
@@ -143,15 +149,18 @@ def read_curve(folder: Path, seeds: Sequence[str]) -> Curve:
 
 def write_curves(tags: Curve, caption: Curve) -> str:
     """Return a Markdown table of the learning curves."""
-    lines = [
-        "| step | loss, tags | loss, captions | another kind adds, tags "
-        "| another kind adds, captions |",
-        "|---|---|---|---|---|",
+    header = [
+        "step",
+        "loss, tags",
+        "loss, captions",
+        "another kind adds, tags",
+        "another kind adds, captions",
     ]
+    rows = []
     for step, loss in tags.loss.items():
         values = (loss, caption.loss[step], tags.swapped[step], caption.swapped[step])
-        lines.append(f"| {step} | {' | '.join(f'{value:.4f}' for value in values)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([str(step), *(f"{value:.4f}" for value in values)])
+    return markdown_table(header, rows) + "\n"
 
 
 def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
@@ -217,15 +226,14 @@ def write_recognition(
         for kind, picture in zip(kinds, grey(pictures), strict=True):
             (own if kind == tag else swapped).append(of_hr(picture) == tag)
     lr = upsample_bicubic(batch["lr"], 4)
-    rows = {
+    hits = {
         "HR crop, as its own kind": _hits(of_hr, batch["hr"], kinds),
         "LR image, by a judge of LR images, as its own kind": _hits(of_lr, lr, kinds),
         "sampled with its own tag, as this kind": own,
         "sampled with another tag, as the kind of that tag": swapped,
     }
-    lines = ["| picture | recognised |", "|---|---|"]
-    lines += [f"| {name} | {100 * np.mean(hits):.0f} % |" for name, hits in rows.items()]
-    return "\n".join(lines) + "\n"
+    rows = [(name, f"{100 * np.mean(each):.0f} %") for name, each in hits.items()]
+    return markdown_table(["picture", "recognised"], rows) + "\n"
 
 
 def _hits(judge_kind: Recogniser, pictures: Tensor, kinds: Sequence[str]) -> list[bool]:

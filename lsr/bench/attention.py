@@ -121,10 +121,10 @@ def attention_cases(
 def sum_cases(
     device: torch.device, dtype: torch.dtype, batch: int, tokens: int, heads: int, dim: int
 ) -> Iterator[Case]:
-    """Yield linear attention with sums in half precision and with ours in float32.
+    """Yield linear attention with sums in half precision, and ours, whose sums are float32.
 
-    The inputs are in half precision. What float32 sums cost is the ratio of the two times. For the
-    arguments see `attention_cases`.
+    The inputs of both are in half precision. The ratio of the two times is the cost of sums in
+    float32. For the arguments see `attention_cases`.
     """
     qkv = _inputs(device, dtype, batch, tokens, heads, dim)
     name = str(dtype).removeprefix("torch.")

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from lsr.commands.option_parser import OptionParser
 from lsr.commands.out_option import check_out_folder
 from lsr.errors import DONE, first_clause
-from lsr.files import atomic_path
+from lsr.files import copy_file
 
 
 def parser() -> OptionParser:
@@ -69,8 +68,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"{_pushed(folder, options.repository)}: {names}\n")
             return DONE
         for path in folder.iterdir():
-            with atomic_path(options.dry_run / path.name) as target:
-                shutil.copyfile(path, target)
+            copy_file(path, options.dry_run / path.name)
     sys.stdout.write(f"{options.dry_run}: {names}; nothing was pushed\n")
     return DONE
 

@@ -8,6 +8,7 @@ from lsr.evaluation.comparison import in_words
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.evaluation.published import METRICS, PUBLISHED
 from lsr.files import atomic_path
+from lsr.markdown import markdown_table
 from lsr.metrics.cards import CARDS
 
 
@@ -55,13 +56,6 @@ def _introduction(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)
-    )
-
-
 def _section(title: str, lines: Sequence[str]) -> list[str]:
     """Return a heading and a list, or nothing if the list is empty."""
     return [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
@@ -90,7 +84,7 @@ def _results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
     if not results:
         return "No metric could be computed."
-    return _table(
+    return markdown_table(
         ["metric", "mean", "std", "95 % interval of the mean", "n"],
         [cells(*pair) for pair in results.items()],
     )
@@ -129,11 +123,11 @@ def _comparison_with_methods(summary: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## Comparison with other methods",
-        _table(["mean", "ours", *methods], means),
+        markdown_table(["mean", "ours", *methods], means),
         "Ours minus theirs for the images that both methods have: the mean difference and its 95 % "
         "percentile bootstrap interval (10,000 resamples of the images, fixed seed). If the "
         "interval does not contain 0, these images show a difference between the methods.",
-        _table(["ours - theirs", *methods], differences),
+        markdown_table(["ours - theirs", *methods], differences),
         *_section("Missing from other methods", missing),
     ]
 
@@ -174,7 +168,7 @@ def _comparison_with_published(summary: Mapping[str, Any]) -> list[str]:
         "versions of methods and metrics. A method can be tuned to no-reference metrics: look at "
         "the pictures too, and at PSNR, LPIPS and DISTS."
     )
-    return [title, _table(["method", *map(_with_arrow, metrics), "source"], table), note]
+    return [title, markdown_table(["method", *map(_with_arrow, metrics), "source"], table), note]
 
 
 def _published_number(value: float | None) -> str:
@@ -201,7 +195,7 @@ def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not cards:
         return []
     header = ["metric", "in pyiqa", "direction", "range", "looks at", "weights"]
-    return [_table(header, [cells(*pair) for pair in cards.items()])]
+    return [markdown_table(header, [cells(*pair) for pair in cards.items()])]
 
 
 def _circumstances(summary: Mapping[str, Any]) -> str:

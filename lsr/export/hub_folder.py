@@ -1,7 +1,6 @@
 """Write the folder that is pushed to a hub: a model, what its run has recorded, a model card."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ from lsr.export.model_card import (
     model_card,
 )
 from lsr.export.shareable import shareable
-from lsr.files import atomic_path, sha256_of, write_json
+from lsr.files import atomic_path, copy_file, sha256_of, write_json
 from lsr.models.checkpoint import read_model, save_denoiser
 from lsr.models.pretrained import MODEL_FILE, find_model
+from lsr.reading.texts import read_text
+from lsr.runs.settings import settings_of
 
 OPTIONAL_FILES = (CONFIGURATION, KNEE, SCORES, VALIDATION, CURVES, CONTACT)
 """Files that a pushed folder has if the run has recorded what they are made of."""
@@ -112,13 +113,12 @@ def write_folder(out: Path, sources: Sources, repository: str, licence: str) -> 
 def _write_model(target: Path, source: Path) -> None:
     """Copy a model file, or write the averaged weights of a checkpoint as one.
 
-    A file that names no local folder is copied as it is: `knee.json` has its SHA-256.
+    A model file that names no local folder is copied unchanged: `knee.json` has its SHA-256.
     """
     found = read_model(source)
     config = shareable(found.document)
     if source.suffix == ".safetensors" and json.dumps(config) == json.dumps(found.document):
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, target)
     else:
         save_denoiser(target, found.weights, config)
 
@@ -127,7 +127,8 @@ def _write_documents(out: Path, sources: Sources) -> dict[str, Any]:
     """Write settings, knee and figures as far as there are any, and return them by file name."""
     found: dict[str, Any] = {}
     if sources.run is not None:
-        found[CONFIGURATION] = _settings(sources.run / "config.yaml")
+        path = sources.run / "config.yaml"
+        found[CONFIGURATION] = settings_of(read_text(path), path)
         knee = sources.run / "knee" / "knee.json"
         if knee.is_file():
             found[KNEE] = json.loads(knee.read_text())
@@ -144,21 +145,13 @@ def _write_documents(out: Path, sources: Sources) -> dict[str, Any]:
     return found
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    # yaml's errors, bytes that are no text, and values that are no settings.
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not the settings of a run ({type(error).__name__})") from error
-
-
 def _copy_pictures(
     out: Path, sources: Sources, knee: Mapping[str, Any] | None
 ) -> dict[str, int | None]:
     """Copy a validation picture, the curves of the knee, and the contact sheet.
 
-    The validation picture is the newest, but of a knee the one of its step: later ones show other
-    weights.
+    The validation picture is the newest one. For the knee it is the one of the knee's step, because
+    later pictures show other weights.
 
     Returns:
         Names of the files, and the step of the run that they show if it is a single one.
@@ -175,8 +168,7 @@ def _copy_pictures(
         found[CONTACT] = sources.scores / "contact.png", None
     there = {name: each for name, each in found.items() if each[0].is_file()}
     for name, (path, _) in there.items():
-        with atomic_path(out / name) as temporary:
-            shutil.copyfile(path, temporary)
+        copy_file(path, out / name)
     return {name: step for name, (_, step) in there.items()}
 
 

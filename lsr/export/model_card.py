@@ -1,10 +1,11 @@
 """Write the model card of a pushed model from what its run has recorded; nothing is guessed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lsr.markdown import markdown_table
 from lsr.models.checkpoint import ModelFile
 from lsr.models.pretrained import MODEL_FILE
 
@@ -65,7 +66,7 @@ def model_card(facts: Facts) -> str:
         "An image super-resolution model of LinearSR, a diffusion transformer with linear "
         "attention ([arXiv 2510.08771](https://arxiv.org/abs/2510.08771)). It enlarges photographs "
         f"{scale} times.",
-        _table(("property", "value"), _properties(facts)),
+        markdown_table(("property", "value"), _properties(facts)),
         _use(facts),
         *_pictures(facts.pictures),
         *_data(facts.documents.get(CONFIGURATION)),
@@ -136,7 +137,11 @@ def _data(settings: Mapping[str, Any] | None) -> list[str]:
     data = settings.get("data") or {}
     values = {"class_path": data.get("class_path"), **(data.get("init_args") or {})}
     rows = [(label, _cell(values[key])) for key, label in _DATA.items() if values.get(key)]
-    return ["## Data and degradation", _table(("setting", "value"), rows), _whole(CONFIGURATION)]
+    return [
+        "## Data and degradation",
+        markdown_table(("setting", "value"), rows),
+        _whole(CONFIGURATION),
+    ]
 
 
 def _whole(name: str) -> str:
@@ -150,7 +155,7 @@ def _knee(knee: Mapping[str, Any] | None, source: str) -> list[str]:
     return [
         f"## Knee\n\nThe training has its knee at step {knee['step']:,}: {knee['reason']}. "
         f"Validation there (the weights here are from `{source}`):",
-        _table(("metric", "value"), metrics),
+        markdown_table(("metric", "value"), metrics),
     ]
 
 
@@ -166,7 +171,7 @@ def _figures(scores: Mapping[str, Any] | None) -> list[str]:
         f"## Figures\n\n{scores['images']['scored']} photographs of `{scores['data']}`, protocol "
         f"`{scores['protocol']}`, {scores['model']['steps']} sampling steps, seed "
         f"{scores['model']['seed']}, colours by {scores['model']['color_fix']}.",
-        _table(("metric", "direction", "mean", "95 % interval of the mean", "n"), rows),
+        markdown_table(("metric", "direction", "mean", "95 % interval of the mean", "n"), rows),
         "How they are measured:",
         _list(
             f"`{name}`: pyiqa `{card['pyiqa_name']}`, {card['range']}; {card['looks_at']}"
@@ -208,8 +213,3 @@ def _cell(value: Any) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

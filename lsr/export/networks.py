@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lsr.images.resampling import upsample_bicubic
 from lsr.models.condition import Condition
 from lsr.models.denoiser import Denoiser
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import ExpertMixture, picture_grid
 
 _FLAT = 1e-6
 """Smallest standard deviation that colours are divided by, as in `lsr.inference.color_fix`."""
@@ -24,10 +24,12 @@ class VelocityNetwork(nn.Module):
     """Velocity of the flow and, in pixel space, the image that it points to.
 
     Args:
-        denoiser: The denoiser; a copy is used, its context is empty.
+        denoiser: The denoiser, of which a copy is used. It gets no tags, texts or image features.
         dtype: Type of the weights and the layers. Sums of attention, flow and images are float32
             for every type.
     """
+
+    inputs = "lr", "x_t", "t"
 
     def __init__(self, denoiser: Denoiser, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -36,11 +38,6 @@ class VelocityNetwork(nn.Module):
             for name in ("stem", "net", "head"):
                 layers = getattr(self.denoiser, name)
                 setattr(self.denoiser, name, layers and _Rounded(layers, dtype))
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the arguments of `forward`."""
-        return "lr", "x_t", "t"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -71,8 +68,7 @@ class VelocityNetwork(nn.Module):
     def example(self, batch: int, height: int, width: int, seed: int) -> tuple[Tensor, ...]:
         """Return random arguments of `forward` for LR images of a size."""
         generator = torch.Generator().manual_seed(seed)
-        both = 2 * self.denoiser.margin
-        grid = (-(-(side + both) // self.denoiser.lr_multiple) for side in (height, width))
+        grid = picture_grid(self.denoiser, height, width)
         return (
             torch.rand(batch, 3, height, width, generator=generator),
             torch.randn(batch, self.denoiser.space.channels, *grid, generator=generator),
@@ -124,7 +120,7 @@ class OneStep(nn.Module):
 
 
 class ExpertsNetwork(nn.Module):
-    """The velocities of a mixture: the first time of a batch chooses one expert for all of it.
+    """The velocities of a mixture: the first time of a batch chooses the expert of all its images.
 
     Args:
         mixture: The experts.
@@ -165,9 +161,9 @@ class ExpertsNetwork(nn.Module):
 
 
 class _Rounded(nn.Module):
-    """Layers in another type: images that they are given are converted to it.
+    """Layers whose weights have another type; the images that they get are converted to this type.
 
-    Times stay float32, because their embedding multiplies them by 1000.
+    Flow times stay float32, because their embedding multiplies them by 1000.
     """
 
     def __init__(self, layers: nn.Module, dtype: torch.dtype) -> None:

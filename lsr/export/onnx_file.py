@@ -16,13 +16,17 @@ OPSET = 20
 """Version of ONNX's operators: ONNX Runtime 1.17 and later, in Python and in browsers."""
 
 TOLERANCE = {"float32": 1e-4, "float16": 5e-3}
-"""Largest difference to PyTorch in float32, by data type.
+"""Largest difference to PyTorch in float32 that is allowed, by data type of the file.
 
-It is that of images in [0, 1]; of results with larger values, in proportion to the largest.
+It holds for results in [-1, 1], as images are. Where a result has larger values, the difference is
+divided by the largest.
 """
 
 _TRACED = (2, 21, 35)
-"""Batch, height and width of the trace. Odd sides: none of their sizes may seem to be equal."""
+"""Batch, height and width of the trace.
+
+The sides are odd and differ, so that the trace takes no two sizes in the network for the same.
+"""
 
 _CHECKED = ((1, 24, 32), (2, 33, 47), (1, 65, 20))
 """Batches, heights and widths that are compared with PyTorch."""
@@ -72,7 +76,8 @@ def write_onnx(
     if not difference <= TOLERANCE[dtype]:
         raise ValueError(
             f"{path}: not written, because ONNX Runtime differs from PyTorch by {difference:.1e}, "
-            f"more than {TOLERANCE[dtype]:.0e}; is this a trained model, and float32?"
+            f"more than {TOLERANCE[dtype]:.0e}; check that the model is trained, and try "
+            "--dtype float32"
         )
     sizes = ", ".join(f"{batch} x {height} x {width}" for batch, height, width in _CHECKED)
     checked = f"differs from PyTorch in float32 by {difference:.1e} on {sizes}"

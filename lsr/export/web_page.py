@@ -4,11 +4,10 @@ The page consists of static files. It asks no other server for anything.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from lsr.export.onnx_model import export_onnx
-from lsr.files import atomic_path, write_json
+from lsr.files import copy_file, write_json
 from lsr.models.mixture import Model
 
 RUNTIME_VERSION = "1.30.0"
@@ -62,9 +61,9 @@ def write_page(
     }
     write_json(out / "model.json", settings)
     for source in sorted(_PAGE.iterdir()):
-        _copy(source, out / source.name)
+        copy_file(source, out / source.name)
     for source in files:
-        _copy(source, out / "onnxruntime" / source.name)
+        copy_file(source, out / "onnxruntime" / source.name)
     return f"a page for any web server of static files; model.onnx: {written}"
 
 
@@ -89,8 +88,3 @@ def _runtime_files(runtime: Path) -> list[Path]:
             "package"
         )
     return files
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)

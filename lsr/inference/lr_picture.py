@@ -13,14 +13,6 @@ from lsr.models.denoiser import Denoiser
 from lsr.models.mixture import Model
 
 
-def picture_grid(denoiser: Model, height: int, width: int) -> tuple[int, int]:
-    """Return the rows and columns of latent positions for an LR picture and its margin."""
-    rows, columns = (
-        -(-(side + 2 * denoiser.margin) // denoiser.lr_multiple) for side in (height, width)
-    )
-    return rows, columns
-
-
 @dataclass(frozen=True)
 class LRPicture:
     """An LR picture on the grid of latent positions.

@@ -9,9 +9,8 @@ from lsr.distributed.processes import ALONE, Processes
 from lsr.images.free_memory import free_memory
 from lsr.inference.cells import CellGrid, cell_size
 from lsr.inference.config import SamplingConfig
-from lsr.inference.lr_picture import picture_grid
 from lsr.models.autoencoder_dc import rows_at_a_time
-from lsr.models.mixture import Model
+from lsr.models.mixture import Model, picture_grid
 
 _FLOAT_BYTES = 4
 

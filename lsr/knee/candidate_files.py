@@ -1,10 +1,9 @@
 """Keep the weights of candidate steps in files until the knee is confirmed."""
 
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lsr.files import atomic_path, sha256_of
+from lsr.files import copy_file, sha256_of
 
 
 class CandidateFiles:
@@ -45,7 +44,6 @@ class CandidateFiles:
         for path in (own, *elsewhere):
             if path.is_file() and digest in (None, sha256_of(path)):
                 if path != own:
-                    with atomic_path(own) as temporary:
-                        shutil.copyfile(path, temporary)
+                    copy_file(path, own)
                 return True
         return False

@@ -53,7 +53,7 @@ class Condition:
         return self._memories[denoiser]
 
     def afresh(self) -> "Condition":
-        """Return the same condition without what was computed by denoisers, as for new weights."""
+        """Return the same condition without the kept results, which new weights make invalid."""
         return Condition(self.lr, self.base, self.context, self.mask)
 
     def doubled_for_cfg(self) -> "Condition":

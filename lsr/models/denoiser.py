@@ -117,8 +117,8 @@ class Denoiser(nn.Module):
     def margin(self) -> int:
         """LR pixels that a picture is extended by on each side, and its result is cut by.
 
-        Zeros, which convolutions see beyond the border, give the outermost latent positions a
-        pattern. So in pixel space there is one position of repeated pixels round the picture. The
+        Beyond the border convolutions see zeros, and the outermost latent positions get a visible
+        pattern. So in pixel space one latent position of repeated pixels surrounds the picture. The
         decoder of an autoencoder makes no such pattern.
         """
         return 0 if self.config.autoencoder else self.lr_multiple

@@ -14,6 +14,9 @@ from lsr.models.mixture import Model
 def initialise(denoiser: Denoiser, path: Path, last_expert: bool = False) -> None:
     """Load the weights of a model file into a denoiser that is about to be trained.
 
+    If the denoiser has a head and the file has none, the head keeps its first weights, with which
+    it corrects nothing.
+
     Args:
         denoiser: The denoiser.
         path: The model file.
@@ -22,8 +25,7 @@ def initialise(denoiser: Denoiser, path: Path, last_expert: bool = False) -> Non
 
     Raises:
         ValueError: If the file cannot be read, or was made with another configuration. The path of
-            the autoencoder and the frozen encoder of the guidance may differ. A head that the file
-            lacks keeps its first weights, by which it corrects nothing.
+            the autoencoder and the frozen encoder of the guidance may differ.
     """
     weights, found, _ = _last_expert(path) if last_expert else read_denoiser(path)
     load_initial(denoiser, weights, found, path)

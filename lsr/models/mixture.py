@@ -153,3 +153,17 @@ Both have the same methods and the properties `denoisers`, `shares`, `space`, `l
 `margin`, so samplers, training and model files accept either. A function that accepts only a single
 denoiser asks for a `Denoiser`.
 """
+
+
+def picture_grid(denoiser: Model, height: int, width: int) -> tuple[int, int]:
+    """Return the rows and columns of latent positions for an LR picture with its margin.
+
+    Args:
+        denoiser: The model.
+        height: Rows of LR pixels, without the margin.
+        width: Columns of LR pixels, without the margin.
+    """
+    rows, columns = (
+        -(-(side + 2 * denoiser.margin) // denoiser.lr_multiple) for side in (height, width)
+    )
+    return rows, columns

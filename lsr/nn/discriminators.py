@@ -48,7 +48,7 @@ class UNetDiscriminator(nn.Module):
         return self.last(self.features(image)[-1])
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Return the features of images after each layer but those of `last`, down and up."""
+        """Return the features of images after each layer before `last`, first down, then up."""
         # In this layout of memory a CPU takes half the time.
         x = image.contiguous(memory_format=torch.channels_last)
         found = [F.leaky_relu(self.first(x), 0.2)]

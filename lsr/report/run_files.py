@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lsr.errors import first_clause, one_line
 from lsr.reading.texts import read_text
 from lsr.runs.history import RunLog
 from lsr.runs.launches import LAUNCHES, Launch, read_launches
+from lsr.runs.settings import settings_of
 
 _DIVERGENCE = "divergence.json"
 _METRICS = "metrics.csv"
@@ -149,13 +148,7 @@ def _read_config(path: Path, notices: list[str]) -> tuple[str, dict[str, Any]]:
     text = ""
     with _noting(notices):
         text = read_text(path)
-        try:
-            config = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not YAML ({first_clause(error)})") from None
-        if not isinstance(config, dict):
-            raise ValueError(f"{path}: not the settings of a run")
-        return text, config
+        return text, settings_of(text, path)
     return text, {}
 
 

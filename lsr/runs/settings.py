@@ -1,7 +1,31 @@
-"""The settings of a run as one table of dotted names, as they are written on the command line."""
+"""The settings of a run: read from YAML, and by dotted names as on the command line."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+from lsr.errors import first_clause
+
+
+def settings_of(text: str, path: Path) -> dict[str, Any]:
+    """Return the settings in the text of a `config.yaml`.
+
+    Args:
+        text: The text.
+        path: The file that it comes from, for messages.
+
+    Raises:
+        ValueError: If the text is not YAML, or something else than settings.
+    """
+    try:
+        settings = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not YAML ({first_clause(error)})") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: not the settings of a run")
+    return settings
 
 
 def by_dotted_names(value: Any, name: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lsr.files import atomic_path
+from lsr.markdown import markdown_table
 
 Row = Mapping[str, str | float]
 """One run: column -> text or number. Columns may be missing (quality of a diverged run)."""
@@ -83,8 +84,7 @@ def write_table(rows: Sequence[Row], folder: Path, name: str) -> str:
     merged = mean_over_runs(rows, name)
     columns = list(merged[0])
     cells = [[row[column] for column in columns] for row in merged]
-    lines = [columns, ["---"] * len(columns), *cells]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = markdown_table(columns, cells) + "\n"
     for target, contents in ((folder / "runs.csv", text.getvalue()), (folder / "table.md", table)):
         with atomic_path(target) as temporary:
             temporary.write_text(contents)

@@ -12,7 +12,7 @@ class Pictures(NamedTuple):
     Attributes:
         x_0: The pictures as data (B, C, h, w) of the student's flow.
         image: The same as images (B, 3, H, W) in [-1, 1], those of the student not clipped; None if
-            nothing looks at images.
+            no loss and no discriminator needs images.
     """
 
     x_0: Tensor
@@ -24,7 +24,8 @@ def real_pictures(
 ) -> Pictures:
     """Return the pictures that the discriminators see as real, see `StudentConfig.real`.
 
-    Of both kinds together each sample gives one, so a batch of one gives its photograph.
+    With "both", the first half of the batch gives its photographs and the second half the teacher's
+    results. A batch of one sample gives its photograph.
 
     Args:
         kind: Which pictures are real.

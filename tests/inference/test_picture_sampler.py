@@ -14,13 +14,12 @@ from support.allocations import Allocations
 from lsr.batch import Context
 from lsr.inference.cells import CellGrid, compute_in_threads
 from lsr.inference.config import SamplingConfig
-from lsr.inference.lr_picture import picture_grid
 from lsr.inference.memory import MemoryPlan
 from lsr.inference.noise import NoiseRows
 from lsr.inference.picture_sampler import PictureSampler
 from lsr.inference.sampling import super_resolve
 from lsr.models.denoiser import Denoiser, DenoiserConfig
-from lsr.models.mixture import ExpertMixture
+from lsr.models.mixture import ExpertMixture, picture_grid
 
 CPU = torch.device("cpu")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.experiment_scripts import experiment_script
 from support.processes import ROOT
 
 from lsr.cli import main
@@ -19,12 +18,7 @@ FILES = sorted((KNEE / "curves").glob("*.csv"))
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("replay_curves", KNEE / "replay_curves.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return experiment_script("knee/replay_curves")
 
 
 def test_every_file_has_its_row_in_the_readme_and_in_the_documentation(script: ModuleType) -> None:

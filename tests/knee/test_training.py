@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.processes import ROOT
+from support.experiment_scripts import experiment_script
 
 from lsr.knee.network import BINS, Ensemble, trained_ensemble
 from lsr.knee.simulated_families import LONG_TAILED
 
-SCRIPT = ROOT / "experiments" / "knee" / "train.py"
-
 
 @pytest.fixture(name="train", scope="module")
 def fixture_train() -> Any:
-    spec = importlib.util.spec_from_file_location("knee_training", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return experiment_script("knee/train")
 
 
 def test_a_quarter_of_the_runs_has_a_long_tail_and_the_cache_is_read(

@@ -11,6 +11,7 @@ from lsr.cli import main
 from lsr.export.web_page import RUNTIME_FILES
 from lsr.models.checkpoint import model_config, save_denoiser
 from lsr.models.denoiser import Denoiser
+from lsr.student.student_loss import ignore_noise
 from support.processes import ROOT
 from support.tiny import TINY
 
@@ -28,7 +29,7 @@ def save_small_model(path: Path) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-        model.net.embed.weight[:, : model.space.channels] = 0
+    ignore_noise(model)
     model.one_step = True
     save_denoiser(path, model.state_dict(), model_config(model, 3.0))
 
