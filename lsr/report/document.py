@@ -127,7 +127,7 @@ def _each(runs: Sequence[RunFiles], contents: Sequence[str]) -> str:
 
 def _verdict(run: RunFiles, finding: Finding, is_named: bool) -> str:
     """Return the verdict on a run and the values that it is based on."""
-    name = heading(3, run.name) if is_named else ""
+    name = heading(run.name) if is_named else ""
     headline = f'<p class="verdict {finding.tone}">{text(finding.headline)}</p>'
     more = values_table(run, finding) + _divergence(run)
     if is_named and more:

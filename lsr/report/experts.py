@@ -49,7 +49,7 @@ def experts_section(run: RunFiles) -> str:
     rows = list(zip(_after_shift(times, found["shift"]), losses, knee, change, strict=True))
     head = ["flow time t", "experts", "knee", "change, %"]
     values = table("Validation loss by flow time", head, rows)
-    title = heading(3, f"Loss by flow time at step {found['step']:,}")
+    title = heading(f"Loss by flow time at step {found['step']:,}")
     return f'{title}<div class="charts">{drawn}</div>{details("Values", values)}'
 
 

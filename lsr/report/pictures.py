@@ -104,7 +104,7 @@ def _slider(
     told = f"{len(figures)} of {len(files)} steps are shown, at most {width:,} pixels wide."
     label = text(f"step of: {series.title}")
     return (
-        f'{heading(3, series.title)}<p class="quiet">{told}</p><div class="steps">'
+        f'{heading(series.title)}<p class="quiet">{told}</p><div class="steps">'
         f'<label hidden><span>step</span><input type="range" min="0" step="1" aria-label="{label}">'
         f"<output></output></label>{''.join(figures)}</div>"
     )
