@@ -29,7 +29,7 @@ _LONGEST_CONFIG = 100_000
 """Characters of all configurations together, at most."""
 
 _MOST_STARTS = 20
-"""Launches whose time is listed, at most: the newest."""
+"""Most launches whose start is listed: the newest ones."""
 
 _NOT_RECORDED = "not recorded (the run is of an older version, or of another program)"
 
@@ -116,7 +116,7 @@ def circumstances(run: RunFiles) -> str:
 
 
 def _cost(launches: Sequence[Launch]) -> str:
-    """Return time and steps of a run. Steps that a killed launch lost were paid for as well."""
+    """Return time and steps of all launches; a step that two launches have trained counts twice."""
     seconds = sum(launch.seconds for launch in launches)
     several = f" in {len(launches)} launches" if len(launches) > 1 else ""
     took = f"{_in_time(seconds)} of training and validation{several}"

@@ -1,4 +1,4 @@
-"""Read what a run has left in its folder. What is missing or damaged is told, never an error."""
+"""Read the files in a run folder. One that is damaged is named in a notice, and is no error."""
 
 import contextlib
 import json

@@ -28,7 +28,7 @@ from lsr.serve.workplace import Workplace
 _MOST_FIELDS = 16
 
 _LOOK_EVERY_S = 1.0
-"""Seconds after which it is looked whether the client is still there."""
+"""Seconds between two checks whether the client is still connected."""
 
 
 def api_of(
