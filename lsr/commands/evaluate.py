@@ -115,7 +115,7 @@ def _evaluation(options: argparse.Namespace, arguments: Sequence[str], rank: int
     items = find_items(
         options.data, options.targets, options.predictions, options.out / PREDICTIONS, scale
     )
-    if rank == 0 and config is not None and config.guidance not in ("none", "visual"):
+    if rank == 0 and config is not None and config.takes_tags:
         note_missing_tags({item.lr: item.tags for item in items})
     check_protocol(options.protocol, items, scale)
     paired = any(item.hr is not None for item in items)

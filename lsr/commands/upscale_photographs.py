@@ -65,9 +65,9 @@ def texts_of(
     """Return the text that guides each photograph; an empty mapping if the model takes no text."""
     from lsr.guidance.upscale_texts import note_ignored_options, tagger_of, texts_for
 
-    guidance = upscaler.denoiser.config.guidance
-    if guidance in ("none", "visual"):  # visual guidance is computed from the photograph itself
-        note_ignored_options(guidance, options.tags, options.guidance_scale)
+    config = upscaler.denoiser.config
+    if not config.takes_tags:
+        note_ignored_options(config.guidance, options.tags, options.guidance_scale)
         return {}
     tagger = tagger_of(options.tags, options.tagger, options.tagger_weights, options.tags_list)
     return texts_for(photographs, options.tags, tagger)

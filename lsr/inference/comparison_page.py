@@ -20,26 +20,48 @@ _JPEG_QUALITY = 92
 """Quality of the JPEG images in the page."""
 
 
-def kept_pixels(picture: PictureStream) -> tuple[PictureStream, np.ndarray]:
+def kept_pixels(picture: PictureStream, factor: int = 1) -> tuple[PictureStream, np.ndarray]:
     """Return the stream, and an array of its pixels that is filled while the stream is read.
 
+    Args:
+        picture: The picture.
+        factor: Number by which height and width are divided. A pixel of the array is the mean of
+            `factor` x `factor` pixels, or of all rows or columns if there are fewer.
+
     Returns:
-        A stream of the same picture, and the array (H, W, 3) uint8, on a white background.
+        A stream of the same picture, and the array (H // factor, W // factor, 3) uint8, on a white
+        background.
 
     Raises:
-        UnfitFormat: If the picture is too large for the page.
+        UnfitFormat: If the array is too large for the page.
     """
-    check_fits(replace(picture.like, alpha=None), picture.height, picture.width, "jpeg")
-    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    rows = min(factor, picture.height)
+    columns = min(factor, picture.width)
+    height = picture.height // rows
+    width = picture.width // columns
+    check_fits(replace(picture.like, alpha=None), height, width, "jpeg")
+    pixels = np.empty((height, width, 3), np.uint8)
 
     def filling() -> Iterator[np.ndarray]:
         top = 0
+        rest = np.empty((0, width * columns, 3), np.uint8)
         for block in picture.blocks:
-            pixels[top : top + len(block)] = on_white(block)
-            top += len(block)
+            shown = np.concatenate([rest, _on_white(block)[:, : width * columns]])
+            count = len(shown) // rows
+            pixels[top : top + count] = _means(shown[: count * rows], rows, columns)
+            top += count
+            rest = shown[count * rows :]
             yield block
 
     return replace(picture, blocks=filling()), pixels
+
+
+def _means(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return the means, whole numbers, of parts of `rows` x `columns` pixels."""
+    if rows == columns == 1:
+        return pixels
+    shape = (len(pixels) // rows, rows, pixels.shape[1] // columns, columns, 3)
+    return pixels.reshape(shape).mean((1, 3)).round()
 
 
 def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np.ndarray) -> None:
@@ -56,16 +78,16 @@ def write_comparison(target: Path, name: str, photograph: Photograph, pixels: np
     """
     height, width = pixels.shape[:2]
     before = upsampled(photograph, height, width)
-    # Both images have three channels, so the ICC profile of a grey photograph does not apply.
-    like = Photograph(photograph.pixels, icc=None if photograph.grey else photograph.icc)
+    icc = rgb_profile(photograph)
+    like = Photograph(photograph.pixels, icc=icc)
     both = PictureStream(like, height, 2 * width, _side_by_side(before, pixels))
     write_stream(target.with_name(f"{target.name}.compare.png"), both, "png")
     page = _PAGE.format(
         name=html.escape(name),
         width=width,
         height=height,
-        before=_data_uri(jpeg_of(before, like)),
-        after=_data_uri(jpeg_of(pixels, like)),
+        before=_data_uri(jpeg_of(before, icc)),
+        after=_data_uri(jpeg_of(pixels, icc)),
     )
     with atomic_path(target.with_name(f"{target.name}.compare.html")) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -82,7 +104,7 @@ def upsampled(photograph: Photograph, height: int, width: int) -> np.ndarray:
     top = 0
     for block in resize_rows(lr, photograph.pixels.shape[:2], (height, width)):
         bottom = top + block.shape[1]
-        result[top:bottom] = on_white(block.permute(1, 2, 0).numpy())
+        result[top:bottom] = _on_white(block.permute(1, 2, 0).numpy())
         top = bottom
     return result
 
@@ -94,7 +116,7 @@ def _side_by_side(left: np.ndarray, right: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate([left[rows], right[rows]], axis=1).astype(np.float32) / 255
 
 
-def on_white(block: np.ndarray) -> np.ndarray:
+def _on_white(block: np.ndarray) -> np.ndarray:
     """Return (r, W, 3) uint8 of a block (r, W, 3), or (r, W, 4) with alpha, in [0, 1]."""
     colour = block[..., :3]
     alpha = block[..., 3:]
@@ -102,11 +124,19 @@ def on_white(block: np.ndarray) -> np.ndarray:
     return np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
 
 
-def jpeg_of(pixels: np.ndarray, like: Photograph) -> bytes:
-    """Return an image (H, W, 3) uint8 as a JPEG file with the profile of `like`."""
+def rgb_profile(photograph: Photograph) -> bytes | None:
+    """Return the ICC profile of a photograph for an image of three channels.
+
+    It is None if the photograph is grey: its profile does not apply then.
+    """
+    return None if photograph.grey else photograph.icc
+
+
+def jpeg_of(pixels: np.ndarray, icc: bytes | None) -> bytes:
+    """Return an image (H, W, 3) uint8 as a JPEG file with an ICC profile."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(
-        buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=like.icc
+        buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=icc
     )
     return buffer.getvalue()
 

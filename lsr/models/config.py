@@ -81,3 +81,8 @@ class DenoiserConfig:
             raise ValueError(f"a vocabulary needs guidance: tags or words, not {self.guidance}")
         if self.head_width and self.autoencoder is not None:
             raise ValueError("head_width: the head refines pixels; set 0 with an autoencoder")
+
+    @property
+    def takes_tags(self) -> bool:
+        """Whether tags guide the model; visual guidance is computed from the photograph itself."""
+        return self.guidance not in ("none", "visual")

@@ -8,13 +8,13 @@ _DECADES = 1.7
 """Positive values that span more powers of ten than this get a logarithmic axis."""
 
 _LARGEST = 1e150
-"""Larger values, and those that are nearer to 0 than its inverse, are drawn as if they were it.
+"""A larger value is drawn at this one, and a value nearer to 0 than its inverse at 0.
 
 Differences and quotients of such values would not be finite.
 """
 
 _FAR = 9999.0
-"""Pixels from the chart beyond which a point is not moved any more."""
+"""Largest coordinate of a point in pixels, in both directions; points beyond are drawn there."""
 
 
 class Axis(NamedTuple):

@@ -28,7 +28,7 @@ class Line:
         name: Name in the legend.
         points: Increasing x, and y; a y that is not finite leaves a gap.
         colour: Number of its colour and dashes.
-        weight: "thin" for measurements below a smooth line, "thick" for others.
+        weight: "thin" for measured values that have a smoothed curve beside them, else "thick".
     """
 
     name: str

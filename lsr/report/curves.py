@@ -58,9 +58,7 @@ def curves_section(runs: Sequence[RunFiles], findings: Sequence[Finding], room: 
             grid = f'<div class="charts">{"".join(drawn)}</div>'
             of = "curve" if len(drawn) == 1 else "curves"
             shown = group in _OPEN or not parts
-            parts.append(
-                heading(3, group) + (grid if shown else details(f"{len(drawn)} {of}", grid))
-            )
+            parts.append(heading(group) + (grid if shown else details(f"{len(drawn)} {of}", grid)))
     if left_out:
         words = f"{len(left_out)} curves are left out to keep this file small: "
         parts += [paragraphs([words + ", ".join(left_out)])]

@@ -48,23 +48,25 @@ def write_report(folders: Sequence[Path], target: Path) -> None:
         ValueError: If a folder holds neither a run nor an evaluation.
         OSError: If the file cannot be written.
     """
-    for folder in folders:
-        if not is_run(folder) and not (folder / SUMMARY).is_file():
+    evaluated = [folder for folder in folders if not is_run(folder)]
+    for folder in evaluated:
+        if not (folder / SUMMARY).is_file():
             raise ValueError(f"{folder}: no run and no evaluation in this folder")
-    runs = [read_run(folder, name) for folder, name in _named(folders) if is_run(folder)]
-    others = [(folder, name) for folder, name in _named(folders) if not is_run(folder)]
+    named = _named(folders)
+    runs = [read_run(folder, name) for folder, name in named if folder not in evaluated]
+    evaluations = [(folder, name) for folder, name in named if folder in evaluated]
     sections = _of_runs(runs) if runs else []
     notices = [notice for run in runs for notice in run.notices]
-    for number, (folder, name) in enumerate(others):
+    for number, (folder, name) in enumerate(evaluations):
         left = LARGEST - _SPARE - _size(sections)
-        content, notice = _of_evaluation(folder, left // (len(others) - number))
+        content, notice = _of_evaluation(folder, left // (len(evaluations) - number))
         sections.append((f"evaluation-{number}", f"Evaluation {name}", content))
         notices += notice
     if notices:
         told = f'<div class="notices">{items(dict.fromkeys(notices))}</div>'
         sections.insert(1, ("notices", "What could not be read", told))
     _cut(sections)
-    names = [name for _, name in _named(folders)]
+    names = [name for _, name in named]
     title = f"Report of {', '.join(names) if len(names) <= _MOST_NAMES else f'{len(names)} runs'}"
     with atomic_path(target) as temporary:
         temporary.write_text(page(title, f"Written by LinearSR {__version__}.", sections), "utf-8")
@@ -127,7 +129,7 @@ def _each(runs: Sequence[RunFiles], contents: Sequence[str]) -> str:
 
 def _verdict(run: RunFiles, finding: Finding, is_named: bool) -> str:
     """Return the verdict on a run and the values that it is based on."""
-    name = heading(3, run.name) if is_named else ""
+    name = heading(run.name) if is_named else ""
     headline = f'<p class="verdict {finding.tone}">{text(finding.headline)}</p>'
     more = values_table(run, finding) + _divergence(run)
     if is_named and more:

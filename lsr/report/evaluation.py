@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.images import UnreadableImage
-from lsr.report.markup import details, heading, items, paragraphs, table, terms, text
+from lsr.report.markup import details, heading, items, named_values, paragraphs, table, terms, text
 from lsr.report.pictures import data_uri
 
 SUMMARY = "summary.json"
@@ -80,7 +80,7 @@ def _compared(method: str, found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _reasons(title: str, reasons: Mapping[str, str]) -> str:
     lines = [f"{name}: {reason}" for name, reason in reasons.items()]
-    return heading(3, title) + items(lines) if lines else ""
+    return heading(title) + items(lines) if lines else ""
 
 
 def _sheet(path: Path, room: int) -> str:
@@ -101,19 +101,18 @@ def _sheet(path: Path, room: int) -> str:
 
 def _how(summary: Mapping[str, Any]) -> str:
     """Return what determines the results: command, model, metrics, hardware, versions."""
-    named = {
-        name: ", ".join(f"{key} {value}" for key, value in (summary[name] or {}).items())
-        for name in ("model", "hardware", "versions")
-    }
     cards = [
         [name, card["direction"], card["range"], card["looks_at"]]
         for name, card in summary["metrics"].items()
     ]
     pairs = [
         ("command", summary["command"]),
-        *((name, words or "–") for name, words in named.items()),
+        *(
+            (name, named_values(summary[name] or {}) or "–")
+            for name in ("model", "hardware", "versions")
+        ),
+        ("threads", summary["threads"]),
     ]
-    pairs.append(("threads", summary["threads"]))
     head = ["metric", "direction", "range", "looks at"]
     return terms(pairs) + details(
         "Metrics and conventions",

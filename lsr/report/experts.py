@@ -12,7 +12,7 @@ from lsr.report.markup import details, heading, table
 from lsr.report.run_files import RunFiles
 
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
-"""Flow times at the horizontal axis, which is even before the shift."""
+"""Flow times at the ticks of the horizontal axis, which is linear in the times before the shift."""
 
 _CHANGE = "Change of the loss against the knee, in per cent"
 
@@ -49,7 +49,7 @@ def experts_section(run: RunFiles) -> str:
     rows = list(zip(_after_shift(times, found["shift"]), losses, knee, change, strict=True))
     head = ["flow time t", "experts", "knee", "change, %"]
     values = table("Validation loss by flow time", head, rows)
-    title = heading(3, f"Loss by flow time at step {found['step']:,}")
+    title = heading(f"Loss by flow time at step {found['step']:,}")
     return f'{title}<div class="charts">{drawn}</div>{details("Values", values)}'
 
 

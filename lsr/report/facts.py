@@ -6,7 +6,16 @@ from statistics import median
 from typing import Any
 
 from lsr.report.finding import Finding
-from lsr.report.markup import details, heading, number, paragraphs, table, terms, text
+from lsr.report.markup import (
+    details,
+    heading,
+    named_values,
+    number,
+    paragraphs,
+    table,
+    terms,
+    text,
+)
 from lsr.report.run_files import RunFiles
 from lsr.runs.launches import Launch
 from lsr.runs.settings import by_dotted_names
@@ -20,7 +29,7 @@ _LONGEST_CONFIG = 100_000
 """Characters of all configurations together, at most."""
 
 _MOST_STARTS = 20
-"""Launches whose time is listed, at most: the newest."""
+"""Most launches whose start is listed: the newest ones."""
 
 _NOT_RECORDED = "not recorded (the run is of an older version, or of another program)"
 
@@ -40,7 +49,7 @@ def overview(runs: Sequence[RunFiles], findings: Sequence[Finding]) -> str:
             run.name,
             finding.headline,
             run.last_step,
-            in_time(sum(launch.seconds for launch in run.launches)) if run.launches else None,
+            _in_time(sum(launch.seconds for launch in run.launches)) if run.launches else None,
             *(_last(run.curves.get(name)) for name in metrics),
         ]
         for run, finding in zip(runs, findings, strict=True)
@@ -96,8 +105,8 @@ def circumstances(run: RunFiles) -> str:
             ("cost", _cost(run.launches)),
             ("command", list(dict.fromkeys(launch.command for launch in run.launches))),
             ("started", [launch.started for launch in run.launches[-_MOST_STARTS:]]),
-            ("hardware", list(dict.fromkeys(_named(each.hardware) for each in run.launches))),
-            ("versions", list(dict.fromkeys(_named(each.versions) for each in run.launches))),
+            ("hardware", list(dict.fromkeys(named_values(each.hardware) for each in run.launches))),
+            ("versions", list(dict.fromkeys(named_values(each.versions) for each in run.launches))),
         ]
     rates = run.curves.get(_THROUGHPUT)
     if rates:
@@ -107,14 +116,14 @@ def circumstances(run: RunFiles) -> str:
 
 
 def _cost(launches: Sequence[Launch]) -> str:
-    """Return time and steps of a run. Steps that a killed launch lost were paid for as well."""
+    """Return time and steps of all launches; a step that two launches have trained counts twice."""
     seconds = sum(launch.seconds for launch in launches)
     several = f" in {len(launches)} launches" if len(launches) > 1 else ""
-    took = f"{in_time(seconds)} of training and validation{several}"
+    took = f"{_in_time(seconds)} of training and validation{several}"
     return f"{took}, {sum(launch.step - launch.first_step for launch in launches):,} steps"
 
 
-def in_time(seconds: float) -> str:
+def _in_time(seconds: float) -> str:
     """Return a time in words, such as `12 s`, `3 min 20 s` or `5 h 2 min`."""
     whole = round(seconds)
     if whole < 60:
@@ -122,10 +131,6 @@ def in_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
-
-
-def _named(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def settings_section(runs: Sequence[RunFiles]) -> str:
@@ -155,7 +160,7 @@ def _differences(runs: Sequence[RunFiles]) -> str:
     if len(rows) > _MOST_SETTINGS:
         caption += f"; the first {_MOST_SETTINGS} that differ are listed"
     head = ["setting", *(run.name for run in runs)]
-    return heading(3, "Differences") + table(caption, head, rows[:_MOST_SETTINGS])
+    return heading("Differences") + table(caption, head, rows[:_MOST_SETTINGS])
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> str:

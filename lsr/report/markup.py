@@ -3,12 +3,11 @@
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LONGEST = 300
 """Characters to which a text of a stranger is cut."""
-
 
 _NUMBER = r"–|[-+]?[\d,.]+ ?%?"
 """Pattern of a text that is a number, such as `1.3 %`, or stands for a missing one."""
@@ -32,6 +31,11 @@ def number(value: Any) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.5g}"
+
+
+def named_values(values: Mapping[str, Any]) -> str:
+    """Return names and values in one line, not escaped: `cores 2, device cpu`."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def paragraphs(lines: Iterable[str]) -> str:
@@ -91,7 +95,6 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
-def heading(level: int, words: str, anchor: str = "") -> str:
-    """Return a heading; `anchor` is the name by which it is linked."""
-    identity = f' id="{text(anchor)}"' if anchor else ""
-    return f"<h{level}{identity}>{text(words)}</h{level}>"
+def heading(words: str) -> str:
+    """Return a heading inside a section."""
+    return f"<h3>{text(words)}</h3>"

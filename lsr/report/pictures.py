@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from lsr.errors import one_line
 from lsr.images import UnreadableImage, read_rgb8
 from lsr.report.finding import Finding
 from lsr.report.markup import heading, number, paragraphs, text
-from lsr.report.run_files import RunFiles
+from lsr.report.run_files import RunFiles, noting
 
 _QUALITY = 82
 """Quality of the WebP pictures."""
@@ -91,20 +90,17 @@ def _slider(
     most, width = _attempt(files[max(files)], room)
     figures = []
     for step in chosen_steps(list(files), most, finding.knee):
-        try:
+        with noting(run.notices):
             picture = data_uri(files[step], width)
-        except (UnreadableImage, OSError) as error:
-            run.notices.append(one_line(error))
-            continue
-        if len(picture) <= room:
-            room -= len(picture)
-            figures.append(_figure(series, step, picture, run, finding))
+            if len(picture) <= room:
+                room -= len(picture)
+                figures.append(_figure(series, step, picture, run, finding))
     if not figures:
         return paragraphs([f"{series.title}: no picture can be shown in a file of this size."])
     told = f"{len(figures)} of {len(files)} steps are shown, at most {width:,} pixels wide."
     label = text(f"step of: {series.title}")
     return (
-        f'{heading(3, series.title)}<p class="quiet">{told}</p><div class="steps">'
+        f'{heading(series.title)}<p class="quiet">{told}</p><div class="steps">'
         f'<label hidden><span>step</span><input type="range" min="0" step="1" aria-label="{label}">'
         f"<output></output></label>{''.join(figures)}</div>"
     )

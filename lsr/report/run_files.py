@@ -1,4 +1,4 @@
-"""Read what a run has left in its folder. What is missing or damaged is told, never an error."""
+"""Read the files in a run folder. One that is damaged is named in a notice, and is no error."""
 
 import contextlib
 import json
@@ -90,7 +90,7 @@ def read_run(folder: Path, name: str) -> RunFiles:
     with _told(run.notices):
         run.log = _read_log(folder, run.notices)
         run.config_text, run.config = _read_config(folder / "config.yaml", run.notices)
-        with _noting(run.notices):
+        with noting(run.notices):
             run.launches = read_launches(folder)
         run.knee = _read_json(folder / "knee" / "knee.json", {"step": int}, run.notices)
         wanted: dict[str, Any] = {"step": int, "probability": float, "judged_at_step": int}
@@ -122,8 +122,14 @@ def _told(notices: list[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _noting(notices: list[str]) -> Iterator[None]:
-    """Turn the error of a file that cannot be read, inside the block, into a notice."""
+def noting(notices: list[str]) -> Iterator[None]:
+    """Turn the error of a file that cannot be read, inside the block, into a notice.
+
+    What follows the file in the block is skipped.
+
+    Args:
+        notices: Gets one line if there is an error.
+    """
     try:
         yield
     except (OSError, ValueError) as error:
@@ -133,9 +139,9 @@ def _noting(notices: list[str]) -> Iterator[None]:
 def _read_log(folder: Path, notices: list[str]) -> RunLog | None:
     """Return the curves of `metrics.csv`, else of the event files, which are slower to read."""
     if (folder / _METRICS).is_file():
-        with _noting(notices):
+        with noting(notices):
             return RunLog.read(folder / _METRICS)
-    with _noting(notices):
+    with noting(notices):
         return RunLog.read(folder)
     return None
 
@@ -146,7 +152,7 @@ def _read_config(path: Path, notices: list[str]) -> tuple[str, dict[str, Any]]:
         notices.append(f"{path}: no such file, so the settings of the run are unknown")
         return "", {}
     text = ""
-    with _noting(notices):
+    with noting(notices):
         text = read_text(path)
         return text, settings_of(text, path)
     return text, {}
@@ -165,7 +171,7 @@ def _read_json(path: Path, wanted: Mapping[str, Any], notices: list[str]) -> dic
     """
     if not path.is_file():
         return None
-    with _noting(notices):
+    with noting(notices):
         try:
             found = json.loads(read_text(path), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:

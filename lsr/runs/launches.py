@@ -1,4 +1,4 @@
-"""The record of a run's launches: who made it, on what, and how long it took."""
+"""The record of a run's launches: command, hardware, versions, time and end of each."""
 
 import dataclasses
 import json

@@ -22,13 +22,13 @@ from lsr.serve.checks import check_photograph, cleaned_name
 from lsr.serve.jobs import Cancelled, Job, JobLine, Watch
 from lsr.serve.limits import NO_PICTURE, Limits, Refused
 from lsr.serve.one_photograph import name_of_result, upscale_one
-from lsr.serve.settings import Settings, settings_of, takes_fidelity, takes_tags
+from lsr.serve.settings import Settings, settings_of, takes_fidelity
 from lsr.serve.workplace import Workplace
 
 _MOST_FIELDS = 16
 
 _LOOK_EVERY_S = 1.0
-"""Seconds after which it is looked whether the client is still there."""
+"""Seconds between two checks whether the client is still connected."""
 
 
 def api_of(
@@ -91,7 +91,7 @@ def _described(name: str, upscaler: Upscaler) -> dict[str, Any]:
         "scale": upscaler.scale,
         "one_step": upscaler.denoiser.one_step,
         "fidelity": takes_fidelity(name),
-        "tags": takes_tags(upscaler),
+        "tags": upscaler.denoiser.config.takes_tags,
     }
 
 

@@ -1,13 +1,10 @@
 """Upscale one photograph of a request: the file in, the result and a preview out."""
 
 import math
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from lsr.errors import first_clause
 from lsr.images import (
@@ -23,7 +20,7 @@ from lsr.images import (
     suffix_of_same_format,
     write_stream,
 )
-from lsr.inference.comparison_page import jpeg_of, on_white, upsampled
+from lsr.inference.comparison_page import jpeg_of, kept_pixels, rgb_profile, upsampled
 from lsr.inference.memory import is_out_of_memory
 from lsr.inference.upscaler import Upscaler
 from lsr.models.fidelity import load_blend
@@ -121,47 +118,22 @@ def _write(
     if not preview:
         write_stream(target, picture, kind)
         return result
-    picture, after, factor = _with_preview(picture)
+    factor = _divisor(picture.height, picture.width)
+    picture, after = kept_pixels(picture, factor)
     write_stream(target, picture, kind)
-    # The preview has three channels, so the ICC profile of a grey photograph does not apply.
-    like = replace(photograph, icc=None if photograph.grey else photograph.icc)
+    icc = rgb_profile(photograph)
     shown = Preview(target.parent / "before.jpg", target.parent / "after.jpg", factor)
-    shown.before.write_bytes(jpeg_of(upsampled(photograph, *after.shape[:2]), like))
-    shown.after.write_bytes(jpeg_of(after, like))
+    shown.before.write_bytes(jpeg_of(upsampled(photograph, *after.shape[:2]), icc))
+    shown.after.write_bytes(jpeg_of(after, icc))
     return replace(result, preview=shown)
 
 
-def _with_preview(picture: PictureStream) -> tuple[PictureStream, np.ndarray, int]:
-    """Return the stream, an array that is filled while the stream is read, and a factor.
-
-    The array (H // factor, W // factor, 3) uint8 holds means of `factor` x `factor` pixels, on a
-    white background. The factor is 1 unless the picture is larger than a preview may be.
-    """
-    longest = max(picture.height, picture.width)
+def _divisor(height: int, width: int) -> int:
+    """Return by what number height and width are divided for a preview: 1 if it may be as large."""
     needed = max(
-        math.sqrt(picture.height * picture.width / _PREVIEW_PIXELS), longest / _PREVIEW_SIDE
+        math.sqrt(height * width / _PREVIEW_PIXELS), height / _PREVIEW_SIDE, width / _PREVIEW_SIDE
     )
-    factor = max(1, math.ceil(needed))
-    rows = min(factor, picture.height)
-    columns = min(factor, picture.width)
-    pixels = np.empty((picture.height // rows, picture.width // columns, 3), np.uint8)
-    width = pixels.shape[1]
-
-    def filling() -> Iterator[np.ndarray]:
-        top = 0
-        rest = np.empty((0, width * columns, 3), np.uint8)
-        for block in picture.blocks:
-            shown = np.concatenate([rest, on_white(block)[:, : width * columns]])
-            count = len(shown) // rows
-            whole = shown[: count * rows].reshape(count, rows, width, columns, 3)
-            pixels[top : top + count] = (
-                whole.mean((1, 3)).round() if factor > 1 else whole[:, 0, :, 0]
-            )
-            top += count
-            rest = shown[count * rows :]
-            yield block
-
-    return replace(picture, blocks=filling()), pixels, factor
+    return max(1, math.ceil(needed))
 
 
 def _refusal_of(error: Exception, name: str) -> Exception:

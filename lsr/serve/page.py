@@ -27,7 +27,7 @@ from lsr.serve.page_text import (
     lines_as_html,
     progress_as_html,
 )
-from lsr.serve.settings import settings_of, takes_fidelity, takes_tags
+from lsr.serve.settings import settings_of, takes_fidelity
 from lsr.serve.workplace import Session, Workplace
 
 _SYSTEM_FONTS = ("system-ui", "sans-serif")
@@ -117,7 +117,7 @@ class _Page:
         names = list(self._models)
         model = gr.Radio(names, value=names[0], label="Model", visible=len(names) > 1)
         scale = gr.Number(default.scale, label="Scale", info="times the height and width")
-        with_tags = any(map(takes_tags, upscalers))
+        with_tags = any(each.denoiser.config.takes_tags for each in upscalers)
         blends = any(map(takes_fidelity, names))
         more = several_steps or with_tags or blends
         with gr.Accordion("More settings", open=False, visible=more):

@@ -22,7 +22,7 @@ from lsr.serve.workplace import Workplace
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 _PATIENCE_S = 2
-"""Seconds for which open connections are waited for at the end."""
+"""Seconds that the server waits at its end for open connections."""
 
 
 def is_loopback(host: str) -> bool:

@@ -33,11 +33,6 @@ class Settings:
     tags: str
 
 
-def takes_tags(upscaler: Upscaler) -> bool:
-    """Return whether tags guide a model."""
-    return upscaler.denoiser.config.guidance not in ("none", "visual")
-
-
 def takes_fidelity(model: str) -> bool:
     """Return whether the model of a name can be blended with the faithful one."""
     return PACKAGED.get(model) == EMBEDDED
@@ -107,6 +102,6 @@ def _tags(value: Any, model: str, upscaler: Upscaler) -> str:
     """Return the tags; raise Refused if they are no text, too long, or without effect."""
     if not isinstance(value, str) or len(value) > _LONGEST_TAGS:
         raise Refused(f"tags must be a text of at most {_LONGEST_TAGS} characters")
-    if value and not takes_tags(upscaler):
+    if value and not upscaler.denoiser.config.takes_tags:
         raise Refused(f"the model {model} takes no tags: leave them out")
     return value

@@ -60,7 +60,11 @@ class Session:
             return self._job
 
     def start(self) -> None:
-        """Begin a run: delete the results of the one before."""
+        """Begin a run: delete the results of the one before.
+
+        Raises:
+            Refused: If the run before has not ended.
+        """
         with self._lock:
             if self._job is not None and not self._job.future.done():
                 raise Refused("photographs of this page are being upscaled: wait, or cancel them")

@@ -16,7 +16,7 @@ def left_as_found(trainer: L.Trainer, begun: Callable[[], bool]) -> Iterator[Non
 
     Only files that a run writes before its first batch are deleted, and folders that are then
     empty. They are looked for in the run folder and in those of the loggers, not below: the run
-    folder may be the working folder, and that a home with millions of files.
+    folder may be the working folder, such as a home folder with millions of files.
 
     Args:
         trainer: The trainer.

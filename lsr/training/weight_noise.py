@@ -26,7 +26,8 @@ _TIME = (0.875,)
 def noisy_weights(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Add noise to all weights within this context; then they are what they were, bit for bit.
 
-    All tensors get the same draws, each as many as it has weights, scaled to its own size.
+    Every tensor gets the first numbers of one sequence, scaled by the root mean square of its
+    weights.
 
     Args:
         model: The model, sharded or not. A copy of its weights is kept meanwhile.

@@ -1,17 +1,15 @@
 """The page that upscales in the visitor's browser, in Chromium over a server of static files."""
 
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.browser import CHROMIUM, NO_CHROMIUM, chromium
 from support.exported_page import runtime
 
 from lsr.inference.upscaler import Upscaler
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +32,10 @@ def browser():
     if runtime() is None:
         pytest.skip("no onnxruntime-web here: `make browser` fetches it")
     if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        pytest.skip(NO_CHROMIUM)
+    pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

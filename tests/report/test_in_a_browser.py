@@ -1,18 +1,16 @@
 """The slider in a real browser, where there is one."""
 
-import shutil
 import subprocess
 
 import pytest
+from support.browser import CHROMIUM, NO_CHROMIUM
 from support.run_folder import write_run
 from support.web_page import WebPage
 
 from lsr.report.document import write_report
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_the_slider_shows_one_step_at_a_time(tmp_path):
     run = write_run(tmp_path / "run")
     target = tmp_path / "report.html"

@@ -1,7 +1,6 @@
 """The page in a real browser: upload, compare, download, cancel, refusals, two users at once."""
 
 import io
-import shutil
 import tempfile
 import time
 import zipfile
@@ -13,20 +12,16 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 pytest.importorskip("playwright", reason="playwright is missing: pip install 'linearsr[dev]'")
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error
+from support.browser import CHROMIUM, NO_CHROMIUM, chromium
 from support.served import encoded, served
 
 from lsr.inference.upscaler import Upscaler
 from lsr.serve.limits import Limits
 
-CHROMIUM = shutil.which("chromium")
-"""Debian's Chromium: Playwright's own would have to be downloaded."""
-
 LIMITS = Limits(megapixels=0.3, megabytes=0.1)
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 class Visitor:
@@ -89,12 +84,9 @@ def visitors(denoiser):
     """A function that opens the page for one more person."""
     with (
         served({"tiny": Upscaler(denoiser, 3.0, device="cpu")}, LIMITS) as address,
-        sync_playwright() as driver,
+        chromium() as browser,
     ):
-        # Chromium's sandbox does not work for root, who runs the tests in containers.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield lambda: Visitor(browser, address)
-        browser.close()
 
 
 def test_two_people_upscale_their_photographs(visitors, photo):

@@ -14,6 +14,7 @@ from PIL import Image
 from lsr.inference.upscaler import Upscaler
 from lsr.serve.limits import Limits
 from lsr.serve.server import application, bound_socket
+from support.image_files import chunk
 
 _LIMITS = Limits()
 
@@ -58,10 +59,6 @@ def animation() -> bytes:
 
 def bomb() -> bytes:
     """Return a PNG file of a hundred bytes that claims 100,000 x 100,000 pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunks = [header, b"IDAT" + zlib.compress(b""), b"IEND"]
-    body = b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
