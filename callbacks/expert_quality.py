@@ -13,10 +13,9 @@ from lsr.experts.initial_weights import verified_seed
 from lsr.experts.plot import draw_loss_by_time
 from lsr.experts.run import ExpertRun
 from lsr.figures import save_png
-from lsr.files import remove_leftovers
+from lsr.files import nan_as_text, remove_leftovers, write_json
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import ExpertMixture, Model
-from lsr.training.divergence import write_report
 from lsr.training.module import LinearSRModule
 from lsr.training.validation_loss import loss_at_times
 
@@ -120,7 +119,7 @@ class ExpertQuality(L.Callback):
             "boundaries": list(mixture.boundaries),
             "shift": pl_module.shift,
         }
-        write_report(_folder(trainer) / "loss_by_time.json", drawn)
+        write_json(_folder(trainer) / "loss_by_time.json", nan_as_text(drawn))
         figure = draw_loss_by_time(**drawn)
         save_png(figure, _folder(trainer) / f"step-{trainer.global_step:07d}.png")
         where = boards(trainer)

@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, SOME_FAILED, one_line
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, one_line
+from lsr.standard_output import with_standard_output
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (
@@ -114,17 +116,8 @@ def _help() -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb.
-
-    Args:
-        arguments: The command line without the name of the program; None reads `sys.argv`.
-
-    Returns:
-        The exit code.
-    """
-    is_program = arguments is None
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def _run(arguments: Sequence[str]) -> int:
+    """Run a verb, or answer what is asked without one; return the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_help())
         return DONE if arguments else BAD_USAGE
@@ -142,15 +135,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():
         # The bars of other libraries, for example of weights that transformers loads.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: The command line without the name of the program; None reads `sys.argv`.
+
+    Returns:
+        The exit code.
+    """
+    is_program = arguments is None
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # What reads our output, for example `head`, has ended. Python would write the rest when it
-        # ends, and fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
+        return with_standard_output(" ".join(["lsr", *arguments[:1]]), partial(_run, arguments))
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
             raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -78,10 +79,24 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file atomically.
 
     Raises:
-        ValueError: If the document has NaN or an infinity, which JSON cannot represent.
+        ValueError: If the document has NaN or an infinity, which JSON cannot represent; see
+            `nan_as_text`.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def nan_as_text(value: Any) -> Any:
+    """Return plain values in which "nan", "inf" and "-inf" stand for the numbers of these names.
+
+    Args:
+        value: A value of JSON; in dicts and lists the values inside are looked at.
+    """
+    if isinstance(value, dict):
+        return {key: nan_as_text(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [nan_as_text(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def copy_file(source: Path, target: Path) -> None:

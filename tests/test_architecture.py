@@ -21,7 +21,7 @@ FLOORS = (
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
     ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images"),
-    ("lsr.reading",),
+    ("lsr.reading", "lsr.standard_output"),
     (
         "lsr.ops",
         "lsr.distributed",
@@ -86,6 +86,7 @@ LIGHT = (
     "lsr.errors",
     "lsr.models.pretrained",
     "lsr.serve.limits",
+    "lsr.standard_output",
 )
 """What `lsr --help` and `lsr VERB --help` import, beside every module of lsr.commands."""
 

@@ -176,6 +176,7 @@ def test_the_first_screen_has_what_a_visitor_wants():
     lines = README.read_text().splitlines()
     first = "\n".join(lines[:40])
     for wanted in (
+        "git clone",
         "make demo",
         "make test",
         "lsr upscale photo.jpg",

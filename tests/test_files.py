@@ -1,5 +1,7 @@
 """Files are written with the permissions of the umask, whatever library writes them."""
 
+import json
+import math
 import os
 import stat
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from lsr.cli import main
-from lsr.files import atomic_path
+from lsr.files import atomic_path, nan_as_text, write_json
 from lsr.knee.folder import publish
 from lsr.models.checkpoint import save_denoiser
 from lsr.training.run_lock import LOCK, locked
@@ -59,3 +61,12 @@ def test_a_published_knee_is_read_only_for_whom_the_umask_allows(tmp_path, reada
     )
     for path in (tmp_path / "knee").iterdir():
         assert permissions(path) == readable_by & 0o444, path.name
+
+
+def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path):
+    numbers = {"loss": [1.0, math.nan], "deep": {"norm": -math.inf}}
+    write_json(tmp_path / "numbers.json", nan_as_text(numbers))
+    assert json.loads((tmp_path / "numbers.json").read_text()) == {
+        "loss": [1.0, "nan"],
+        "deep": {"norm": "-inf"},
+    }

@@ -96,12 +96,15 @@ def _pushed(folder: Path, repository: str) -> str:
     Raises:
         ValueError: If the hub does not take it.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelCard
 
     from lsr.export.hub_folder import OPTIONAL_FILES
+    from lsr.export.model_card import CARD
 
     api = HfApi()
     try:
+        # The upload checks the card too, but a new repository would be left empty.
+        ModelCard.load(folder / CARD).validate()
         address = api.create_repo(repository, exist_ok=True)
         api.upload_folder(
             repo_id=repository,

@@ -25,7 +25,7 @@ def parser() -> OptionParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run, or of an evaluation (lsr eval --out)",
+        help="folder of a run, of an evaluation (lsr eval --out), or of both",
     )
     parser.add_argument(
         "--out",

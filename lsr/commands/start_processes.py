@@ -8,10 +8,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, TypeVar
 
 from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED, one_line
+from lsr.standard_output import with_standard_output
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes
@@ -150,7 +152,8 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(_as_process(verb, work, argument))
+    process = partial(_as_process, verb, work, argument)
+    sys.exit(with_standard_output(f"lsr {verb}", process))
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,12 +30,15 @@ def upscale_stream(options: argparse.Namespace) -> int:
     """
     _check(options)
     from lsr.images import EncodedImage
+    from lsr.inference.temporary_file import naming_a_full_disk
     from lsr.models.pretrained import find_model
 
     upscaler = load_upscaler(options, find_model(options.model))
-    with tempfile.TemporaryFile() as received, tempfile.TemporaryFile() as result:
+    with _temporary_file() as received, _temporary_file() as result:
         try:
-            shutil.copyfileobj(sys.stdin.buffer, received)
+            with naming_a_full_disk():
+                shutil.copyfileobj(sys.stdin.buffer, received)
+                received.flush()
         except OSError as error:
             raise ValueError(f"standard input: {error.strerror}") from error
         failure = _upscale(options, EncodedImage("standard input", received), result, upscaler)
@@ -42,21 +47,19 @@ def upscale_stream(options: argparse.Namespace) -> int:
 
             return BAD_USAGE if isinstance(failure, BeyondBudget) else SOME_FAILED
         result.seek(0)
-        _send(result)
+        shutil.copyfileobj(result, sys.stdout.buffer)
     return DONE
 
 
-def _send(result: BinaryIO) -> None:
-    """Write the result to standard output; raise ValueError if its disk is full."""
+@contextmanager
+def _temporary_file() -> Iterator[BinaryIO]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
     try:
-        shutil.copyfileobj(result, sys.stdout.buffer)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise  # who reads it has gone away
-    except OSError as error:
-        # Python would write the rest when it ends, and fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ValueError(f"standard output: {error.strerror}") from error
+        yield file
+    finally:
+        # After a full disk it fails once more.
+        with suppress(OSError):
+            file.close()
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -85,6 +88,7 @@ def _upscale(
     """Upscale a picture into a file; return the failure, which has been told, or None."""
     from lsr.distributed.processes import ALONE
     from lsr.images import write_picture
+    from lsr.inference.temporary_file import naming_a_full_disk
     from lsr.progress_bar import progress_bar
 
     source.file.seek(0)
@@ -95,7 +99,9 @@ def _upscale(
     def write(photograph: "Photograph", picture: "PictureStream") -> None:
         result.seek(0)
         result.truncate()
-        write_picture(result, picture, kind, options.quality)
+        with naming_a_full_disk():
+            write_picture(result, picture, kind, options.quality)
+            result.flush()
 
     with progress_bar("upscaling", 1, "picture") as bar:
         watch = Watch(bar, 1)

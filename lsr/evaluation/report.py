@@ -12,7 +12,7 @@ from lsr.markdown import markdown_table
 from lsr.metrics.cards import CARDS
 
 
-def write_report(out: Path, summary: Mapping[str, Any], pictured: str | None) -> None:
+def write_markdown_report(out: Path, summary: Mapping[str, Any], pictured: str | None) -> None:
     """Write the report.
 
     Args:

@@ -13,7 +13,7 @@ from lsr.evaluation.contact_sheet import extremes, write_contact_sheet
 from lsr.evaluation.data import digest_of_photographs
 from lsr.evaluation.method_result import ABSENT, MethodResult, collect_other, collect_ours
 from lsr.evaluation.per_image import write_csv
-from lsr.evaluation.report import write_report
+from lsr.evaluation.report import write_markdown_report
 from lsr.evaluation.scoring import Job
 from lsr.evaluation.summary import CONVENTIONS
 from lsr.files import write_json
@@ -109,7 +109,7 @@ def _write(ours: MethodResult, others: Sequence[MethodResult], summary: Mapping[
     for result in (*others, ours):
         write_csv(result.job.out, result.rows, ours.job.metrics)
     pictured = _draw_extremes(ours, others)
-    write_report(ours.job.out, summary, pictured)
+    write_markdown_report(ours.job.out, summary, pictured)
     write_json(ours.job.out / "summary.json", summary)
 
 

@@ -1,5 +1,6 @@
 """Divide memory for one picture: free memory, the plan, and the errors that mean it ran out."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 
@@ -131,9 +132,10 @@ class MemoryEstimate:
         budget = self.sampling.memory or free_bytes(self.device) // 2
         needed = max(self.band_bytes(1), self.decoder_bytes())
         if needed > budget:
+            # Rounded apart: a budget just too small would look sufficient.
             raise BeyondBudget(
-                f"{self.width}x{self.height} pixels need {needed / 2**20:.0f} MiB of memory, the "
-                f"budget is {budget / 2**20:.0f} MiB (--memory)"
+                f"{self.width}x{self.height} pixels need {math.ceil(needed / 2**20)} MiB of "
+                f"memory, the budget is {budget // 2**20} MiB (--memory)"
             )
         in_file = needed + self.store_bytes() > budget
         left = budget if in_file else budget - self.store_bytes()

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+_REMEDY = "set TMPDIR to another folder"
+
 
 class BlockFile:
     """Arrays that are kept in a temporary file until they are read, in the order of writing.
@@ -37,7 +39,7 @@ class BlockFile:
         block = np.ascontiguousarray(block, self._dtype)
         self._shapes.append(block.shape)
         self._size += block.nbytes
-        with _naming_a_full_disk(self._size):
+        with naming_a_full_disk(self._size):
             rest = block.reshape(-1).view(np.uint8).data
             while rest:  # an unbuffered file may take less than all
                 rest = rest[self._file.write(rest) :]
@@ -64,7 +66,7 @@ def reserved_file(size: int) -> BinaryIO:
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     try:
-        with _naming_a_full_disk(size):
+        with naming_a_full_disk(size):
             if size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
     except OSError:
@@ -74,15 +76,19 @@ def reserved_file(size: int) -> BinaryIO:
 
 
 @contextmanager
-def _naming_a_full_disk(size: int) -> Iterator[None]:
-    """Say where there is no space for a file of `size` bytes, and what to do."""
+def naming_a_full_disk(size: int | None = None) -> Iterator[None]:
+    """Say where there is no space for a temporary file, and what to do.
+
+    Args:
+        size: Bytes of the file, if they are known.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC or _REMEDY in str(error):
             raise
+        of_size = "" if size is None else f" of {size / 2**30:.1f} GiB"
         raise OSError(
             errno.ENOSPC,
-            f"{tempfile.gettempdir()} has no space for a temporary file of {size / 2**30:.1f} GiB: "
-            "set TMPDIR to another folder",
+            f"{tempfile.gettempdir()} has no space for a temporary file{of_size}: {_REMEDY}",
         ) from error

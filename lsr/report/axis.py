@@ -60,13 +60,15 @@ def axis_of(values: Iterable[float], start: float, end: float, may_be_log: bool 
         end: Last pixel.
         may_be_log: Whether a logarithmic axis is allowed.
     """
-    known = [_bounded(value) for value in values] or [0.0, 1.0]
+    known = [_bounded(value) for value in values]
+    if not any(known):
+        known = [0.0, 1.0]  # a metric that is always 0 is hardly one that may become negative
     low, high = min(known), max(known)
     if may_be_log and low > 0 and math.log10(high / low) > _DECADES:
         margin = (high / low) ** 0.06
         return Axis(low / margin, high * margin, start, end, is_log=True)
     size = max(abs(low), abs(high))
-    margin = 0.06 * (high - low) if high - low > 1e-12 * size else 0.05 * size or 1.0
+    margin = 0.06 * (high - low) if high - low > 1e-12 * size else 0.05 * size
     return Axis(low - margin, high + margin, start, end)
 
 

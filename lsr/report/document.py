@@ -41,20 +41,19 @@ def write_report(folders: Sequence[Path], target: Path) -> None:
     """Write the report.
 
     Args:
-        folders: Folders of runs and of evaluations, at least one.
+        folders: Folders of runs, of evaluations, or of both, at least one.
         target: The HTML file.
 
     Raises:
-        ValueError: If a folder holds neither a run nor an evaluation.
+        ValueError: If a folder holds neither.
         OSError: If the file cannot be written.
     """
-    evaluated = [folder for folder in folders if not is_run(folder)]
-    for folder in evaluated:
-        if not (folder / SUMMARY).is_file():
-            raise ValueError(f"{folder}: no run and no evaluation in this folder")
     named = _named(folders)
-    runs = [read_run(folder, name) for folder, name in named if folder not in evaluated]
-    evaluations = [(folder, name) for folder, name in named if folder in evaluated]
+    runs = [read_run(folder, name) for folder, name in named if is_run(folder)]
+    evaluations = [(folder, name) for folder, name in named if (folder / SUMMARY).is_file()]
+    for folder in folders:
+        if not is_run(folder) and not (folder / SUMMARY).is_file():
+            raise ValueError(f"{folder}: no run and no evaluation in this folder")
     sections = _of_runs(runs) if runs else []
     notices = [notice for run in runs for notice in run.notices]
     for number, (folder, name) in enumerate(evaluations):

@@ -20,13 +20,8 @@ from lsr.inference.upscaler import Upscaler
 from lsr.serve.batch import ZIP, Batch, Line, Progress
 from lsr.serve.jobs import JobLine
 from lsr.serve.limits import Limits, Refused
-from lsr.serve.page_text import (
-    SHOW_ACTUAL_PIXELS,
-    STYLES,
-    limits_in_words,
-    lines_as_html,
-    progress_as_html,
-)
+from lsr.serve.page_scripts import SHOW_ACTUAL_PIXELS, SLIDER_BY_KEYBOARD
+from lsr.serve.page_text import STYLES, limits_in_words, lines_as_html, progress_as_html
 from lsr.serve.settings import settings_of, takes_fidelity
 from lsr.serve.workplace import Session, Workplace
 
@@ -185,6 +180,7 @@ class _Page:
         self._cancel.click(self.cancel, None, None, **own)
         self._shown.input(self.show, [self._shown], results, **own)
         self._actual.input(None, [self._actual], None, js=SHOW_ACTUAL_PIXELS)
+        blocks.load(None, None, None, js=SLIDER_BY_KEYBOARD)
         blocks.unload(self.end)
 
     def keep(self, files: Any, request: gr.Request) -> None:

@@ -17,11 +17,8 @@ STYLES = """
 #frame { overflow: auto; max-height: 1000px; }
 #frame.actual #slider { width: max-content !important; }
 #frame.actual #slider img { width: auto; max-width: none; max-height: none !important; }
+#slider [role=slider]:focus-visible { outline: 3px solid var(--color-accent); }
 #progress p { margin: 0; overflow-wrap: anywhere; }
-"""
-
-SHOW_ACTUAL_PIXELS = """
-(on) => { document.getElementById("frame").classList.toggle("actual", on); }
 """
 
 

@@ -1,8 +1,6 @@
 """Detection of diverged training, and the report that a diverged run leaves behind."""
 
-import json
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from lsr.distributed.ranks import of_all_ranks
 from lsr.distributed.tensors import norms_of, numbers_of, on_all_ranks
-from lsr.files import atomic_path
+from lsr.files import nan_as_text, write_json
 
 log = logging.getLogger(__name__)
 
@@ -169,26 +167,9 @@ def end_diverged(
     }
     if trainer.is_global_zero:
         try:
-            write_report(path, report)
+            write_json(path, nan_as_text(report))
         except OSError as error:
             # A full disk must not keep this rank from stopping together with the others.
             log.error("%s cannot be written: %s", path, error)
     trainer.strategy.barrier("divergence")
     raise DivergenceError(f"diverged at step {step}: {reason}; see {path}")
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a report of plain values as JSON, atomically.
-
-    JSON has no NaN and no infinity: they are written as the strings "nan", "inf" and "-inf".
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_plain(report), indent=2) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

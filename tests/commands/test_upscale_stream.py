@@ -1,5 +1,6 @@
 """`lsr upscale -` makes of a picture on standard input what it makes of the same file."""
 
+import errno
 import io
 import os
 import pty
@@ -144,6 +145,26 @@ def test_a_full_disk_is_one_line(model, pictures, place, monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["upscale", "-", "--model", str(model)]) == 2
     assert capsys.readouterr().err == "lsr upscale: standard output: No space left on device\n"
+
+
+class FullFile(io.BytesIO):
+    def write(self, data, /):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("full", ["of the picture", "of the result"])
+def test_a_full_disk_of_temporary_files_is_named(
+    full, model, pictures, through, place, monkeypatch
+):
+    # What the buffer of a real file holds fails once more when the file is closed.
+    of_picture = open("/dev/full", "w+b") if full == "of the picture" else io.BytesIO()  # noqa: SIM115
+    files = iter([of_picture, FullFile()])
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: next(files))
+    data = (place / "colour.jpg").read_bytes()
+    code, out, err = through(data, "-", "--model", model, "--color-fix", "none")
+    assert out == b"" and code == (2 if full == "of the picture" else 1)
+    assert f"{place} has no space for a temporary file: set TMPDIR" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])

@@ -1,7 +1,7 @@
 import pytest
 
 from lsr.evaluation.published import PUBLISHED
-from lsr.evaluation.report import write_report
+from lsr.evaluation.report import write_markdown_report
 
 
 def result(mean, n=250):
@@ -31,7 +31,7 @@ def report(tmp_path):
             "threads": 1,
             "command": "lsr eval",
         }
-        write_report(tmp_path, summary | changes, None)
+        write_markdown_report(tmp_path, summary | changes, None)
         return (tmp_path / "report.md").read_text()
 
     return make

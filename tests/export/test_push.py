@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
-from huggingface_hub import CommitOperationDelete, HfApi, hf_api
+from huggingface_hub import CommitOperationDelete, HfApi, RepoCard, hf_api
 from PIL import Image
 
 from lsr.cli import main
@@ -219,12 +219,27 @@ def test_records_of_the_model_before_are_deleted_and_other_files_stay(run, monke
     monkeypatch.setattr(HfApi, "list_repo_files", lambda *_, **__: there)
     monkeypatch.setattr(HfApi, "create_commit", lambda _, **commit: commits.append(commit))
     monkeypatch.setattr(HfApi, "_validate_yaml", lambda *_, **__: None)
+    monkeypatch.setattr(RepoCard, "validate", lambda *_: None)
     monkeypatch.setattr(hf_api, "is_xet_available", lambda: False)
     shutil.rmtree(run / "eval")
     assert main(["push", str(run), "ann/kitchen", "--licence", "mit"]) == 0
     operations = commits[0]["operations"]
     deleted = {each.path_in_repo for each in operations if type(each) is CommitOperationDelete}
     assert deleted == {"eval.json", "eval.png"}
+
+
+def test_a_card_that_the_hub_refuses_leaves_no_empty_repository(run, monkeypatch, capsys):
+    """Only the requests to the hub are replaced; it answers as it does for such a licence."""
+    created = []
+
+    def refuse(*_, **__):
+        raise ValueError('"license" must be one of [apache-2.0, mit]')
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: created.append("ann/kitchen"))
+    monkeypatch.setattr(RepoCard, "validate", refuse)
+    monkeypatch.setattr(HfApi, "_validate_yaml", refuse)
+    assert main(["push", str(run), "ann/kitchen", "--licence", "mine"]) == 2
+    assert '"license" must be one of' in capsys.readouterr().err and created == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The Python interface: types of images, settings of sampling, and lack of memory."""
 
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -187,6 +188,15 @@ def test_a_budget_that_is_too_small_is_refused_before_the_work_begins(denoiser, 
     upscaler = Upscaler(denoiser, 3.0, SamplingConfig(memory=10_000))
     with pytest.raises(BeyondBudget):
         upscaler.upscale(photo)
+
+
+def test_what_is_needed_is_more_than_the_budget_in_the_message_too(upscaler):
+    needed = estimate(upscaler, 300, 500).band_bytes(1)
+    with pytest.raises(BeyondBudget) as told:
+        estimate(upscaler, 300, 500, memory=needed - 1).plan()
+    of_picture, budget = map(int, re.findall(r"(\d+) MiB", str(told.value)))
+    assert of_picture > budget
+    assert estimate(upscaler, 300, 500, memory=of_picture * 2**20).plan()
 
 
 def test_the_bands_of_a_tall_picture_need_no_more_memory_than_those_of_a_small_one(upscaler):

@@ -55,6 +55,11 @@ def test_powers_of_ten_are_evenly_spaced_on_a_logarithmic_axis():
     assert not axis_of([-1.0, 1000.0], 0, 300, may_be_log=True).is_log
 
 
+def test_a_curve_of_zeros_lies_at_the_bottom_of_an_axis_without_negative_values():
+    axis = axis_of([0.0, 0.0], 100, 0)
+    assert axis.ticks()[0] == 0 and 90 < axis.place(0.0) < 100
+
+
 def test_a_thinned_curve_keeps_its_ends_and_its_spikes():
     curve = {step: math.sin(step / 500) for step in range(10_000)} | {777: 50.0, 778: -50.0}
     points = thinned(curve, 300)

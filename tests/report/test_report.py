@@ -229,8 +229,8 @@ def test_an_evaluation_of_another_shape_is_told(tmp_path, content, capsys):
     assert "summary.json: not as lsr eval writes it" in report(capsys, tmp_path).text
 
 
-def test_means_of_an_evaluation_are_not_called_good(tmp_path, capsys):
-    """Nothing says what would be good, and perhaps no metric could be computed."""
+def write_evaluation(folder):
+    """Write an evaluation without a metric."""
     parts = "results beside unavailable failed model hardware versions metrics".split()
     summary = {part: {} for part in parts} | {
         "images": {"scored": 0, "found": 2},
@@ -239,7 +239,19 @@ def test_means_of_an_evaluation_are_not_called_good(tmp_path, capsys):
         "threads": 1,
         "conventions": [],
     }
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_run_and_an_evaluation_in_one_folder_are_both_shown(run, capsys):
+    write_evaluation(run)
+    page = report(capsys, run)
+    assert verdicts(page) == [f"Knee at step {knee_of(run):,}", "No metric could be computed"]
+    assert (2, "Evaluation runs/stage1") in headings(page)
+
+
+def test_means_of_an_evaluation_are_not_called_good(tmp_path, capsys):
+    """Nothing says what would be good, and perhaps no metric could be computed."""
+    write_evaluation(tmp_path)
     page = report(capsys, tmp_path)
     assert verdicts(page) == ["No metric could be computed"]
     assert not [a for a, _ in page.all("p") if "good" in (a.get("class") or "")]

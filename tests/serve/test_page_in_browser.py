@@ -1,6 +1,7 @@
 """The page in a real browser: upload, compare, download, cancel, refusals, two users at once."""
 
 import io
+import re
 import tempfile
 import time
 import zipfile
@@ -12,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 pytest.importorskip("playwright", reason="playwright is missing: pip install 'linearsr[dev]'")
-from playwright.sync_api import Error
+from playwright.sync_api import Error, expect
 from support.browser import CHROMIUM, NO_CHROMIUM, chromium
 from support.served import encoded, served
 
@@ -141,7 +142,7 @@ def test_two_people_upscale_their_photographs(visitors, photo):
 
 def _compares(page):
     """Check that there are two pictures of full size, and that the line between them moves."""
-    before, after = (page.locator("#slider img").nth(number) for number in range(2))
+    before, after = (page.get_by_alt_text(name, exact=True) for name in ("before", "after"))
     sizes = [
         each.evaluate("image => image.decode().then(() => image.naturalWidth)")
         for each in (before, after)
@@ -154,6 +155,16 @@ def _compares(page):
     page.mouse.move(box["x"] - 60, box["y"] + box["height"] / 2, steps=4)
     page.mouse.up()
     assert after.get_attribute("style") != cut
+    line = page.get_by_role("slider", name="Line between before and after")
+    # The place of a mouse event is a whole pixel.
+    for key, told, drawn in (
+        ("Home", "0", "0"),
+        ("ArrowRight", "5", "[45]"),
+        ("End", "100", "(99|100)"),
+    ):
+        line.press(key)
+        expect(line).to_have_attribute("aria-valuenow", told)
+        expect(after).to_have_attribute("style", re.compile(rf"inset\(0px 0px 0px {drawn}\b"))
     page.get_by_label("Actual pixels").check()
     assert after.evaluate("image => image.clientWidth") == 160
 

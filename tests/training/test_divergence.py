@@ -1,11 +1,10 @@
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from lsr.training.divergence import non_finite, write_report
+from lsr.training.divergence import non_finite
 from lsr.training.robust_score import RobustScore
 
 
@@ -63,11 +62,3 @@ def test_names_of_non_finite_tensors():
         ("integers", torch.ones(2, dtype=torch.int8)),
     ]
     assert non_finite(tensors) == ["b", "c"] and non_finite(tensors, limit=1) == ["b"]
-
-
-def test_a_report_is_json_even_of_nan(tmp_path):
-    write_report(tmp_path / "r.json", {"loss": [1.0, math.nan], "deep": {"norm": -math.inf}})
-    assert json.loads((tmp_path / "r.json").read_text()) == {
-        "loss": [1.0, "nan"],
-        "deep": {"norm": "-inf"},
-    }

@@ -1,0 +1,72 @@
+"""Standard output of all verbs: one line where it cannot be written, silence if its reader ended.
+
+The exceptions of streams do not name them, so `sys.stdout` is replaced while a verb runs.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+from lsr.errors import BAD_USAGE, SOME_FAILED
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. No OSError: those are about the files of a verb."""
+
+
+class _StandardOutput:
+    """A stream, text or bytes, that raises `OutputError` where another raises OSError.
+
+    Args:
+        stream: The stream that is written to.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._stream, name)
+        if name == "buffer":
+            return _StandardOutput(found)
+        return _naming_it(found) if name in ("write", "writelines", "flush") else found
+
+
+def _naming_it(write: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does the same, and raises `OutputError` in place of OSError."""
+
+    def attempt(*arguments: Any) -> Any:
+        try:
+            return write(*arguments)
+        except OSError as error:
+            raise OutputError(f"standard output: {error.strerror}") from error
+
+    return attempt
+
+
+def with_standard_output(name: str, work: Callable[[], int]) -> int:
+    """Do the work of a command and write all of its output.
+
+    Args:
+        name: The command, for the message that output cannot be written.
+        work: Function that returns an exit code. `sys.exit` in it writes the output too.
+
+    Returns:
+        The exit code.
+    """
+    if sys.stdout is None:
+        return work()
+    try:
+        with redirect_stdout(_StandardOutput(sys.stdout)):  # pyright: ignore[reportArgumentType]
+            try:
+                return work()
+            finally:
+                sys.stdout.flush()
+    except OutputError as error:
+        # Python would write the rest when it ends, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.__cause__, BrokenPipeError):
+            return SOME_FAILED  # what reads our output, for example `head`, has ended
+        sys.stderr.write(f"{name}: {error}\n")
+        return BAD_USAGE
