@@ -93,9 +93,10 @@ def write_paragraph(knee: int, headroom: Mapping[int, float], cells: Cells) -> s
     return (
         f"The knee is at step {knee:,}, where the sums of the attention have a headroom of "
         f"{headroom[knee]:.1f} in float16; at the end (step {last:,}) it is {headroom[last]:.2f}. "
-        f"It falls below 2 at step {_step(low)} and below 1 at step {_step(none)}. With sums in "
-        f"float16, stage 2 ends in NaN in {_failures(cells, 'float16', 'knee')} runs from the knee "
-        f"and in {_failures(cells, 'float16', 'end')} runs from the end; with sums in float32 in "
+        f"It falls below 2 {_step(low)} and below 1 {_step(none)}. With sums in float16, "
+        f"stage 2 ends in NaN in {_failures(cells, 'float16', 'knee')} runs from the knee, "
+        f"in {_failures(cells, 'float16', 'best')} from the best validation and in "
+        f"{_failures(cells, 'float16', 'end')} from the end; with sums in float32 in "
         f"{_failures(cells, 'float32')} runs from all starts.\n"
     )
 
@@ -114,7 +115,7 @@ def _failures(cells: Cells, sums: str, start: str | None = None) -> str:
 
 
 def _step(step: int | None) -> str:
-    return "none" if step is None else f"{step:,}"
+    return "at no step" if step is None else f"at step {step:,}"
 
 
 def draw_training(axes: Axes, log: RunLog, knee: int) -> None:
