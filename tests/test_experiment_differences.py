@@ -111,7 +111,7 @@ DIFFERENCES = {
     """,
     ("photos/stage2", "photos/compare"): f"""
         {START} callbacks.EMA callbacks.ExpertQuality callbacks.ImageGrid
-        callbacks.PredictionWriter data.val_real data.val_real_size
+        callbacks.PredictionWriter callbacks.NaiveSums data.val_real data.val_real_size
         model.experts.allow_unverified_seed model.optimizer.warmup_steps model.val_metrics
         trainer.num_sanity_val_steps trainer.log_every_n_steps trainer.val_check_interval
     """,
@@ -130,7 +130,7 @@ DIFFERENCES = {
         }.items()
     },
     ("ablations/guidance/tags", "guidance_proof/tags"): f"""
-        {START} trainer.val_check_interval {BLUR_AND_NOISE}
+        trainer.default_root_dir trainer.val_check_interval {BLUR_AND_NOISE}
         data.train data.val data.test data.crop_size data.val_crop_size data.val_batch_size
         data.batch_size data.degradation model.denoiser.patch_size model.denoiser.stem_width
         model.denoiser.residual_std model.denoiser.vocabulary model.optimizer.warmup_steps
