@@ -19,7 +19,8 @@ def mean_over_runs(rows: Sequence[Row], name: str) -> list[dict[str, str]]:
 
     Numbers become `mean ± half range`, where half range = (largest - smallest) / 2, with four
     significant digits: `24.08 ± 0.01`. Without a spread the row has the number alone: `24.08`. If
-    some runs of the group lack the column, their number is given: `24.08 ± 0.01 (2 of 3)`.
+    some runs of the group lack the column, their number is given: `24.08 ± 0.01 (2 of 3)`. The
+    texts of other columns are listed: `34, 17, 17`.
 
     Args:
         rows: One row for each run.
@@ -33,8 +34,11 @@ def mean_over_runs(rows: Sequence[Row], name: str) -> list[dict[str, str]]:
         groups.setdefault(row[name], []).append(row)
     columns = _columns(rows)
     return [
-        {column: _cell([row.get(column) for row in group]) for column in columns}
-        for group in groups.values()
+        {
+            column: str(own) if column == name else _cell([row.get(column) for row in group])
+            for column in columns
+        }
+        for own, group in groups.items()
     ]
 
 
@@ -54,7 +58,7 @@ def _cell(values: Sequence[str | float | None]) -> str:
 def _merged(values: Sequence[str | float]) -> str:
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
-        return ", ".join(dict.fromkeys(str(value) for value in values))
+        return ", ".join(map(str, values))
     mean = statistics.fmean(numbers)
     half = (max(numbers) - min(numbers)) / 2
     if not math.isfinite(mean):

@@ -38,6 +38,11 @@ def test_a_column_that_some_runs_lack_says_how_many_have_it():
     ]
 
 
+def test_texts_are_listed_for_every_run_and_the_name_once():
+    rows = [{"model": "a", "diverged": step} for step in ("34", "17", "17")]
+    assert mean_over_runs(rows, "model") == [{"model": "a", "diverged": "34, 17, 17"}]
+
+
 def test_the_table_is_markdown_and_every_run_is_kept(tmp_path):
     table = write_table(ROWS, tmp_path / "out", "model")
     lines = [
