@@ -20,6 +20,7 @@ seed=end lr=1e-2 dtype=float32,23.0,
 seed=end lr=1e-2 dtype=float32,24.0,
 seed=knee lr=1e-3 dtype=float16,24.1,
 seed=end lr=1e-3 dtype=float16,,0
+seed=end lr=1e-3 dtype=float32,nan,
 """
 
 
@@ -34,7 +35,7 @@ def test_a_cell_says_how_many_runs_ended_in_nan(script, cells):
         "| start | rate | sums in float16 | sums in float32 |",
         "| --- | --- | --- | --- |",
         "| knee | 1e-3 | 24.10 dB | – |",
-        "| end | 1e-3 | **NaN in 1 of 1** | – |",
+        "| end | 1e-3 | **NaN in 1 of 1** | **NaN in 1 of 1** |",
         "| end | 1e-2 | 23.50 dB, **NaN in 1 of 2** | 23.50 dB |",
     ]
 
@@ -45,7 +46,7 @@ def test_the_paragraph_counts_all_runs(script, cells):
     assert "knee is at step 200" in words and "headroom of 1.9" in words
     assert "below 2 at step 200 and below 1 at step 300" in words
     assert "0 of 1 runs from the knee, in 0 of 0 from the best validation and in 2 of 3" in words
-    assert "sums in float32 in 0 of 2 runs" in words
+    assert "sums in float32 in 1 of 3 runs" in words
     assert "below 1 at no step" in script.write_paragraph(100, {100: 1.5}, cells)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 from collections import defaultdict
@@ -48,9 +49,11 @@ def read_cells(table: Path) -> Cells:
             match = RUN.fullmatch(row["model"])
             if match is None:
                 raise ValueError(f"{table}: {row['model']!r} is not a run of esgf/stage2.yaml")
-            diverged = bool(row.get("diverged at step"))
-            score = None if diverged else float(row["psnr_y, 1 steps"])
-            cells[match["start"], match["lr"]][match["sums"]].append(score)
+            ended = bool(row.get("diverged at step"))
+            score = math.nan if ended else float(row["psnr_y, 1 steps"])
+            # NaN without an end: the weights are finite, and the sums overflow in validation.
+            finite = None if math.isnan(score) else score
+            cells[match["start"], match["lr"]][match["sums"]].append(finite)
     return cells
 
 

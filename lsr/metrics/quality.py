@@ -66,8 +66,9 @@ class Quality:
             lr: LR images (B, 3, h, w) in [-1, 1], required by metrics that compare with them.
 
         Returns:
-            Values (B,) of each metric, by name: float64, but float32 on Apple's GPUs (MPS), which
-            have no float64. Their images are judged on the CPU.
+            Values (B,) of each metric, by name, NaN for an SR image that has NaN: float64, but
+            float32 on Apple's GPUs (MPS), which have no float64. Their images are judged on the
+            CPU.
 
         Raises:
             ValueError: If the images are too small for a metric, or it has nothing to compare with.
@@ -92,6 +93,8 @@ class Quality:
 
     def _value(self, name: str, sr: Tensor, hr: Tensor | None, lr: Tensor | None) -> Tensor:
         """Return the value () float64 of a metric for images (1, 3, H, W) in [0, 1]."""
+        has_nan = sr.isnan().any()
+        sr = sr.nan_to_num()  # of NaN pyiqa raises AssertionError
         images = [sr]
         if CARDS[name].of_lr:
             assert lr is not None
@@ -101,7 +104,8 @@ class Quality:
             assert hr is not None
             images = [sr, hr]
         try:
-            return self._metrics[name].to(sr.device)(*images).reshape(()).double()
+            value = self._metrics[name].to(sr.device)(*images).reshape(()).double()
+            return value.masked_fill(has_nan, torch.nan)
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             # NIQE inverts the covariance of an image's features. It is singular if the image has no
             # texture.

@@ -127,6 +127,16 @@ def test_an_image_without_texture_has_no_niqe(quality, pair):
     assert quality(sr, sr)["niqe"].isnan().tolist() == [True, False]
 
 
+def test_an_image_with_nan_has_no_value(quality, pair):
+    sr, hr = pair
+    sr = sr.clone()
+    sr[0, 0, 3, 4] = torch.nan
+    values = quality(sr, hr)
+    expected = quality(sr[1:], hr[1:])
+    for name, value in values.items():
+        assert value[0].isnan() and value[1:].equal(expected[name])
+
+
 @pytest.mark.parametrize(("name", "side"), [("niqe", 96), ("ssim_y", 11)])
 def test_the_smallest_image(niqe_parameters, pair, name, side):
     quality = Quality((name,), niqe_parameters)
