@@ -48,6 +48,8 @@ def _naming_it(write: Callable[..., Any]) -> Callable[..., Any]:
 def with_standard_output(name: str, work: Callable[[], int]) -> int:
     """Do the work of a command and write all of its output.
 
+    An exception of the work itself is raised even if the output cannot be written.
+
     Args:
         name: The command, for the message that output cannot be written.
         work: Function that returns an exit code. `sys.exit` in it writes the output too.
@@ -60,13 +62,36 @@ def with_standard_output(name: str, work: Callable[[], int]) -> int:
     try:
         with redirect_stdout(_StandardOutput(sys.stdout)):  # pyright: ignore[reportArgumentType]
             try:
-                return work()
-            finally:
-                sys.stdout.flush()
+                code = work()
+            except OutputError:
+                raise
+            except BaseException as failure:
+                _write_the_rest(failure)
+                raise
+            sys.stdout.flush()
+            return code
     except OutputError as error:
-        # Python would write the rest when it ends, and fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_the_rest()
         if isinstance(error.__cause__, BrokenPipeError):
             return SOME_FAILED  # what reads our output, for example `head`, has ended
         sys.stderr.write(f"{name}: {error}\n")
         return BAD_USAGE
+
+
+def _write_the_rest(failure: BaseException) -> None:
+    """Write the output of work that has raised an exception.
+
+    Raises:
+        OutputError: If that fails, and the exception is a `sys.exit` without a failure.
+    """
+    try:
+        sys.stdout.flush()
+    except OutputError:
+        if isinstance(failure, SystemExit) and not failure.code:
+            raise
+        _discard_the_rest()
+
+
+def _discard_the_rest() -> None:
+    """Discard unwritten output, which Python would write when it ends, and fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import pytest
 from support.run_folder import write_run
 
 from lsr.cli import main
+from lsr.standard_output import with_standard_output
 
 COMMANDS = [
     ["completion", "bash"],  # more than a buffer holds: it fails while the verb runs
@@ -47,3 +48,19 @@ def test_a_full_disk_of_a_file_is_not_taken_for_that_of_standard_output(capsys):
     assert main(["report", "run", "--out", "/dev/full/report.html"]) == 2
     told = capsys.readouterr().err
     assert "/dev/full" in told and "standard output" not in told
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_of_the_verb_is_told_even_if_nobody_reads_its_output(failure, monkeypatch):
+    """Ctrl-C ends `lsr tag photos | tee log` as interrupted, although it ends `tee` too."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    def work():
+        sys.stdout.write("a line that is still in the buffer\n")
+        raise failure("no such run")
+
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(failure, match="no such run"):
+            with_standard_output("lsr tag", work)
