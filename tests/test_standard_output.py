@@ -44,6 +44,14 @@ def test_a_reader_that_has_gone_away_is_no_message(command, monkeypatch, capsys)
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_output_that_is_closed_is_one_line(command, monkeypatch, capsys):
+    """Python has None in the place of standard output after `lsr knee RUN >&-`."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(command) == 2
+    assert capsys.readouterr().err == f"lsr {command[0]}: standard output is closed\n"
+
+
 def test_a_full_disk_of_a_file_is_not_taken_for_that_of_standard_output(capsys):
     assert main(["report", "run", "--out", "/dev/full/report.html"]) == 2
     told = capsys.readouterr().err
