@@ -115,7 +115,7 @@ docs: $(READY) ## Build the documentation into site/; every warning is an error
 
 browser: $(READY) ## Fetch onnxruntime-web by npm, for the test of the page of lsr export
 	rm -rf $(VENV)/onnxruntime-web $(VENV)/package
-	version=$$($(VENV)/bin/python -c 'from lsr.export.web_page import RUNTIME_VERSION as v; print(v)'); \
+	version=$$($(VENV)/bin/python -c 'from lsr.export.web_page import RUNTIME_VERSION as v; print(v)') && \
 	    cd $(VENV) && npm pack --silent onnxruntime-web@$$version && tar xf onnxruntime-web-$$version.tgz
 	mv $(VENV)/package $(VENV)/onnxruntime-web
 

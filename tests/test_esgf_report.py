@@ -45,8 +45,8 @@ def test_the_paragraph_counts_all_runs(script, cells):
     words = script.write_paragraph(200, headroom, cells)
     assert "knee is at step 200" in words and "headroom of 1.9" in words
     assert "below 2 at step 200 and below 1 at step 300" in words
-    assert "0 of 1 runs from the knee, in 0 of 0 from the best validation and in 2 of 3" in words
-    assert "sums in float32 in 1 of 3 runs" in words
+    assert "in 0 of 1 runs from the knee, in 0 of 0 from the best validation" in words
+    assert "validation and in 2 of 3 from the end; with sums in float32 in 1 of 3 runs" in words
     assert "below 1 at no step" in script.write_paragraph(100, {100: 1.5}, cells)
 
 

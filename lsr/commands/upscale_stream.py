@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from lsr.commands.upscale_options import STANDARD_INPUT
 from lsr.commands.upscale_photographs import Watch, attempt, load_upscaler, texts_of, upscale_one
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
+from lsr.standard_output import ClosedOutput
 
 if TYPE_CHECKING:
     from lsr.images import EncodedImage, Photograph, PictureStream
@@ -74,7 +75,7 @@ def _check(options: argparse.Namespace) -> None:
     for option, chosen in (("--out", options.out), ("--save-compare", options.save_compare)):
         if chosen:
             raise ValueError(f"the result of - goes to standard output: leave out {option}")
-    if sys.stdin is None or sys.stdout is None:
+    if sys.stdin is None or isinstance(sys.stdout, ClosedOutput):
         raise ValueError("standard input or output is closed: - reads the one and writes the other")
     if sys.stdin.isatty():
         raise ValueError("standard input is a terminal: give a picture, such as - < photo.jpg")

@@ -7,7 +7,7 @@ writing fails, no incomplete file is left, and an older file of that name stays 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -172,9 +172,24 @@ def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:
         "exif": _with_marker(like.exif),
         "xmp": like.xmp,
     }
-    _pillow_image(picture).save(
-        file, "JPEG", **{name: value for name, value in options.items() if value is not None}
-    )
+    kept = {name: value for name, value in options.items() if value is not None}
+    target: Any = _WithoutDescriptor(file)
+    _pillow_image(picture).save(target, "JPEG", **kept)
+
+
+class _WithoutDescriptor:
+    """A file that Pillow can write to by the methods of Python alone.
+
+    By a file descriptor it makes one call of the system for a whole JPEG, and does not notice if
+    a full disk takes only a part of it: the picture would be cut off without an error.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+        self.flush = file.flush
 
 
 def _too_long_for_jpeg(photograph: Photograph) -> list[str]:

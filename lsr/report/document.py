@@ -48,12 +48,12 @@ def write_report(folders: Sequence[Path], target: Path) -> None:
         ValueError: If a folder holds neither.
         OSError: If the file cannot be written.
     """
-    named = _named(folders)
-    runs = [read_run(folder, name) for folder, name in named if is_run(folder)]
-    evaluations = [(folder, name) for folder, name in named if (folder / SUMMARY).is_file()]
     for folder in folders:
         if not is_run(folder) and not (folder / SUMMARY).is_file():
             raise ValueError(f"{folder}: no run and no evaluation in this folder")
+    named = _named(folders)
+    runs = [read_run(folder, name) for folder, name in named if is_run(folder)]
+    evaluations = [(folder, name) for folder, name in named if (folder / SUMMARY).is_file()]
     sections = _of_runs(runs) if runs else []
     notices = [notice for run in runs for notice in run.notices]
     for number, (folder, name) in enumerate(evaluations):

@@ -22,7 +22,8 @@ SLIDER_BY_KEYBOARD = """
     };
     line.onfocus = () => move(0);
     line.onkeydown = (event) => {
-      if (!(event.key in steps)) return;
+      // With Alt, Ctrl or Cmd these keys are the browser's: Alt+Left goes back a page.
+      if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in steps)) return;
       event.preventDefault();
       move(steps[event.key]);
     };

@@ -157,13 +157,14 @@ def test_a_full_disk_of_temporary_files_is_named(
     full, model, pictures, through, place, monkeypatch
 ):
     # What the buffer of a real file holds fails once more when the file is closed.
-    of_picture = open("/dev/full", "w+b") if full == "of the picture" else io.BytesIO()  # noqa: SIM115
+    is_picture = full == "of the picture"
+    of_picture = open("/dev/full", "w+b") if is_picture else io.BytesIO()  # noqa: SIM115
     files = iter([of_picture, FullFile()])
     monkeypatch.setattr("tempfile.tempdir", str(place))
     monkeypatch.setattr("tempfile.TemporaryFile", lambda: next(files))
     data = (place / "colour.jpg").read_bytes()
     code, out, err = through(data, "-", "--model", model, "--color-fix", "none")
-    assert out == b"" and code == (2 if full == "of the picture" else 1)
+    assert out == b"" and code == (2 if is_picture else 1)
     assert f"{place} has no space for a temporary file: set TMPDIR" in err and err.count("\n") == 1
 
 

@@ -1,6 +1,7 @@
 """Written files: what other programs read from them, and what a format refuses."""
 
 import os
+import resource
 
 import cv2
 import numpy as np
@@ -140,4 +141,18 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, kind):
 
     with pytest.raises(MemoryError):
         write_stream(tmp_path / "a", PictureStream(photograph(RGBA8, "rgb"), 8, 8, blocks()), kind)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+def test_a_disk_that_takes_only_a_part_of_the_file_is_an_error(tmp_path, kind):
+    """Pillow writes a JPEG by one call of the system, and does not look how much it has taken."""
+    pixels = np.random.default_rng(0).random((100, 100, 3), np.float32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            write_stream(tmp_path / "a", PictureStream.of(Photograph(pixels)), kind)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())

@@ -169,17 +169,14 @@ def estimate(upscaler, height, width, **sampling):
 
 def test_free_memory_decides_what_is_in_memory(upscaler, photo, monkeypatch):
     def plan_with(free):
-        monkeypatch.setattr(
-            psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})()
-        )
+        memory = type("Memory", (), {"available": free})
+        monkeypatch.setattr(psutil, "virtual_memory", memory)
         return estimate(upscaler, 2000, 1500).plan()
 
     roomy, tight = plan_with(20 * 2**30), plan_with(460 * 2**20)
     assert not roomy.in_file and tight.in_file
     assert roomy.grid.cell_rows > tight.grid.cell_rows == 1
-    monkeypatch.setattr(
-        psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000})()
-    )
+    monkeypatch.setattr(psutil, "virtual_memory", type("Memory", (), {"available": 10_000}))
     with pytest.raises(BeyondBudget, match=r"128x96 pixels need .* MiB of memory, .* \(--memory\)"):
         upscaler.upscale(photo)
 

@@ -161,6 +161,7 @@ def _compares(page):
         ("Home", "0", "0"),
         ("ArrowRight", "5", "[45]"),
         ("End", "100", "(99|100)"),
+        ("Control+ArrowLeft", "100", "(99|100)"),
     ):
         line.press(key)
         expect(line).to_have_attribute("aria-valuenow", told)
