@@ -34,7 +34,12 @@ def test_a_cell_has_the_geometric_mean_and_every_seed(script):
     ]
 
 
-def test_a_missing_stage_1_is_one_line(script, tmp_path):
-    with pytest.raises(ValueError, match=r"run stage 1 first \(make esgf\)") as error:
-        script.references(tmp_path)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((), "run stage 1 first (make esgf)"), (("--sums", "float8"), "choose from float32")],
+)
+def test_bad_input_is_one_line(script, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as end:
+        script.main([str(tmp_path), *arguments])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1].replace("'", "")

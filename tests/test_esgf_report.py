@@ -56,6 +56,8 @@ def test_runs_that_are_missing_or_of_another_experiment_are_one_line(script, tmp
     (tmp_path / "runs.csv").write_text("model\ntwo\n")
     with pytest.raises(ValueError, match="'two' is not a run of esgf/stage2"):
         script.read_cells(tmp_path / "runs.csv")
+    with pytest.raises(ValueError, match="knee.json: no such file: run stage 1 to its end first"):
+        script.main(tmp_path)
 
 
 def test_report_and_figure_are_written(script, tmp_path, capsys):

@@ -121,3 +121,8 @@ def test_the_report_judges_every_run(proof, runs, capsys):
     assert "| LR image, by a judge of LR images, as its own kind |" in written
     for name in ("textures.png", "learning.png"):
         assert Image.open(runs / name).width > 300
+
+
+def test_a_missing_run_is_named_before_the_work(proof, tmp_path):
+    with pytest.raises(ValueError, match=r"tags/seed1.*: train all kinds first \(make tag-proof\)"):
+        proof[2].main(tmp_path)

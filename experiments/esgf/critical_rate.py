@@ -119,12 +119,24 @@ def write_table(found: Mapping[tuple[str, str], Sequence[float]]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Find the critical rates and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/esgf"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--sums", nargs="+", default=["float32"])
+    parser = argparse.ArgumentParser(
+        description="Find the learning rate at which stage 2 of make esgf fails, from each start.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    folder = Path("runs/esgf")
+    parser.add_argument("folder", type=Path, nargs="?", default=folder, help="that of make esgf")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of the samples of stage 2"
+    )
+    types = ["float32", "float16", "bfloat16"]
+    parser.add_argument(
+        "--sums", nargs="+", default=types[:1], choices=types, help="types of the attention's sums"
+    )
     options = parser.parse_args(arguments)
-    reference = references(options.folder / "stage1")
+    try:
+        reference = references(options.folder / "stage1")
+    except ValueError as error:
+        parser.error(str(error))
 
     def rate_of(start: str, sums: str, seed: int) -> float:
         least = reference[start] - LOSS

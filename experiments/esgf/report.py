@@ -7,6 +7,7 @@ Reads the runs of `stage1.yaml` and of `stage2.yaml`; writes `report.md` and `es
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -182,15 +183,23 @@ def draw_features(axes: Axes, sums: Mapping[str, np.ndarray]) -> None:
 
 
 def main(folder: Path) -> int:
-    """Write report and figure."""
+    """Write report and figure.
+
+    Raises:
+        ValueError: If a run is missing or has not ended.
+    """
     stage1 = folder / "stage1"
-    knee = json.loads((stage1 / "knee" / "knee.json").read_text())["step"]
-    log = RunLog.read(stage1)
+    published = stage1 / "knee" / "knee.json"
+    starts = {"knee": stage1 / "knee" / "seed.safetensors", "end": stage1 / "end.safetensors"}
+    for path in (published, *starts.values()):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file: run stage 1 to its end first (make esgf)")
     cells = read_cells(folder / "stage2" / "runs.csv")
+    knee = json.loads(published.read_text())["step"]
+    log = RunLog.read(stage1)
     figure = new_figure(10, 3.8, dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_training(left, log, knee)
-    starts = {"knee": stage1 / "knee" / "seed.safetensors", "end": stage1 / "end.safetensors"}
     draw_features(right, {name: attention_sums(path) for name, path in starts.items()})
     save_png(figure, folder / "esgf.png")
     report = f"{write_table(cells)}\n{write_paragraph(knee, log.scalars[HEADROOM], cells)}"
@@ -201,4 +210,9 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/esgf")))
+    parser = argparse.ArgumentParser(description="Write the table and the figure of make esgf.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/esgf"))
+    try:
+        sys.exit(main(parser.parse_args().folder))
+    except ValueError as error:
+        parser.error(str(error))

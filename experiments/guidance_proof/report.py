@@ -6,6 +6,7 @@ Reads the runs of the experiments in this folder; writes `report.md`, `textures.
 `learning.png` beside them.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -259,18 +260,26 @@ def draw_textures(
 
 
 def main(folder: Path) -> int:
-    """Write tables and pictures."""
+    """Write tables and pictures.
+
+    Raises:
+        ValueError: If a run is missing.
+    """
     here = Path(__file__).parent
-    batches = {arm: fixed_pairs(here / f"{arm}.yaml") for arm in ARMS}
-    seeds = sorted(path.name for path in (folder / "tags").glob("seed*"))
-    judged = {
-        (arm, seed): judge(folder / arm / seed / "checkpoints" / "last.ckpt", batches[arm])
+    seeds = sorted(path.name for path in (folder / "tags").glob("seed*")) or ["seed1"]
+    runs = {
+        (arm, seed): folder / arm / seed / "checkpoints" / "last.ckpt"
         for arm in ARMS
         for seed in seeds
     }
+    for path in runs.values():
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file: train all kinds first (make tag-proof)")
+    batches = {arm: fixed_pairs(here / f"{arm}.yaml") for arm in ARMS}
+    judged = {(arm, seed): judge(path, batches[arm]) for (arm, seed), path in runs.items()}
     curves = {arm: read_curve(folder / arm, seeds) for arm in ("tags", "caption")}
     shown = fixed_pairs(here / "tags.yaml", "test")
-    sampled = sample(folder / "tags" / seeds[0] / "checkpoints" / "last.ckpt", shown)
+    sampled = sample(runs["tags", seeds[0]], shown)
     report = "\n".join(
         [
             write_losses(judged, seeds),
@@ -287,4 +296,9 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/guidance_proof")))
+    parser = argparse.ArgumentParser(description="Write tables and pictures of make tag-proof.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/guidance_proof"))
+    try:
+        sys.exit(main(parser.parse_args().folder))
+    except ValueError as error:
+        parser.error(str(error))
