@@ -52,7 +52,7 @@ class Scores(nn.Module):
         # Metric objects average over images, whatever the sizes of batches and shares of ranks.
         self.means = nn.ModuleDict(
             {
-                f"{stage}_{name}": MeanMetric()
+                f"{stage}_{name}": MeanMetric(nan_strategy="disable")
                 for stage in STAGES
                 for name in (*self.metrics, _BICUBIC, *loss.names)
             }
@@ -81,7 +81,11 @@ class Scores(nn.Module):
         stage: str,
         draw_noise: Callable[[tuple[int, ...]], Tensor],
     ) -> dict[str, Tensor]:
-        """Return the scores (n,) of a batch by name; n is the batch size or, for some losses, 0.
+        """Return the scores (n,) of a batch by name; n is at most the batch size.
+
+        An image whose pixels are finite has no NIQE if it has no texture: it is left out. A score
+        is NaN if the SR image has NaN, so that the mean is NaN as well and the run counts as
+        diverged.
 
         Args:
             batch: The batch, with its `context`.
@@ -92,7 +96,11 @@ class Scores(nn.Module):
         assert self._quality is not None
         hr = batch.get("hr")
         names = without_reference(self.metrics) if stage == "val_real" else None
-        scores = self._quality(sr, hr, names, batch["lr"])
+        has_nan = sr.flatten(1).isnan().any(1)
+        scores = {
+            name: values[has_nan | ~values.isnan()]
+            for name, values in self._quality(sr, hr, names, batch["lr"]).items()
+        }
         if hr is not None:
             bicubic = upsample_bicubic(batch["lr"], self.scale)
             scores[_BICUBIC] = self._psnr_y(bicubic, hr)["psnr_y"]
