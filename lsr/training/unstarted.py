@@ -39,7 +39,6 @@ def read_settings(arguments: Sequence[str]) -> Namespace:
     Raises:
         ValueError: If an option or the YAML file is invalid.
     """
-    quieten()
     return _read(_Settings, arguments).config
 
 
@@ -65,16 +64,20 @@ def prepare_run(config: str, folder: str, **settings: object) -> LinearSRCLI:
         config: YAML file of the experiment.
         folder: Run folder, instead of the one in the file.
         settings: Settings of the trainer, instead of those in the file.
+
+    Raises:
+        ValueError: If the YAML file is missing or invalid.
     """
     changes = {"default_root_dir": folder} | settings
     options = [f"--trainer.{name}={value}" for name, value in changes.items()]
-    cli = LinearSRCLI(["--config", config, *options], run=False)
+    cli = _read(LinearSRCLI, ["--config", config, *options])
     cli.leave_cores_to_workers()
     return cli
 
 
 def _read(kind: type[LinearSRCLI], arguments: Sequence[str]) -> LinearSRCLI:
     """Return what a class reads from options; a mistake in them is a ValueError of one line."""
+    quieten()
     try:
         return kind(arguments, run=False)
     except (ArgumentError, ValueError) as error:
