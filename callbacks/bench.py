@@ -16,7 +16,9 @@ import lightning as L
 from callbacks.attention_health import AttentionHealth
 from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
+from callbacks.progress import TrainingProgress
 from lsr.batch import Batch
+from lsr.training.benchmark_command import run_benchmark
 from lsr.training.unstarted import prepare_run
 
 _PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
@@ -37,18 +39,19 @@ class Stopwatch(L.Callback):
     Attributes:
         seconds: Seconds of each "training step" and each "validation".
         of_hooks: Seconds of all hooks of each watched callback in each of them, by its row.
+        rows: For each row of a watched callback, what its hooks are a part of.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.of_hooks: dict[str, list[float]] = defaultdict(list)
+        self.rows: dict[str, str] = {}
         self._since = 0.0
-        self._rows: dict[str, str] = {}
         self._hooks: dict[str, float] = defaultdict(float)
 
     def watch(self, callback: L.Callback, names: tuple[str, ...], row: str, whole: str) -> None:
         """Time the hooks of a callback that have the given names, as a part of `whole`."""
-        self._rows[row] = whole
+        self.rows[row] = whole
         for name in names:
             setattr(callback, name, self._timed(row, getattr(callback, name)))
 
@@ -88,7 +91,7 @@ class Stopwatch(L.Callback):
 
     def _record(self, whole: str) -> None:
         self.seconds[whole].append(time.perf_counter() - self._since)
-        for row in [row for row, part_of in self._rows.items() if part_of == whole]:
+        for row in [row for row, part_of in self.rows.items() if part_of == whole]:
             self.of_hooks[row].append(self._hooks.pop(row, 0.0))
 
 
@@ -110,14 +113,14 @@ def main(config: str) -> int:
                 stopwatch.watch(callback, _OF_HEALTH, "health, per validation", "validation")
             if isinstance(callback, DivergenceGuard):
                 stopwatch.watch(callback, _PER_STEP, "guard, per step", "training step")
+            if isinstance(callback, TrainingProgress):
+                callback.validation_share = 1.0  # validations are frequent here on purpose
         cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
     lines = [
         "| what | ms | of | ms | share | target |",
         "|---|---|---|---|---|---|",
-        _row(stopwatch, "knee, per validation", "validation", target=1.0),
-        _row(stopwatch, "health, per validation", "validation", target=1.0),
-        _row(stopwatch, "guard, per step", "training step", target=1.0),
+        *(_row(stopwatch, what, whole, target=1.0) for what, whole in stopwatch.rows.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -142,4 +145,4 @@ def _row(stopwatch: Stopwatch, what: str, whole: str, target: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "experiments/tiny/stage1.yaml"))
+    sys.exit(run_benchmark(main, "callbacks.bench", __doc__))

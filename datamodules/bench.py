@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from lsr.training.benchmark_command import run_benchmark
 from lsr.training.unstarted import prepare_run
 
 _STEPS = 100
@@ -103,4 +104,4 @@ def main(config: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "experiments/tiny/stage1.yaml"))
+    sys.exit(run_benchmark(main, "datamodules.bench", __doc__))

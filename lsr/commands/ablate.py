@@ -50,9 +50,8 @@ def parser() -> OptionParser:
     parser.add_argument(
         "--metrics",
         nargs="+",
-        default=["psnr_y", "ssim_y", "niqe"],
-        help="metrics of the table, out of the val_metrics of the experiments "
-        "(default psnr_y ssim_y niqe)",
+        help="metrics of the table, out of the val_metrics of the experiments, and losses "
+        "(default psnr_y ssim_y niqe, without those that no experiment has)",
     )
     parser.add_argument(
         "--reference",
@@ -72,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         draw_curves,
         folder_of,
         judge,
+        metrics_of_table,
         train_variant,
     )
     from lsr.training.variants import Variant, variants
@@ -84,15 +84,17 @@ def main(arguments: Sequence[str]) -> int:
                 f"--reference {path}: no such file; give the YAML file of the experiment and its "
                 "checkpoint"
             )
+    references = [Variant("reference", config) for config in reference[:1]]
+    metrics = metrics_of_table([*chosen, *references], options.metrics)
     rows: list[dict[str, str | float]] = []
     failed: list[str] = []
     # The reference comes first, so that a mistake in it is reported before anything is trained.
-    if reference:
-        config, checkpoint = reference
+    for variant in references:
+        checkpoint = reference[1]
         # The run folder of a checkpoint has files that some metrics need.
         run = checkpoint.parent.parent
-        variant = Variant("reference", config)
-        rows.append(judge(variant, run, checkpoint, options.steps, options.metrics))
+        sys.stderr.write(f"evaluating {variant.name}\n")
+        rows.append(judge(variant, run, checkpoint, options.steps, metrics))
     for seed in options.seeds:
         for variant in chosen:
             folder = folder_of(options.out, variant, seed)
@@ -100,12 +102,13 @@ def main(arguments: Sequence[str]) -> int:
                 diverged_at = train_variant(variant, seed, folder)
                 if diverged_at is None:
                     last = folder / "checkpoints" / "last.ckpt"
-                    rows.append(judge(variant, folder, last, options.steps, options.metrics))
+                    sys.stderr.write(f"evaluating {variant.name}, seed {seed}\n")
+                    rows.append(judge(variant, folder, last, options.steps, metrics))
                 else:
                     rows.append({"model": variant.name, "diverged at step": str(diverged_at)})
             except ValueError as error:  # for example missing weights; the other variants continue
                 failed.append(f"{folder}: {one_line(error)}")
     sys.stdout.write(write_table(rows, options.out, "model") if rows else "")
-    draw_curves(options.out, chosen, options.seeds, options.metrics)
+    draw_curves(options.out, chosen, options.seeds, metrics)
     sys.stdout.writelines(f"failed: {folder}\n" for folder in failed)
     return SOME_FAILED if failed else DONE

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments[1:])
     for folder in options.folders:
         if not folder.is_dir():
-            raise ValueError(f"{folder}: no such folder")
+            reason = "not a folder" if folder.exists() else "no such folder"
+            raise ValueError(f"{folder}: {reason}")
     if options.out is not None and options.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out {options.out}: the name of the report must end in .html")
     from lsr.report.document import REPORT, write_report

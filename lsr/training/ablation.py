@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from lsr.batch import Batch
 from lsr.errors import DIVERGED, DONE
+from lsr.experts.config import ExpertsConfig
 from lsr.figures import save_png
 from lsr.files import write_json
 from lsr.flow.snr import PUBLISHED
@@ -25,11 +26,52 @@ from lsr.training.cli import LinearSRCLI
 from lsr.training.cli import main as train
 from lsr.training.divergence import REPORT
 from lsr.training.module import LinearSRModule
-from lsr.training.validation_loss import loss_at_times
+from lsr.training.scores import BICUBIC
+from lsr.training.unstarted import read_settings
+from lsr.training.validation_loss import OTHER_CONTEXT, loss_at_times
 from lsr.training.variants import Variant
+
+DEFAULT = ("psnr_y", "ssim_y", "niqe")
+"""Metrics of a table whose command line names none."""
 
 _TIMES_PER_RANGE = 4
 """Number of times at which the loss of each range is measured."""
+
+
+def metrics_of_table(chosen: Sequence[Variant], wanted: Sequence[str] | None) -> Sequence[str]:
+    """Check settings and metrics before anything is trained, and return the metrics.
+
+    Args:
+        chosen: The variants.
+        wanted: Metrics, named as in `judge`. At least one variant must have each, unless its name
+            has a slash: a callback may log it. None takes what the variants have of `DEFAULT`.
+
+    Raises:
+        ValueError: If a setting is unknown or has a wrong value, or no variant has a metric.
+    """
+    known: set[str] = set()
+    for variant in chosen:
+        try:
+            known |= _metrics_of(variant)
+        except ValueError as error:
+            raise ValueError(f"{variant.config}: {error}") from error
+    metrics = wanted or [metric for metric in DEFAULT if metric in known] or DEFAULT
+    for metric in metrics:
+        if "/" not in metric and metric not in known:
+            raise ValueError(f"no metric {metric}: there are {', '.join(sorted(known))}")
+    return metrics
+
+
+def _metrics_of(variant: Variant) -> set[str]:
+    """Return the names of the metrics and losses that the validation of a variant logs."""
+    model = read_settings(variant.arguments({})).model
+    names = {*model.val_metrics, BICUBIC, "loss"}
+    if model.denoiser.guidance != "none":
+        names.add(OTHER_CONTEXT)
+    if model.get("experts") is not None:
+        boundaries = ExpertsConfig(**model.experts).times()
+        names |= {f"loss_expert_{i}" for i in range(len(boundaries) + 1)}
+    return names
 
 
 def judge(

@@ -17,7 +17,7 @@ from lsr.training.validation_loss import ValidationLoss
 STAGES = ("val", "val_real", "test")
 """Sets of images with means of their own. Those of "val_real" have no ground truth."""
 
-_BICUBIC = "psnr_y_bicubic"
+BICUBIC = "psnr_y_bicubic"
 """PSNR-Y of bicubic upsampling, the baseline of `psnr_y`."""
 
 
@@ -54,7 +54,7 @@ class Scores(nn.Module):
             {
                 f"{stage}_{name}": MeanMetric(nan_strategy="disable")
                 for stage in STAGES
-                for name in (*self.metrics, _BICUBIC, *loss.names)
+                for name in (*self.metrics, BICUBIC, *loss.names)
             }
         )
 
@@ -103,7 +103,7 @@ class Scores(nn.Module):
         }
         if hr is not None:
             bicubic = upsample_bicubic(batch["lr"], self.scale)
-            scores[_BICUBIC] = self._psnr_y(bicubic, hr)["psnr_y"]
+            scores[BICUBIC] = self._psnr_y(bicubic, hr)["psnr_y"]
             scores |= self.loss(batch, draw_noise, batch.get("context"))
         return scores
 

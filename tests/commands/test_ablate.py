@@ -5,7 +5,9 @@ import yaml
 from PIL import Image
 from support.processes import TINY_STAGE1
 
+from lsr.cli import main as lsr
 from lsr.commands.ablate import main
+from lsr.training.ablation import metrics_of_table
 from lsr.training.variants import variants
 
 
@@ -52,7 +54,14 @@ def test_every_experiment_is_trained_for_every_seed_and_judged_alike(tmp_path, c
         "psnr_y",
     ]
     assert main(["ablate", *map(str, arguments)]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    said = capsys.readouterr()
+    assert [line for line in said.err.splitlines() if line.startswith("evaluating ")] == [
+        "evaluating narrow, seed 1",
+        "evaluating wide, seed 1",
+        "evaluating narrow, seed 2",
+        "evaluating wide, seed 2",
+    ]
+    lines = [line for line in said.out.splitlines() if line.startswith("|")]
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| narrow",
         "| wide",
@@ -214,3 +223,56 @@ def test_a_missing_reference_is_told_before_anything_is_trained(tmp_path):
     with pytest.raises(ValueError, match="--reference .*knee: no such file"):
         main(["ablate", *map(str, arguments)])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--metrics", "psnr_y", "foo"],
+            "no metric foo: there are loss, psnr_y, psnr_y_bicubic",
+        ),
+        (["--vary", "model.lr=[1]"], "{}: unrecognized arguments: --model.lr=1"),
+        (
+            ["--vary", "model.optimizer.lr=[1e-3, fast]"],
+            "{}: model.optimizer.lr: must be a number, not fast",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_anything_is_trained(
+    tmp_path, capfd, options, message
+):
+    experiment(tmp_path / "one.yaml", 32)
+    arguments = ["ablate", str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out")]
+    assert lsr([*arguments, *options]) == 2
+    assert capfd.readouterr().err == f"lsr ablate: {message.format(tmp_path / 'one.yaml')}\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_needs_one_variant_that_has_it():
+    plain = variants(TINY_STAGE1, [], [])
+    guided = variants(
+        TINY_STAGE1, [], ["--model.denoiser.guidance=tags", "--model.denoiser.context_dim=8"]
+    )
+    experts = variants(
+        TINY_STAGE1, [], ["--model.experts.seed=knee", "--model.experts.boundaries=[0.5]"]
+    )
+    wanted = ["loss_other_context", "loss_expert_1", "val_real/niqe", "psnr_y"]
+    assert metrics_of_table([*plain, *guided, *experts], wanted) == wanted
+    for chosen, metric in ((plain, wanted[0]), (guided, wanted[1]), (experts, "loss_expert_2")):
+        with pytest.raises(ValueError, match=f"no metric {metric}: there are .*loss, "):
+            metrics_of_table(chosen, [metric])
+
+
+def test_by_default_the_table_has_the_metrics_that_experiments_have(tmp_path):
+    experiment(tmp_path / "narrow.yaml", 32)
+    narrow = variants(tmp_path / "narrow.yaml", [], [])
+    assert metrics_of_table(narrow, None) == ["psnr_y"]
+    assert metrics_of_table([*narrow, *variants(TINY_STAGE1, [], [])], None) == [
+        "psnr_y",
+        "ssim_y",
+        "niqe",
+    ]
+    others = variants(tmp_path / "narrow.yaml", [], ["--model.val_metrics=[lpips]"])
+    with pytest.raises(ValueError, match="no metric psnr_y: there are loss, lpips, "):
+        metrics_of_table(others, None)

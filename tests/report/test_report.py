@@ -259,10 +259,14 @@ def test_means_of_an_evaluation_are_not_called_good(tmp_path, capsys):
 
 def test_a_folder_without_files_of_a_run_is_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "photo.png").write_bytes(b"")
-    for folder in (tmp_path, tmp_path / "nowhere"):
+    for folder, reason in (
+        (tmp_path, "no "),
+        (tmp_path / "nowhere", "no such folder\n"),
+        (tmp_path / "photo.png", "not a folder\n"),
+    ):
         assert main(["report", str(folder)]) == 2
         err = capsys.readouterr().err
-        assert err.startswith(f"lsr report: {folder}: no ") and err.count("\n") == 1
+        assert err.startswith(f"lsr report: {folder}: {reason}") and err.count("\n") == 1
     assert not (tmp_path / "report.html").exists()
 
 
