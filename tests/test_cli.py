@@ -89,6 +89,40 @@ def test_a_second_interruption_ends_the_program_without_a_traceback():
     assert done.stderr.startswith("lsr slow: interrupted") and done.stderr.count("\n") == 1
 
 
+WRITER = """
+import pathlib, sys, time, types, lsr.cli
+from lsr.files import atomic_path
+def main(arguments):
+    with atomic_path(pathlib.Path(arguments[1])) as temporary:
+        temporary.touch()
+        try:
+            print("begun", flush=True)
+            time.sleep(60)
+        finally:
+            print("ending", flush=True)
+            time.sleep(0.5)
+            print("ended")
+sys.modules["slow"] = types.SimpleNamespace(main=main)
+lsr.cli.VERBS["slow"] = ("slow", "")
+sys.exit(lsr.cli.main())
+"""
+"""A command that takes a minute to write a file, and half a second to end."""
+
+
+def test_sigterm_interrupts_a_command_which_leaves_no_unfinished_file(tmp_path):
+    command = [sys.executable, "-c", WRITER, "slow", str(tmp_path / "result")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        for line in ("begun\n", "ending\n"):  # the second time as `timeout` does
+            assert process.stdout.readline() == line
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=50)
+    assert (process.returncode, out) == (130, "ended\n"), err
+    assert err.startswith("lsr slow: interrupted") and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 LIBRARY = (
     "import sys; from lsr.cli import main; main(['completion', 'bash']); "
     "from tqdm.auto import tqdm; list(tqdm([1], desc='Loading weights'))"

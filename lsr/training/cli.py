@@ -39,6 +39,7 @@ from lsr.training.refused_run import left_as_found
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
+from lsr.training.sigterm import left_to_lightning
 from lsr.training.supported import check_manual
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
@@ -184,6 +185,7 @@ class LinearSRCLI(LightningCLI):
             ValueError: If the folder holds another run already, if the checkpoint has weights but
                 no state of the optimiser, or if the strategy does not support this run.
         """
+        self._held.enter_context(left_to_lightning())
         check_strategy(self.trainer.strategy)
         check_manual(self.trainer, self.model)
         check_accumulation(self.trainer)
