@@ -5,7 +5,9 @@ import yaml
 from PIL import Image
 from support.processes import TINY_STAGE1
 
+from lsr import cli
 from lsr.commands.ablate import main
+from lsr.training.module import LinearSRModule
 from lsr.training.variants import variants
 
 
@@ -173,6 +175,21 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     assert main(["ablate", *arguments]) == 0
     assert main(["ablate", *arguments, "--model.optimizer.lr", "1e-5"]) == 1
     assert "holds a run of another experiment or of other settings (" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_a_variant_is_evaluated_interrupts_the_command(tmp_path, monkeypatch, capsys):
+    experiment(tmp_path / "one.yaml", 32)
+    step = LinearSRModule.validation_step
+
+    def interrupted(module, *arguments):
+        if module.trainer.state.fn == "validate":
+            raise KeyboardInterrupt
+        return step(module, *arguments)
+
+    monkeypatch.setattr(LinearSRModule, "validation_step", interrupted)
+    arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out")]
+    assert cli.main(["ablate", *arguments, "--metrics", "psnr_y"]) == 130
+    assert capsys.readouterr().err.count("lsr ablate: interrupted") == 1
 
 
 @pytest.mark.parametrize(
