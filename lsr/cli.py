@@ -139,6 +139,13 @@ def _run(arguments: Sequence[str]) -> int:
     return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
 
 
+def _after_interruption(verb: str) -> str:
+    """Return how the user continues a verb that was interrupted."""
+    if verb == "fit":
+        return "to continue, run the same command with --ckpt_path last"
+    return "run the same command again: it continues, or begins again"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
@@ -165,8 +172,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # its end.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.stderr.write(
-            f"lsr {arguments[0]}: interrupted; run the command again to continue where this is "
-            "possible (lsr fit: with --ckpt_path last)\n"
-        )
+        sys.stderr.write(f"lsr {arguments[0]}: interrupted; {_after_interruption(arguments[0])}\n")
         return INTERRUPTED

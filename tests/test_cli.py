@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import termios
+import types
 
 import pytest
 
@@ -121,6 +122,23 @@ def test_sigterm_interrupts_a_command_which_leaves_no_unfinished_file(tmp_path):
     assert (process.returncode, out) == (130, "ended\n"), err
     assert err.startswith("lsr slow: interrupted") and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("fit", "to continue, run the same command with --ckpt_path last"),
+        ("upscale", "run the same command again: it continues, or begins again"),
+    ],
+)
+def test_an_interruption_tells_how_to_continue(verb, expected, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, verb, ("interrupted", ""))
+    monkeypatch.setitem(sys.modules, "interrupted", types.SimpleNamespace(main=interrupted))
+    assert main([verb]) == 130
+    assert capsys.readouterr().err == f"lsr {verb}: interrupted; {expected}\n"
 
 
 LIBRARY = (
