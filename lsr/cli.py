@@ -7,10 +7,11 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from functools import partial
 
-from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, one_line
+from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, interrupt, one_line
 from lsr.standard_output import with_standard_output
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -138,6 +139,13 @@ def _run(arguments: Sequence[str]) -> int:
     return importlib.import_module(VERBS[arguments[0]][0]).main(arguments)
 
 
+def _after_interruption(verb: str) -> str:
+    """Return how the user continues a verb that was interrupted."""
+    if verb == "fit":
+        return "to continue, run the same command with --ckpt_path last"
+    return "run the same command again: it continues, or begins again"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
@@ -147,9 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    is_program = arguments is None
+    is_program = arguments is None and threading.current_thread() is threading.main_thread()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if is_program and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, interrupt)
         return with_standard_output(" ".join(["lsr", *arguments[:1]]), partial(_run, arguments))
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("LSR_DEBUG"):
@@ -158,11 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_USAGE
     except KeyboardInterrupt:
         if is_program:
-            # A second Ctrl-C ends the process, instead of a traceback from what Python does at
+            # A second signal ends the process, instead of a traceback from what Python does at
             # its end.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        sys.stderr.write(
-            f"lsr {arguments[0]}: interrupted; run the command again to continue where this is "
-            "possible (lsr fit: with --ckpt_path last)\n"
-        )
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.stderr.write(f"lsr {arguments[0]}: interrupted; {_after_interruption(arguments[0])}\n")
         return INTERRUPTED

@@ -1,7 +1,9 @@
-"""Exit codes of all verbs, and the messages of exceptions in one line."""
+"""Exit codes of all verbs, SIGTERM as an exception, and messages of exceptions in one line."""
 
 import re
+import signal
 from pathlib import Path
+from types import FrameType
 
 DONE = 0
 """Everything is done."""
@@ -19,6 +21,18 @@ INTERRUPTED = 130
 
 _LONGEST = 80
 """Most characters of a reason: what follows in the texts of other libraries is advice."""
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt: the handler of SIGTERM of the program `lsr`.
+
+    Args:
+        number: The signal.
+        frame: Where it interrupts the program.
+    """
+    # `timeout` sends it twice: the second one must not stop the removal of unfinished files.
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def one_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import termios
+import types
 
 import pytest
 
@@ -87,6 +88,57 @@ def test_a_second_interruption_ends_the_program_without_a_traceback():
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert done.returncode == -signal.SIGINT
     assert done.stderr.startswith("lsr slow: interrupted") and done.stderr.count("\n") == 1
+
+
+WRITER = """
+import pathlib, sys, time, types, lsr.cli
+from lsr.files import atomic_path
+def main(arguments):
+    with atomic_path(pathlib.Path(arguments[1])) as temporary:
+        temporary.touch()
+        try:
+            print("begun", flush=True)
+            time.sleep(60)
+        finally:
+            print("ending", flush=True)
+            time.sleep(0.5)
+            print("ended")
+sys.modules["slow"] = types.SimpleNamespace(main=main)
+lsr.cli.VERBS["slow"] = ("slow", "")
+sys.exit(lsr.cli.main())
+"""
+"""A command that takes a minute to write a file, and half a second to end."""
+
+
+def test_sigterm_interrupts_a_command_which_leaves_no_unfinished_file(tmp_path):
+    command = [sys.executable, "-c", WRITER, "slow", str(tmp_path / "result")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        for line in ("begun\n", "ending\n"):  # the second time as `timeout` does
+            assert process.stdout.readline() == line
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=50)
+    assert (process.returncode, out) == (130, "ended\n"), err
+    assert err.startswith("lsr slow: interrupted") and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("fit", "to continue, run the same command with --ckpt_path last"),
+        ("upscale", "run the same command again: it continues, or begins again"),
+    ],
+)
+def test_an_interruption_tells_how_to_continue(verb, expected, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, verb, ("interrupted", ""))
+    monkeypatch.setitem(sys.modules, "interrupted", types.SimpleNamespace(main=interrupted))
+    assert main([verb]) == 130
+    assert capsys.readouterr().err == f"lsr {verb}: interrupted; {expected}\n"
 
 
 LIBRARY = (

@@ -83,7 +83,26 @@ def test_without_a_terminal_a_line_a_minute_says_where_the_work_stands(monkeypat
         while "still" not in said:
             said += capsys.readouterr().err
     line = next(line for line in said.splitlines() if line.startswith("still"))
-    assert line == "still counting: 0.5/2.5 sheep, about 0 min left"
+    assert line == "still counting: 0.5/2.5 sheep, less than a minute left"
+
+
+@pytest.mark.parametrize(
+    ("done", "expected"),
+    [
+        (1, "1/4 sheep, about 3 min left"),
+        (2, "2/4 sheep, about 1 min left"),
+        (3, "3/4 sheep, less than a minute left"),
+        (4, "4/4 sheep, less than a minute left"),
+        (5, "5/4 sheep, less than a minute left"),
+    ],
+)
+def test_the_time_left_is_never_zero_minutes_or_negative(monkeypatch, done, expected):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[-1])
+    with progress_bar("counting", 4, "sheep", shown=False) as bar:
+        bar.advance(done)
+        clock.append(60.0)
+        assert bar.state() == f"counting: {expected}"
 
 
 def test_a_process_that_shows_nothing_prints_no_lines(monkeypatch, capsys):

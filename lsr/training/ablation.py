@@ -22,7 +22,7 @@ from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import Model
 from lsr.runs.history import RunLog, Scalars
 from lsr.runs.plot import draw_runs
-from lsr.training.cli import LinearSRCLI
+from lsr.training.cli import LinearSRCLI, interruptions_raised
 from lsr.training.cli import main as train
 from lsr.training.divergence import REPORT
 from lsr.training.module import LinearSRModule
@@ -92,6 +92,7 @@ def judge(
 
     Raises:
         ValueError: If the checkpoint or the experiment is unusable.
+        KeyboardInterrupt: If the user pressed Ctrl-C, or the process got SIGTERM.
     """
     denoiser, shift = load_denoiser(checkpoint)
     sizes = [sum(p.numel() for p in each.parameters()) / 1e6 for each in denoiser.denoisers]
@@ -103,9 +104,14 @@ def judge(
     scores: dict[str, str | float] = {}
     for n in steps:
         cli = _prepared(variant, folder, n)
-        of_loaders = cli.trainer.validate(
-            cli.model, cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True
-        )
+        with interruptions_raised():
+            of_loaders = cli.trainer.validate(
+                cli.model,
+                cli.datamodule,
+                ckpt_path=str(checkpoint),
+                verbose=False,
+                weights_only=True,
+            )
         found = {name: value for scalars in of_loaders for name, value in scalars.items()}
         scores |= {f"{metric}, {n} steps": found.get(_logged(metric), "–") for metric in metrics}
     model: LinearSRModule = cli.model

@@ -6,7 +6,7 @@ The YAML file of an experiment alone decides which model, data, callbacks and lo
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from lsr.training.refused_run import left_as_found
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
+from lsr.training.sigterm import left_to_lightning
 from lsr.training.supported import check_manual
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
@@ -184,6 +185,7 @@ class LinearSRCLI(LightningCLI):
             ValueError: If the folder holds another run already, if the checkpoint has weights but
                 no state of the optimiser, or if the strategy does not support this run.
         """
+        self._held.enter_context(left_to_lightning())
         check_strategy(self.trainer.strategy)
         check_manual(self.trainer, self.model)
         check_accumulation(self.trainer)
@@ -238,6 +240,18 @@ def _find_own_classes() -> None:
         sys.path.append(os.getcwd())
 
 
+@contextlib.contextmanager
+def interruptions_raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt where Lightning ends the process after Ctrl-C or SIGTERM."""
+    try:
+        yield
+    except SystemExit as end:
+        # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
+        if end.code != 1 and not isinstance(end, SIGTERMException):
+            raise
+        raise KeyboardInterrupt from end
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`.
 
@@ -253,7 +267,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     quieten()
     try:
-        LinearSRCLI(arguments)
+        with interruptions_raised():
+            LinearSRCLI(arguments)
     except (ArgumentError, ValueError) as error:
         raise one_line(error, arguments) from error
     except DivergenceError as error:
@@ -261,11 +276,6 @@ def main(arguments: Sequence[str]) -> int:
         return DIVERGED
     except (MisconfigurationException, OSError) as error:
         raise ValueError(shortened(str(error))) from error
-    except SystemExit as end:
-        # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
-        if end.code != 1 and not isinstance(end, SIGTERMException):
-            raise
-        raise KeyboardInterrupt from end
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

@@ -5,9 +5,10 @@ import yaml
 from PIL import Image
 from support.processes import TINY_STAGE1
 
-from lsr.cli import main as lsr
+from lsr import cli
 from lsr.commands.ablate import main
 from lsr.training.ablation import metrics_of_table
+from lsr.training.module import LinearSRModule
 from lsr.training.variants import variants
 
 
@@ -184,6 +185,21 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path, capsys):
     assert "holds a run of another experiment or of other settings (" in capsys.readouterr().out
 
 
+def test_ctrl_c_while_a_variant_is_evaluated_interrupts_the_command(tmp_path, monkeypatch, capsys):
+    experiment(tmp_path / "one.yaml", 32)
+    step = LinearSRModule.validation_step
+
+    def interrupted(module, *arguments):
+        if module.trainer.state.fn == "validate":
+            raise KeyboardInterrupt
+        return step(module, *arguments)
+
+    monkeypatch.setattr(LinearSRModule, "validation_step", interrupted)
+    arguments = [str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out")]
+    assert cli.main(["ablate", *arguments, "--metrics", "psnr_y"]) == 130
+    assert capsys.readouterr().err.count("lsr ablate: interrupted") == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -244,7 +260,7 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_trained(
 ):
     experiment(tmp_path / "one.yaml", 32)
     arguments = ["ablate", str(tmp_path / "one.yaml"), "--out", str(tmp_path / "out")]
-    assert lsr([*arguments, *options]) == 2
+    assert cli.main([*arguments, *options]) == 2
     assert capfd.readouterr().err == f"lsr ablate: {message.format(tmp_path / 'one.yaml')}\n"
     assert not (tmp_path / "out").exists()
 

@@ -1,6 +1,7 @@
 """What `--ckpt_path last` finds, what may differ from the run that is continued, and other ends."""
 
 import json
+import signal
 
 import lightning as L
 import numpy as np
@@ -12,7 +13,7 @@ from support.small_run import SMALL
 from support.tiny import TINY
 
 from lsr.cli import main
-from lsr.errors import INTERRUPTED
+from lsr.errors import INTERRUPTED, interrupt
 from lsr.training.module import LinearSRModule
 from lsr.training.same_run import SameRun
 
@@ -218,11 +219,23 @@ def test_a_checkpoint_inside_a_window_is_a_warning(
     assert len(found) == warned and all("the gradients of 2 batches" in line for line in found)
 
 
-def test_a_run_that_gets_sigterm_is_interrupted_and_not_done(photographs, tmp_path, capsys):
+@pytest.fixture
+def as_program():
+    """The answer of the program `lsr` to SIGTERM."""
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_run_that_gets_sigterm_is_interrupted_and_not_done(
+    as_program, photographs, tmp_path, capsys
+):
     more = "--trainer.callbacks+=support.terminated.Terminated"
     folder = tmp_path / "run"
     assert main(fit(folder, photographs, "last", more, **{"trainer.max_steps": 9})) == INTERRUPTED
-    assert lines(capsys)[-1].startswith("lsr fit: interrupted; run the command again")
+    out, err = capsys.readouterr()
+    assert "the step goes on" in out and err.count("lsr fit: interrupted") == 1
+    assert signal.getsignal(signal.SIGTERM) == interrupt
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 3 and not (folder / "run.lock").exists()
 
