@@ -5,9 +5,12 @@ skewness. A picture belongs to the kind whose mean features, over crops of the t
 are nearest, each feature divided by its spread within the kinds.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 BANDS = 8
 """Number of bands between frequency 0 and half a cycle per pixel."""
@@ -44,3 +47,21 @@ class Recogniser:
         """Return the kind of a picture."""
         distances = (((features(grey) - self._means) / self._spread) ** 2).sum(1)
         return self.kinds[int(distances.argmin())]
+
+
+def kind_of(name: str) -> str:
+    """Return the kind in the name of a crop, such as `brick` in `07-brick.png`."""
+    return Path(name).stem.partition("-")[2]
+
+
+def grey(pictures: Tensor) -> list[np.ndarray]:
+    """Return the mean over the channels of pictures (N, 3, H, W)."""
+    return list(pictures.mean(1).double().numpy())
+
+
+def recogniser(pictures: Tensor, kinds: Sequence[str]) -> Recogniser:
+    """Return a judge that is taught by pictures (N, 3, H, W) of N known kinds."""
+    examples: dict[str, list[np.ndarray]] = defaultdict(list)
+    for kind, picture in zip(kinds, grey(pictures), strict=True):
+        examples[kind].append(picture)
+    return Recogniser(examples)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
-from recognition import Recogniser
+from recognition import Recogniser, grey, kind_of, recogniser
 from textures import KINDS, SPLITS
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -68,11 +68,6 @@ def fixed_pairs(experiment: Path, split: str = "val") -> dict[str, Any]:
     source = ImageSource(data[split], side, tags_file=data["tags_file"])
     crops = FixedCrops(source, degradation, side, seed=0, max_images=None)
     return default_collate([crops[i] for i in range(len(crops))])
-
-
-def kind_of(name: str) -> str:
-    """Return the kind in the name of a crop, such as `brick` in `07-brick.png`."""
-    return Path(name).stem.partition("-")[2]
 
 
 def guidance(model: Model, texts: Sequence[str], lr: Tensor) -> Context | None:
@@ -193,19 +188,6 @@ def sample(checkpoint: Path, batch: Mapping[str, Any]) -> dict[str, Tensor]:
             mask=context.mask,
         )
     return found
-
-
-def grey(pictures: Tensor) -> list[np.ndarray]:
-    """Return the mean over the channels of pictures (N, 3, H, W)."""
-    return list(pictures.mean(1).double().numpy())
-
-
-def recogniser(pictures: Tensor, kinds: Sequence[str]) -> Recogniser:
-    """Return a judge that is taught by pictures (N, 3, H, W) of N known kinds."""
-    examples: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-    for kind, picture in zip(kinds, grey(pictures), strict=True):
-        examples[kind].append(picture)
-    return Recogniser(examples)
 
 
 def write_recognition(
