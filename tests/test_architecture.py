@@ -30,7 +30,6 @@ FLOORS = (
         "lsr.batch",
         "lsr.errors",
         "lsr.files",
-        "lsr.markdown",
         "lsr.progress_bar",
     ),
 )

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lsr.files import atomic_path
-from lsr.markdown import markdown_table
 from lsr.runs.history import RunLog
+from lsr.runs.table import markdown_table
 from lsr.training.ablation import train_variant
 from lsr.training.variants import Variant
 

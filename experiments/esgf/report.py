@@ -22,9 +22,9 @@ import numpy as np
 
 from lsr.figures import COLOURS, GREY, INK, RED, hide_top_and_right, new_figure, save_png
 from lsr.files import atomic_path
-from lsr.markdown import markdown_table
 from lsr.models.attention_health import FLOAT16_MAX, HEADROOM
 from lsr.runs.history import RunLog
+from lsr.runs.table import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

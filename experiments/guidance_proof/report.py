@@ -30,10 +30,10 @@ from lsr.flow.noise import seeded_normal
 from lsr.guidance.context import context_encoder, encode, shuffled
 from lsr.images.resampling import upsample_bicubic
 from lsr.inference.sampling import super_resolve
-from lsr.markdown import markdown_table
 from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import Model
 from lsr.runs.history import RunLog
+from lsr.runs.table import markdown_table
 from lsr.training.validation_loss import OTHER_CONTEXT, loss_at_times
 
 ARMS = ("tags", "caption", "shuffled", "none")

@@ -8,8 +8,8 @@ from lsr.evaluation.comparison import in_words
 from lsr.evaluation.protocols import PROTOCOLS
 from lsr.evaluation.published import METRICS, PUBLISHED
 from lsr.files import atomic_path
-from lsr.markdown import markdown_table
 from lsr.metrics.cards import CARDS
+from lsr.runs.table import markdown_table
 
 
 def write_markdown_report(out: Path, summary: Mapping[str, Any], pictured: str | None) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lsr.markdown import markdown_table
 from lsr.models.checkpoint import ModelFile
 from lsr.models.pretrained import MODEL_FILE
+from lsr.runs.table import markdown_table
 
 CARD = "README.md"
 CONFIGURATION = "config.yaml"

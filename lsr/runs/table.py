@@ -4,11 +4,10 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lsr.files import atomic_path
-from lsr.markdown import markdown_table
 
 Row = Mapping[str, str | float]
 """One run: column -> text or number. Columns may be missing (quality of a diverged run)."""
@@ -68,6 +67,17 @@ def _merged(values: Sequence[str | float]) -> str:
     # The spread gets the decimals of the mean, which has four significant digits.
     decimals = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 3
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, without a line feed at its end.
+
+    Args:
+        header: Titles of the columns.
+        rows: The cells of each row, as many as there are columns.
+    """
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def write_table(rows: Sequence[Row], folder: Path, name: str) -> str:
