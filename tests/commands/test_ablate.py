@@ -4,6 +4,7 @@ import pytest
 import yaml
 from PIL import Image
 from support.processes import TINY_STAGE1
+from support.small_run import smallest_stage1
 
 from lsr import cli
 from lsr.commands.ablate import main
@@ -13,15 +14,7 @@ from lsr.training.variants import variants
 
 
 def experiment(path, width, logged=False):
-    config = yaml.safe_load(TINY_STAGE1.read_text())
-    config["model"]["denoiser"] |= {"width": width, "depth": 1, "stem_width": 8}
-    config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
-    config["data"]["init_args"] |= {
-        "crop_size": 16,
-        "val_crop_size": 32,
-        "batch_size": 2,
-        "num_workers": 0,
-    }
+    config = smallest_stage1(width)
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "num_sanity_val_steps": 0}
     config["trainer"]["logger"] = logged and config["trainer"]["logger"]
     kept = ("EMA", "LastCheckpoint", "DivergenceGuard", "KneePointCallback")

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from support.processes import ROOT, environment
+import yaml
+
+from support.processes import ROOT, TINY_STAGE1, environment
 
 SMALL = {
     "model.denoiser.width": 32,
@@ -16,6 +18,20 @@ SMALL = {
     "trainer.val_check_interval": 3,
     "trainer.log_every_n_steps": 1,
 }
+
+
+def smallest_stage1(width=32):
+    """Return the settings of that file with crops of 16 pixels, one block, and PSNR-Y alone."""
+    config = yaml.safe_load(TINY_STAGE1.read_text())
+    config["model"]["denoiser"] |= {"width": width, "depth": 1, "stem_width": 8}
+    config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
+    config["data"]["init_args"] |= {
+        "crop_size": 16,
+        "val_crop_size": 32,
+        "batch_size": 2,
+        "num_workers": 0,
+    }
+    return config
 
 
 def run(command, **options):

@@ -4,7 +4,8 @@ import runpy
 
 import pytest
 import yaml
-from support.processes import ROOT, TINY_STAGE1
+from support.processes import ROOT
+from support.small_run import smallest_stage1
 
 from callbacks import progress
 
@@ -35,15 +36,7 @@ def test_what_is_no_experiment_is_refused_in_one_line(run, module):
 
 
 def test_a_table_of_the_callbacks_of_the_experiment_without_advice(run, tmp_path, monkeypatch):
-    config = yaml.safe_load(TINY_STAGE1.read_text())
-    config["model"]["denoiser"] |= {"width": 32, "depth": 1, "stem_width": 8}
-    config["model"] |= {"val_metrics": ["psnr_y"], "niqe_parameters": None}
-    config["data"]["init_args"] |= {
-        "crop_size": 16,
-        "val_crop_size": 32,
-        "batch_size": 2,
-        "num_workers": 0,
-    }
+    config = smallest_stage1()
     config["trainer"]["logger"] = False
     config["trainer"]["callbacks"] = [
         {"class_path": "callbacks.DivergenceGuard"},
