@@ -28,7 +28,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
     Args:
         number: The signal.
-        frame: Where it interrupts the program.
+        frame: The frame that the signal has interrupted.
     """
     # `timeout` sends it twice: the second one must not stop the removal of unfinished files.
     signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from lsr.errors import BAD_USAGE, SOME_FAILED
 
 
 class OutputError(Exception):
-    """Standard output cannot be written. No OSError: those are about the files of a verb."""
+    """Standard output cannot be written. An OSError, in contrast, is about a file of the verb."""
 
 
 class ClosedOutput(io.StringIO):

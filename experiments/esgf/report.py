@@ -52,7 +52,7 @@ def read_cells(table: Path) -> Cells:
                 raise ValueError(f"{table}: {row['model']!r} is not a run of esgf/stage2.yaml")
             ended = bool(row.get("diverged at step"))
             score = math.nan if ended else float(row["psnr_y, 1 steps"])
-            # NaN without an end: the weights are finite, and the sums overflow in validation.
+            # A run may also reach its last step, and overflow in the validation after it.
             finite = None if math.isnan(score) else score
             cells[match["start"], match["lr"]][match["sums"]].append(finite)
     return cells

@@ -178,10 +178,10 @@ def _write_jpeg(file: BinaryIO, picture: PictureStream, quality: int) -> None:
 
 
 class _WithoutDescriptor:
-    """A file that Pillow can write to by the methods of Python alone.
+    """A file without `fileno`, so that Pillow writes to it by its method `write`.
 
-    By a file descriptor it makes one call of the system for a whole JPEG, and does not notice if
-    a full disk takes only a part of it: the picture would be cut off without an error.
+    With a file descriptor Pillow writes a whole JPEG in one system call, and does not notice if a
+    full disk takes only a part of it: the picture would be cut off without an error.
 
     Args:
         file: The file.

@@ -132,7 +132,7 @@ class MemoryEstimate:
         budget = self.sampling.memory or free_bytes(self.device) // 2
         needed = max(self.band_bytes(1), self.decoder_bytes())
         if needed > budget:
-            # Rounded apart: a budget just too small would look sufficient.
+            # The need is rounded up and the budget down, so that the two figures always differ.
             raise BeyondBudget(
                 f"{self.width}x{self.height} pixels need {math.ceil(needed / 2**20)} MiB of "
                 f"memory, the budget is {budget // 2**20} MiB (--memory)"

@@ -62,7 +62,7 @@ def axis_of(values: Iterable[float], start: float, end: float, may_be_log: bool 
     """
     known = [_bounded(value) for value in values]
     if not any(known):
-        known = [0.0, 1.0]  # a metric that is always 0 is hardly one that may become negative
+        known = [0.0, 1.0]  # a metric that is always 0 is rarely one with negative values
     low, high = min(known), max(known)
     if may_be_log and low > 0 and math.log10(high / low) > _DECADES:
         margin = (high / low) ** 0.06

@@ -83,9 +83,9 @@ class Scores(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the scores (n,) of a batch by name; n is at most the batch size.
 
-        An image whose pixels are finite has no NIQE if it has no texture: it is left out. A score
-        is NaN if the SR image has NaN, so that the mean is NaN as well and the run counts as
-        diverged.
+        An SR image without texture has no NIQE, and is left out of the values of NIQE. An SR image
+        with NaN has the score NaN in all metrics, so that their means become NaN and
+        `KneePointCallback` ends the run as diverged.
 
         Args:
             batch: The batch, with its `context`.

@@ -12,8 +12,9 @@ from lsr.errors import interrupt
 def left_to_lightning() -> Iterator[None]:
     """Let Lightning alone answer SIGTERM while it trains, if this process is the program `lsr`.
 
-    Lightning's handler calls the one that it found. The program's raises KeyboardInterrupt at once,
-    so another takes its place, which does so only until Lightning has installed its own.
+    Lightning's handler also calls the handler that was installed before it. The handler of `lsr`
+    would raise KeyboardInterrupt in the middle of a step. So it is replaced by one that raises
+    KeyboardInterrupt only before Lightning has installed its own handler.
     """
     if signal.getsignal(signal.SIGTERM) != interrupt:
         yield
