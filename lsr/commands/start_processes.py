@@ -29,7 +29,7 @@ def in_one_or_several(
 ) -> int:
     """Do the work of a command in this process, or in those of `--devices`; return the exit code.
 
-    The processes have the environment variables that `torchrun` would give them. They end when one
+    The processes know their numbers from the environment variables of `torchrun`. They end when one
     of them fails, and when this process ends.
 
     Args:
@@ -55,16 +55,27 @@ def in_one_or_several(
         return SOME_FAILED
 
 
-def _as_process(verb: str, work: Callable[[T, "Processes"], int], argument: T) -> int:
+def _as_process(
+    verb: str,
+    work: Callable[[T, "Processes"], int],
+    argument: T,
+    listener: socket.socket | None = None,
+) -> int:
     """Do the work of this process, one of several or the only one, and return its exit code.
 
     Of several processes only the first reports what fails in all of them.
+
+    Args:
+        verb: The command, for messages.
+        work: See `in_one_or_several`.
+        argument: See `in_one_or_several`.
+        listener: See `lsr.distributed.processes.launched`.
     """
     import torch
 
     from lsr.distributed.processes import LostProcess, launched
 
-    with launched(torch.cuda.is_available()) as processes:
+    with launched(torch.cuda.is_available(), listener) as processes:
         try:
             return work(argument, processes)
         except LostProcess as error:
@@ -84,17 +95,20 @@ def _in_processes(verb: str, work: Callable[[T, "Processes"], int], argument: T,
     # Each process would otherwise start a thread for every core.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
     spawn = multiprocessing.get_context("spawn")
-    port = free_port()
-    processes = [
-        spawn.Process(target=_run, args=(verb, work, argument, rank, count, port), daemon=True)
-        for rank in range(count)
-    ]
-    try:
-        for process in processes:
-            process.start()
-        return _wait(processes)
-    finally:
-        _end(processes)
+    # It listens before the processes start, so that no other program can take its port meanwhile.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        processes = [
+            spawn.Process(
+                target=_run, args=(verb, work, argument, rank, count, listener), daemon=True
+            )
+            for rank in range(count)
+        ]
+        try:
+            for process in processes:
+                process.start()
+            return _wait(processes)
+        finally:
+            _end(processes)
 
 
 def _wait(processes: Sequence[SpawnProcess]) -> int:
@@ -137,22 +151,29 @@ def _run(
     argument: T,
     rank: int,
     count: int,
-    port: int,
+    listener: socket.socket,
 ) -> None:
-    """Do the work in a new process, and leave the process with its exit code."""
+    """Do the work in a new process, and leave the process with its exit code.
+
+    Args:
+        verb: The command, for messages.
+        work: See `in_one_or_several`.
+        argument: See `in_one_or_several`.
+        rank: Number of this process, from 0.
+        count: Number of processes.
+        listener: Listening socket at which the processes meet; process 0 answers there.
+    """
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
     }
     # Ctrl-C reaches all processes, but the one that started the others answers it for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    process = partial(_as_process, verb, work, argument)
+    process = partial(_as_process, verb, work, argument, listener)
     sys.exit(with_standard_output(f"lsr {verb}", process))
 
 
@@ -162,13 +183,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(INTERRUPTED)
-
-
-def free_port() -> int:
-    """Return a TCP port of this machine that no process uses now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _cores() -> int:

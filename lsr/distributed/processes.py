@@ -1,6 +1,7 @@
 """The processes of a run that `torchrun` or `--devices` started: join, exchange, fail together."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,11 +196,13 @@ def _losses() -> Iterator[None]:
 
 
 @contextmanager
-def launched(on_gpus: bool = False) -> Iterator[Processes]:
+def launched(on_gpus: bool = False, listener: socket.socket | None = None) -> Iterator[Processes]:
     """Join the processes that were started together, if there are several; leave them at the end.
 
     Args:
         on_gpus: Whether tensors on GPUs will be exchanged.
+        listener: Listening socket of this machine at which the processes meet. Without it they meet
+            where the environment variables of `torchrun` say.
 
     Yields:
         The processes; `ALONE` without `torchrun` and without `--devices`.
@@ -208,8 +211,24 @@ def launched(on_gpus: bool = False) -> Iterator[Processes]:
     if size == 1:
         yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=_PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    if listener is None:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    else:
+        rank = int(os.environ["RANK"])
+        store = _store(listener, rank, size)
+        dist.init_process_group(backend, timeout=_PATIENCE, store=store, rank=rank, world_size=size)
     try:
         yield Processes(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
+
+
+def _store(listener: socket.socket, rank: int, size: int) -> dist.TCPStore:
+    """Return the store through which the processes find each other; process 0 serves it."""
+    host, port = listener.getsockname()
+    descriptor = listener.detach()
+    if rank == 0:
+        return dist.TCPStore(host, port, size, True, _PATIENCE, master_listen_fd=descriptor)
+    os.close(descriptor)
+    return dist.TCPStore(host, port, size, False, _PATIENCE)

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 import torch
+from support.ports import free_port
 from support.processes import SUPPORT, environment
-
-from lsr.commands.start_processes import free_port
 
 RUNS = (
     "loss-DivergenceGuard",

@@ -4,9 +4,8 @@ import json
 import subprocess
 import sys
 
+from support.ports import free_port
 from support.processes import SUPPORT, environment
-
-from lsr.commands.start_processes import free_port
 
 
 def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path):

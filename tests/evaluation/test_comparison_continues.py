@@ -1,12 +1,12 @@
 """What a comparison keeps of an earlier run, and what its processes share."""
 
 import os
-import socket
 import subprocess
 import sys
 
 from PIL import Image
 from support.evaluation_results import summary
+from support.ports import free_port
 
 
 def changed(folder, before):
@@ -60,13 +60,8 @@ def test_two_processes_that_torchrun_has_started_give_the_same_tables(
     two = tmp_path / "two"
     command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data]
     command += ["--metrics", "psnr,ssim", "--threads", "1", "--beside", "bicubic", "--out", two]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        environment = {
-            "WORLD_SIZE": "2",
-            "MASTER_ADDR": "localhost",
-            "MASTER_PORT": str(free.getsockname()[1]),
-        }
+    port = str(free_port())
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [
         subprocess.Popen(
             command, env=os.environ | environment | {"RANK": rank}, stdout=subprocess.DEVNULL

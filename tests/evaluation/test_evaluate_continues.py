@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import SpawnProcess
 
+import psutil
 from support.evaluation_results import table
 
 from lsr.cli import main
+from lsr.commands.start_processes import in_one_or_several
 from lsr.distributed.processes import Processes
 
 
@@ -86,8 +89,8 @@ def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_pat
 
 def test_two_processes_give_the_same_table(evaluate, model, tmp_path):
     _, one, _ = evaluate(source=("--model", model), out="one")
-    code, two, _ = evaluate("--devices", "2", source=("--model", model), out="two")
-    assert code == 0
+    code, two, err = evaluate("--devices", "2", source=("--model", model), out="two")
+    assert code == 0, err
     assert (one / "per_image.csv").read_bytes() == (two / "per_image.csv").read_bytes()
     assert not list(two.glob("rows-*"))
 
@@ -120,5 +123,19 @@ def test_results_that_are_gone_are_made_again_by_two_processes(evaluate, model):
     _, out, _ = evaluate(source=("--model", model))
     before = (out / "per_image.csv").read_bytes()
     shutil.rmtree(out / "predictions")
-    code, out, _ = evaluate("--devices", "2", source=("--model", model))
-    assert code == 0 and (out / "per_image.csv").read_bytes() == before
+    code, out, err = evaluate("--devices", "2", source=("--model", model))
+    assert code == 0, err
+    assert (out / "per_image.csv").read_bytes() == before
+
+
+def test_no_other_program_can_take_the_port_at_which_processes_meet(monkeypatch):
+    def ports():
+        connections = psutil.Process().net_connections("tcp")
+        return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+
+    before, seen = ports(), []
+    monkeypatch.setattr(SpawnProcess, "start", lambda process: seen.append(ports() - before))
+    monkeypatch.setattr("lsr.commands.start_processes._wait", len)
+    monkeypatch.setattr("lsr.commands.start_processes._end", len)
+    assert in_one_or_several("eval", print, None, devices=2) == 2
+    assert len(seen[0]) == 1 and seen[0] == seen[1], "no socket listens when the processes start"

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lsr.commands.start_processes import free_port
 from lsr.distributed.processes import Processes, launched
+from support.ports import free_port
 
 
 def in_ranks(size: int, work: Callable[[Processes], Any], folder: Path) -> list[Any]:

@@ -7,11 +7,11 @@ import time
 
 import pytest
 import torch
+from support.ports import free_port
 from support.processes import ROOT, SUPPORT, TINY_STAGE1, environment
 from support.small_run import SMALL, run
 
 from lsr.cli import main
-from lsr.commands.start_processes import free_port
 from lsr.training.launcher import devices_of_torchrun
 from lsr.training.run_lock import LOCK
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 from support.knee_folder import publish_knee
+from support.ports import free_port
 from support.processes import SUPPORT, environment
-
-from lsr.commands.start_processes import free_port
 
 
 def launch(nodes, *arguments):
