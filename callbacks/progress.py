@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from lsr.batch import Batch
-from lsr.progress_bar import line_a_minute
+from lsr.progress_bar import line_a_minute, time_left
 
 _PATIENCE = 60.0
 """Seconds of validation before its share of the time is reported."""
@@ -207,8 +207,11 @@ class TrainingProgress(ProgressBar):
         done = trainer.global_step - self._first_step
         if trainer.max_steps <= 0 or not done:
             return ""
-        left = (trainer.max_steps - trainer.global_step) * (time.monotonic() - self._started) / done
-        return f" of {trainer.max_steps}, {self._rate:.0f} images/s, {left / 60:.1f} min left"
+        known = f" of {trainer.max_steps}, {self._rate:.0f} images/s"
+        steps = trainer.max_steps - trainer.global_step
+        if not steps:
+            return known
+        return f"{known}, {time_left(steps * (time.monotonic() - self._started) / done)}"
 
     def _values(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
         values = {k: v for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}

@@ -66,7 +66,7 @@ class ProgressBar:
         if not task.completed:
             return line
         left = (time.monotonic() - self._began) * (total / task.completed - 1)
-        return f"{line}, {_time_left(left)}"
+        return f"{line}, {time_left(left)}"
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def line_a_minute(say: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def _time_left(seconds: float) -> str:
+def time_left(seconds: float) -> str:
     """Return the remaining time in words; it is negative where more is done than was expected."""
     return "less than a minute left" if seconds < 60 else f"about {seconds / 60:.0f} min left"
 
