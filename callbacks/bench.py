@@ -1,17 +1,19 @@
 """Measure what knee, attention health and divergence guard cost: `python -m callbacks.bench`.
 
-Runs a short training and times the hooks of these callbacks.
+Trains an experiment for 120 steps and times the hooks of knee and health in validations. Then
+trains for 3,000 steps and compares those with the guard with those without.
 """
 
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import lightning as L
+import numpy as np
 
 from callbacks.attention_health import AttentionHealth
 from callbacks.divergence_guard import DivergenceGuard
@@ -20,6 +22,14 @@ from callbacks.progress import TrainingProgress
 from lsr.batch import Batch
 from lsr.training.benchmark_command import run_benchmark
 from lsr.training.unstarted import prepare_run
+
+_STEPS = 120
+"""Steps of the run in which validations are timed."""
+
+_COMPARED_STEPS = 3000
+"""Steps of the run that takes about half of them without the guard."""
+
+_HEADER = ("| what | ms | of | ms | share | target |", "|---|---|---|---|---|---|")
 
 _PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 _OF_HEALTH = ("on_validation_batch_start", "on_validation_batch_end")
@@ -32,26 +42,24 @@ _PER_STEP = (
 
 
 class Stopwatch(L.Callback):
-    """Times training steps and validations, and the hooks of other callbacks in them.
+    """Times validations, and the hooks of other callbacks in them.
 
     Has to be the last callback of the trainer.
 
     Attributes:
-        seconds: Seconds of each "training step" and each "validation".
-        of_hooks: Seconds of all hooks of each watched callback in each of them, by its row.
-        rows: For each row of a watched callback, what its hooks are a part of.
+        seconds: Seconds of each validation.
+        of_hooks: Seconds of all hooks of each watched callback in each validation, by its row.
     """
 
     def __init__(self) -> None:
-        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.seconds: list[float] = []
         self.of_hooks: dict[str, list[float]] = defaultdict(list)
-        self.rows: dict[str, str] = {}
         self._since = 0.0
         self._hooks: dict[str, float] = defaultdict(float)
 
-    def watch(self, callback: L.Callback, names: tuple[str, ...], row: str, whole: str) -> None:
-        """Time the hooks of a callback that have the given names, as a part of `whole`."""
-        self.rows[row] = whole
+    def watch(self, callback: L.Callback, names: Sequence[str], row: str) -> None:
+        """Time the hooks of a callback that have the given names."""
+        self.of_hooks[row] = []
         for name in names:
             setattr(callback, name, self._timed(row, getattr(callback, name)))
 
@@ -64,10 +72,58 @@ class Stopwatch(L.Callback):
 
         return call
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the time of a validation."""
+        self._since = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the time of a validation."""
+        self.seconds.append(time.perf_counter() - self._since)
+        for row, seconds in self.of_hooks.items():
+            seconds.append(self._hooks.pop(row, 0.0))
+
+    def rows(self) -> list[str]:
+        """Return the rows of the table, from medians: other processes may delay single validations.
+
+        The first validation is left out.
+        """
+        whole = median(self.seconds[1:])
+        return [
+            _row(row, median(seconds[1:]), "validation", whole)
+            for row, seconds in self.of_hooks.items()
+        ]
+
+
+class Comparison(L.Callback):
+    """Leaves out the hooks of another callback in about half of the steps, and times all steps.
+
+    What the hooks take is not what they cost: gradients that they have read are in the cache for
+    the clipping, and what they free would be freed by others. Has to be the first callback.
+
+    Args:
+        callback: The other callback.
+        names: Names of its hooks.
+    """
+
+    def __init__(self, callback: L.Callback, names: Sequence[str]) -> None:
+        self._generator = np.random.default_rng(0)
+        self._seconds: dict[bool, list[float]] = {True: [], False: []}
+        self._works = True
+        self._since = 0.0
+        for name in names:
+            setattr(callback, name, self._sometimes(getattr(callback, name)))
+
+    def _sometimes(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            return hook(*arguments, **keywords) if self._works else None
+
+        return call
+
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Start the time of a step."""
+        self._works = bool(self._generator.random() < 0.5)
         self._since = time.perf_counter()
 
     def on_train_batch_end(
@@ -79,69 +135,88 @@ class Stopwatch(L.Callback):
         batch_idx: int,
     ) -> None:
         """Record the time of a step."""
-        self._record("training step")
+        self._seconds[self._works].append(time.perf_counter() - self._since)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the time of a validation."""
-        self._since = time.perf_counter()
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Record the time of a validation."""
-        self._record("validation")
-
-    def _record(self, whole: str) -> None:
-        self.seconds[whole].append(time.perf_counter() - self._since)
-        for row in [row for row, part_of in self.rows.items() if part_of == whole]:
-            self.of_hooks[row].append(self._hooks.pop(row, 0.0))
+    def row(self, what: str) -> str:
+        """Return the row of the table: the difference of the medians, with its standard error."""
+        having, lacking = (np.array(self._seconds[works]) for works in (True, False))
+        draws = [
+            np.median(self._generator.choice(having, len(having)))
+            - np.median(self._generator.choice(lacking, len(lacking)))
+            for _ in range(200)
+        ]
+        cost = float(np.median(having) - np.median(lacking))
+        whole = float(np.median(lacking))
+        return _row(what, cost, "training step", whole, error=float(np.std(draws)))
 
 
 def main(config: str) -> int:
-    """Run an experiment for 120 steps, print a table, and return 0.
+    """Run an experiment twice, print a table, and return 0.
 
     Args:
         config: YAML file of the experiment.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        cli = prepare_run(
-            config, folder, max_steps=120, val_check_interval=10, num_sanity_val_steps=0
-        )
-        stopwatch = Stopwatch()
-        for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(callback, KneePointCallback):
-                stopwatch.watch(callback, _PER_VALIDATION, "knee, per validation", "validation")
-            if isinstance(callback, AttentionHealth):
-                stopwatch.watch(callback, _OF_HEALTH, "health, per validation", "validation")
-            if isinstance(callback, DivergenceGuard):
-                stopwatch.watch(callback, _PER_STEP, "guard, per step", "training step")
-            if isinstance(callback, TrainingProgress):
-                callback.validation_share = 1.0  # validations are frequent here on purpose
-        cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
-        cli.trainer.fit(cli.model, cli.datamodule)
-    lines = [
-        "| what | ms | of | ms | share | target |",
-        "|---|---|---|---|---|---|",
-        *(_row(stopwatch, what, whole, target=1.0) for what, whole in stopwatch.rows.items()),
-    ]
+    lines = [*_HEADER, *_of_validations(config), *_of_steps(config)]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
-def _row(stopwatch: Stopwatch, what: str, whole: str, target: float) -> str:
-    """Return a Markdown row that compares hooks with a whole step or a whole validation.
+def _of_validations(config: str) -> list[str]:
+    """Return the rows of knee and health."""
+    with tempfile.TemporaryDirectory() as folder:
+        cli = prepare_run(
+            config, folder, max_steps=_STEPS, val_check_interval=10, num_sanity_val_steps=0
+        )
+        stopwatch = Stopwatch()
+        for callback in cli.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(callback, KneePointCallback):
+                stopwatch.watch(callback, _PER_VALIDATION, "knee, per validation")
+            if isinstance(callback, AttentionHealth):
+                stopwatch.watch(callback, _OF_HEALTH, "health, per validation")
+            if isinstance(callback, TrainingProgress):
+                callback.validation_share = 1.0  # validations are frequent here on purpose
+        if not stopwatch.of_hooks:
+            return []
+        cli.trainer.callbacks.append(stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
+        cli.trainer.fit(cli.model, cli.datamodule)
+    return stopwatch.rows()
 
-    The numbers are medians: other processes may delay single steps. The first step and the first
-    validation are left out.
+
+def _of_steps(config: str) -> list[str]:
+    """Return the row of the guard."""
+    with tempfile.TemporaryDirectory() as folder:
+        cli = prepare_run(
+            config,
+            folder,
+            max_steps=_COMPARED_STEPS,
+            val_check_interval=_COMPARED_STEPS,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+        )
+        callbacks = cli.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        guards = [each for each in callbacks if isinstance(each, DivergenceGuard)]
+        if not guards:
+            return []
+        comparison = Comparison(guards[0], _PER_STEP)
+        callbacks.insert(0, comparison)
+        cli.trainer.fit(cli.model, cli.datamodule)
+    return [comparison.row("guard, per step")]
+
+
+def _row(what: str, cost: float, whole: str, total: float, error: float | None = None) -> str:
+    """Return a Markdown row that compares a cost with a whole step or a whole validation.
 
     Args:
-        stopwatch: The measured times.
         what: Name of the row.
+        cost: Seconds that the callback costs.
         whole: "training step" or "validation".
-        target: Largest share in percent that the hooks should take; it is only printed.
+        total: Seconds of the whole.
+        error: Standard error of `cost` in seconds.
     """
-    own = 1e3 * median(stopwatch.of_hooks[what][1:])
-    all_of_it = 1e3 * median(stopwatch.seconds[whole][1:])
-    share = 100 * own / all_of_it
-    return f"| {what} | {own:.3f} | {whole} | {all_of_it:.1f} | {share:.2f} % | < {target} % |"
+    texts = [f"{1e3 * cost:.3f}", f"{100 * cost / total:.2f}"]
+    if error is not None:
+        texts = [f"{texts[0]} ± {1e3 * error:.3f}", f"{texts[1]} ± {100 * error / total:.2f}"]
+    return f"| {what} | {texts[0]} | {whole} | {1e3 * total:.1f} | {texts[1]} % | < 1 % |"
 
 
 if __name__ == "__main__":

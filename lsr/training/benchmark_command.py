@@ -25,7 +25,7 @@ def run_benchmark(measure: Callable[[str], int], module: str, description: str |
         nargs="?",
         default="experiments/tiny/stage1.yaml",
         metavar="EXPERIMENT.yaml",
-        help="experiment to train for 120 steps (default %(default)s)",
+        help="experiment to train (default %(default)s)",
     )
     experiment = parser.parse_args().experiment
     try:

@@ -7,7 +7,7 @@ import yaml
 from support.processes import ROOT
 from support.small_run import smallest_stage1
 
-from callbacks import progress
+from callbacks import DivergenceGuard, progress
 
 BENCHMARKS = ("callbacks.bench", "datamodules.bench")
 
@@ -35,16 +35,34 @@ def test_what_is_no_experiment_is_refused_in_one_line(run, module):
     assert code == 0 and "EXPERIMENT.yaml" in out
 
 
-def test_a_table_of_the_callbacks_of_the_experiment_without_advice(run, tmp_path, monkeypatch):
+def test_a_table_of_the_callbacks_of_the_experiment_without_advice(tmp_path, monkeypatch, capfd):
+    from callbacks import bench
+
     config = smallest_stage1()
     config["trainer"]["logger"] = False
     config["trainer"]["callbacks"] = [
+        {"class_path": "callbacks.AttentionHealth"},
         {"class_path": "callbacks.DivergenceGuard"},
         {"class_path": "callbacks.TrainingProgress", "init_args": {"validation_share": 0.0}},
     ]
     (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setattr(progress, "_PATIENCE", 0.0)
-    code, out, err = run("callbacks.bench", tmp_path / "experiment.yaml")
-    assert code == 0
-    assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == ["| guard, per step"]
-    assert "step 120" in err and "validation has taken" not in err
+    monkeypatch.setattr(bench, "_STEPS", 30)
+    monkeypatch.setattr(bench, "_COMPARED_STEPS", 40)
+    steps = []
+    measure = DivergenceGuard.on_before_optimizer_step
+    monkeypatch.setattr(
+        DivergenceGuard,
+        "on_before_optimizer_step",
+        lambda guard, trainer, *rest: (
+            steps.append(trainer.max_steps),
+            measure(guard, trainer, *rest),
+        )[1],
+    )
+    assert bench.main(str(tmp_path / "experiment.yaml")) == 0
+    out, err = capfd.readouterr()
+    first, last = (line.split(" | ") for line in out.splitlines()[2:])
+    assert first[0] == "| health, per validation" and last[0] == "| guard, per step"
+    assert "±" in last[1] and "±" in last[4] and "±" not in first[1]
+    assert steps.count(30) == 30 and 10 < steps.count(40) < 30, "half of the steps have no guard"
+    assert "step 30" in err and "validation has taken" not in err
