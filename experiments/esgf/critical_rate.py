@@ -23,11 +23,11 @@ EXPERIMENT = Path(__file__).with_name("stage2.yaml")
 STARTS = {"knee": "knee", "best": "best.safetensors", "end": "end.safetensors"}
 """Start -> its file or folder in the folder of stage 1."""
 
-LOW, HIGH = 1e-3, 0.1
+LOW, HIGH = 1e-5, 0.1
 """Rates between which the critical rate is sought."""
 
-HALVINGS = 4
-"""The last interval is HIGH / LOW to the power 1/16: a factor of 1.33."""
+HALVINGS = 5
+"""The last interval is HIGH / LOW to the power 1/32: a factor of 1.33."""
 
 STEPS = 40
 """Steps of each run, a quarter of them for each expert."""
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     types = ["float32", "float16", "bfloat16"]
     parser.add_argument(
-        "--sums", nargs="+", default=types[:1], choices=types, help="types of the attention's sums"
+        "--sums", nargs="+", default=types[:2], choices=types, help="types of the attention's sums"
     )
     options = parser.parse_args(arguments)
     try:
