@@ -10,6 +10,7 @@ from datamodules.crops import FIXED_EPOCH, middle, noise_seed, spread, to_model_
 from datamodules.sample_stream import SampleStreamDataModule, check_sizes
 from lsr.datasets.layouts import find_layout
 from lsr.datasets.tags import TAGS, FolderTags
+from lsr.files import check_folder
 from lsr.images import find_images, probe, read_rgb8
 
 
@@ -42,11 +43,11 @@ class LowQualityPhotographs(Dataset[dict[str, Any]]):
         max_side: int | None = None,
         tags_file: str = TAGS,
     ) -> None:
-        if not folder.is_dir():
-            raise ValueError(
-                f"{folder}: no such folder; give a folder of photographs (RealLQ250, 250 of "
-                "256 x 256 pixels, must be downloaded from its authors)"
-            )
+        check_folder(
+            folder,
+            "; give a folder of photographs (RealLQ250, 250 of 256 x 256 pixels, must be "
+            "downloaded from its authors)",
+        )
         layout = find_layout(folder, None)
         if layout is not None:
             raise ValueError(

@@ -65,6 +65,22 @@ def _permissions_of_new(path: Path) -> int:
         path.unlink()
 
 
+def check_folder(path: Path, advice: str = "", option: str = "") -> None:
+    """Raise ValueError unless a path is a folder.
+
+    Args:
+        path: The path.
+        advice: End of the message, for example "; give a folder of photographs".
+        option: Option that named the path, for example "--data".
+
+    Raises:
+        ValueError: If there is no such folder, or the path is a file.
+    """
+    if not path.is_dir():
+        reason = "not a folder" if path.exists() else "no such folder"
+        raise ValueError(f"{option} {path}: {reason}{advice}".lstrip())
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of `atomic_path` that a killed process has left in a folder.
 

@@ -15,6 +15,7 @@ from lsr.commands.memory_option import memory_of
 from lsr.commands.out_option import check_out_folder
 from lsr.commands.start_processes import in_one_or_several
 from lsr.errors import DONE
+from lsr.files import check_folder
 from lsr.models.pretrained import EMBEDDED
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check_folders_and_counts(options: argparse.Namespace) -> None:
     """Raise ValueError if `--out` cannot be used, or a number is out of range."""
-    if not options.data.is_dir():
-        raise ValueError(f"--data {options.data}: no such folder")
+    check_folder(options.data, option="--data")
     check_out_folder(options.out)
     if options.data.resolve() in options.out.resolve().parents:
         raise ValueError(

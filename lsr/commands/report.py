@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE
+from lsr.files import check_folder
 
 
 def parser() -> OptionParser:
@@ -40,9 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run `lsr report` and return the exit code."""
     options = parser().parse_args(arguments[1:])
     for folder in options.folders:
-        if not folder.is_dir():
-            reason = "not a folder" if folder.exists() else "no such folder"
-            raise ValueError(f"{folder}: {reason}")
+        check_folder(folder)
     if options.out is not None and options.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out {options.out}: the name of the report must end in .html")
     from lsr.report.document import REPORT, write_report

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lsr.commands.option_parser import OptionParser
 from lsr.errors import DONE, SOME_FAILED
+from lsr.files import check_folder
 from lsr.guidance.taggers import TAGGERS
 
 
@@ -48,8 +49,7 @@ def parser() -> OptionParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
     options = parser().parse_args(arguments[1:])
-    if not options.dir.is_dir():
-        raise ValueError(f"{options.dir}: no such folder; give a folder of photographs")
+    check_folder(options.dir, "; give a folder of photographs")
     from lsr.datasets.tags import TAGS
     from lsr.guidance.taggers.registry import load_tagger
     from lsr.images import UnreadableImage, find_images, read_rgb8

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lsr.datasets.layouts import find_layout, role_of_file
+from lsr.files import check_folder
 from lsr.images import find_images
 
 FOLDERS = (("LR", "HR"), ("test_LR", "test_HR"), ("lq", "gt"), ("LQ", "GT"), ("lr", "hr"))
@@ -21,8 +22,7 @@ def paired_folders(dataset: Path, scale: int | None = None) -> tuple[Path, Path]
         ValueError: There is no such data set, or it has not one of the layouts of
             `lsr.datasets.layouts`.
     """
-    if not dataset.is_dir():
-        raise ValueError(f"{dataset}: no such folder")
+    check_folder(dataset)
     layout = find_layout(dataset, scale)
     if layout is not None:
         return layout
@@ -94,8 +94,7 @@ def teacher_files(folder: Path, lr_folder: Path, pairs: Sequence[tuple[Path, Pat
     Raises:
         ValueError: The folder is missing or empty, or lacks a result.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder of a teacher's results")
+    check_folder(folder, " of a teacher's results")
     for plain in (True, False):
         found = images_by_name(folder, plain)
         names = [_name(lr, lr_folder, plain) for lr, _ in pairs]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from lsr.files import check_folder
 from lsr.images.reading import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from lsr.reading.left_out import LeftOut
 
@@ -32,8 +33,7 @@ def find_images(
     Raises:
         ValueError: `folder` is not a folder.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
+    check_folder(folder)
     left_out = LeftOut(folder)
     found: list[Path] = []
     for entry in _files(folder, recursive, left_out):

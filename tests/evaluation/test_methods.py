@@ -69,7 +69,9 @@ def test_results_with_several_endings_are_refused(evaluate, data):
     assert code == 2 and "name the results like the photographs" in said
 
 
-def test_a_folder_that_is_not_there_is_refused_before_anything_is_written(evaluate, tmp_path):
-    code, out, said = evaluate("--data", tmp_path / "nowhere", source=())
-    assert code == 2 and f"--data {tmp_path / 'nowhere'}: no such folder" in said
-    assert not out.exists()
+def test_what_is_no_folder_is_refused_before_anything_is_written(evaluate, tmp_path):
+    (tmp_path / "file").touch()
+    for name, reason in (("nowhere", "no such folder"), ("file", "not a folder")):
+        code, out, said = evaluate("--data", tmp_path / name, source=())
+        assert code == 2 and f"--data {tmp_path / name}: {reason}" in said
+        assert not out.exists()

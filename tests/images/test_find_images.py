@@ -27,6 +27,8 @@ def test_find_images(tmp_path: Path) -> None:
     assert find_images(tmp_path, recursive=False) == [tmp_path / name for name in wanted[:2]]
     with pytest.raises(ValueError, match="absent: no such folder"):
         find_images(tmp_path / "absent")
+    with pytest.raises(ValueError, match="note.txt: not a folder"):
+        find_images(tmp_path / "note.txt")
 
 
 def touch(folder, *names):
