@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_TCPStore = dist.TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
 _PATIENCE = timedelta(days=7)
 """How long processes wait for the slowest one. One that dies ends the wait at once."""
 
@@ -224,11 +226,11 @@ def launched(on_gpus: bool = False, listener: socket.socket | None = None) -> It
         dist.destroy_process_group()
 
 
-def _store(listener: socket.socket, rank: int, size: int) -> dist.TCPStore:
+def _store(listener: socket.socket, rank: int, size: int) -> Any:
     """Return the store through which the processes find each other; process 0 serves it."""
     host, port = listener.getsockname()
     descriptor = listener.detach()
     if rank == 0:
-        return dist.TCPStore(host, port, size, True, _PATIENCE, master_listen_fd=descriptor)
+        return _TCPStore(host, port, size, True, _PATIENCE, master_listen_fd=descriptor)
     os.close(descriptor)
-    return dist.TCPStore(host, port, size, False, _PATIENCE)
+    return _TCPStore(host, port, size, False, _PATIENCE)
