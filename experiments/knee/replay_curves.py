@@ -1,6 +1,6 @@
 """Replay the knee detector over the real curves and compare it with a person's answers.
 
-    python experiments/knee/replay_curves.py [NAME ...] [--peers] [--into docs/knee.md]
+    python experiments/knee/replay_curves.py [NAME ...] [--peers] [--into docs/knee-scores.md]
 
 reads the table of `experiments/knee/curves/README.md`, replays the files that it names, and prints
 a table of the curves and a table of counts. `--peers` also counts what other rules pick, and

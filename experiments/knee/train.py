@@ -202,6 +202,8 @@ def _parts(
     runs: int, seed: int, cache: Path | None, drawn_from: Sequence[str]
 ) -> list[dict[str, Array]]:
     """Draw or read the parts of one half of the training set."""
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
     parts = []
     for number in range(-(-runs // RUNS_PER_PART)):
         file = None if cache is None else cache / f"{seed + number}.npz"

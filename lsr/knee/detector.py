@@ -1,6 +1,7 @@
 """Detect the knee of validation curves while a run goes on.
 
-`docs/knee.md` has the definition, the method and its scores. Only numpy is used.
+`docs/knee.md` explains the definition and the method, `docs/knee-scores.md` has the scores. Only
+numpy is used.
 """
 
 from __future__ import annotations

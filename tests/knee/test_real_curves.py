@@ -24,7 +24,7 @@ def script() -> ModuleType:
 def test_every_file_has_its_row_in_the_readme_and_in_the_documentation(script: ModuleType) -> None:
     names = [curve.name for curve in script.read_curves()]
     assert sorted(names) == [file.stem for file in FILES]
-    lines = (ROOT / "docs" / "knee.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "knee-scores.md").read_text().splitlines()
     first = lines.index(script.head(script.COLUMNS)[0]) + 2
     shown = [line.strip("| ").split(" | ")[:3] for line in lines[first : first + len(names)]]
     curves = script.read_curves()
@@ -87,7 +87,7 @@ def test_the_script_agrees_with_the_command(
 
 
 def test_the_tables_of_a_document_are_replaced(script: ModuleType, tmp_path: Path) -> None:
-    document = tmp_path / "knee.md"
+    document = tmp_path / "page.md"
     document.write_text("before\n\n| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n\nafter\n")
     script.replace_table(document, ["| a | b |", "|---|---|", "| 5 | 6 |"])
     assert document.read_text() == "before\n\n| a | b |\n|---|---|\n| 5 | 6 |\n\nafter\n"

@@ -21,12 +21,13 @@ def fixture_train() -> Any:
 def test_a_quarter_of_the_runs_has_a_long_tail_and_the_cache_is_read(
     train: Any, tmp_path: Path
 ) -> None:
-    drawn = train.collect(runs=16, seed=3, cache=tmp_path, without=[])
+    cache = tmp_path / "new" / "cache"
+    drawn = train.collect(runs=16, seed=3, cache=cache, without=[])
     long_tailed = np.isin(drawn["families"], LONG_TAILED)
-    runs = [len(np.load(tmp_path / f"{seed}.npz")["families"]) for seed in (3, 1003)]
+    runs = [len(np.load(cache / f"{seed}.npz")["families"]) for seed in (3, 1003)]
     assert [np.sum(~long_tailed), np.sum(long_tailed)] == runs and runs[1] > 0
-    (tmp_path / "1003.npz").write_bytes((tmp_path / "3.npz").read_bytes())
-    again = train.collect(runs=16, seed=3, cache=tmp_path, without=[])
+    (cache / "1003.npz").write_bytes((cache / "3.npz").read_bytes())
+    again = train.collect(runs=16, seed=3, cache=cache, without=[])
     assert not np.isin(again["families"], LONG_TAILED).any()
 
 
