@@ -1,14 +1,11 @@
 """`lsr degrade export` continues an earlier export, whatever happened to its folder."""
 
 import fcntl
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from PIL import Image
 from support.degraded_folder import content, export, lines
+from support.killed import killed_before
 
 from lsr.degradations.export_folder import PARAMETERS_FILE, SETTINGS_FILE
 
@@ -43,20 +40,11 @@ def test_a_second_draw_can_be_added(photos, tmp_path):
 
 
 def test_a_killed_export_continues_as_if_nothing_had_been(photos, tmp_path):
-    options = ["--per-image", "12", "--seed", "9"]
+    options = ["--per-image", "2", "--seed", "9"]
     assert export(photos, tmp_path / "unbroken", *options) == 0
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "lsr", "degrade", "export", photos, "--out", out, *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    parameters = out / PARAMETERS_FILE
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if parameters.exists() and parameters.read_bytes().count(b"\n") >= 3:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it must have been killed in the middle"
-    assert 3 <= parameters.read_bytes().count(b"\n") < 48
+    killed_before(4, ".png", lambda: export(photos, out, *options))
+    assert len(lines(out)) == 3 and list(out.rglob(".*.tmp"))
     assert export(photos, out, *options) == 0
     assert content(out) == content(tmp_path / "unbroken")
 
