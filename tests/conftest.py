@@ -1,6 +1,8 @@
-"""Shared set-up: no network, one thread, reproducible draws."""
+"""Shared set-up: no network, one thread, reproducible draws, and nothing of an earlier test."""
 
 import os
+import random
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +16,25 @@ from support.tiny import TINY, SyntheticPairs
 
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Begin every test alike, whatever the same process has run before.
+
+    With pytest-xdist the tests before it are others in every run. New layers draw from the global
+    generators; runs of Lightning leave environment variables and a process group.
+    """
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    environment = dict(os.environ)
+    result = yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(environment)
+    return result
 
 
 @pytest.fixture(autouse=True)
