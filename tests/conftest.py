@@ -12,10 +12,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from support.tiny import TINY, SyntheticPairs
 
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
+
+# The same examples in every run, and no limits of time: a change is not judged by chance.
+settings.register_profile(
+    "reproducible",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("reproducible")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -83,7 +83,7 @@ def of_whole_batch(model, lr, steps=1, seed=0, context=None, guidance_scale=1.0)
     return (sr[0, :, first : first + height, first : first + width] + 1) / 2
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     height=st.integers(1, 41),
     width=st.integers(1, 41),
