@@ -1,13 +1,22 @@
 """`lsr degrade export` continues an earlier export, whatever happened to its folder."""
 
 import fcntl
+import json
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from support.degraded_folder import content, export, lines
 from support.killed import killed_before
 
-from lsr.degradations.export_folder import PARAMETERS_FILE, SETTINGS_FILE
+from lsr.degradations import DegradationConfig
+from lsr.degradations.export_folder import (
+    PARAMETERS_FILE,
+    SETTINGS_FILE,
+    ExportSettings,
+    claimed,
+)
 
 
 def test_photographs_that_come_later_leave_what_is_there_alone(photos, photo, tmp_path, capsys):
@@ -159,6 +168,24 @@ def test_two_exports_do_not_write_to_one_folder_at_a_time(photos, tmp_path, caps
         assert export(photos, out) == 2
     assert "another export is writing there" in capsys.readouterr().err
     assert export(photos, out) == 0
+
+
+def test_of_two_exports_that_begin_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    out, make = tmp_path / "out", Path.mkdir
+    settings = ExportSettings("pasd", DegradationConfig.preset("pasd"), 0)
+    with ExitStack() as first:
+
+        def mkdir(path, *arguments, **options):
+            make(path, *arguments, **options)
+            monkeypatch.setattr(Path, "mkdir", make)
+            first.enter_context(claimed(out, settings))
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        with pytest.raises(ValueError, match="another export is writing there"):
+            with claimed(out, settings):
+                pass
+    with claimed(out, settings):
+        assert json.loads((out / SETTINGS_FILE).read_text())["preset"] == "pasd"
 
 
 def test_what_cannot_be_written_ends_the_export_in_one_line_and_loses_nothing(
