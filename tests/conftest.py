@@ -1,6 +1,8 @@
-"""Shared set-up: no network, one thread, reproducible draws."""
+"""Shared set-up: no network, one thread, reproducible draws, and nothing of an earlier test."""
 
 import os
+import random
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,10 +12,39 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from support.tiny import TINY, SyntheticPairs
 
 from lsr.models.checkpoint import save_denoiser
 from lsr.models.denoiser import Denoiser
+
+# The same examples in every run, and no limits of time: a change is not judged by chance.
+settings.register_profile(
+    "reproducible",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("reproducible")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Begin every test alike, whatever the same process has run before.
+
+    With pytest-xdist the tests before it are others in every run. New layers draw from the global
+    generators; runs of Lightning leave environment variables and a process group.
+    """
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    environment = dict(os.environ)
+    result = yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(environment)
+    return result
 
 
 @pytest.fixture(autouse=True)

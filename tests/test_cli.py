@@ -7,6 +7,7 @@ import termios
 import types
 
 import pytest
+from support.patience import PATIENCE_S
 
 from lsr.cli import VERBS, main
 
@@ -80,12 +81,12 @@ def test_a_second_interruption_ends_the_program_without_a_traceback():
         "def main(arguments):\n    raise KeyboardInterrupt\n"
         "sys.modules['slow'] = types.SimpleNamespace(main=main)\n"
         "lsr.cli.VERBS['slow'] = ('slow', '')\n"
-        "def again():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "def again():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(3600)\n"
         "atexit.register(again)\n"
         "sys.exit(lsr.cli.main())\n"
     )
     command = [sys.executable, "-c", code, "slow"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == -signal.SIGINT
     assert done.stderr.startswith("lsr slow: interrupted") and done.stderr.count("\n") == 1
 
@@ -98,27 +99,27 @@ def main(arguments):
         temporary.touch()
         try:
             print("begun", flush=True)
-            time.sleep(60)
+            time.sleep(3600)
         finally:
             print("ending", flush=True)
-            time.sleep(0.5)
+            sys.stdin.readline()
             print("ended")
 sys.modules["slow"] = types.SimpleNamespace(main=main)
 lsr.cli.VERBS["slow"] = ("slow", "")
 sys.exit(lsr.cli.main())
 """
-"""A command that takes a minute to write a file, and half a second to end."""
+"""A command that takes an hour to write a file, and to end waits for a line."""
 
 
 def test_sigterm_interrupts_a_command_which_leaves_no_unfinished_file(tmp_path):
     command = [sys.executable, "-c", WRITER, "slow", str(tmp_path / "result")]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         for line in ("begun\n", "ending\n"):  # the second time as `timeout` does
             assert process.stdout.readline() == line
             process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate("\n", timeout=PATIENCE_S)
     assert (process.returncode, out) == (130, "ended\n"), err
     assert err.startswith("lsr slow: interrupted") and err.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from dataclasses import asdict
 from html import escape
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from support.patience import PATIENCE_S, wait_until
 from support.processes import TINY_STAGE1
 from support.small_run import SMALL, finish, run
 
@@ -69,10 +69,7 @@ def assert_same_weights(one, other):
 
 def kill_after_checkpoint(command, checkpoint):
     process = run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not checkpoint.is_file() and time.monotonic() < deadline:
-        assert process.poll() is None, "ended before it could be killed"
-        time.sleep(0.01)
+    wait_until(checkpoint.is_file, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -307,12 +304,9 @@ def test_an_interrupted_run_says_how_it_continues(photographs, tmp_path):
             signal.SIGINT, signal.SIG_DFL
         ),  # shells let background jobs, this test for one, ignore it
     )
-    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 240
-    while not checkpoint.is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until((tmp_path / "checkpoints" / "last.ckpt").is_file, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     # A data worker that is interrupted too may write its own traceback after the message.
     told = [line for line in err.splitlines() if line.startswith("lsr fit: interrupted")]

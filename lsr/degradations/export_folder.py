@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -64,31 +65,43 @@ def claimed(out: Path, settings: ExportSettings) -> Iterator[None]:
             export holds the lock.
     """
     if not (out / SETTINGS_FILE).exists():
-        _begin(out, settings)
-    with (out / SETTINGS_FILE).open() as file:
+        _check_empty(out)
+        out.mkdir(parents=True, exist_ok=True)
+    # The file is never replaced: of two exports that begin at the same moment, one gets its lock.
+    with (out / SETTINGS_FILE).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
                 f"--out {out}: another export is writing there; wait for its end"
             ) from None
-        _check_same_settings(out, file, settings)
+        file.seek(0)
+        if os.fstat(file.fileno()).st_size:
+            _check_same_settings(out, file, settings)
+        else:
+            _begin(file, settings)
         yield
 
 
-def _begin(out: Path, settings: ExportSettings) -> None:
+def _check_empty(out: Path) -> None:
+    """Raise ValueError if a folder holds files other than hidden ones."""
     if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(
             f"--out {out} holds files that lsr degrade did not write: choose an empty or new folder"
         )
+
+
+def _begin(file: TextIO, settings: ExportSettings) -> None:
+    """Write the settings of a new export."""
     document = {
         "preset": settings.preset,
         "seed": settings.seed,
         "digest": settings.cfg.digest(),
         "config": dataclasses.asdict(settings.cfg),
     }
-    with atomic_path(out / SETTINGS_FILE) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n")
+    file.write(json.dumps(document, indent=1) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _check_same_settings(out: Path, file: TextIO, settings: ExportSettings) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.evaluation.data import Item
-from lsr.files import atomic_path, write_json
+from lsr.files import atomic_path
 from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS = "evaluation.json"
@@ -47,10 +47,15 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
                     raise ValueError(
                         f"--out {out} holds files but no evaluation: choose an empty or new folder"
                     )
-                write_json(path, settings)
-            file = held.enter_context(path.open("r+"))
+                out.mkdir(parents=True, exist_ok=True)
+            # Never replaced: of two evaluations that begin at the same moment, one gets its lock.
+            file = held.enter_context(path.open("a+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _check_settings(out, file.read(), settings, overwrite)
+            file.seek(0)
+            if text := file.read():
+                _check_settings(out, text, settings, overwrite)
+            else:
+                _write_settings(out, settings)
             for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
                 leftover.unlink()
             merge(out)
@@ -87,7 +92,11 @@ def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite
             "whose weights were missing counts): choose another folder, or use --overwrite"
         )
     _delete_rows(out)
-    # In place: a new file would not be the one that is locked.
+    _write_settings(out, settings)
+
+
+def _write_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings in place: a new file would not be the one that is locked."""
     with (out / SETTINGS).open("r+") as file:
         file.write(json.dumps(settings, indent=1) + "\n")
         file.truncate()

@@ -113,8 +113,11 @@ def _wait_for_death(path: Path, file: int, reliable: bool) -> None:
     )
     first = _touched(path)
     end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
+    waiting = True
+    while waiting:
         time.sleep(min(1.0, PATIENCE_S / 4))
+        # Asked before the file is looked at: this process may stand still for longer than that.
+        waiting = time.monotonic() < end
         if _touched(path) != first:
             raise _in_use(path, owner)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from support.patience import PATIENCE_S
 from support.ports import free_port
 from support.processes import SUPPORT, environment
 
@@ -39,7 +40,7 @@ def runs(tmp_path_factory):
         for rank in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

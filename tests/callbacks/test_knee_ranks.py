@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import torch
+from support.patience import PATIENCE_S
 from support.processes import SUPPORT, environment
 
 from lsr.knee.folder import read_manifest
 
 
-def run(folder, scenario, timeout=240):
+def run(folder, scenario, timeout=PATIENCE_S):
     command = [sys.executable, str(SUPPORT / "knee_ranks.py"), str(folder), scenario]
     process = subprocess.Popen(
         command,

@@ -9,6 +9,7 @@ import sys
 import lightning as L
 import pytest
 import torch
+from support.patience import PATIENCE_S
 from support.processes import ROOT, SUPPORT, environment
 from support.scripted import Scripted, curve, fit
 
@@ -216,7 +217,9 @@ def test_leftovers_of_a_killed_launch_are_removed_at_the_next_start(tmp_path):
 
 def test_a_run_killed_while_it_writes_or_deletes_a_file_ends_like_an_unbroken_one(tmp_path):
     command = [sys.executable, str(SUPPORT / "killed_writing.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -272,7 +275,7 @@ def test_a_script_that_is_killed_at_random_moments_ends_like_an_unbroken_run(tmp
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert "all ended alike" in done.stdout

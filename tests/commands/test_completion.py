@@ -8,10 +8,9 @@ import subprocess
 import time
 
 import pytest
+from support.patience import PATIENCE_S
 
 from lsr.cli import VERBS, main
-
-PATIENCE_S = 20.0
 
 START = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],

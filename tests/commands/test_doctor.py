@@ -5,10 +5,11 @@ import socket
 
 import pytest
 import torch
+from support.patience import PATIENCE_S
 
 import lsr.ops.glu_conv.dispatch
 from lsr.cli import main
-from lsr.commands import doctor
+from lsr.commands import doctor, doctor_checks
 from lsr.commands.doctor_checks import CHECKS, NEEDED, Missing
 from lsr.metrics.cards import CARDS
 from lsr.models import pretrained
@@ -20,6 +21,8 @@ def test_on_this_machine_all_that_is_needed_works_without_a_network(monkeypatch,
         raise AssertionError("the doctor asked the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(doctor_checks, "_KERNEL_SECONDS", PATIENCE_S)
+    monkeypatch.setattr("lsr.inference.memory.free_bytes", lambda device: 2**31)
     monkeypatch.setenv("COLUMNS", "40")
     assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

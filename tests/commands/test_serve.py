@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 import pytest
+from support.patience import PATIENCE_S
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 
@@ -51,5 +52,5 @@ def test_a_signal_ends_it_and_its_files_are_gone(model, tmp_path):
         assert b"LinearSR" in urllib.request.urlopen(address).read()
         assert any(tmp_path.glob("lsr-serve-*"))
         server.send_signal(signal.SIGTERM)
-        assert server.wait(120) == 0
+        assert server.wait(PATIENCE_S) == 0
     assert not [path for path in tmp_path.iterdir() if path != model]

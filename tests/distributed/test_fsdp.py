@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from support.knee_folder import publish_knee
+from support.patience import PATIENCE_S
 from support.processes import SUPPORT, TINY_STAGE1, environment
 from support.stage2_run import Stage2, fit
 from support.tiny import SyntheticPairs
@@ -37,7 +38,11 @@ def runs(tmp_path_factory):
         knee,
     ]
     done = subprocess.run(
-        list(map(str, command)), env=environment(), capture_output=True, text=True, timeout=240
+        list(map(str, command)),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return folder

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+from support.patience import PATIENCE_S
 from support.ports import free_port
 from support.processes import SUPPORT, environment
 
@@ -27,7 +28,7 @@ def test_every_machine_may_embed_texts_for_longer_than_collectives_wait(tmp_path
         for rank in range(2)
     ]
     for process in processes:
-        _, err = process.communicate(timeout=240)
+        _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err
     seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert seen == [{"embedded": 1, "ranks": 2}] * 2

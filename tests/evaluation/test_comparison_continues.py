@@ -6,6 +6,7 @@ import sys
 
 from PIL import Image
 from support.evaluation_results import summary
+from support.patience import PATIENCE_S
 from support.ports import free_port
 
 
@@ -68,7 +69,7 @@ def test_two_processes_that_torchrun_has_started_give_the_same_tables(
         )
         for rank in "01"
     ]
-    assert [process.wait(120) for process in ranks] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in ranks] == [0, 0]
     assert summary(one)["beside"] == summary(two)["beside"]
     for figures in ("per_image.csv", "beside/bicubic/per_image.csv"):
         assert (one / figures).read_bytes() == (two / figures).read_bytes()

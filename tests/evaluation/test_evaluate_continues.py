@@ -2,16 +2,12 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from multiprocessing.context import SpawnProcess
 
 import psutil
 from support.evaluation_results import table
+from support.killed import killed_before
 
 from lsr.cli import main
 from lsr.commands.start_processes import in_one_or_several
@@ -63,26 +59,16 @@ def test_a_model_that_was_only_renamed_keeps_its_rows(evaluate, model):
     assert code == 0 and (out / "predictions" / "0.png").stat().st_mtime_ns == before
 
 
-def test_a_killed_run_continues_to_the_same_table(evaluate, model, data, tmp_path):
+def test_a_killed_run_continues_to_the_same_table(evaluate, model, tmp_path):
     _, whole, _ = evaluate(source=("--model", model), out="whole")
-    command = [sys.executable, "-m", "lsr", "eval", "--model", model, "--data", data]
-    command += ["--metrics", "psnr,ssim", "--threads", "1"]
-    out = tmp_path / "killed"
-    process = subprocess.Popen([*command, "--out", out], stdout=subprocess.DEVNULL)
-    journal = out / "rows-0.jsonl"
-    deadline = time.monotonic() + 60
-    while not journal.exists() or journal.read_text().count("\n") < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (out / "per_image.csv").exists(), "the process was killed too late for this test"
-    kept = {path: path.stat().st_mtime_ns for path in (out / "predictions").glob("[0-9].png")}
-    assert 2 <= len(kept) < 6
+    killed_before(4, ".png", lambda: evaluate(source=("--model", model), out="killed"))
+    predictions = tmp_path / "killed" / "predictions"
+    kept = {path: path.stat().st_mtime_ns for path in predictions.glob("[0-9].png")}
+    assert len(kept) == 3 and list(predictions.glob(".*.tmp"))
     code, out, _ = evaluate(source=("--model", model), out="killed")
     assert code == 0
     assert (out / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
-    assert sum(path.stat().st_mtime_ns == when for path, when in kept.items()) >= 2, (
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, (
         "finished images are not processed again"
     )
 

@@ -1,4 +1,6 @@
 import json
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,23 @@ def test_two_evaluations_do_not_write_into_one_folder(out):
         pytest.raises(ValueError, match="another evaluation is writing there"),
         claimed(out, {}, True),
     ):
+        pass
+
+
+def test_of_two_evaluations_that_begin_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    out, make = tmp_path / "out", Path.mkdir
+    with ExitStack() as first:
+
+        def mkdir(path, *arguments, **options):
+            make(path, *arguments, **options)
+            monkeypatch.setattr(Path, "mkdir", make)
+            first.enter_context(claimed(out, {"model": 1}, False))
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        with pytest.raises(ValueError, match="another evaluation is writing there"):
+            with claimed(out, {"model": 1}, False):
+                pass
+    with claimed(out, {"model": 1}, False):
         pass
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.knee_folder import publish_knee
+from support.patience import PATIENCE_S
 from support.processes import SUPPORT, environment
 from support.stage2_run import Stage2, fit
 
@@ -125,7 +126,9 @@ def test_batches_of_one_step_share_the_expert(knee, tmp_path):
 def two_ranks(knee, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two ranks")
     command = [sys.executable, str(SUPPORT / "stage2_run.py"), str(folder), str(knee), "50"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr
     return folder, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2))
 

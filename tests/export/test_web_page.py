@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from support.browser import CHROMIUM, NO_CHROMIUM, chromium
 from support.exported_page import runtime
+from support.patience import PATIENCE_S
 
 from lsr.inference.upscaler import Upscaler
 
@@ -42,6 +43,7 @@ def browser():
 def tab(browser, address):
     """Return the loaded page, and check that it has asked no other server and logged no error."""
     tab = browser.new_page()
+    tab.set_default_timeout(1000 * PATIENCE_S)
     asked, errors = [], []
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
@@ -55,7 +57,7 @@ def tab(browser, address):
 
 
 def reaches(tab, state):
-    tab.wait_for_selector(f"body[data-state={state}]", timeout=60_000)
+    tab.wait_for_selector(f"body[data-state={state}]")
 
 
 def test_a_photograph_becomes_what_lsr_makes_of_it(tab, page, photo, tmp_path):

@@ -87,14 +87,16 @@ def _in_child(
         for number in numbers:
             here.send("next")  # the child waits, so that a file with a fault can be copied
             kind = here.recv()
-            with contextlib.suppress(EOFError):
-                if _answers(here, psutil.Process(child.pid)):
-                    yield number, kind, here.recv()
-                    continue
-            child.join(1)
-            died = not child.is_alive()
-            yield number, kind, f"died ({child.exitcode})" if died else "no answer for 10 s"
-            return
+            if not _answers(here, psutil.Process(child.pid)):
+                yield number, kind, "no answer for 10 s"
+                return
+            try:
+                what = here.recv()
+            except EOFError:
+                child.join()
+                yield number, kind, f"died ({child.exitcode})"
+                return
+            yield number, kind, what
     finally:
         child.kill()
         child.join()

@@ -1,7 +1,7 @@
 """Whatever a photograph holds, its file is written whole, or refused in one line."""
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.images import Photograph, PictureStream, UnfitFormat, probe, read_photograph
@@ -29,9 +29,7 @@ def photographs(draw):
     )
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=120)
 @given(photograph=photographs(), kind=st.sampled_from(["png", "tiff", "jpeg", "webp"]))
 def test_any_photograph_is_written_or_refused(tmp_path, photograph, kind):
     path = tmp_path / "a"

@@ -3,6 +3,7 @@
 from threading import Barrier, Thread
 
 from PIL import Image, ImageFile, PngImagePlugin
+from support.patience import PATIENCE_S
 
 from lsr.images.opening import open_image_file
 
@@ -19,7 +20,9 @@ def test_they_are_the_usual_ones_after_files_that_were_open_at_the_same_time(tmp
     path = tmp_path / "a.png"
     Image.new("L", (2, 2)).save(path)
     usual = settings()
-    first_is_open, second_is_open, first_is_closed = (Barrier(2, timeout=60) for _ in range(3))
+    first_is_open, second_is_open, first_is_closed = (
+        Barrier(2, timeout=PATIENCE_S) for _ in range(3)
+    )
 
     def second():
         first_is_open.wait()

@@ -64,7 +64,7 @@ def latent_of(height, width):
 
 @pytest.mark.parametrize("name", DECODERS)
 @given(st.integers(1, 14), st.integers(1, 11), st.sampled_from([1, 3000, 20_000, 10**9]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_bands_of_any_height_are_the_whole_picture(name, height, width, floats):
     latent = latent_of(height, width)
     whole = decoder(name)(latent)

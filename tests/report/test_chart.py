@@ -26,7 +26,7 @@ def paths(source):
         ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 10**15), st.floats()), min_size=1, max_size=8), st.floats()
 )

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from support.browser import CHROMIUM, NO_CHROMIUM
+from support.patience import PATIENCE_S
 from support.run_folder import write_run
 from support.web_page import WebPage
 
@@ -18,7 +19,9 @@ def test_the_slider_shows_one_step_at_a_time(tmp_path):
     assert len(shown(WebPage(target.read_text()))) == 3  # without a script all steps are shown
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
     command = [CHROMIUM, *options, "--dump-dom", target.as_uri()]
-    page = WebPage(subprocess.run(command, capture_output=True, text=True, timeout=120).stdout)
+    page = WebPage(
+        subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+    )
     assert shown(page) == ["step 2,400"]
     ((slider, _),) = page.all("input")
     assert slider["max"] == "2" and slider["aria-valuetext"] == "step 2,400"

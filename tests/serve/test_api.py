@@ -183,7 +183,7 @@ def test_pages_of_other_servers_and_foreign_names_of_this_one_are_refused(client
 
 def test_every_address_of_this_machine_may_be_chosen(upscaler):
     with served({"tiny": upscaler}, host="127.0.0.2") as address:
-        assert httpx.get(f"{address}/api").status_code == 200
+        assert httpx.get(f"{address}/api", timeout=300).status_code == 200
 
 
 def test_a_password_is_asked_for_everywhere(upscaler, photo):

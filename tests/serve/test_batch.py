@@ -1,6 +1,7 @@
 """The run of a page: results, previews, a zip, one line for what fails, and cancelling."""
 
 import io
+import threading
 import zipfile
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 
+from support.patience import PATIENCE_S
 from support.served import encoded
 
 from lsr.inference.upscaler import Upscaler
@@ -78,11 +80,22 @@ def test_a_result_that_is_too_large_for_a_screen_has_a_smaller_preview(batch, ph
     assert Image.open(result.preview.before).size == (44, 41)
 
 
-def test_cancelling_stops_the_photograph_and_those_after_it(batch, photo):
+def test_cancelling_stops_the_photograph_and_those_after_it(batch, photo, monkeypatch):
+    begun, cancelled = threading.Event(), threading.Event()
+    upscale_one = one_photograph.upscale_one
+
+    def waiting(*arguments, **options):
+        begun.set()
+        assert cancelled.wait(PATIENCE_S)
+        return upscale_one(*arguments, **options)
+
+    monkeypatch.setattr("lsr.serve.batch.upscale_one", waiting)
     run = batch(("a.png", encoded(photo)), ("b.png", encoded(photo)))
     events = run.run()
     next(events)
+    assert begun.wait(PATIENCE_S)
     run.session.cancel()
+    cancelled.set()
     assert [line.text for line in events if isinstance(line, Line)] == ["cancelled"]
     assert not run.session.results
     run.session.start()

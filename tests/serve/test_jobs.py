@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 
+from support.patience import PATIENCE_S, wait_until
+
 from lsr.serve.jobs import Cancelled, JobLine
 from lsr.serve.limits import Limits, Refused
 
@@ -23,16 +25,19 @@ def line():
 
 @pytest.fixture
 def door(line):
-    """A job that runs until the event is set, and one that waits behind it is returned too."""
+    """A job that has begun and runs until the event is set, and that event."""
     opened = threading.Event()
 
     def work(watch):
+        watch(0.25)
         while not opened.wait(0.01):
             watch(0.25)
         watch(1.0)
         return "through"
 
-    yield line.submit(work), opened
+    job = line.submit(work)
+    wait_until(lambda: job.share)
+    yield job, opened
     opened.set()
 
 
@@ -44,15 +49,13 @@ def test_jobs_are_done_in_their_order_and_one_at_a_time(line, door):
     assert [line.ahead_of(job) for job in (first, second, third)] == [0, 1, 2]
     assert not order
     opened.set()
-    third.future.result(60)
+    third.future.result(PATIENCE_S)
     assert first.future.result() == "through" and order == ["second", "third"]
     assert line.ahead_of(third) == 0
 
 
 def test_the_remaining_time_follows_from_the_share(line, door):
     job, _ = door
-    while not job.share:
-        pass
     assert job.share == 0.25 and job.left_s > 0
 
 
@@ -63,10 +66,10 @@ def test_a_running_job_stops_and_a_waiting_one_never_begins(line, door):
     second.cancel()
     first.cancel()
     with pytest.raises(Cancelled):
-        first.future.result(60)
+        first.future.result(PATIENCE_S)
     with pytest.raises(CancelledError):
-        second.future.result(60)
-    assert line.submit(lambda watch: "alive").future.result(60) == "alive"
+        second.future.result(PATIENCE_S)
+    assert line.submit(lambda watch: "alive").future.result(PATIENCE_S) == "alive"
     assert not begun and not opened.is_set()
 
 
@@ -77,14 +80,14 @@ def test_too_many_jobs_are_refused_and_there_is_room_again_later(line, door):
         line.submit(lambda watch: None)
     assert refused.value.status == 429
     opened.set()
-    others[-1].future.result(60)
-    line.submit(lambda watch: None).future.result(60)
+    others[-1].future.result(PATIENCE_S)
+    line.submit(lambda watch: None).future.result(PATIENCE_S)
 
 
 def test_a_job_ends_at_its_limit():
     line = JobLine(Limits(minutes=1e-9))
     with pytest.raises(Refused, match="the limit"):
-        line.submit(lambda watch: watch(0.5)).future.result(60)
+        line.submit(lambda watch: watch(0.5)).future.result(PATIENCE_S)
     line.close()
 
 
@@ -98,7 +101,7 @@ def test_a_fault_is_one_line_and_keeps_no_photograph_in_memory(line, capsys):
 
     job = line.submit(work)
     with pytest.raises(Refused) as refused:
-        job.future.result(60)
+        job.future.result(PATIENCE_S)
     assert refused.value.status == 500 and "RuntimeError" in str(refused.value)
     assert "two\nlines" in capsys.readouterr().err
     gc.collect()

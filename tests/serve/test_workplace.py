@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.patience import PATIENCE_S
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'linearsr[app]'")
 
@@ -59,7 +60,7 @@ def test_what_a_running_job_writes_goes_too(workplace, line):
         (session.folder / "late").write_bytes(b"")
 
     session.submit(work)
-    line.submit(lambda watch: None).future.result(60)
+    line.submit(lambda watch: None).future.result(PATIENCE_S)
     assert not session.folder.exists()
     with pytest.raises(Cancelled):
         session.submit(work)

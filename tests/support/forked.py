@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lsr.distributed.processes import Processes, launched
+from support.patience import PATIENCE_S
 from support.ports import free_port
 
 
@@ -27,8 +28,6 @@ def forked(size: int, work: Callable[[], Any], folder: Path) -> list[Any]:
 
     Forked processes need not import torch, which takes seconds.
     """
-    if torch.distributed.is_initialized():  # by a run of an earlier test; children would inherit it
-        torch.distributed.destroy_process_group()
     port = free_port()
     fork = multiprocessing.get_context("fork")
     processes = [
@@ -37,7 +36,7 @@ def forked(size: int, work: Callable[[], Any], folder: Path) -> list[Any]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(PATIENCE_S)
         assert process.exitcode is not None, "a process waits for ever"
     files = [folder / f"{rank}.pt" for rank in range(size)]
     return [torch.load(file, weights_only=True) if file.exists() else None for file in files]

@@ -27,11 +27,10 @@ import datamodules  # noqa: F401
 import lsr.training.cli  # noqa: F401
 from lsr.knee.folder import read_manifest
 from lsr.knee.provisional import FILE, is_published, read_provisional
+from support.patience import PATIENCE_S
 
 Hook = Callable[[str, str], None]
 
-LONGEST = 600.0
-"""Seconds that a launch may take."""
 LAST = Path("checkpoints") / "last.ckpt"
 
 
@@ -95,7 +94,7 @@ def record(source: str, target: str) -> None:
             lines.write(json.dumps(json.loads(Path(source).read_text())) + "\n")
 
 
-def ends(process: int, seconds: float = LONGEST) -> bool:
+def ends(process: int, seconds: float = PATIENCE_S) -> bool:
     """Kill a process and its group after some time; return whether it ended before, unkilled."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -106,7 +105,7 @@ def ends(process: int, seconds: float = LONGEST) -> bool:
             assert status == 0, "the script failed: see output.txt"
             return True
         time.sleep(0.002)
-    assert seconds < LONGEST, "the script hangs: see output.txt"
+    assert seconds < PATIENCE_S, "the script hangs: see output.txt"
     if os.getpgid(process) == process:
         os.killpg(process, signal.SIGKILL)
     else:  # so early that it has no group of its own yet

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from support.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 SUPPORT = Path(__file__).parent
 TINY_STAGE1 = ROOT / "experiments" / "tiny" / "stage1.yaml"
@@ -12,7 +14,12 @@ _OF_PROCESS_GROUPS = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a script that imports the project and `support`, on one thread."""
+    """Return the environment of a script that imports the project and `support`, on one thread.
+
+    Ranks that Lightning starts meet at the port that it names. Lightning itself would choose one
+    that another test may get before the ranks listen there, or between two runs of the script.
+    """
     path = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
     own = {name: value for name, value in os.environ.items() if name not in _OF_PROCESS_GROUPS}
-    return own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more
+    port = str(free_port())
+    return own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MASTER_PORT": port} | more

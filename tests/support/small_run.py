@@ -5,6 +5,7 @@ import sys
 
 import yaml
 
+from support.patience import PATIENCE_S
 from support.processes import ROOT, TINY_STAGE1, environment
 
 SMALL = {
@@ -45,6 +46,6 @@ def run(command, **options):
 
 def finish(command, expected=0):
     process = run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == expected, err
     return out, err

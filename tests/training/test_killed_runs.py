@@ -26,7 +26,6 @@ def test_a_killed_run_continues_to_the_same_knee_rows_and_weights(script, tmp_pa
         env=environment(HF_HUB_OFFLINE="1"),
         capture_output=True,
         text=True,
-        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(MOMENTS[script])} kills" in done.stdout and "all ended alike" in done.stdout

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
+from support.patience import PATIENCE_S, wait_until
 from support.ports import free_port
 from support.processes import ROOT, SUPPORT, TINY_STAGE1, environment
 from support.small_run import SMALL, run
@@ -37,7 +37,7 @@ def torchrun(*program):
         env=environment(HF_HUB_OFFLINE="1"),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
 
 
@@ -93,10 +93,7 @@ def test_settings_of_the_user_are_kept(monkeypatch):
 def test_a_second_run_is_kept_out_of_the_folder_until_the_first_is_dead(tmp_path, capsys):
     first = run(fit(tmp_path, **{"trainer.max_steps": 100_000}), stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "checkpoints" / "last.ckpt").is_file():
-            assert first.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until((tmp_path / "checkpoints" / "last.ckpt").is_file, first)
         assert main(fit(tmp_path, **{"trainer.max_steps": 1})) == 2
     finally:
         first.kill()

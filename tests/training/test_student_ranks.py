@@ -5,6 +5,7 @@ import sys
 
 import torch
 from support.knee_folder import publish_knee
+from support.patience import PATIENCE_S
 from support.processes import SUPPORT, environment
 from support.student_run import Stage3, train
 
@@ -14,7 +15,9 @@ STEPS = 4
 def test_two_ranks_have_the_same_weights_and_those_of_one_rank_with_the_same_batch(tmp_path):
     knee = str(publish_knee(tmp_path))
     command = [sys.executable, str(SUPPORT / "student_run.py"), str(tmp_path), knee, str(STEPS)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     alone = Stage3(knee)

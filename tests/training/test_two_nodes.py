@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from support.knee_folder import publish_knee
+from support.patience import PATIENCE_S
 from support.ports import free_port
 from support.processes import SUPPORT, environment
 
@@ -35,7 +36,8 @@ def launch(nodes, *arguments):
         for rank in range(nodes)
     ]
     for process in processes:
-        assert process.wait(timeout=240) == 0, process.stderr.read()
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, err
 
 
 def test_two_nodes_train_as_one_with_two_processes(tmp_path):

@@ -1,16 +1,22 @@
 """`lsr degrade export` continues an earlier export, whatever happened to its folder."""
 
 import fcntl
-import signal
-import subprocess
-import sys
-import time
+import json
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from support.degraded_folder import content, export, lines
+from support.killed import killed_before
 
-from lsr.degradations.export_folder import PARAMETERS_FILE, SETTINGS_FILE
+from lsr.degradations import DegradationConfig
+from lsr.degradations.export_folder import (
+    PARAMETERS_FILE,
+    SETTINGS_FILE,
+    ExportSettings,
+    claimed,
+)
 
 
 def test_photographs_that_come_later_leave_what_is_there_alone(photos, photo, tmp_path, capsys):
@@ -43,20 +49,11 @@ def test_a_second_draw_can_be_added(photos, tmp_path):
 
 
 def test_a_killed_export_continues_as_if_nothing_had_been(photos, tmp_path):
-    options = ["--per-image", "12", "--seed", "9"]
+    options = ["--per-image", "2", "--seed", "9"]
     assert export(photos, tmp_path / "unbroken", *options) == 0
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "lsr", "degrade", "export", photos, "--out", out, *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    parameters = out / PARAMETERS_FILE
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if parameters.exists() and parameters.read_bytes().count(b"\n") >= 3:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it must have been killed in the middle"
-    assert 3 <= parameters.read_bytes().count(b"\n") < 48
+    killed_before(4, ".png", lambda: export(photos, out, *options))
+    assert len(lines(out)) == 3 and list(out.rglob(".*.tmp"))
     assert export(photos, out, *options) == 0
     assert content(out) == content(tmp_path / "unbroken")
 
@@ -171,6 +168,24 @@ def test_two_exports_do_not_write_to_one_folder_at_a_time(photos, tmp_path, caps
         assert export(photos, out) == 2
     assert "another export is writing there" in capsys.readouterr().err
     assert export(photos, out) == 0
+
+
+def test_of_two_exports_that_begin_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    out, make = tmp_path / "out", Path.mkdir
+    settings = ExportSettings("pasd", DegradationConfig.preset("pasd"), 0)
+    with ExitStack() as first:
+
+        def mkdir(path, *arguments, **options):
+            make(path, *arguments, **options)
+            monkeypatch.setattr(Path, "mkdir", make)
+            first.enter_context(claimed(out, settings))
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        with pytest.raises(ValueError, match="another export is writing there"):
+            with claimed(out, settings):
+                pass
+    with claimed(out, settings):
+        assert json.loads((out / SETTINGS_FILE).read_text())["preset"] == "pasd"
 
 
 def test_what_cannot_be_written_ends_the_export_in_one_line_and_loses_nothing(

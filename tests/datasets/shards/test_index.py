@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.patience import PATIENCE_S
 from support.shard_files import RNG, SMALL, encoded, photographs, put, samples, shard, tar
 
 from lsr.datasets.shards import index as shards
@@ -231,7 +232,7 @@ def test_processes_and_threads_read_at_once(photographs, tmp_path, monkeypatch, 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE_S)
     assert [answer.get() for _ in workers] == [True] * 5
     assert samples(pickle.loads(pickle.dumps(index))) == samples(index)
 
