@@ -67,7 +67,8 @@ def parser() -> OptionParser:
     )
     parser.add_argument(
         "--size",
-        help="e2e: a named size with random weights (default: sana-1.6b on a GPU, tiny on a CPU)",
+        help="e2e: a named size with random weights; an unknown name prints the list (default: "
+        "sana-1.6b on a GPU, tiny on a CPU)",
     )
     parser.add_argument("--steps", type=int, default=1, help="e2e: sampling steps (default 1)")
     return parser

@@ -97,8 +97,8 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="A,B",
-        help=f"default: those of {','.join(DEFAULT_METRICS)} that can be computed; "
-        "also known: brisque, ilniqe",
+        help=f"metrics (default: those of {', '.join(DEFAULT_METRICS)} that can be computed; also "
+        "known: brisque, ilniqe; psnr and ssim mean psnr_y and ssim_y)",
     )
     parser.add_argument(
         "--protocol",

@@ -104,7 +104,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--color-fix",
         default=defaults.color_fix,
         metavar="|".join(COLOR_FIXES),
-        help="method that brings the colours back to those of the input (default adain)",
+        help="method that brings the colours back to those of the input: adain (default) by mean "
+        "and standard deviation of each channel, wavelet by the low frequencies",
     )
 
 

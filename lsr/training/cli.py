@@ -125,8 +125,8 @@ class LinearSRCLI(LightningCLI):
             "--may_differ",
             type=list[str] | str,
             default=[],
-            help="Settings of the samples that may differ from those of the run that is continued, "
-            "such as [global_batch, data]",
+            help="Settings that may differ from those of the run that is continued, although this "
+            "changes its samples, such as [global_batch, data]",
         )
 
     def _may_differ(self) -> list[str]:
