@@ -98,7 +98,7 @@ def _check(options: argparse.Namespace) -> None:
     unknown = [suite for suite in options.what if suite not in SUITES]
     if unknown:
         raise ValueError(
-            f"unknown suite {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}"
+            f"unknown part {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}"
         )
     if options.model and options.size:
         raise ValueError("--model and --size both choose the model: give only one of them")

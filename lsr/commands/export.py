@@ -102,7 +102,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not fit the format."""
     suffix = SUFFIX[options.format]
     if suffix and options.out.suffix != suffix:
-        raise ValueError(f"--out {options.out}: must end in {suffix}")
+        raise ValueError(
+            f"--out {options.out}: must end in {suffix}, or give another --format than "
+            f"{options.format}"
+        )
     check_out_folder(options.out.parent if suffix else options.out)
     if options.format == "onnx" and options.dtype == "bfloat16":
         raise ValueError("--dtype bfloat16: ONNX Runtime has no such layers; choose float16")

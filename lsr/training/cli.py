@@ -163,7 +163,7 @@ class LinearSRCLI(LightningCLI):
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(
-                f"lsr {self.subcommand} needs a checkpoint: "
+                "needs a checkpoint: "
                 "--ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
             )
         folder = Path(self.trainer.default_root_dir)
