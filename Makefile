@@ -39,19 +39,19 @@ $(READY): pyproject.toml constraints.txt
 stage1: $(READY) ## Train stage 1, or continue it where it stopped
 	$(LSR) fit --config $(call config,stage1) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
-stage2: $(READY) ## Grow experts from the knee of stage 1, trained first where there is none; or continue
+stage2: $(READY) ## Train experts from the knee of stage 1 (if there is none, train stage 1 first), or continue
 	@test -f $(call config,stage2) || { echo "$(call config,stage2): no such experiment"; exit 2; }
 	@$(if $(wildcard $(KNEE)/knee.json $(RUNS)/$(EXP)/stage2/checkpoints/last.ckpt)$(filter %.yaml %.yml,$(EXP)),:,\
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage2) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
-stage3: $(READY) ## Train a one-step student from the knee of stage 1, trained first where there is none; or continue
+stage3: $(READY) ## Train a one-step student from the knee of stage 1 (if there is none, train stage 1 first), or continue
 	@test -f $(call config,stage3) || { echo "$(call config,stage3): no such experiment"; exit 2; }
 	@$(if $(wildcard $(KNEE)/knee.json $(STUDENT))$(filter %.yaml %.yml,$(EXP)),:,\
 	    echo "$(KNEE): no knee yet, stage 1 is trained first" && $(MAKE) stage1 ARGS=)
 	$(LSR) fit --config $(call config,stage3) --ckpt_path last --trainer.devices $(DEVICES) --trainer.num_nodes $(NODES) $(ARGS)
 
-eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on DATA=folder (default: bundled photographs, degraded)
+eval: $(READY) ## Score the model of stage 2, else the knee of stage 1, on the pairs of DATA=folder (default: bundled photographs, degraded)
 	@test -f $(MODEL) || { echo "$(MODEL): no such model: train one by make stage1, or name one by MODEL=file"; exit 2; }
 	$(if $(DATA),,mkdir -p $(PAIRS)/HR && cp $$($(VENV)/bin/python -W ignore -m datamodules.bundled_photographs val) $(PAIRS)/HR)
 	$(if $(DATA),,$(LSR) degrade export $(PAIRS)/HR --out $(PAIRS)/LR --preset pasd)
@@ -66,7 +66,7 @@ ablation-guidance: $(READY) ## Compare no guidance, captions, visual features an
 	$(LSR) ablate experiments/ablations/guidance --out $(RUNS)/ablations/guidance --steps 1 \
 	    --metrics psnr_y ssim_y loss loss_other_context $(ARGS)
 
-tag-proof: $(READY) ## Train on textures that the LR image leaves in doubt, with true, shuffled and no tags and captions (ten minutes)
+tag-proof: $(READY) ## Train on textures that the LR image leaves in doubt, with true tags, shuffled tags, no tags, and captions (ten minutes)
 	$(VENV)/bin/python -W ignore experiments/guidance_proof/textures.py $(PROOF)/textures
 	$(LSR) ablate experiments/guidance_proof --out $(PROOF) --steps 1 --metrics loss loss_other_context --seeds 1 2 3 $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/guidance_proof/report.py $(PROOF)
@@ -85,7 +85,7 @@ esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with
 esgf-rates: $(READY) ## After make esgf: the learning rate at which stage 2 fails, from each start (ten minutes)
 	$(VENV)/bin/python -W ignore experiments/esgf/critical_rate.py $(ESGF) $(ARGS)
 
-demo: $(READY) ## Train both stages on the bundled photographs, upscale one the model has not seen
+demo: $(READY) ## Train stages 1 and 2 on the bundled photographs, upscale one that the model has not seen
 	$(MAKE) stage1 EXP=tiny DEVICES=1
 	@test -f $(RUNS)/tiny/stage1/knee/knee.json || { echo "no knee was confirmed; lsr knee $(RUNS)/tiny/stage1 tells why"; exit 1; }
 	$(MAKE) stage2 EXP=tiny DEVICES=1
@@ -129,11 +129,11 @@ test: $(READY) ## Run the tests
 fuzz: $(READY) ## Read mutated files of every kind for ten minutes (ARGS="--minutes 1", "--count 10000", "--only image")
 	PYTHONPATH=tests HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -W ignore -m fuzz $(ARGS)
 
-bench: $(READY) ## Measure attention, model, training, experts and the whole way; what knee, health and divergence guard cost
+bench: $(READY) ## Time attention, model, training, experts and the whole way; then the knee, health and divergence callbacks
 	$(LSR) bench --seconds 0.5 --out $(RUNS)/bench
 	GOMP_SPINCOUNT=0 $(VENV)/bin/python -m callbacks.bench
 
-bench-gpu: $(READY) ## On a GPU: are its kernels right, then all measurements with it
+bench-gpu: $(READY) ## On a GPU: test the kernels, then time all of these but the callbacks
 	@$(VENV)/bin/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'no GPU here that torch can use')"
 	$(VENV)/bin/python -m pytest -q tests/ops
 	$(LSR) bench --device cuda --out $(RUNS)/bench $(ARGS)

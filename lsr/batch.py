@@ -71,6 +71,17 @@ class HasScale(Protocol):
 
 
 @runtime_checkable
+class CutsCrops(Protocol):
+    """A DataModule that may train on square crops.
+
+    Attributes:
+        crop_size: Side of the HR crops in pixels; None if it trains on whole photographs.
+    """
+
+    crop_size: int | None
+
+
+@runtime_checkable
 class HasTeacher(Protocol):
     """A DataModule whose training batches may have a `teacher`.
 

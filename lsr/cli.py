@@ -61,15 +61,15 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "eval": (
         "lsr.commands.evaluate",
-        "score a model or its results: lsr eval --model FILE --data DIR --out DIR",
+        "score a model, or existing results: lsr eval [--model MODEL] --data DIR --out DIR",
     ),
     "upscale": (
         "lsr.commands.upscale",
-        "upscale photographs: lsr upscale PHOTO... [--model FILE] [--out DIR]",
+        "upscale photographs: lsr upscale PHOTO... [--model MODEL] [--out DIR]",
     ),
     "serve": (
         "lsr.commands.serve",
-        "upscale photographs in the browser: lsr serve [--port 7860] [--model FILE...]",
+        "upscale photographs in the browser: lsr serve [--port 7860] [--model MODEL...]",
     ),
     "ablate": (
         "lsr.commands.ablate",
@@ -81,7 +81,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "export": (
         "lsr.commands.export",
-        "write a model to one file: lsr export RUN|CKPT --out FILE [--format onnx|web]",
+        "write a model as a file or web page: lsr export RUN --out PATH [--format onnx|web]",
     ),
     "push": (
         "lsr.commands.push",
@@ -93,7 +93,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "doctor": (
         "lsr.commands.doctor",
-        "tell what works on this machine and what is missing: lsr doctor [--json]",
+        "print what works on this machine and what is missing: lsr doctor [--json]",
     ),
     "completion": (
         "lsr.commands.completion",

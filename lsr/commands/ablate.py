@@ -50,14 +50,14 @@ def parser() -> OptionParser:
     parser.add_argument(
         "--metrics",
         nargs="+",
-        help="metrics of the table, out of the val_metrics of the experiments, and losses "
+        help="metrics of the table: val_metrics of the experiments, or losses such as loss "
         "(default psnr_y ssim_y niqe, without those that no experiment has)",
     )
     parser.add_argument(
         "--reference",
         nargs=2,
         metavar=("YAML", "FILE"),
-        help="experiment and checkpoint of a trained model for the first row of the table",
+        help="a trained model for the first row of the table: its experiment and its checkpoint",
     )
     return parser
 

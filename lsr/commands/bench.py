@@ -32,11 +32,12 @@ def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr bench",
-        description="Time attention, the other operators and the transformer, each compared with "
-        "implementations of other projects; attention over the size of the image; a training step; "
-        "the cost of experts and of guidance per sampling step; the whole way from LR to SR (e2e); "
-        "and pictures over their size. Writes tables (.md, .csv) and a picture to --out. Exit code "
-        "1: an implementation failed or gave a wrong result, and its time is not shown.",
+        description="Time attention, the other operators (ops) and the transformer (model), each "
+        "compared with implementations of other projects; attention over the number of tokens "
+        "(scaling); a training step; what experts and guidance (context) add to a sampling step; "
+        "the whole way from LR to SR (e2e); and pictures of several sizes. Writes tables (.md, "
+        ".csv) and a picture to --out. Exit code 1: an implementation failed or gave a wrong "
+        "result, and its time is not shown.",
         examples=[
             "lsr bench attention ops --out runs/bench",
             "lsr bench e2e --model model.safetensors --steps 4",
@@ -66,7 +67,8 @@ def parser() -> OptionParser:
     )
     parser.add_argument(
         "--size",
-        help="e2e: a named size with random weights (default: sana-1.6b on a GPU, tiny on a CPU)",
+        help="e2e: a named size with random weights; an unknown name prints the list (default: "
+        "sana-1.6b on a GPU, tiny on a CPU)",
     )
     parser.add_argument("--steps", type=int, default=1, help="e2e: sampling steps (default 1)")
     return parser
@@ -96,7 +98,7 @@ def _check(options: argparse.Namespace) -> None:
     unknown = [suite for suite in options.what if suite not in SUITES]
     if unknown:
         raise ValueError(
-            f"unknown suite {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}"
+            f"unknown part {', '.join(map(repr, unknown))}; known are {', '.join(SUITES)}"
         )
     if options.model and options.size:
         raise ValueError("--model and --size both choose the model: give only one of them")

@@ -32,7 +32,7 @@ def parser() -> OptionParser:
         "--config",
         required=True,
         metavar="FILE",
-        help="YAML file of the experiment; its settings may follow as for lsr fit",
+        help="YAML file of the experiment; settings may follow as options, as for lsr fit",
     )
     parser.add_argument(
         "--out",
@@ -45,7 +45,9 @@ def parser() -> OptionParser:
         "--draws", type=int, default=4, help="number of crops for each photograph (default 4)"
     )
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is a GPU)")
-    parser.add_argument("--compile", action="store_true", help="compile the autoencoder")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the autoencoder with torch.compile"
+    )
     return parser
 
 

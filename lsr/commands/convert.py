@@ -23,8 +23,8 @@ def parser() -> OptionParser:
     parser = OptionParser(
         prog="lsr convert",
         description="Convert a checkpoint of SANA (a folder of diffusers, or a .safetensors or "
-        ".pth file of diffusers or NVlabs) to a LinearSR model. The contribution of the LR image "
-        "is zero at first, so the model computes the same as SANA. Train it with "
+        ".pth file of diffusers or NVlabs) to a LinearSR model. The weights that read the LR image "
+        "are zero, so the model computes the same as SANA until it is trained: lsr fit "
         "--model.init_from FILE.",
         examples=[
             "lsr convert sana weights/sana --out weights/sana.safetensors",
@@ -41,7 +41,8 @@ def parser() -> OptionParser:
         "--cross-heads",
         type=int,
         metavar="A",
-        help="heads of the cross-attention, for widths that SANA does not have",
+        help="number of heads of the cross-attention, needed only for a width that no published "
+        "SANA has",
     )
     parser.add_argument(
         "--autoencoder",

@@ -34,10 +34,10 @@ def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr doctor",
-        description="Tell the versions, the devices, the free memory and disk space, whether the "
+        description="Print the versions, the devices, the free memory and disk space, whether the "
         "models of this package and the Triton kernels work, and which weights of metrics, taggers "
         "and encoders are there. Nothing is downloaded. Exit code 1: something that upscaling "
-        "needs is broken; what is only missing is no error.",
+        "needs is broken. Optional parts that are missing are no error.",
         examples=["lsr doctor", "lsr doctor --json    # for a script"],
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -34,12 +34,12 @@ def parser() -> OptionParser:
     parser = OptionParser(
         prog="lsr eval",
         description="Super-resolve LR photographs with a model, or read existing results, and "
-        "compute metrics. Writes per_image.csv, summary.json, report.md and contact.png. Run the "
-        "same command again to continue. Exit code 1: some images failed, or a metric that was "
-        "requested by name cannot be computed; each failure is reported, and everything else is "
-        "done.",
+        "compute metrics. Writes per_image.csv, summary.json, report.md, report.html and "
+        "contact.png. Run the same command again to continue. Exit code 1: some images failed, or "
+        "a metric that was requested by name cannot be computed; each failure is reported, and "
+        "everything else is done.",
         examples=[
-            "lsr eval --data pairs --out scores    # the model of this package",
+            "lsr eval --data pairs --out scores    # the model perceptual",
             "lsr eval --model model.safetensors --data pairs --out beside --beside bicubic,theirs",
             "lsr eval --predictions theirs --data pairs --metrics psnr,ssim --out their-scores",
         ],
@@ -54,7 +54,7 @@ def parser() -> OptionParser:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="folder with weights of metrics, named as in their cards (default: torch's cache)",
+        help="folder with weights of metrics under their published names (default: torch's cache)",
     )
     _add_sampling(parser)
     _add_execution(parser)
@@ -67,9 +67,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--model",
         type=Path,
-        metavar="MODEL",
-        help="a .safetensors file, a checkpoint, a folder with one of them, or owner/name on the "
-        "hub (default: the embedded model)",
+        metavar="perceptual|faithful|MODEL",
+        help="perceptual (default) or faithful, the models in this package; or a .safetensors "
+        "file, a checkpoint, a folder with one of them, or owner/name on the Hugging Face hub",
     )
     source.add_argument(
         "--predictions",
@@ -82,7 +82,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="folder of LR photographs, or a folder that contains LR/HR, test_LR/test_HR or lq/gt",
+        help="folder of LR photographs, or a data set of pairs, such as a folder with LR and HR",
     )
     parser.add_argument(
         "--targets",
@@ -97,8 +97,8 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="A,B",
-        help=f"default: those of {','.join(DEFAULT_METRICS)} that can be computed; "
-        "also known: brisque, ilniqe",
+        help=f"metrics (default: those of {', '.join(DEFAULT_METRICS)} that can be computed; also "
+        "known: brisque, ilniqe; psnr and ssim mean psnr_y and ssim_y)",
     )
     parser.add_argument(
         "--protocol",
@@ -154,5 +154,5 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="delete the rows in --out that were made with other settings",
+        help="delete the values in --out that were made with other settings, instead of refusing",
     )

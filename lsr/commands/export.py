@@ -21,11 +21,11 @@ def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr export",
-        description="Write a model as a safetensors file with its configuration in the metadata: "
-        "the format that `lsr upscale --model` and Upscaler.from_pretrained load. A file named "
-        "model.safetensors is also found by its folder or, on the Hugging Face hub, by owner/name. "
-        "Or write it for programs without PyTorch: as an ONNX file, or as a web page that "
-        "upscales in the visitor's browser.",
+        description="Write a model as a safetensors file with its configuration in the metadata, "
+        "which `lsr upscale --model` and Upscaler.from_pretrained load. If the file is named "
+        "model.safetensors, they also find it by its folder or, on the Hugging Face hub, by "
+        "owner/name. Or write the model for programs without PyTorch: as an ONNX file, or as a web "
+        "page that upscales in the visitor's browser.",
         examples=[
             "lsr export runs/tiny/stage1 --out model.safetensors",
             "lsr export runs/tiny/stage1 --out half.safetensors --dtype float16",
@@ -35,8 +35,9 @@ def parser() -> OptionParser:
     )
     parser.add_argument(
         "model",
-        metavar="RUN|CKPT",
-        help="folder of a run (its checkpoints/last.ckpt is used), a checkpoint, or a model file",
+        metavar="perceptual|faithful|RUN",
+        help="a model in this package, the folder of a run (its checkpoints/last.ckpt is used), a "
+        "checkpoint, or a model file",
     )
     parser.add_argument(
         "--format",
@@ -66,13 +67,14 @@ def parser() -> OptionParser:
         "--licence",
         default="not stated",
         metavar="TEXT",
-        help="licence of the weights, to be noted in an ONNX file and on the page",
+        help="licence of the weights, which an ONNX file and the page state",
     )
     parser.add_argument(
         "--runtime",
         type=Path,
         metavar="FOLDER",
-        help="format web: unpacked npm package onnxruntime-web, whose files the page needs",
+        help="for --format web: folder of the unpacked npm package onnxruntime-web, whose files "
+        "the page needs",
     )
     return parser
 
@@ -100,7 +102,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not fit the format."""
     suffix = SUFFIX[options.format]
     if suffix and options.out.suffix != suffix:
-        raise ValueError(f"--out {options.out}: must end in {suffix}")
+        raise ValueError(
+            f"--out {options.out}: must end in {suffix}, or give another --format than "
+            f"{options.format}"
+        )
     check_out_folder(options.out.parent if suffix else options.out)
     if options.format == "onnx" and options.dtype == "bfloat16":
         raise ValueError("--dtype bfloat16: ONNX Runtime has no such layers; choose float16")

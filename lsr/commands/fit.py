@@ -14,10 +14,11 @@ def parser() -> OptionParser:
     """Return a parser of the options that matter most; there is one for every setting."""
     parser = OptionParser(
         prog="lsr fit|validate|test|predict",
-        description="Train the model of an experiment, validate or score one of its checkpoints, "
-        "or super-resolve its test photographs. Every setting of the YAML file is an option too, "
-        "and these are some of them; `lsr fit --config FILE --help` lists all. Exit code 3: "
-        "training diverged.",
+        description="fit trains the model of an experiment, which is a YAML file. The others use a "
+        "checkpoint: validate scores it on the validation photographs, test on the test "
+        "photographs, and predict super-resolves the test photographs. Every setting of the YAML "
+        "file is an option too. Here are the most frequent ones; `lsr fit --config FILE --help` "
+        "lists all. Exit code 3: training diverged.",
         examples=[
             "lsr fit --config experiments/tiny/stage1.yaml --ckpt_path last    # begin or continue",
             "lsr fit --config experiments/tiny/stage1.yaml --print_config",
@@ -34,10 +35,11 @@ def parser() -> OptionParser:
     parser.add_argument(
         "--ckpt_path",
         metavar="last|best|FILE",
-        help="checkpoint to continue from or to use: the newest one, the published knee, or a file",
+        help="checkpoint that fit continues from, or that the others use: last is the newest one, "
+        "best the weights of the published knee (not for fit)",
     )
     parser.add_argument(
-        "--print_config", action="store_true", help="print all settings, and do nothing"
+        "--print_config", action="store_true", help="print all settings, and do nothing else"
     )
     _add_settings(parser)
     return parser
@@ -46,7 +48,10 @@ def parser() -> OptionParser:
 def _add_settings(parser: OptionParser) -> None:
     """Add those settings of the YAML file that are changed most often."""
     parser.add_argument(
-        "--trainer.default_root_dir", type=Path, metavar="DIR", help="the run folder"
+        "--trainer.default_root_dir",
+        type=Path,
+        metavar="DIR",
+        help="the run folder, for all that the run writes",
     )
     parser.add_argument(
         "--trainer.max_steps", type=int, metavar="N", help="number of optimiser steps"
@@ -64,12 +69,13 @@ def _add_settings(parser: OptionParser) -> None:
         "--model.init_from",
         type=Path,
         metavar="PATH",
-        help="model whose weights training starts at",
+        help="model file from whose weights a new run starts",
     )
     parser.add_argument(
         "--may_differ",
         metavar="[NAME]",
-        help="settings of the samples that may differ from those of the run that is continued",
+        help="settings that may differ from those of the run that is continued, although this "
+        "changes its samples, such as [global_batch, data]",
     )
 
 

@@ -203,7 +203,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(_benchmark(options))
         return DONE
     if options.path is None:
-        raise ValueError("lsr knee needs the PATH of a log, or --benchmark")
+        raise ValueError("needs the PATH of a log, or --benchmark")
     if options.png and not options.png.lower().endswith(".png"):
         raise ValueError(f"--png {options.png}: the name of the figure must end in .png")
 

@@ -15,9 +15,9 @@ def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr knee",
-        description="Replay the knee detector over a logged run. Report the step of the knee and "
-        "the step of its confirmation, or the reason why there is no knee. The exit code is 0 in "
-        "both cases.",
+        description="Find the knee in the log of a run: the step at which the fast improvement of "
+        "the metrics ends. Print this step and the step at which the detector confirmed it, or the "
+        "reason why there is no knee. The exit code is 0 in both cases.",
         examples=[
             "lsr knee runs/tiny/stage1 --compare",
             "lsr knee metrics.csv --metrics val/psnr_y:max,val/niqe:min --png",
@@ -34,7 +34,8 @@ def parser() -> OptionParser:
     parser.add_argument(
         "--metrics",
         metavar="a:max,b:min",
-        help="metrics, and whether more or less is better (default: metrics known by name)",
+        help="metrics, and whether a larger (max) or a smaller (min) value is better (default: all "
+        "in the log whose names are known, such as psnr)",
     )
     parser.add_argument(
         "--loss",
@@ -54,7 +55,9 @@ def parser() -> OptionParser:
         help="also report the steps that early stopping and the best checkpoint pick",
     )
     parser.add_argument(
-        "--leave-one-out", action="store_true", help="also replay without each metric in turn"
+        "--leave-one-out",
+        action="store_true",
+        help="also find the knee without each metric in turn",
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document instead of text"
@@ -75,6 +78,10 @@ def parser() -> OptionParser:
         "--seed", type=int, default=0, metavar="N", help="seed of the simulated runs (default 0)"
     )
     parser.add_argument(
-        "--curves", type=int, default=200, metavar="N", help="number of them (default 200)"
+        "--curves",
+        type=int,
+        default=200,
+        metavar="N",
+        help="number of simulated runs (default 200)",
     )
     return parser

@@ -13,8 +13,8 @@ def add_max_pixels_option(parser: Any) -> None:
         "--max-pixels",
         type=int,
         metavar="N",
-        help="most pixels of a photograph; a larger one is refused, because a small file may "
-        "claim any size (default 178956970)",
+        help="most pixels of a photograph; a larger one is refused, because the header of a small "
+        "file may claim any size (default 178956970)",
     )
 
 

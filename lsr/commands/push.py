@@ -18,9 +18,9 @@ def parser() -> OptionParser:
     parser = OptionParser(
         prog="lsr push",
         description="Push a model to the Hugging Face hub, with the settings of its run, the knee, "
-        "figures of `lsr eval`, pictures, and a model card made from them. A repository that is "
-        "not there yet is created as the hub does it by default: public, unless your organisation "
-        "has chosen otherwise. Absolute paths and secrets in the settings are cut.",
+        "figures of `lsr eval`, pictures, and a model card made from them. If there is no such "
+        "repository, the hub creates it as it does by default: public, unless your organisation "
+        "has chosen otherwise. Absolute paths in the settings are shortened, and secrets removed.",
         examples=[
             "lsr push runs/tiny/stage1 owner/name --licence apache-2.0 --dry-run pushed",
             "lsr push runs/tiny/stage1 owner/name --licence apache-2.0",
@@ -49,7 +49,7 @@ def parser() -> OptionParser:
         "--dry-run",
         type=Path,
         metavar="FOLDER",
-        help="write what would be pushed to this folder; no network",
+        help="write the files that would be pushed to this folder, without network",
     )
     return parser
 

@@ -13,9 +13,10 @@ def parser() -> OptionParser:
     """Return the parser of the command line."""
     parser = OptionParser(
         prog="lsr report",
-        description="Write what runs and evaluations have come to as one HTML file: verdict, "
-        "curves, pictures, cost and settings. It needs no network and no server. Several runs are "
-        "compared. `lsr fit` and `lsr eval` write the report of their folder by themselves.",
+        description="Write the results of runs and evaluations to one HTML file: the knee, or why "
+        "there is none, curves, pictures, cost and settings. The file needs no network and no "
+        "server. Several runs are compared. `lsr fit` and `lsr eval` write the report of their own "
+        "folder when they end.",
         examples=[
             "lsr report runs/tiny/stage1",
             "lsr report runs/tiny/stage1 runs/tiny/stage2 --out both.html",

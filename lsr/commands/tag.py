@@ -28,7 +28,7 @@ def parser() -> OptionParser:
     )
     parser.add_argument("dir", type=Path, metavar="DIR", help="folder of photographs")
     parser.add_argument(
-        "--tagger", choices=TAGGERS, default="ram++", help="network that tags (default ram++)"
+        "--tagger", choices=TAGGERS, default="ram++", help="the tagging network (default ram++)"
     )
     parser.add_argument(
         "--weights",

@@ -67,16 +67,17 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=EMBEDDED,
-        metavar="MODEL",
-        help="a .safetensors file, a checkpoint, a folder with one of them, or owner/name on the "
-        "Hugging Face hub (default: the model in this package)",
+        metavar="perceptual|faithful|MODEL",
+        help="perceptual (default: sharp, some texture is invented) or faithful (soft, less "
+        "error), the models in this package; or a .safetensors file, a checkpoint, a folder with "
+        "one of them, or owner/name on the Hugging Face hub",
     )
     parser.add_argument(
         "--fidelity",
         type=float,
         metavar="F",
-        help="from 0, the perceptual model in this package, to 1, the faithful one: less texture "
-        "and less error (default: that of --model)",
+        help="blend of the models in this package, without --model: from 0, perceptual, to 1, "
+        "faithful, which has less texture and less error",
     )
     parser.add_argument(
         "--scale",
@@ -89,7 +90,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=int,
         default=defaults.num_inference_steps,
-        help="sampling steps: 1 is the most faithful to the input, more add texture (default 1)",
+        help="sampling steps: 1 is the most faithful to the input, more add texture; a model made "
+        "for one step, such as perceptual, refuses more (default 1)",
     )
     parser.add_argument(
         "--seed",
@@ -102,7 +104,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--color-fix",
         default=defaults.color_fix,
         metavar="|".join(COLOR_FIXES),
-        help="method that brings the colours back to those of the input (default adain)",
+        help="method that brings the colours back to those of the input: adain (default) by mean "
+        "and standard deviation of each channel, wavelet by the low frequencies",
     )
 
 
@@ -111,9 +114,9 @@ def _add_tag_options(parser: argparse.ArgumentParser) -> None:
         "--tags",
         default="sidecar",
         metavar="auto|none|sidecar|LIST",
-        help="tags that guide the model: auto asks --tagger, none gives none, sidecar reads "
-        "tags.jsonl or the .txt or .caption file next to each photograph (default), LIST is used "
-        "for all",
+        help="tags that guide the model: sidecar (default) reads tags.jsonl, or the .txt or "
+        ".caption file beside each photograph; auto finds tags by --tagger; none uses no tags; "
+        "LIST, such as 'cat, fur', is used for all photographs",
     )
     parser.add_argument(
         "--tagger",

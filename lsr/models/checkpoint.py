@@ -130,7 +130,7 @@ def read_model(path: Path, averaged: bool = True) -> ModelFile:
             f"{path} is a folder: name a model file, such as {path / 'checkpoints' / 'last.ckpt'}"
         )
     if not path.is_file():
-        raise ValueError(f"{path}: no such model file")
+        raise ValueError(f"{path}: no such model file; check the path")
     try:
         weights, config = read_weights(path, averaged)
         shift = config.pop("shift")

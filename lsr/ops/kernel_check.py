@@ -29,7 +29,7 @@ def main() -> int:
     where = f"on {torch.cuda.get_device_name()}" if device.type == "cuda" else "in its interpreter"
     wrong = [f"{name} (by {error:.0e})" for name, error in errors.items() if not error < _TOLERANCE]
     told = f"wrong: {', '.join(wrong)}" if wrong else f"right: {', '.join(errors)}"
-    sys.stdout.write(f"{where} {told}\n")
+    sys.stdout.write(f"{where} these kernels are {told}\n")
     return 1 if wrong else 0
 
 

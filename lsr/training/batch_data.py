@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lsr.batch import Batch, HasScale, HasTeacher
+from lsr.batch import Batch, CutsCrops, HasScale, HasTeacher
 from lsr.models.autoencoder_dc import check_same_latents
 from lsr.models.condition import Condition
 from lsr.models.denoiser import flow_data
@@ -20,12 +20,15 @@ def check_data(trainer: Any, model: Model, stage: str) -> None:
         stage: Lightning's stage. Prediction needs no ground truth, so any scale will do.
 
     Raises:
-        ValueError: If the scales differ, or another autoencoder made the cached latents.
+        ValueError: If the scales differ, crops are not whole tokens, or another autoencoder made
+            the cached latents.
     """
     data: object = trainer.datamodule
     if isinstance(data, HasScale) and stage != "predict":
         _check_scale(data.scale, model.config.scale)
     if stage == "fit":
+        if isinstance(data, CutsCrops) and data.crop_size is not None:
+            _check_crops(data.crop_size, model.space.factor)
         check_same_latents(model.space, data)
 
 
@@ -74,6 +77,16 @@ def data_of_batch(batch: Batch, model: Model, condition: Condition) -> Tensor:
         return flow_data(batch["latent"], condition, model.config)
     assert "hr" in batch
     return model.encode(batch["hr"], condition)
+
+
+def _check_crops(side: int, factor: int) -> None:
+    below = side - side % factor
+    if below != side:
+        choices = " or ".join(str(each) for each in (below, below + factor) if each)
+        raise ValueError(
+            f"crops of {side} pixels are not whole tokens of {factor} pixels: "
+            f"set data.init_args.crop_size {choices}"
+        )
 
 
 def _check_scale(data: int, model: int) -> None:

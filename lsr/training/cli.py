@@ -125,8 +125,8 @@ class LinearSRCLI(LightningCLI):
             "--may_differ",
             type=list[str] | str,
             default=[],
-            help="Settings of the samples that may differ from those of the run that is continued, "
-            "such as [global_batch, data]",
+            help="Settings that may differ from those of the run that is continued, although this "
+            "changes its samples, such as [global_batch, data]",
         )
 
     def _may_differ(self) -> list[str]:
@@ -163,7 +163,7 @@ class LinearSRCLI(LightningCLI):
         chosen = self.config_init[str(self.subcommand)]
         if chosen["ckpt_path"] is None:
             raise ValueError(
-                f"lsr {self.subcommand} needs a checkpoint: "
+                "needs a checkpoint: "
                 "--ckpt_path last, --ckpt_path best (the knee) or --ckpt_path FILE"
             )
         folder = Path(self.trainer.default_root_dir)

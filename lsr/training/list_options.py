@@ -76,8 +76,8 @@ def _member(members: list[Any], name: str, class_name: str) -> dict[str, Any]:
     classes = [each["class_path"].rpartition(".")[2] for each in members if isinstance(each, dict)]
     if classes.count(class_name) != 1:
         raise ValueError(
-            f"--trainer.{name}.{class_name}: {classes.count(class_name)} of this class in the "
-            f"list of {', '.join(classes) or 'nothing'}; the option needs exactly one"
+            f"--trainer.{name}.{class_name}: there must be exactly one {class_name} in the list, "
+            f"which has {', '.join(classes) or 'nothing'}"
         )
     return next(
         each

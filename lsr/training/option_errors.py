@@ -25,6 +25,9 @@ _TYPES = {
     "bool": "true or false",
     "str": "a text",
     "NoneType": "null",
+    "Sequence": "a list such as [a, b]",
+    "list": "a list such as [a, b]",
+    "tuple": "a list such as [a, b]",
 }
 """How a type is called in a message."""
 
@@ -102,7 +105,8 @@ def _wrong_type(types: Sequence[str], value: str | None) -> str:
         if literal:
             names += [choice.strip("'") for choice in literal[1].split(", ")]
         else:
-            names.append(_TYPES.get(plain[1], plain[1]) if plain else each.partition(":")[0])
+            name = plain[1] if plain else each.partition(":")[0]
+            names.append(_TYPES.get(name, name))
     names = list(dict.fromkeys(names))
     wanted = " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
     return f"must be {wanted}" + (f", not {value}" if value else "")

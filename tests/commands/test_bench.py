@@ -139,4 +139,4 @@ def test_the_curves_of_the_suite_scaling_are_drawn_and_summarised(small, tmp_pat
 def test_an_unknown_suite_is_refused_with_those_that_are_known(tmp_path, capsys):
     assert main(["bench", "attention", "magic", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error == f"lsr bench: unknown suite 'magic'; known are {', '.join(SUITES)}\n"
+    assert error == f"lsr bench: unknown part 'magic'; known are {', '.join(SUITES)}\n"

@@ -230,7 +230,8 @@ def test_bad_options_are_bad_usage(evaluate, options, message):
 
 def test_a_missing_model_gives_the_same_error_as_in_other_verbs(evaluate):
     code, out, err = evaluate(source=("--model", "nowhere.safetensors"))
-    assert code == 2 and err == "lsr eval: nowhere.safetensors: no such model file\n"
+    assert code == 2
+    assert err == "lsr eval: nowhere.safetensors: no such model file; check the path\n"
     assert not out.exists()
 
 

@@ -192,5 +192,5 @@ def test_export_refuses_what_would_be_no_use(run, denoiser, tmp_path, capsys):
 def test_a_name_in_a_folder_that_is_here_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(ValueError, match=r"^runs/tinny: no such model file$"):
+    with pytest.raises(ValueError, match=r"^runs/tinny: no such model file; check the path$"):
         Upscaler.from_pretrained("runs/tinny")

@@ -23,6 +23,12 @@ SINGLE = replace(TINY, context_dim=0)
     [
         ("data.init_args.scale", 2, "the data have scale 2, but the model enlarges 4 times"),
         ("data.init_args.train", "null", "data.init_args.train must be a list of folders"),
+        ("data.init_args.train", "photos", "train: must be a list such as [a, b], not photos"),
+        (
+            "data.init_args.crop_size",
+            20,
+            "whole tokens of 8 pixels: set data.init_args.crop_size 1",
+        ),
     ],
 )
 def test_the_command_reports_it_in_one_line(tmp_path, capsys, name, value, message):
@@ -41,6 +47,16 @@ def test_every_data_module_declares_its_scale(data):
         check_data(SimpleNamespace(datamodule=data), model, "validate")
     check_data(SimpleNamespace(datamodule=data), model, "predict")
     check_data(SimpleNamespace(datamodule=object()), model, "fit")
+
+
+@pytest.mark.parametrize("data", [RealESRGANDataModule, PairedDataModule])
+def test_crops_of_whole_tokens_fit(data):
+    model = LinearSRModule(replace(SINGLE, patch_size=8)).denoiser
+    for wrong, right in ((20, "16 or 24"), (4, "8")):
+        with pytest.raises(ValueError, match=f"crop_size {right}$"):
+            check_data(SimpleNamespace(datamodule=data(crop_size=wrong)), model, "fit")
+    check_data(SimpleNamespace(datamodule=data(crop_size=16)), model, "fit")
+    check_data(SimpleNamespace(datamodule=data(crop_size=20)), model, "test")
 
 
 @pytest.mark.parametrize("sanity", [0, 1])

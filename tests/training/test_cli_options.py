@@ -43,7 +43,7 @@ def test_a_callback_and_a_logger_are_addressed_by_their_class(tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--trainer.callbacks.Knee.stop=false", "0 of this class in the list of EMA, ImageGrid"),
+        ("--trainer.callbacks.Knee.stop=false", "exactly one Knee in the list, which has EMA, Im"),
         ("--trainer.callbacks.KneePointCallback.halt=1", "Option 'halt' is not accepted"),
         ("--trainer.callbacks.EMA.decay=fast", "callbacks.EMA"),
         ("--trainer.callbacks.EMA.decay", "needs a value"),
