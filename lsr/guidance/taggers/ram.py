@@ -154,7 +154,8 @@ class RAMTagger:
             raise ValueError(
                 f"{' and '.join(absent)} not found: fetch {_FILES[plus]}, and "
                 f"{' and '.join(_LISTS)} from ram/data of github.com/xinyu1205/recognize-anything, "
-                "into one folder, and name the .pth file"
+                "into one folder, and give the .pth with --weights to lsr tag, or with "
+                "--tagger-weights to lsr upscale, which needs no tagger with --tags none"
             )
         self.tags, thresholds = (read_text(weights.parent / name).splitlines() for name in _LISTS)
         if len(self.tags) != len(thresholds):
