@@ -125,8 +125,7 @@ def test_the_older_name_of_the_head_will_do():
 
 def test_what_is_missing_is_told_in_one_line(tmp_path):
     with pytest.raises(
-        ValueError,
-        match="ram_plus_swin_large_14m.pth .huggingface.co.*one folder, and give the .pth with",
+        ValueError, match="ram_plus_swin_large_14m.pth .huggingface.co.*into one folder.*--weights"
     ):
         RAMTagger(tmp_path / "ram.pth", True, CPU)
     path = save_ram(tmp_path, plus=False)
