@@ -1,5 +1,6 @@
-"""Writing and copying files atomically, SHA-256 digests of files, and the cache folder."""
+"""Writing files atomically or under a lock, SHA-256 digests of files, and the cache folder."""
 
+import fcntl
 import hashlib
 import json
 import math
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
@@ -113,6 +114,38 @@ def nan_as_text(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [nan_as_text(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[TextIO]:
+    """Open a text file for reading and writing, and lock it inside the block.
+
+    The file is created empty if it does not exist. It must be changed by `rewrite_json` alone: a
+    file that replaces it is not locked, and two processes could hold a lock of the same path.
+
+    Args:
+        path: The file, in an existing folder.
+        busy: Message if another process holds the lock.
+
+    Raises:
+        ValueError: If another process holds the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with open(descriptor, "r+", errors="replace") as file:  # a damaged file is no JSON
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(busy) from None
+        yield file
+
+
+def rewrite_json(file: TextIO, document: Mapping[str, Any]) -> None:
+    """Replace the contents of an open file by a JSON document, in place."""
+    file.seek(0)
+    file.write(json.dumps(document, indent=1) + "\n")
+    file.truncate()
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def copy_file(source: Path, target: Path) -> None:

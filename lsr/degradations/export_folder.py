@@ -5,15 +5,13 @@ A folder of an export is whole again after every interruption.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from lsr.degradations.config import DegradationConfig
-from lsr.files import atomic_path
+from lsr.files import atomic_path, locked, rewrite_json
 from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS_FILE = "degradation.json"
@@ -67,19 +65,12 @@ def claimed(out: Path, settings: ExportSettings) -> Iterator[None]:
     if not (out / SETTINGS_FILE).exists():
         _check_empty(out)
         out.mkdir(parents=True, exist_ok=True)
-    # The file is never replaced: of two exports that begin at the same moment, one gets its lock.
-    with (out / SETTINGS_FILE).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"--out {out}: another export is writing there; wait for its end"
-            ) from None
-        file.seek(0)
-        if os.fstat(file.fileno()).st_size:
-            _check_same_settings(out, file, settings)
+    busy = f"--out {out}: another export is writing there; wait for its end"
+    with locked(out / SETTINGS_FILE, busy) as file:
+        if text := file.read():
+            _check_same_settings(out, text, settings)
         else:
-            _begin(file, settings)
+            rewrite_json(file, _document(settings))
         yield
 
 
@@ -91,22 +82,19 @@ def _check_empty(out: Path) -> None:
         )
 
 
-def _begin(file: TextIO, settings: ExportSettings) -> None:
-    """Write the settings of a new export."""
-    document = {
+def _document(settings: ExportSettings) -> dict[str, Any]:
+    """Return the contents of the file of settings."""
+    return {
         "preset": settings.preset,
         "seed": settings.seed,
         "digest": settings.cfg.digest(),
         "config": dataclasses.asdict(settings.cfg),
     }
-    file.write(json.dumps(document, indent=1) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
 
 
-def _check_same_settings(out: Path, file: TextIO, settings: ExportSettings) -> None:
+def _check_same_settings(out: Path, text: str, settings: ExportSettings) -> None:
     try:
-        document = json.load(file)
+        document = json.loads(text)
         there = document["preset"], document["digest"], document["seed"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(

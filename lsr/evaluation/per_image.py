@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.evaluation.data import Item
-from lsr.files import atomic_path
+from lsr.files import atomic_path, locked, rewrite_json
 from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS = "evaluation.json"
@@ -48,34 +47,32 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
                         f"--out {out} holds files but no evaluation: choose an empty or new folder"
                     )
                 out.mkdir(parents=True, exist_ok=True)
-            # Never replaced: of two evaluations that begin at the same moment, one gets its lock.
-            file = held.enter_context(path.open("a+"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.seek(0)
-            if text := file.read():
-                _check_settings(out, text, settings, overwrite)
-            else:
-                _write_settings(out, settings)
+            busy = f"--out {out}: another evaluation is writing there; wait for its end"
+            file = held.enter_context(locked(path, busy))
+            if not (text := file.read()):
+                rewrite_json(file, settings)
+            elif _differs(out, text, settings, overwrite):
+                _delete_rows(out)
+                rewrite_json(file, settings)
             for leftover in out.rglob(f".{'[0-9a-f]' * 16}.tmp"):
                 leftover.unlink()
             merge(out)
-        except BlockingIOError:
-            raise ValueError(
-                f"--out {out}: another evaluation is writing there; wait for its end"
-            ) from None
         except OSError as error:
             raise ValueError(f"--out {out} cannot be written to: {error.strerror}") from error
         yield
 
 
-def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -> None:
-    """Compare the settings with those of the folder; if they differ, refuse, or delete the rows.
+def _differs(out: Path, text: str, settings: Mapping[str, Any], overwrite: bool) -> bool:
+    """Return whether the settings differ from those of the folder.
 
     Args:
         out: The folder.
         text: Contents of its evaluation.json.
         settings: Settings of this evaluation.
         overwrite: See `claimed`.
+
+    Raises:
+        ValueError: If they differ and must not be overwritten.
     """
     try:
         earlier = json.loads(text)
@@ -84,24 +81,12 @@ def _check_settings(out: Path, text: str, settings: Mapping[str, Any], overwrite
     differing = sorted(
         key for key in settings.keys() | earlier.keys() if settings.get(key) != earlier.get(key)
     )
-    if not differing:
-        return
-    if not overwrite:
+    if differing and not overwrite:
         raise ValueError(
             f"--out {out} holds an evaluation that differs in {', '.join(differing)} (a metric "
             "whose weights were missing counts): choose another folder, or use --overwrite"
         )
-    _delete_rows(out)
-    _write_settings(out, settings)
-
-
-def _write_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings in place: a new file would not be the one that is locked."""
-    with (out / SETTINGS).open("r+") as file:
-        file.write(json.dumps(settings, indent=1) + "\n")
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+    return bool(differing)
 
 
 def _delete_rows(out: Path) -> None:
