@@ -1,7 +1,7 @@
 """Measure what knee, attention health and divergence guard cost: `python -m callbacks.bench`.
 
 Trains an experiment for 120 steps and times the hooks of knee and health in validations. Then
-trains for 3,000 steps and compares those with the guard with those without.
+trains for 3,000 steps, leaves the guard out of about half of them, and compares the two kinds.
 """
 
 import sys
@@ -20,6 +20,7 @@ from callbacks.divergence_guard import DivergenceGuard
 from callbacks.knee_point import KneePointCallback
 from callbacks.progress import TrainingProgress
 from lsr.batch import Batch
+from lsr.runs.table import markdown_table
 from lsr.training.benchmark_command import run_benchmark
 from lsr.training.unstarted import prepare_run
 
@@ -29,7 +30,7 @@ _STEPS = 120
 _COMPARED_STEPS = 3000
 """Steps of the run that takes about half of them without the guard."""
 
-_HEADER = ("| what | ms | of | ms | share | target |", "|---|---|---|---|---|---|")
+_HEADER = ("what", "ms", "of", "ms", "share", "target")
 
 _PER_VALIDATION = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 _OF_HEALTH = ("on_validation_batch_start", "on_validation_batch_end")
@@ -82,7 +83,7 @@ class Stopwatch(L.Callback):
         for row, seconds in self.of_hooks.items():
             seconds.append(self._hooks.pop(row, 0.0))
 
-    def rows(self) -> list[str]:
+    def rows(self) -> list[list[str]]:
         """Return the rows of the table, from medians: other processes may delay single validations.
 
         The first validation is left out.
@@ -97,8 +98,9 @@ class Stopwatch(L.Callback):
 class Comparison(L.Callback):
     """Leaves out the hooks of another callback in about half of the steps, and times all steps.
 
-    What the hooks take is not what they cost: gradients that they have read are in the cache for
-    the clipping, and what they free would be freed by others. Has to be the first callback.
+    The time inside the hooks is not what they add to a step: the clipping reads gradients faster
+    after the hooks have read them, and memory that the hooks free would be freed elsewhere. Has to
+    be the first callback of the trainer.
 
     Args:
         callback: The other callback.
@@ -137,7 +139,7 @@ class Comparison(L.Callback):
         """Record the time of a step."""
         self._seconds[self._works].append(time.perf_counter() - self._since)
 
-    def row(self, what: str) -> str:
+    def row(self, what: str) -> list[str]:
         """Return the row of the table: the difference of the medians, with its standard error."""
         having, lacking = (np.array(self._seconds[works]) for works in (True, False))
         draws = [
@@ -145,8 +147,8 @@ class Comparison(L.Callback):
             - np.median(self._generator.choice(lacking, len(lacking)))
             for _ in range(200)
         ]
-        cost = float(np.median(having) - np.median(lacking))
         whole = float(np.median(lacking))
+        cost = float(np.median(having)) - whole
         return _row(what, cost, "training step", whole, error=float(np.std(draws)))
 
 
@@ -156,12 +158,12 @@ def main(config: str) -> int:
     Args:
         config: YAML file of the experiment.
     """
-    lines = [*_HEADER, *_of_validations(config), *_of_steps(config)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    rows = [*_of_validations(config), *_of_steps(config)]
+    sys.stdout.write(markdown_table(_HEADER, rows) + "\n")
     return 0
 
 
-def _of_validations(config: str) -> list[str]:
+def _of_validations(config: str) -> list[list[str]]:
     """Return the rows of knee and health."""
     with tempfile.TemporaryDirectory() as folder:
         cli = prepare_run(
@@ -182,7 +184,7 @@ def _of_validations(config: str) -> list[str]:
     return stopwatch.rows()
 
 
-def _of_steps(config: str) -> list[str]:
+def _of_steps(config: str) -> list[list[str]]:
     """Return the row of the guard."""
     with tempfile.TemporaryDirectory() as folder:
         cli = prepare_run(
@@ -203,8 +205,8 @@ def _of_steps(config: str) -> list[str]:
     return [comparison.row("guard, per step")]
 
 
-def _row(what: str, cost: float, whole: str, total: float, error: float | None = None) -> str:
-    """Return a Markdown row that compares a cost with a whole step or a whole validation.
+def _row(what: str, cost: float, whole: str, total: float, error: float | None = None) -> list[str]:
+    """Return a row of the table that compares a cost with a whole step or a whole validation.
 
     Args:
         what: Name of the row.
@@ -216,7 +218,7 @@ def _row(what: str, cost: float, whole: str, total: float, error: float | None =
     texts = [f"{1e3 * cost:.3f}", f"{100 * cost / total:.2f}"]
     if error is not None:
         texts = [f"{texts[0]} ± {1e3 * error:.3f}", f"{texts[1]} ± {100 * error / total:.2f}"]
-    return f"| {what} | {texts[0]} | {whole} | {1e3 * total:.1f} | {texts[1]} % | < 1 % |"
+    return [what, texts[0], whole, f"{1e3 * total:.1f}", f"{texts[1]} %", "< 1 %"]
 
 
 if __name__ == "__main__":

@@ -229,8 +229,6 @@ def launched(on_gpus: bool = False, listener: socket.socket | None = None) -> It
 def _store(listener: socket.socket, rank: int, size: int) -> Any:
     """Return the store through which the processes find each other; process 0 serves it."""
     host, port = listener.getsockname()
-    descriptor = listener.detach()
-    if rank == 0:
-        return _TCPStore(host, port, size, True, _PATIENCE, master_listen_fd=descriptor)
-    os.close(descriptor)
-    return _TCPStore(host, port, size, False, _PATIENCE)
+    serves = rank == 0
+    descriptor = listener.detach() if serves else None  # the store closes it
+    return _TCPStore(host, port, size, serves, _PATIENCE, master_listen_fd=descriptor)

@@ -13,7 +13,8 @@ from lsr.knee.verdict import in_percent
 INTERVAL = (0.12, 0.88)
 """Quantiles that enclose 80 % of the knees of runs that the network has not learnt.
 
-Its posterior is a little too wide: those of 10 and 90 % enclose more (`docs/knee-scores.md`).
+Its posterior is a little too wide: the quantiles of 10 and 90 % enclose more than 80 % of the
+knees (`docs/knee-scores.md`).
 """
 CREEPING_GAIN = 0.03
 """A curve creeps if, with a probability of 90 %, it gains more than this by twice the steps."""
