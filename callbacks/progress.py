@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from lsr.batch import Batch
-from lsr.progress_bar import line_a_minute, time_left
+from lsr.console.progress_bar import line_a_minute, time_left
 
 _PATIENCE = 60.0
 """Seconds of validation before its share of the time is reported."""

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.bundled_photographs import bundled_photographs, bundled_tags
+from lsr.console.progress_bar import progress_bar
 from lsr.datasets.layouts import of_one_role
 from lsr.datasets.tags import TAGS, FolderTags, sidecar_tags
 from lsr.files import atomic_path
 from lsr.images import UnreadableImage, find_images, probe
-from lsr.progress_bar import progress_bar
 from lsr.reading.texts import decode_text
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
+from lsr.console.standard_output import with_standard_output
 from lsr.errors import BAD_USAGE, DONE, INTERRUPTED, interrupt, one_line
-from lsr.standard_output import with_standard_output
 
 VERBS: dict[str, tuple[str, str]] = {
     "fit": (

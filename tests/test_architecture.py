@@ -21,7 +21,7 @@ FLOORS = (
     ("lsr.knee", "lsr.guidance"),
     ("lsr.models", "lsr.runs", "lsr.degradations", "lsr.datasets"),
     ("lsr.nn", "lsr.figures", "lsr.metrics", "lsr.images"),
-    ("lsr.reading", "lsr.standard_output"),
+    ("lsr.reading", "lsr.console"),
     (
         "lsr.ops",
         "lsr.distributed",
@@ -30,7 +30,6 @@ FLOORS = (
         "lsr.batch",
         "lsr.errors",
         "lsr.files",
-        "lsr.progress_bar",
     ),
 )
 """From the top. A wing imports wings of lower floors, never of its own floor or of a higher one."""
@@ -82,10 +81,10 @@ LIGHT = (
     "lsr.__init__",
     "lsr.__main__",
     "lsr.cli",
+    "lsr.console.standard_output",
     "lsr.errors",
     "lsr.models.pretrained",
     "lsr.serve.limits",
-    "lsr.standard_output",
 )
 """What `lsr --help` and `lsr VERB --help` import, beside every module of lsr.commands."""
 

@@ -131,8 +131,8 @@ def _write_missing(
     """
     from torch.utils.data import DataLoader, Subset
 
+    from lsr.console.progress_bar import progress_bar
     from lsr.datasets.latents import write_latents
-    from lsr.progress_bar import progress_bar
 
     missing = plan.missing(out)
     with progress_bar("encoding", sum(map(len, missing.values())), "crops") as bar:

@@ -12,8 +12,8 @@ from functools import partial
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, TypeVar
 
+from lsr.console.standard_output import with_standard_output
 from lsr.errors import BAD_USAGE, INTERRUPTED, SOME_FAILED, one_line
-from lsr.standard_output import with_standard_output
 
 if TYPE_CHECKING:
     from lsr.distributed.processes import Processes

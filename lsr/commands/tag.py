@@ -50,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code."""
     options = parser().parse_args(arguments[1:])
     check_folder(options.dir, "; give a folder of photographs")
+    from lsr.console.progress_bar import progress_bar
     from lsr.datasets.tags import TAGS
     from lsr.guidance.taggers.registry import load_tagger
     from lsr.images import UnreadableImage, find_images, read_rgb8
-    from lsr.progress_bar import progress_bar
 
     photographs = find_images(options.dir)
     if not photographs:

@@ -13,12 +13,12 @@ from lsr.commands.upscale_options import background_of, sampling_of
 if TYPE_CHECKING:
     import torch
 
+    from lsr.console.progress_bar import ProgressBar
     from lsr.distributed.processes import Processes
     from lsr.images import EncodedImage
     from lsr.images.photograph import Photograph, PictureStream
     from lsr.inference.record import UpscaleRecord
     from lsr.inference.upscaler import Upscaler
-    from lsr.progress_bar import ProgressBar
 
 Source = Union[Path, "EncodedImage"]
 """File of a photograph, or a photograph that came through standard input."""
@@ -94,9 +94,9 @@ def upscale_all(
     Returns:
         The failures among the photographs whose results this process writes.
     """
+    from lsr.console.progress_bar import progress_bar
     from lsr.images import WRITTEN_FORMATS, Sizes
     from lsr.inference.memory import BeyondBudget
-    from lsr.progress_bar import progress_bar
 
     failed = 0
     beyond_budget = 0

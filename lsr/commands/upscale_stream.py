@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lsr.commands.upscale_options import STANDARD_INPUT
 from lsr.commands.upscale_photographs import Watch, attempt, load_upscaler, texts_of, upscale_one
+from lsr.console.standard_output import ClosedOutput
 from lsr.errors import BAD_USAGE, DONE, SOME_FAILED
-from lsr.standard_output import ClosedOutput
 
 if TYPE_CHECKING:
     from lsr.images import EncodedImage, Photograph, PictureStream
@@ -87,10 +87,10 @@ def _upscale(
     options: argparse.Namespace, source: "EncodedImage", result: BinaryIO, upscaler: "Upscaler"
 ) -> Exception | None:
     """Upscale a picture into a file; return the failure, which has been told, or None."""
+    from lsr.console.progress_bar import progress_bar
     from lsr.distributed.processes import ALONE
     from lsr.images import write_picture
     from lsr.inference.temporary_file import naming_a_full_disk
-    from lsr.progress_bar import progress_bar
 
     source.file.seek(0)
     own_format = _format_of(source.file.read(12))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lsr.console.progress_bar import progress_bar
 from lsr.degradations import DegradationConfig, DegradationParameters, apply, draw
 from lsr.degradations.export_folder import (
     PARAMETERS_FILE,
@@ -21,7 +22,6 @@ from lsr.degradations.export_folder import (
     recover,
 )
 from lsr.images import Photograph, UnreadableImage, read_rgb8, write_png
-from lsr.progress_bar import progress_bar
 
 
 class Outcome(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsr.console.progress_bar import progress_bar
 from lsr.datasets.paired_folders import fits
 from lsr.distributed.processes import Processes
 from lsr.errors import first_clause
@@ -31,7 +32,6 @@ from lsr.inference.memory import is_out_of_memory
 from lsr.inference.upscaler import Upscaler
 from lsr.metrics.cards import CARDS
 from lsr.metrics.quality import Quality
-from lsr.progress_bar import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsr.console.progress_bar import progress_bar
 from lsr.files import default_cache
 from lsr.guidance.embedding_cache import EmbeddingCache, fingerprint
 from lsr.guidance.pretrained import load_pretrained, pretrained_folder, read_config
-from lsr.progress_bar import progress_bar
 
 _BATCH = 32
 _SHARD = 512

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lsr.console.progress_bar import progress_bar
 from lsr.datasets.tags import SIDECARS, TAGS, FolderTags
 from lsr.guidance.taggers.registry import Tagger, load_tagger
 from lsr.images import EncodedImage, UnreadableImage, read_rgb8
-from lsr.progress_bar import progress_bar
 
 SIDECAR = "sidecar"
 """Value of `--tags`: read the tags from `tags.jsonl`, or from a file next to the photograph."""

@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 from support.scripted import Scripted
 
-import lsr.progress_bar
+import lsr.console.progress_bar
 from callbacks import TrainingProgress
 
 
@@ -83,7 +83,7 @@ class Slow(Scripted):
 
 
 def test_without_a_terminal_every_long_work_prints_a_line_a_minute(monkeypatch, tmp_path, loader):
-    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.02)
+    monkeypatch.setattr(lsr.console.progress_bar, "LINE_EVERY_S", 0.02)
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
     trainer = L.Trainer(

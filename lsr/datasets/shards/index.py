@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lsr.console.progress_bar import progress_bar
 from lsr.datasets.shards.scan import scan
 from lsr.datasets.shards.table import UNKNOWN_CRC, ShardTable, load_tables, save_tables
 from lsr.images import UnreadableImage
-from lsr.progress_bar import progress_bar
 from lsr.reading.left_out import LeftOut
 
 log = logging.getLogger(__name__)

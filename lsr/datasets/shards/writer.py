@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lsr.console.progress_bar import progress_bar
 from lsr.datasets.shards.index import INDEX, PLAN
 from lsr.datasets.shards.table import Sample, ShardTable, load_tables, save_tables
 from lsr.datasets.tags import TAGS, FolderTags
 from lsr.files import atomic_path, remove_leftovers
 from lsr.images import UnreadableImage, check_pixels, find_images
-from lsr.progress_bar import progress_bar
 
 
 class _Photograph(NamedTuple):

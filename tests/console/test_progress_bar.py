@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-import lsr.progress_bar
-from lsr.progress_bar import progress_bar
+import lsr.console.progress_bar
+from lsr.console.progress_bar import progress_bar
 
 
 class Terminal(io.StringIO):
@@ -75,7 +75,7 @@ def test_only_the_process_that_shows_it_has_a_bar(monkeypatch):
 
 
 def test_without_a_terminal_a_line_a_minute_says_where_the_work_stands(monkeypatch, capsys):
-    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.01)
+    monkeypatch.setattr(lsr.console.progress_bar, "LINE_EVERY_S", 0.01)
     said = ""
     with progress_bar("counting", 2.5, "sheep") as bar:
         bar.advance(0.5)
@@ -106,7 +106,7 @@ def test_the_time_left_is_never_zero_minutes_or_negative(monkeypatch, done, expe
 
 
 def test_a_process_that_shows_nothing_prints_no_lines(monkeypatch, capsys):
-    monkeypatch.setattr(lsr.progress_bar, "LINE_EVERY_S", 0.001)
+    monkeypatch.setattr(lsr.console.progress_bar, "LINE_EVERY_S", 0.001)
     with progress_bar("counting", 2, "sheep", shown=False):
         time.sleep(0.05)
     assert capsys.readouterr().err == ""

@@ -7,7 +7,7 @@ import pytest
 from support.run_folder import write_run
 
 from lsr.cli import main
-from lsr.standard_output import with_standard_output
+from lsr.console.standard_output import with_standard_output
 
 COMMANDS = [
     ["completion", "bash"],  # more than a buffer holds: it fails while the verb runs
