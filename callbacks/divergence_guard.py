@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lsr.training.divergence import check_weights, end_diverged, remove_report
 from lsr.training.gradients import is_logging_step, zero_if
 from lsr.training.host_copy import reads_late
+from lsr.training.known_norm import clips_by_norm_of
 from lsr.training.measured_step import MeasuredStep, StepRecorder, loss_scaler, unscaled
 from lsr.training.robust_score import StepScores
 from lsr.training.running_statistics import RunningStatistics
@@ -85,10 +86,7 @@ class DivergenceGuard(L.Callback):
         if action not in ("warn", "skip", "stop"):
             raise ValueError(f"action must be warn, skip or stop, not {action!r}")
         if threshold <= 0 or max_skips < 1:
-            raise ValueError(
-                "threshold must be above 0 and max_skips at least 1, not "
-                f"{threshold} and {max_skips}"
-            )
+            raise ValueError(f"need threshold > 0, max_skips >= 1, got {threshold}, {max_skips}")
         if skip_non_finite < 0 or any(step < 0 for step in skip_steps):
             raise ValueError(
                 "need skip_non_finite and all skip_steps >= 0, "
@@ -135,6 +133,7 @@ class DivergenceGuard(L.Callback):
         self._gradients_seen = False
         self._pending = None
         self._statistics = RunningStatistics(pl_module)
+        self._shares_norm = clips_by_norm_of(trainer, pl_module, self)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -172,6 +171,8 @@ class DivergenceGuard(L.Callback):
             return
         if self._waits(trainer, step):
             self._judge(trainer, pl_module, step, optimizer)
+            if self._shares_norm:
+                pl_module.known_norm = step.total
         else:
             zero_if(~torch.isfinite(step.total), step.gradients)
             self._settle(trainer, pl_module, logs=True)

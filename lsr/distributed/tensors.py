@@ -99,22 +99,15 @@ def norms_of(tensors: list[Tensor]) -> Tensor:
 
     The result is on the device of the first tensor. A norm above float32's range is infinite.
     """
-    if _are_plain(tensors):
-        return torch.stack(_foreach_norm(tensors, 2))
+    if {type(each) for each in tensors} <= {Tensor, nn.Parameter}:
+        try:
+            return torch.stack(_foreach_norm(tensors, 2, torch.float32))
+        except RuntimeError:
+            pass  # a tensor has to be converted; to look for it first would take longer
     parts = [numbers_of(each) for each in tensors]
     widest = torch.float64 if any(p.dtype == torch.float64 for p in parts) else torch.float32
     norms = _foreach_norm(parts, 2, widest)
     return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])
-
-
-def _are_plain(tensors: list[Tensor]) -> bool:
-    """Return whether no tensor has to be converted. Usually so, and cheap to find out."""
-    return (
-        {type(each) for each in tensors} <= {Tensor, nn.Parameter}
-        and {each.dtype for each in tensors} == {torch.float32}
-        and {each.layout for each in tensors} == {torch.strided}
-        and len({each.device for each in tensors}) == 1
-    )
 
 
 def several_processes() -> bool:

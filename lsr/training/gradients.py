@@ -64,23 +64,25 @@ def zero_if(condition: Tensor, gradients: Sequence[Tensor]) -> None:
 def clip_gradients(
     module: "LinearSRModule", optimizer: Optimizer, limit: float | None, algorithm: str | None
 ) -> None:
-    """Log the total norm of the denoiser's gradients, then clip them.
+    """Log the total norm of the gradients of a step, then clip them.
 
     Nothing is clipped or logged for a step that is not taken, which has no gradients.
 
     Args:
         module: The module that is trained.
-        optimizer: Its optimiser, for the learning rate in the log.
+        optimizer: The optimiser that is about to take the step.
         limit: Largest norm of all gradients together, or largest absolute value of a gradient's
             element; None or 0 keeps the gradients.
         algorithm: What `limit` limits: "norm" (also None) scales all gradients down together,
             "value" clamps their elements.
     """
+    total, module.known_norm = module.known_norm, None
     log_step(module, module.global_step + 1)
-    parameters = [p for p in module.denoiser.parameters() if p.grad is not None]
+    parameters, gradients = gradients_of_step(optimizer)
     if not parameters:
         return
-    total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if total is None:
+        total = torch.nn.utils.get_total_norm(gradients)
     norm = whole(total)
     if module.expert_run is not None:
         module.expert_run.keep("grad_norm", module.global_step, norm)

@@ -76,8 +76,7 @@ class LinearSRModule(L.LightningModule):
         gradient_checkpointing: Whether to save memory; a step then takes a third longer.
 
     Raises:
-        ValueError: If a number is out of range, the boundaries between experts are invalid, or the
-            vocabulary is unusable.
+        ValueError: If a number is out of range, or the boundaries or the vocabulary are unusable.
     """
 
     def __init__(
@@ -109,6 +108,7 @@ class LinearSRModule(L.LightningModule):
         denoiser = with_vocabulary(denoiser, vocabulary)
         self.guidance = Guidance(denoiser, null_ratio)
         mixture = None if experts is None else experts.build(denoiser)
+        self.known_norm: Tensor | None = None  # see lsr.training.known_norm
         self.denoiser: Model = mixture or Denoiser(denoiser)
         self.expert_run = ExpertRun(experts, mixture) if experts and mixture else None
         for each in self.denoiser.denoisers:

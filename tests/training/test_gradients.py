@@ -3,6 +3,7 @@ import sys
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.plugins import MixedPrecision
 from support.knee_folder import SMALL, publish_knee
 from support.tiny import TINY
@@ -58,6 +59,74 @@ def test_gradients_are_clipped_as_the_trainer_is_told(tmp_path, loader, algorith
         assert module.largest == pytest.approx([1e-4] * 3)
     else:
         assert max(module.largest) < 0.9e-4, "a part of the norm"
+
+
+class Scales(L.Callback):
+    """Changes the gradients before the clipping: they become a hundred times as large."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        for parameter in pl_module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.data.mul_(100)
+
+
+class ScalesItself(Seen):
+    def on_before_optimizer_step(self, optimizer):
+        Scales().on_before_optimizer_step(self.trainer, self, optimizer)
+
+
+class ClipsItself(Seen):
+    def configure_gradient_clipping(self, optimizer, *arguments, **keywords):
+        Scales().on_before_optimizer_step(self.trainer, self, optimizer)
+        super().configure_gradient_clipping(optimizer, *arguments, **keywords)
+
+
+def clipped(folder, module, loader, *callbacks):
+    """Return the largest gradient of each step after the clipping, and the weights at the end."""
+    fit(folder, module, loader, *callbacks, gradient_clip_val=1e-4)
+    return [*module.largest, *module.state_dict().values()]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Collects the norms that the clipping measures itself."""
+    norms = []
+    measure = torch.nn.utils.get_total_norm
+
+    def recording(*arguments, **keywords):
+        norms.append(measure(*arguments, **keywords))
+        return norms[-1]
+
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", recording)
+    return norms
+
+
+def test_the_clipping_does_not_measure_a_norm_again_that_the_guard_has_measured(
+    tmp_path, loader, measured
+):
+    guarded = clipped(tmp_path, Seen(), loader, Scales(), DivergenceGuard())
+    assert not measured
+    alone = clipped(tmp_path, Seen(), loader, Scales())
+    assert len(measured) == 3
+    assert all(map(torch.equal, map(torch.as_tensor, guarded), map(torch.as_tensor, alone)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "later"),
+    [
+        (Seen, [Scales()]),
+        (Seen, [LambdaCallback(on_before_optimizer_step=Scales().on_before_optimizer_step)]),
+        (ScalesItself, []),
+        (ClipsItself, []),
+    ],
+)
+def test_gradients_that_change_after_the_guard_are_measured_again(
+    tmp_path, loader, measured, kind, later
+):
+    guarded = clipped(tmp_path, kind(), loader, DivergenceGuard(), *later)
+    assert len(measured) == 3
+    alone = clipped(tmp_path, kind(), loader, *later)
+    assert all(map(torch.equal, map(torch.as_tensor, guarded), map(torch.as_tensor, alone)))
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
