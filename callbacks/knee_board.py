@@ -27,6 +27,7 @@ class KneeBoard:
         self._painter: ThreadPoolExecutor | None = None
         self._painting: Future[None] | None = None
         self._next: tuple[Any, ...] | None = None
+        self._is_saved = True
 
     def open(self, trainer: L.Trainer, metrics: Sequence[str]) -> None:
         """Tell TensorBoard which curves share a chart.
@@ -82,7 +83,7 @@ class KneeBoard:
         known = {name: float(value) for name, value in scalars.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step=history[-1].step)
-            logger.save()  # as Lightning does: before the checkpoint, whose steps are not repeated
+        self._is_saved = False
         where = boards(trainer)
         # Two spaces at the end of a line break it in Markdown, which TensorBoard shows.
         first, *others = describe_verdict(verdict)
@@ -90,6 +91,17 @@ class KneeBoard:
         show_text(where, "knee/verdict", words, history[-1].step)
         if where:
             self._paint((where, tuple(history), verdict, dict(directions)))
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Let the loggers write their files, unless they have the latest scalars.
+
+        To be called before a checkpoint is written: a run that is resumed from it does not show the
+        earlier validations again.
+        """
+        if not self._is_saved:
+            self._is_saved = True
+            for logger in trainer.loggers:
+                logger.save()
 
     def close(self) -> None:
         """Wait until the newest figure is drawn."""

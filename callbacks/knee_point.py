@@ -144,8 +144,9 @@ class KneePointCallback(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count the checkpoints: the candidates that they need are known."""
+        """Count the checkpoints, whose needs of candidates are known, and save what was logged."""
         self._files.checkpoints.count_save(trainer)
+        self._board.save(trainer)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder. For a `LinearSRModule` the published knee is the best checkpoint."""
@@ -292,9 +293,8 @@ class KneePointCallback(L.Callback):
 
     def _publish(self, trainer: L.Trainer) -> None:
         self._to_publish = False
-        verdict = self.verdict
+        verdict, files = self.verdict, self._files
         assert verdict is not None
-        files = self._files
         on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
         print_knee(verdict, files.published, self.stop)
         self.best_model_path = files.seed

@@ -40,6 +40,7 @@ class MetricsCSVLogger(Logger):
         self._path = Path(save_dir) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] | None = None
         self._columns: list[str] = [_STEP]
+        self._is_saved = True
 
     @property
     def name(self) -> str:
@@ -75,6 +76,7 @@ class MetricsCSVLogger(Logger):
         row = self._rows.setdefault(step, {_STEP: step})
         row.update({name: float(value) for name, value in metrics.items() if name != "epoch"})
         self._columns += [name for name in row if name not in self._columns]
+        self._is_saved = False
 
     def _rows_before(self, step: int) -> dict[int, dict[str, Any]]:
         """Return the rows of an existing file before `step`, and take over its columns."""
@@ -95,13 +97,14 @@ class MetricsCSVLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the whole file again, atomically."""
-        if not self._rows:
+        """Write the whole file again, atomically, if there is anything new."""
+        if self._is_saved or not self._rows:
             return
         with atomic_path(self._path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows[step] for step in sorted(self._rows))
+        self._is_saved = True
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from support.patience import PATIENCE_S
 from support.processes import ROOT, SUPPORT, environment
 from support.scripted import Scripted, curve, fit
@@ -245,20 +246,20 @@ def test_callbacks_that_write_pictures_remove_their_leftovers(tmp_path, callback
 def test_the_rows_of_the_knee_are_written_before_the_checkpoint_of_their_step(tmp_path):
     written = []
 
-    class Reads(LastCheckpoint):
-        def on_validation_end(self, trainer, pl_module):
-            if not trainer.sanity_checking:
-                with (tmp_path / "metrics.csv").open(newline="") as file:
-                    row = list(csv.DictReader(file))[-1]
-                written.append((int(row["step"]), row["knee/probability"] != ""))
-            super().on_validation_end(trainer, pl_module)
+    class Reads(TorchCheckpointIO):
+        def save_checkpoint(self, *arguments, **keywords):
+            with (tmp_path / "metrics.csv").open(newline="") as file:
+                row = list(csv.DictReader(file))[-1]
+            written.append((int(row["step"]), row["knee/probability"] != ""))
+            super().save_checkpoint(*arguments, **keywords)
 
     fit(
         tmp_path,
         Scripted(),
         steps=3,
-        callbacks=lambda knee, checkpoint: [knee, Reads(f"{tmp_path}/checkpoints")],
+        callbacks=lambda knee, checkpoint: [knee, LastCheckpoint(f"{tmp_path}/checkpoints")],
         logger=MetricsCSVLogger(str(tmp_path)),
+        plugins=[Reads()],
     )
     assert written == [(1, True), (2, True), (3, True)]
 

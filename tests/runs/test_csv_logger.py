@@ -33,3 +33,16 @@ def test_a_resumed_run_keeps_the_past_and_replaces_what_it_repeats(tmp_path):
         ("10", "10.0"),
         ("20", "-20.0"),
     ]
+
+
+def test_the_file_is_written_again_only_for_something_new(tmp_path):
+    logger = MetricsCSVLogger(str(tmp_path))
+    logger.log_metrics({"train/loss": 1.0}, 10)
+    logger.save()
+    path = tmp_path / "metrics.csv"
+    before = path.stat().st_ino
+    logger.after_save_checkpoint(None)
+    assert path.stat().st_ino == before
+    logger.log_metrics({"train/loss": 2.0}, 20)
+    logger.finalize("success")
+    assert [row["step"] for row in rows(tmp_path)] == ["10", "20"]
