@@ -1,4 +1,4 @@
-"""A callback that has measured the norm of the gradients spares their clipping the measurement."""
+"""Whether the clipping can use a norm of the gradients that a callback has already measured."""
 
 from typing import Any
 
@@ -13,12 +13,13 @@ _HOOK = "on_before_optimizer_step"
 def clips_by_norm_of(trainer: L.Trainer, module: L.LightningModule, callback: L.Callback) -> bool:
     """Return whether the clipping can use the norm that a callback measures before each step.
 
-    The callback measures it in `on_before_optimizer_step`. `LinearSRModule` clips the gradients
-    after this hook, and uses its attribute `known_norm` once if it is set. The norm of that moment
-    is the same if
+    The callback measures it in `on_before_optimizer_step` and sets the attribute `known_norm` of
+    the `LinearSRModule`, which clips the gradients after this hook. Between the two, nothing may
+    change the gradients. So the answer is True only if
 
     - this process trains alone, and its weights are not sharded;
-    - no later callback and no subclass of the module has a hook that could change the gradients.
+    - no callback after this one has the hook, and neither has a subclass of the module;
+    - no subclass clips in its own way.
     """
     if not isinstance(module, LinearSRModule) or trainer.world_size > 1:
         return False
