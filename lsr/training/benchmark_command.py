@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from lsr.errors import BAD_USAGE, one_line
+from lsr.errors import BAD_USAGE, INTERRUPTED, one_line
+from lsr.training.cli import interruptions_raised
 
 
 def run_benchmark(measure: Callable[[str], int], module: str, description: str | None) -> int:
@@ -17,7 +18,8 @@ def run_benchmark(measure: Callable[[str], int], module: str, description: str |
         description: First paragraph of `--help`.
 
     Returns:
-        The exit code: `BAD_USAGE` if the file is missing or is no experiment.
+        The exit code: `BAD_USAGE` if the file is missing or is no experiment, `INTERRUPTED` after
+        Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument(
@@ -29,7 +31,11 @@ def run_benchmark(measure: Callable[[str], int], module: str, description: str |
     )
     experiment = parser.parse_args().experiment
     try:
-        return measure(experiment)
+        with interruptions_raised():
+            return measure(experiment)
     except ValueError as error:
         sys.stderr.write(f"{parser.prog}: {experiment}: {one_line(error)}\n")
         return BAD_USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{parser.prog}: interrupted\n")
+        return INTERRUPTED

@@ -35,6 +35,21 @@ def test_what_is_no_experiment_is_refused_in_one_line(run, module):
     assert code == 0 and "EXPERIMENT.yaml" in out
 
 
+@pytest.mark.parametrize("module", BENCHMARKS)
+def test_ctrl_c_ends_a_benchmark_with_130_and_one_line(run, module, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DivergenceGuard, "on_before_optimizer_step", interrupt)
+    experiment = tmp_path / "experiment.yaml"
+    config = smallest_stage1()
+    config["trainer"]["callbacks"] = [{"class_path": "callbacks.DivergenceGuard"}]
+    experiment.write_text(yaml.safe_dump(config))
+    code, _, err = run(module, experiment)
+    assert code == 130
+    assert err.endswith(f"python -m {module}: interrupted\n") and "Traceback" not in err
+
+
 def test_a_table_of_the_callbacks_of_the_experiment_without_advice(tmp_path, monkeypatch, capfd):
     from callbacks import bench
 
