@@ -48,7 +48,10 @@ class SamplingConfig:
             raise ValueError(f"the seed must be from 0 to 2^31 - 1, not {self.seed}")
         if self.color_fix not in COLOR_FIXES:
             known = ", ".join(COLOR_FIXES)
-            raise ValueError(f"color_fix must be one of {known}, not {self.color_fix!r}")
+            raise ValueError(
+                f"the colour fix (color_fix, --color-fix) must be one of {known}, "
+                f"not {self.color_fix!r}"
+            )
         if self.memory is not None and (not isinstance(self.memory, int) or self.memory < 1):
             raise ValueError(f"the memory budget is a number of bytes above 0, not {self.memory!r}")
 
