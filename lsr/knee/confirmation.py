@@ -59,7 +59,7 @@ def find_obstacle(
     """
     after = len(time) - 1 - index
     if after < MIN_AFTER:
-        return f"{after} validations after the candidate, {MIN_AFTER} needed"
+        return f"{after} of {MIN_AFTER} needed validations after the candidate"
     waited = float(time[-1] / time[index] - 1)
     if waited < wait:
         return f"the plateau has lasted {waited:.2f} rise times, {wait} needed"
