@@ -38,7 +38,12 @@ def parser() -> OptionParser:
         help="folder for the runs and for table.md, runs.csv and curves.png",
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1], help="seeds; one run for each (default 1)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="seeds of the training data; one run for each (default 1). The initial weights are "
+        "those of --seed_everything in all runs",
     )
     parser.add_argument(
         "--steps",
