@@ -168,10 +168,10 @@ class LinearSRModule(L.LightningModule):
         """Start a new run from the weights of `init_from`, or of the knee.
 
         Raises:
-            ValueError: If they are missing, of another model, or changed since their publication;
-                or if the precision is not supported.
+            ValueError: If they are missing, changed or of another model; for an unusable precision.
         """
         check_precision(self)
+        self.known_norm = None
         if self.trainer.ckpt_path is None and self.expert_run is not None:
             self.expert_run.grow()
         elif self.trainer.ckpt_path is None and self._init_from is not None:
