@@ -255,6 +255,13 @@ def interruptions_raised() -> Iterator[None]:
         raise KeyboardInterrupt from end
 
 
+def _first(error: BaseException) -> BaseException:
+    """Return what broke first: on a full disk, the loggers break as well when they are closed."""
+    while isinstance(error.__context__, OSError) and not error.__suppress_context__:
+        error = error.__context__
+    return error
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`.
 
@@ -278,7 +285,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
     except (MisconfigurationException, OSError) as error:
-        raise ValueError(shortened(str(error))) from error
+        raise ValueError(shortened(str(_first(error)))) from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
