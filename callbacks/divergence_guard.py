@@ -99,7 +99,6 @@ class DivergenceGuard(L.Callback):
         self.skip_steps = frozenset(skip_steps)
         self.recent_steps: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._scores = StepScores()
-        self._recorder = StepRecorder()
         self._gradients_seen = False
         self._pending: MeasuredStep | None = None
 
@@ -132,6 +131,7 @@ class DivergenceGuard(L.Callback):
         check_optimizers(trainer, pl_module)
         self._gradients_seen = False
         self._pending = None
+        self._recorder = StepRecorder()
         self._statistics = RunningStatistics(pl_module)
         self._shares_norm = clips_by_norm_of(trainer, pl_module, self)
 

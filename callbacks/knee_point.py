@@ -106,7 +106,6 @@ class KneePointCallback(L.Callback):
         self._files = KneeFiles(name, self.state_key)
         self._restored_root: Path | None = None
         self._provisional: ProvisionalKnee | None = None
-        self._to_publish = False
         self._validated = ValidatedWeights()
         self._board = KneeBoard()
 
@@ -158,8 +157,9 @@ class KneePointCallback(L.Callback):
             put_best_first(trainer, self)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Delete the report of a divergence in an earlier launch."""
+        """Forget an earlier launch: the report of its divergence, its knee to be published."""
         remove_report(trainer)
+        self._to_publish = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the files; publish a knee that a killed run had confirmed, and stop there.

@@ -73,6 +73,8 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the run folder and open the bar."""
         self._said = -1
+        self._images = 0
+        self._rate = 0.0
         if self._enabled:
             self._print(f"run folder: {trainer.default_root_dir}")
         self._started = time.monotonic()
@@ -145,8 +147,12 @@ class TrainingProgress(ProgressBar):
         self._doing = f"step {trainer.global_step}: {work}, batch {self._batches}"
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show that the run is validating."""
+        """Show that the run is validating, and measure the rate of the steps before."""
         self._validation_began = time.monotonic()
+        seconds = self._validation_began - self._since
+        if self._images and seconds > 0:  # validations may come faster than updates
+            self._rate = self._images / seconds
+            self._images = 0
         if self._progress is not None:
             self._progress.update(self._task, description="validating")
             self._progress.refresh()

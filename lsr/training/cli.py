@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
-from lsr.errors import DIVERGED, DONE
+from lsr.errors import DIVERGED, DONE, first_clause
 from lsr.files import remove_leftovers
 from lsr.knee.folder import SEED
 from lsr.report.at_end import report_at_end
@@ -40,7 +40,7 @@ from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
 from lsr.training.sigterm import left_to_lightning
-from lsr.training.supported import check_manual
+from lsr.training.supported import check_manual, check_signs
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
 
@@ -118,6 +118,8 @@ class LinearSRCLI(LightningCLI):
             return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
         except TypeError as error:  # Lightning's answer to `devices: x`
             raise ValueError(f"trainer: {shortened(str(error))}") from error
+        except RuntimeError as error:  # its answer to a callback that is listed twice
+            raise ValueError(f"trainer: {first_clause(error)}") from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the option that lets a run continue as another one."""
@@ -187,6 +189,7 @@ class LinearSRCLI(LightningCLI):
         """
         self._held.enter_context(left_to_lightning())
         check_strategy(self.trainer.strategy)
+        check_signs(self.trainer)
         check_manual(self.trainer, self.model)
         check_accumulation(self.trainer)
         self._find_checkpoint()
@@ -252,6 +255,13 @@ def interruptions_raised() -> Iterator[None]:
         raise KeyboardInterrupt from end
 
 
+def _first(error: BaseException) -> BaseException:
+    """Return what broke first: on a full disk, the loggers break as well when they are closed."""
+    while isinstance(error.__context__, OSError) and not error.__suppress_context__:
+        error = error.__context__
+    return error
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`.
 
@@ -275,7 +285,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"lsr {arguments[0]}: {error}\n")
         return DIVERGED
     except (MisconfigurationException, OSError) as error:
-        raise ValueError(shortened(str(error))) from error
+        raise ValueError(shortened(str(_first(error)))) from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning as L
+import torch
 from torch.distributed.tensor import DTensor
 
 from lsr.training.module import LinearSRModule
@@ -18,15 +19,19 @@ def clips_by_norm_of(trainer: L.Trainer, module: L.LightningModule, callback: L.
     change the gradients. So the answer is True only if
 
     - this process trains alone, and its weights are not sharded;
+    - Lightning takes the steps: a module that takes them itself may clip before this hook;
+    - all weights are float32: the callback measures in float32, the clipping in their type;
     - no callback after this one has the hook, and neither has a subclass of the module;
     - no subclass clips in its own way.
     """
     if not isinstance(module, LinearSRModule) or trainer.world_size > 1:
         return False
+    if not module.automatic_optimization:
+        return False
     callbacks: list[L.Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     later = callbacks[callbacks.index(callback) + 1 :]
     return not (
-        any(isinstance(parameter, DTensor) for parameter in module.parameters())
+        any(isinstance(p, DTensor) or p.dtype != torch.float32 for p in module.parameters())
         or any(_differs(each, L.Callback, _HOOK) for each in later)
         or _differs(module, LinearSRModule, _HOOK)
         or _differs(module, LinearSRModule, "configure_gradient_clipping")

@@ -47,6 +47,34 @@ def check_manual(trainer: L.Trainer, module: L.LightningModule) -> None:
         )
 
 
+def check_signs(trainer: L.Trainer) -> None:
+    """Check settings whose sign Lightning does not check.
+
+    A negative limit would turn all gradients round: the run would climb instead of descend.
+
+    Raises:
+        ValueError: If the limit of the clipping is negative, if validations have no distance, or if
+            a step has no batch.
+    """
+    run: Any = trainer  # Lightning does not declare these attributes
+    limit = run.gradient_clip_val
+    if limit is not None and not limit >= 0:
+        raise ValueError(
+            f"trainer.gradient_clip_val must be at least 0, not {limit}: 0 keeps all gradients"
+        )
+    every = getattr(run, "val_check_interval", None)  # Lightning sets none if it is a time
+    if every is not None and every <= 0:
+        raise ValueError(
+            f"trainer.val_check_interval must be above 0, not {every}: to train without "
+            "validations, set trainer.limit_val_batches 0"
+        )
+    if run.accumulate_grad_batches < 1:
+        raise ValueError(
+            "trainer.accumulate_grad_batches must be at least 1, the number of batches of a step, "
+            f"not {run.accumulate_grad_batches}"
+        )
+
+
 def shapes(module: L.LightningModule) -> dict[str, torch.Size]:
     """Return the shape of every weight by name."""
     return {name: parameter.shape for name, parameter in module.named_parameters()}

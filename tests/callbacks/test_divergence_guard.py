@@ -99,6 +99,21 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path, loader):
     assert report["non_finite_weights"] == ["denoiser.net.out.bias"]
 
 
+def test_the_report_names_no_batch_of_an_interrupted_run_before(tmp_path, loader):
+    class Breaks(Module):
+        def on_train_batch_start(self, batch, batch_idx):
+            if batch_idx == 1:
+                raise OSError
+
+    guard = DivergenceGuard()
+    with pytest.raises(OSError):
+        fit(tmp_path, Breaks(), loader, guard, accumulate_grad_batches=2)
+    with pytest.raises(DivergenceError):
+        fit(tmp_path, Module({0: math.nan}), loader, guard, accumulate_grad_batches=2)
+    (rank,) = json.loads((tmp_path / "divergence.json").read_text())["samples"]
+    assert rank["batches"] == [{"seed": [0, 1]}, {"seed": [2, 3]}]
+
+
 class Experienced(DivergenceGuard):
     """Has seen a hundred ordinary steps when training begins."""
 

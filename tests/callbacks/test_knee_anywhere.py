@@ -157,6 +157,19 @@ def test_a_callback_that_watches_a_second_project_begins_anew(tmp_path):
     assert seen[0] == seen[1]
 
 
+def test_a_knee_whose_run_broke_before_it_was_published_is_not_published_by_another(tmp_path):
+    class Breaks(L.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if knee.verdict and knee.verdict.knee_step:
+                raise OSError
+
+    knee = KneePointCallback(METRICS)
+    with pytest.raises(OSError):
+        fit(tmp_path / "first", Scripted(), knee=knee, callbacks=lambda *both: [*both, Breaks()])
+    fit(tmp_path / "second", Scripted(), steps=3, knee=knee)
+    assert knee.best_model_path == "" and not list(tmp_path.rglob("knee.json"))
+
+
 def test_only_metrics_of_this_validation_count(tmp_path):
     def sometimes(step, rank):
         values = curve(step, rank)

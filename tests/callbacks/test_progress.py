@@ -60,6 +60,24 @@ def test_validation_that_takes_more_than_its_share_is_told_once(
     )
 
 
+def test_the_rate_is_known_although_validations_come_faster_than_updates(
+    monkeypatch, tmp_path, capsys, loader
+):
+    trainer = L.Trainer(
+        default_root_dir=tmp_path,
+        max_steps=8,
+        limit_val_batches=1,
+        val_check_interval=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[Pace(Clock(monkeypatch, 0.25, 10)), TrainingProgress(refresh_s=60)],
+    )
+    trainer.fit(Scripted(), loader, loader)
+    said = capsys.readouterr().err
+    assert [f"step {step} of 8, 8 images/s" in said for step in (2, 4, 6, 8)] == [True] * 4
+
+
 class Slow(Scripted):
     """Waits in every batch until a line about it has been printed."""
 

@@ -1,5 +1,6 @@
 """What `--ckpt_path last` finds, what may differ from the run that is continued, and other ends."""
 
+import errno
 import json
 import signal
 
@@ -14,6 +15,8 @@ from support.tiny import TINY
 
 from lsr.cli import main
 from lsr.errors import INTERRUPTED, interrupt
+from lsr.runs.csv_logger import MetricsCSVLogger
+from lsr.training.checkpoint_io import AtomicCheckpointIO
 from lsr.training.module import LinearSRModule
 from lsr.training.same_run import SameRun
 
@@ -244,3 +247,18 @@ def test_a_trial_run_leaves_nothing_in_the_folder(photographs, tmp_path):
     folder = tmp_path / "run"
     assert main(fit(folder, photographs, **{"trainer.fast_dev_run": "true"})) == 0
     assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_broke_first_is_told_although_the_loggers_break_as_well(
+    photographs, tmp_path, capsys, monkeypatch
+):
+    def breaks(where):
+        def call(*_, **options):
+            raise OSError(errno.ENOSPC, "No space left on device", where)
+
+        return call
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", breaks("last.ckpt"))
+    monkeypatch.setattr(MetricsCSVLogger, "finalize", breaks(None))
+    assert main(fit(tmp_path / "run", photographs)) == 2
+    assert lines(capsys)[-1].endswith("No space left on device: 'last.ckpt'")

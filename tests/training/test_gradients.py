@@ -10,6 +10,7 @@ from support.tiny import TINY
 
 from callbacks import EMA, DivergenceGuard
 from lsr.experts.config import ExpertsConfig
+from lsr.training.gradients import clip_gradients
 from lsr.training.module import LinearSRModule
 from lsr.training.optimizer import OptimizerConfig
 
@@ -81,9 +82,25 @@ class ClipsItself(Seen):
         super().configure_gradient_clipping(optimizer, *arguments, **keywords)
 
 
-def clipped(folder, module, loader, *callbacks):
+class StepsItself(Seen):
+    """Takes its optimiser steps itself, and clips before each of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        clip_gradients(self, optimizer.optimizer, 1e-4, "norm")
+        optimizer.step()
+
+
+def clipped(folder, module, loader, *callbacks, **options):
     """Return the largest gradient of each step after the clipping, and the weights at the end."""
-    fit(folder, module, loader, *callbacks, gradient_clip_val=1e-4)
+    limit = 1e-4 if module.automatic_optimization else None
+    fit(folder, module, loader, *callbacks, gradient_clip_val=limit, **options)
     return [*module.largest, *module.state_dict().values()]
 
 
@@ -126,6 +143,15 @@ def test_gradients_that_change_after_the_guard_are_measured_again(
     guarded = clipped(tmp_path, kind(), loader, DivergenceGuard(), *later)
     assert len(measured) == 3
     alone = clipped(tmp_path, kind(), loader, *later)
+    assert all(map(torch.equal, map(torch.as_tensor, guarded), map(torch.as_tensor, alone)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [(StepsItself, "32-true"), (Seen, "64-true"), (Seen, "bf16-mixed")]
+)
+def test_the_guard_changes_no_weight(tmp_path, loader, kind, precision):
+    guarded = clipped(tmp_path, kind(), loader, DivergenceGuard(), precision=precision)
+    alone = clipped(tmp_path, kind(), loader, precision=precision)
     assert all(map(torch.equal, map(torch.as_tensor, guarded), map(torch.as_tensor, alone)))
 
 

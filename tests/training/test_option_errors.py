@@ -66,6 +66,26 @@ def test_a_logger_that_is_not_installed_is_named_with_the_command_that_installs_
     assert " is not installed: pip install 'comet-ml" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gradient_clip_val", -1),
+        ("gradient_clip_val", ".nan"),
+        ("val_check_interval", 0),
+        ("accumulate_grad_batches", 0),
+        ("accumulate_grad_batches", -2),
+    ],
+)
+def test_a_number_of_the_trainer_below_its_range_is_named(refused, name, value):
+    message = refused(f"--trainer.{name}={value}")
+    assert message.startswith(f"trainer.{name} must be a") and str(value).strip(".") in message
+
+
+def test_a_callback_that_is_listed_twice_is_one_line(refused):
+    message = refused("--trainer.callbacks+=callbacks.DivergenceGuard")
+    assert message.startswith("trainer: Found more than one stateful callback of type `Div")
+
+
 def test_a_key_that_stands_twice_in_a_yaml_file_is_refused(refused, tmp_path):
     twice = tmp_path / "twice.yaml"
     twice.write_text("model:\n  optimizer:\n    lr: 1.0\n\n    lr: 2.0\n")
