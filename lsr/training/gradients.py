@@ -75,7 +75,12 @@ def clip_gradients(
             element; None or 0 keeps the gradients.
         algorithm: What `limit` limits: "norm" (also None) scales all gradients down together,
             "value" clamps their elements.
+
+    Raises:
+        ValueError: If the limit is negative: it would turn the gradients round.
     """
+    if limit and limit < 0:
+        raise ValueError(f"gradient_clip_val must be at least 0, not {limit}")
     total, module.known_norm = module.known_norm, None
     log_step(module, module.global_step + 1)
     parameters, gradients = gradients_of_step(optimizer)

@@ -62,6 +62,11 @@ def test_gradients_are_clipped_as_the_trainer_is_told(tmp_path, loader, algorith
         assert max(module.largest) < 0.9e-4, "a part of the norm"
 
 
+def test_a_negative_limit_is_refused(tmp_path, loader):
+    with pytest.raises(ValueError, match="gradient_clip_val must be at least 0, not -1"):
+        fit(tmp_path, Seen(), loader, gradient_clip_val=-1.0)
+
+
 class Scales(L.Callback):
     """Changes the gradients before the clipping: they become a hundred times as large."""
 
