@@ -71,7 +71,7 @@ tag-proof: $(READY) ## Train on textures that the LR image leaves in doubt, with
 	$(LSR) ablate experiments/guidance_proof --out $(PROOF) --steps 1 --metrics loss loss_other_context --seeds 1 2 3 $(ARGS)
 	$(VENV)/bin/python -W ignore experiments/guidance_proof/report.py $(PROOF)
 
-esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with sums of three types: where does NaN come from (quarter of an hour)
+esgf: $(READY) ## Train far beyond the knee, then stage 2 from three starts with sums of three types: where does NaN come from (quarter of an hour; ARGS for lsr ablate)
 	$(LSR) fit --config experiments/esgf/stage1.yaml --ckpt_path last
 	$(LSR) export $(ESGF)/stage1/best/best.ckpt --out $(ESGF)/stage1/best.safetensors
 	$(LSR) export $(ESGF)/stage1/checkpoints/last.ckpt --out $(ESGF)/stage1/end.safetensors

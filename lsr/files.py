@@ -142,10 +142,23 @@ def locked(path: Path, busy: str) -> Iterator[TextIO]:
 def rewrite_json(file: TextIO, document: Mapping[str, Any]) -> None:
     """Replace the contents of an open file by a JSON document, in place."""
     file.seek(0)
-    file.write(json.dumps(document, indent=1) + "\n")
+    file.write(_in_place(document))
     file.truncate()
     file.flush()
     os.fsync(file.fileno())
+
+
+def is_cut_off(text: str, document: Mapping[str, Any]) -> bool:
+    """Return whether a text is all that a power cut has left of `rewrite_json` of a document.
+
+    That is nothing, or the beginning of the document. An empty file is also one that is new.
+    """
+    whole = _in_place(document)
+    return text != whole and whole.startswith(text)
+
+
+def _in_place(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1) + "\n"
 
 
 def copy_file(source: Path, target: Path) -> None:

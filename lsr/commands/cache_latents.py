@@ -91,8 +91,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        plan.claim(options.out)
-        _write_missing(options.out, plan, space, crops, device, data.batch_size, data.num_workers)
+        with plan.claimed(options.out):
+            _write_missing(
+                options.out, plan, space, crops, device, data.batch_size, data.num_workers
+            )
     except OSError as error:
         raise ValueError(
             f"{error.filename or options.out}: {error.strerror}; run the same command again to "

@@ -123,6 +123,8 @@ def _in_words(whole: "Replay", report: Mapping[str, Any], guessed: bool) -> str:
         step = report["provisional"]["step"]
         weights = report["provisional"]["weights"]
         lines.append(f"  knee/provisional.json of the run: step {step:,}, weights in {weights}")
+    if "compare" in report:  # before the lines of the provisional knee, of which there may be many
+        lines += ["", *_comparison(report)]
     revisions = [in_unit(line, unit) for line in whole.revisions]
     lines += ["", *revisions, ""] if revisions else [""]
     rows = [
@@ -132,8 +134,6 @@ def _in_words(whole: "Replay", report: Mapping[str, Any], guessed: bool) -> str:
     lines += _table(("metric", "noise/gain", "95 % of its rise", "verdict"), rows)
     if report["advice"]:
         lines += ["", *report["advice"]]
-    if "compare" in report:
-        lines += ["", *_comparison(report)]
     if "leave_one_out" in report:
         rows = [
             (

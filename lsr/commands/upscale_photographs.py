@@ -223,10 +223,11 @@ def _compute(picture: "PictureStream") -> None:
 
 def _failure(source: Source, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's name."""
-    from lsr.errors import first_clause, one_line
+    from lsr.errors import one_line
+    from lsr.inference.memory import shortage
 
-    if isinstance(error, RuntimeError):  # PyTorch ran out of memory; its text has several lines
-        return f"{source}: {first_clause(error)}; choose a smaller --memory"
+    if isinstance(error, RuntimeError):  # PyTorch ran out of memory
+        return f"{source}: {shortage(error)}; choose a smaller --memory"
     message = str(error)
     return message if message.startswith(f"{source}: ") else f"{source}: {one_line(error)}"
 

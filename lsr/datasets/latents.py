@@ -5,7 +5,8 @@ either complete or not there.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsr.files import atomic_path, remove_leftovers, write_json
+from lsr.files import atomic_path, is_cut_off, locked, remove_leftovers, rewrite_json
 
 PLAN = "latents.json"
 """Name of the file that holds the plan of a folder of latents; it is written first."""
@@ -71,24 +72,30 @@ class LatentPlan:
             for n, first in enumerate(range(0, total, self.rows))
         }
 
-    def claim(self, folder: Path) -> None:
-        """Write the plan to `folder`, or check that the folder was begun with the same plan.
+    @contextmanager
+    def claimed(self, folder: Path) -> Iterator[None]:
+        """Lock `folder` inside the block, and write the plan there or check that it is the same.
 
         Temporary files of a killed run are removed.
 
         Raises:
-            ValueError: The folder was begun with another plan, or holds files but no plan.
+            ValueError: The folder was begun with another plan, holds files but no plan, or is
+                locked.
         """
         path = folder / PLAN
-        if path.exists():
-            self._check_same(folder, _read_plan(path))
-        elif folder.is_dir() and any(folder.iterdir()):
+        if not path.exists() and folder.is_dir() and any(folder.iterdir()):
             raise ValueError(
                 f"{folder} holds files that lsr cache-latents did not write: choose another --out"
             )
-        else:
-            write_json(path, asdict(self))
-        remove_leftovers(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        busy = f"--out {folder}: another lsr cache-latents is writing there; wait for its end"
+        with locked(path, busy) as file:
+            if is_cut_off(file.read(), asdict(self)):
+                rewrite_json(file, asdict(self))
+            else:
+                self._check_same(folder, _read_plan(path))
+            remove_leftovers(folder)
+            yield
 
     def _check_same(self, folder: Path, other: "LatentPlan") -> None:
         before = asdict(other) | other.crops

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lsr.degradations.config import DegradationConfig
-from lsr.files import atomic_path, locked, rewrite_json
+from lsr.files import atomic_path, is_cut_off, locked, rewrite_json
 from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS_FILE = "degradation.json"
@@ -67,10 +67,10 @@ def claimed(out: Path, settings: ExportSettings) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     busy = f"--out {out}: another export is writing there; wait for its end"
     with locked(out / SETTINGS_FILE, busy) as file:
-        if text := file.read():
-            _check_same_settings(out, text, settings)
-        else:
+        if is_cut_off(text := file.read(), _document(settings)):
             rewrite_json(file, _document(settings))
+        else:
+            _check_same_settings(out, text, settings)
         yield
 
 

@@ -179,7 +179,9 @@ def _without_traceback(error: Exception) -> Exception:
     """Return an exception of the same kind that other processes can unpickle."""
     message = str(error) or type(error).__name__
     # PyTorch on a GPU raises OutOfMemoryError, and on a CPU a plain RuntimeError.
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in message:
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in message:
+        return MemoryError("out of memory in another process")  # PyTorch's text has several lines
+    if isinstance(error, MemoryError):
         return MemoryError(message)
     if isinstance(error, (ValueError, OSError)):
         return ValueError(message)

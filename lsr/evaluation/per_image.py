@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.evaluation.data import Item
-from lsr.files import atomic_path, locked, rewrite_json
+from lsr.files import atomic_path, is_cut_off, locked, rewrite_json
 from lsr.reading.texts import is_json, mend_lines
 
 SETTINGS = "evaluation.json"
@@ -49,7 +49,7 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
                 out.mkdir(parents=True, exist_ok=True)
             busy = f"--out {out}: another evaluation is writing there; wait for its end"
             file = held.enter_context(locked(path, busy))
-            if not (text := file.read()):
+            if is_cut_off(text := file.read(), settings):
                 rewrite_json(file, settings)
             elif _differs(out, text, settings, overwrite):
                 _delete_rows(out)

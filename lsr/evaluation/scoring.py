@@ -14,7 +14,6 @@ from torch import Tensor
 from lsr.console.progress_bar import progress_bar
 from lsr.datasets.paired_folders import fits
 from lsr.distributed.processes import Processes
-from lsr.errors import first_clause
 from lsr.evaluation.data import Item
 from lsr.evaluation.per_image import FAILED, Journal, read_rows
 from lsr.evaluation.upsampling import upsampled
@@ -28,7 +27,7 @@ from lsr.images import (
     write_png,
 )
 from lsr.inference.config import SamplingConfig
-from lsr.inference.memory import is_out_of_memory
+from lsr.inference.memory import is_out_of_memory, shortage
 from lsr.inference.upscaler import Upscaler
 from lsr.metrics.cards import CARDS
 from lsr.metrics.quality import Quality
@@ -114,10 +113,10 @@ def _reason(error: Exception, item: Item) -> str:
     """Return, in one line, why an image failed; errors that are not due to the image are raised."""
     if isinstance(error, UnreadableImage):
         message = str(error)
-    elif isinstance(error, OSError) or is_out_of_memory(error):
-        # PyTorch raises a RuntimeError without memory; the other texts are short.
-        reason = first_clause(error) if isinstance(error, RuntimeError) else error
-        message = f"{item.lr}: {reason}"
+    elif is_out_of_memory(error):
+        message = f"{item.lr}: {shortage(error)}"
+    elif isinstance(error, OSError):
+        message = f"{item.lr}: {error}"
     else:
         raise error
     return " ".join(message.split())

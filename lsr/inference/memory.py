@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lsr.distributed.processes import ALONE, Processes
+from lsr.errors import one_line
 from lsr.images.free_memory import free_memory
 from lsr.inference.cells import CellGrid, cell_size
 from lsr.inference.config import SamplingConfig
@@ -56,6 +57,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )
+
+
+def shortage(error: BaseException) -> str:
+    """Return, in one line, what an exception says of which `is_out_of_memory` is true.
+
+    The texts of PyTorch name its source files, and may have several lines.
+    """
+    return "out of memory" if isinstance(error, RuntimeError) else one_line(error)
 
 
 def common_budget(wanted: int | None, device: torch.device, processes: Processes) -> int | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from lsr.errors import first_clause
 from lsr.images import (
     WRITTEN_FORMATS,
     EncodedImage,
@@ -21,7 +20,7 @@ from lsr.images import (
     write_stream,
 )
 from lsr.inference.comparison_page import jpeg_of, kept_pixels, rgb_profile, upsampled
-from lsr.inference.memory import is_out_of_memory
+from lsr.inference.memory import is_out_of_memory, shortage
 from lsr.inference.upscaler import Upscaler
 from lsr.models.fidelity import load_blend
 from lsr.serve.checks import cleaned_name
@@ -143,5 +142,5 @@ def _refusal_of(error: Exception, name: str) -> Exception:
     if isinstance(error, UnfitFormat):
         return Refused(f"{name}: {error}", BAD_REQUEST)
     if is_out_of_memory(error):
-        return Refused(f"{name}: {first_clause(error)}: make the picture smaller", TOO_LARGE)
+        return Refused(f"{name}: {shortage(error)}: make the picture smaller", TOO_LARGE)
     return error

@@ -77,6 +77,16 @@ class LinearSRCLI(LightningCLI):
         """Let the parsers of subcommands raise errors too: each becomes a message of one line."""
         return super().init_parser(**{"parser_mode": "omegaconf+", "exit_on_error": False} | kwargs)
 
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Let the help list the checkpoints that are accepted here; Lightning lists other ones."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        best = "" if subcommand == "fit" else "best (the weights of the published knee), "
+        option = next(each for each in parser._actions if each.dest == "ckpt_path")
+        option.help = f"Checkpoint: last (the newest one of the run folder), {best}or a file"
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the command line, and options such as `--trainer.callbacks.EMA.decay 0.9`."""
         refuse_repeated_keys(args)

@@ -1,8 +1,9 @@
-"""A run that is refused before its first batch leaves its folder as it was."""
+"""A run that is refused before its first batch, or is only a trial, leaves its folder as it was."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -12,7 +13,9 @@ _WRITTEN_BEFORE = ("events.out.tfevents.*", "hparams.yaml", "niqe.mat")
 
 @contextlib.contextmanager
 def left_as_found(trainer: L.Trainer, begun: Callable[[], bool]) -> Iterator[None]:
-    """Delete the new files of a run that fails inside the block before it has begun.
+    """Delete the new files of a trial, or of a run that fails before it has begun.
+
+    A trial is a run with `fast_dev_run`; its files are deleted however it ends.
 
     Only files that a run writes before its first batch are deleted, and folders that are then
     empty. They are looked for in the run folder and in those of the loggers, not below: the run
@@ -22,6 +25,8 @@ def left_as_found(trainer: L.Trainer, begun: Callable[[], bool]) -> Iterator[Non
         trainer: The trainer.
         begun: Function that returns whether training has begun.
     """
+    run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
+    is_trial = bool(run.fast_dev_run)
     places = [trainer.default_root_dir, *(logger.log_dir for logger in trainer.loggers)]
     folders = [Path(place).absolute() for place in places if place is not None]
     before = _there(folders)
@@ -31,6 +36,9 @@ def left_as_found(trainer: L.Trainer, begun: Callable[[], bool]) -> Iterator[Non
         if not begun():
             _delete_new(folders, before)
         raise
+    finally:
+        if is_trial:
+            _delete_new(folders, before)
 
 
 def _there(folders: Sequence[Path]) -> set[Path]:

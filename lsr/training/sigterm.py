@@ -14,18 +14,26 @@ def left_to_lightning() -> Iterator[None]:
 
     Lightning's handler also calls the handler that was installed before it. The handler of `lsr`
     would raise KeyboardInterrupt in the middle of a step. So it is replaced by one that raises
-    KeyboardInterrupt only before Lightning has installed its own handler.
+    KeyboardInterrupt only while Lightning has not installed its own handler.
+
+    Raises:
+        KeyboardInterrupt: At the end, if SIGTERM came after the last step: Lightning looks for it
+            between steps only.
     """
     if signal.getsignal(signal.SIGTERM) != interrupt:
         yield
         return
-    signal.signal(signal.SIGTERM, _interrupt_before_training)
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if signal.getsignal(signal.SIGTERM) == remember:
+            interrupt(number, frame)
+
+    signal.signal(signal.SIGTERM, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, interrupt)
-
-
-def _interrupt_before_training(number: int, frame: FrameType | None) -> None:
-    if signal.getsignal(signal.SIGTERM) == _interrupt_before_training:
-        interrupt(number, frame)
+    if received:
+        interrupt(received[0], None)

@@ -1,4 +1,5 @@
 import csv
+import signal
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from support.small_run import smallest_stage1
 
 from lsr import cli
 from lsr.commands.ablate import main
+from lsr.errors import interrupt
 from lsr.training.ablation import metrics_of_table
 from lsr.training.module import LinearSRModule
 from lsr.training.variants import variants
@@ -131,6 +133,19 @@ def test_one_experiment_is_varied_and_a_run_that_diverges_is_told(tmp_path):
         assert (0, 0x72, 0xB2) in {colour[:3] for _, colour in curves.getcolors(1 << 20)}, (
             "the first variant is drawn"
         )
+
+
+def test_sigterm_after_the_last_step_of_a_variant_ends_the_command(tmp_path):
+    experiment(tmp_path / "one.yaml", 32)
+    arguments = [tmp_path / "one.yaml", "--out", tmp_path / "out", "--seeds", "1", "2"]
+    more = "--trainer.callbacks+=support.terminated.TerminatedAfterTheLastStep"
+    before = signal.signal(signal.SIGTERM, interrupt)  # as in the program `lsr`
+    try:
+        assert cli.main(["ablate", *map(str, arguments), more]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [path.name for path in (tmp_path / "out" / "one").iterdir()] == ["seed1"]
+    assert (tmp_path / "out" / "one" / "seed1" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_what_is_varied_names_the_row():

@@ -13,7 +13,8 @@ from support.tiny_autoencoder import save_autoencoder
 
 from lsr.cli import main
 from lsr.datasets import latents as latent_cache
-from lsr.datasets.latents import LatentCache
+from lsr.datasets.latents import PLAN, LatentCache
+from lsr.files import locked
 from lsr.images import Photograph, write_png
 from lsr.models.autoencoder_dc import DeepCompression
 from lsr.training.cli import LinearSRCLI
@@ -224,6 +225,17 @@ def test_what_does_not_fit_is_refused(
     assert main(command(workplace, cache, *changes)) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert contents(cache) == before
+
+
+def test_two_commands_do_not_write_to_one_folder_at_a_time(workplace, cache, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out / PLAN, "busy"):
+        assert main(command(workplace, out)) == 2
+        assert "another lsr cache-latents is writing there" in capsys.readouterr().err
+    (out / PLAN).write_bytes((cache / PLAN).read_bytes()[:20])  # torn by a power cut
+    assert main(command(workplace, out)) == 0
+    assert contents(out) == contents(cache)
 
 
 def test_a_folder_of_something_else_is_refused(workplace, tmp_path, capsys):

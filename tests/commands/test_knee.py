@@ -141,7 +141,8 @@ def test_comparison_names_the_best_checkpoint_of_every_metric(log, capsys):
         name: STEPS[int(np.argmax(np.array(columns[name]) * (1 if way == "max" else -1)))]
         for name, way in METRICS.items()
     }
-    assert "EarlyStopping(patience=5)" in run(capsys, log, "--compare")
+    text = run(capsys, log, "--compare")
+    assert text.index("EarlyStopping(patience=5)") < text.index("provisional knee at step")
 
 
 def test_the_figure_is_written_only_when_asked_for(log, tmp_path, capsys):

@@ -13,6 +13,7 @@ from support.killed import killed_before
 from support.shard_files import SMALL, contents, encoded, photographs, put, shard, tar
 
 from lsr.datasets.shards.index import INDEX, PLAN, ShardIndex
+from lsr.files import locked
 from lsr.images import find_images, read_rgb8
 
 __all__ = ["photographs"]  # a fixture
@@ -253,3 +254,22 @@ def test_a_bad_line_of_tags_is_named(tmp_path, capsys):
     assert shard(source, tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "tags.jsonl, line 2: " in told
+
+
+def test_two_runs_do_not_write_to_one_folder_at_a_time(photographs, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out / PLAN, "busy"):
+        assert shard(photographs, out, *SMALL) == 2
+        assert "another lsr shard is writing there" in capsys.readouterr().err
+        assert list(contents(out)) == [PLAN]
+    assert shard(photographs, out, *SMALL) == 0
+
+
+def test_a_plan_that_a_power_cut_has_torn_is_written_again(photographs, tmp_path):
+    shard(photographs, tmp_path / "whole", *SMALL)
+    plan = (tmp_path / "whole" / PLAN).read_text()
+    for kept in (0, 20):
+        put(tmp_path / str(kept), {PLAN: plan[:kept]})
+        assert shard(photographs, tmp_path / str(kept), *SMALL) == 0
+        assert contents(tmp_path / str(kept)) == contents(tmp_path / "whole")

@@ -265,13 +265,14 @@ def test_an_image_for_which_memory_does_not_suffice_is_named_and_the_rest_is_don
         calls.append(1)
         if len(calls) in (2, 3):  # as planned, then with as little memory as possible
             raise RuntimeError(
-                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+                "allocate memory: you tried to allocate 10 bytes"
             )
         return forward(*arguments, **options)
 
     monkeypatch.setattr(LinearDiT, "forward", limited)
     code, out, err = evaluate(source=("--model", model))
-    assert code == 1 and "allocate memory" in err and list(table(out)) == list("02345")
+    assert code == 1 and ".png: out of memory\n" in err and list(table(out)) == list("02345")
 
 
 def test_a_model_guided_by_tags_reads_them_from_the_folder_of_the_lr_photographs(

@@ -130,6 +130,15 @@ def test_of_two_evaluations_that_begin_at_the_same_moment_one_is_refused(tmp_pat
         pass
 
 
+@pytest.mark.parametrize("kept", [0, 8])
+def test_settings_that_a_power_cut_has_torn_are_written_again(out, kept):
+    with claimed(out, {"model": 1, "data": 2}, False):
+        whole = (out / "evaluation.json").read_text()
+    (out / "evaluation.json").write_text(whole[:kept])
+    with claimed(out, {"model": 1, "data": 2}, False):
+        assert (out / "evaluation.json").read_text() == whole
+
+
 def test_a_folder_of_something_else_is_left_alone(out):
     out.mkdir()
     (out / "thesis.tex").touch()

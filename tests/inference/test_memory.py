@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lsr.images import free_memory
-from lsr.inference.memory import free_bytes, is_out_of_memory
+from lsr.inference.memory import free_bytes, is_out_of_memory, shortage
 
 CPU = torch.device("cpu")
 
@@ -23,6 +23,8 @@ def test_every_way_of_running_out_of_memory_is_known():
     with pytest.raises(RuntimeError) as torch_on_a_cpu:
         torch.empty(2**60)
     assert is_out_of_memory(torch_on_a_cpu.value)
+    assert shortage(torch_on_a_cpu.value) == "out of memory"
+    assert shortage(MemoryError("4x4 pixels\nneed 9 MiB")) == "4x4 pixels need 9 MiB"
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.OutOfMemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(
         ValueError()

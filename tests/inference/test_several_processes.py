@@ -160,6 +160,18 @@ def test_a_failure_of_one_process_fails_the_picture_everywhere_and_the_next_one_
     assert np.array_equal(first[2], whole)
 
 
+def test_a_shortage_of_memory_in_one_process_is_told_briefly_in_the_others(tmp_path):
+    def work(processes):
+        try:
+            with processes.together():
+                if processes.rank == 1:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to ...\n" + 900 * "x")
+        except (MemoryError, RuntimeError) as error:
+            return str(error)
+
+    assert in_ranks(2, work, tmp_path)[0] == "out of memory in another process"
+
+
 def test_a_killed_process_ends_the_wait_of_the_others(upscaler, monkeypatch, tmp_path):
     def work(processes):
         def watch(share):

@@ -14,3 +14,10 @@ class Terminated(L.Callback):
         if trainer.global_step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
             sys.stdout.write("the step goes on\n")
+
+
+class TerminatedAfterTheLastStep(L.Callback):
+    """Sends SIGTERM to its own process when training has ended, but not Lightning's work."""
+
+    def on_train_end(self, trainer, pl_module):
+        os.kill(os.getpid(), signal.SIGTERM)

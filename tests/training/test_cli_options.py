@@ -100,3 +100,12 @@ def test_a_class_in_the_working_folder_is_found(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "class_path: mycb.Mine" in done.stdout
+
+
+@pytest.mark.parametrize(("verb", "takes_best"), [("fit", False), ("validate", True)])
+def test_the_help_names_the_checkpoints_that_a_verb_accepts(verb, takes_best, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--config", str(TINY_STAGE1), "--help"])
+    told = " ".join(capsys.readouterr().out.split()).split("--ckpt_path CKPT_PATH ")[-1]
+    told = told.split(" --")[0]
+    assert "last" in told and ("best" in told) == takes_best

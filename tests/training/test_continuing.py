@@ -245,7 +245,15 @@ def test_a_run_that_gets_sigterm_is_interrupted_and_not_done(
 
 def test_a_trial_run_leaves_nothing_in_the_folder(photographs, tmp_path):
     folder = tmp_path / "run"
-    assert main(fit(folder, photographs, **{"trainer.fast_dev_run": "true"})) == 0
+    pixels = np.random.default_rng(2).integers(0, 256, (960, 960, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photographs / "large.png")  # for the fit of NIQE
+    settings = {
+        "trainer.fast_dev_run": "true",
+        "model.val_metrics": "[psnr_y, niqe]",
+        "model.niqe_parameters": "fit",
+        "data.init_args.val_crop_size": 96,
+    }
+    assert main(fit(folder, photographs, **settings)) == 0
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 

@@ -4,6 +4,7 @@ The files of a run are the plan, then the shards, each with a table of its own, 
 all shards. A shard is either complete or not there, so a run that was stopped can be continued.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,13 +14,13 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lsr.console.progress_bar import progress_bar
 from lsr.datasets.shards.index import INDEX, PLAN
 from lsr.datasets.shards.table import Sample, ShardTable, load_tables, save_tables
 from lsr.datasets.tags import TAGS, FolderTags
-from lsr.files import atomic_path, remove_leftovers
+from lsr.files import atomic_path, is_cut_off, locked, remove_leftovers, rewrite_json
 from lsr.images import UnreadableImage, check_pixels, find_images
 
 
@@ -71,13 +72,13 @@ def write_shards(
         the tables of all shards.
 
     Raises:
-        ValueError: There are no photographs, `out` was begun with other photographs or settings, or
-            a photograph changes during the run.
+        ValueError: There are no photographs, `out` was begun with other photographs or settings,
+            another run is writing there, or a photograph changes during the run.
     """
     photographs, failed = _survey(source)
     shards = list(_partition(photographs, max_bytes))
-    _claim(out, source, max_bytes / 2**20, photographs, failed)
-    return len(photographs), failed, _write_missing(out, shards)
+    with _claimed(out, source, _plan(max_bytes / 2**20, photographs, failed)):
+        return len(photographs), failed, _write_missing(out, shards)
 
 
 def _survey(folder: Path) -> tuple[list[_Photograph], list[UnreadableImage]]:
@@ -146,48 +147,50 @@ def _partition(photographs: Sequence[_Photograph], limit: float) -> Iterator[_Sh
     yield shard
 
 
-def _claim(
-    out: Path,
-    source: Path,
-    max_mib: float,
-    photographs: Sequence[_Photograph],
-    failed: Sequence[UnreadableImage],
-) -> None:
-    """Write the plan of this run to `out`, or check that `out` was begun with the same plan.
+@contextlib.contextmanager
+def _claimed(out: Path, source: Path, plan: dict[str, Any]) -> Iterator[None]:
+    """Lock `out` inside the block, and write the plan there or check that it is the same plan.
 
     Temporary files of a killed run are removed.
 
     Raises:
-        ValueError: `out` was begun with another plan, or holds shards but no plan.
+        ValueError: `out` was begun with another plan, holds shards but no plan, or is locked.
     """
-    plan = _plan(max_mib, photographs, failed)
     path = out / PLAN
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())
-        except ValueError:
-            before = {}
-        if before.get("max_mib", max_mib) != max_mib:
-            raise ValueError(
-                f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or "
-                "choose another --out"
-            )
-        if before != plan:
-            raise ValueError(
-                f"{out} was begun when {source} held other photographs or tags: choose another "
-                "--out, or delete that folder"
-            )
-    elif any(out.glob("*.tar")):
+    if not path.exists() and any(out.glob("*.tar")):
         raise ValueError(f"{out} holds shards that lsr shard did not write: choose another --out")
-    else:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(plan) + "\n")
-    remove_leftovers(out)
+    out.mkdir(parents=True, exist_ok=True)
+    busy = f"--out {out}: another lsr shard is writing there; wait for its end"
+    with locked(path, busy) as file:
+        if is_cut_off(text := file.read(), plan):
+            rewrite_json(file, plan)
+        else:
+            _check_same(out, source, text, plan)
+        remove_leftovers(out)
+        yield
+
+
+def _check_same(out: Path, source: Path, text: str, plan: dict[str, Any]) -> None:
+    """Raise ValueError if the plan in `text` differs from `plan`."""
+    try:
+        before = json.loads(text)
+    except ValueError:
+        before = {}
+    if before.get("max_mib", plan["max_mib"]) != plan["max_mib"]:
+        raise ValueError(
+            f"{out} was begun with --max-mib {before['max_mib']:g}: continue with that, or "
+            "choose another --out"
+        )
+    if before != plan:
+        raise ValueError(
+            f"{out} was begun when {source} held other photographs or tags: choose another "
+            "--out, or delete that folder"
+        )
 
 
 def _plan(
     max_mib: float, photographs: Sequence[_Photograph], failed: Sequence[UnreadableImage]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return what identifies a run: its settings, and a digest of its photographs and tags."""
     digest = hashlib.sha256()
     for photograph in photographs:

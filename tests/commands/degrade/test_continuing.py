@@ -160,6 +160,16 @@ def test_settings_of_another_program_are_refused(photos, tmp_path, capsys, text)
     assert "not written by this command, or damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kept", [0, 30])
+def test_settings_that_a_power_cut_has_torn_are_written_again(photos, tmp_path, kept):
+    assert export(photos, tmp_path / "whole") == 0
+    whole = (tmp_path / "whole" / SETTINGS_FILE).read_text()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / SETTINGS_FILE).write_text(whole[:kept])
+    assert export(photos, tmp_path / "out") == 0
+    assert (tmp_path / "out" / SETTINGS_FILE).read_text() == whole
+
+
 def test_two_exports_do_not_write_to_one_folder_at_a_time(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert export(photos / "a.png", out) == 0
