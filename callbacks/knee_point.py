@@ -269,8 +269,7 @@ class KneePointCallback(L.Callback):
         """Return whether this is a validation of training that was not seen yet."""
         repeated = bool(self.history) and self.history[-1].step == trainer.global_step
         run: Any = trainer  # Lightning does not declare the attribute `fast_dev_run`
-        skipped = run.sanity_checking or run.fast_dev_run or repeated
-        return run.state.fn == "fit" and not skipped
+        return run.state.fn == "fit" and not (run.sanity_checking or run.fast_dev_run or repeated)
 
     def _values(self, trainer: L.Trainer) -> Validation:
         """Return the values of this validation: those of rank 0 on every rank."""
@@ -293,7 +292,8 @@ class KneePointCallback(L.Callback):
 
     def _publish(self, trainer: L.Trainer) -> None:
         self._to_publish = False
-        verdict, files = self.verdict, self._files
+        verdict = self.verdict
+        files = self._files
         assert verdict is not None
         on_rank_zero(trainer.strategy, lambda: files.publish(verdict, self.history, self.detector))
         print_knee(verdict, files.published, self.stop)

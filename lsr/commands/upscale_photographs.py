@@ -224,12 +224,14 @@ def _compute(picture: "PictureStream") -> None:
 def _failure(source: Source, error: Exception) -> str:
     """Return what an error says, in one line that begins with the photograph's name."""
     from lsr.errors import one_line
-    from lsr.inference.memory import shortage
+    from lsr.inference.memory import is_out_of_memory, shortage
 
     if isinstance(error, RuntimeError):  # PyTorch ran out of memory
         return f"{source}: {shortage(error)}; choose a smaller --memory"
     message = str(error)
-    return message if message.startswith(f"{source}: ") else f"{source}: {one_line(error)}"
+    if message.startswith(f"{source}: "):
+        return message
+    return f"{source}: {shortage(error) if is_out_of_memory(error) else one_line(error)}"
 
 
 class Watch:

@@ -62,9 +62,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def shortage(error: BaseException) -> str:
     """Return, in one line, what an exception says of which `is_out_of_memory` is true.
 
-    The texts of PyTorch name its source files, and may have several lines.
+    The texts of PyTorch name its source files, and may have several lines. Python and Pillow give
+    no text at all.
     """
-    return "out of memory" if isinstance(error, RuntimeError) else one_line(error)
+    told = "" if isinstance(error, RuntimeError) else one_line(error)
+    return told or "out of memory"
 
 
 def common_budget(wanted: int | None, device: torch.device, processes: Processes) -> int | None:

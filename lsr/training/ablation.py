@@ -22,11 +22,12 @@ from lsr.models.checkpoint import load_denoiser
 from lsr.models.mixture import Model
 from lsr.runs.history import RunLog, Scalars
 from lsr.runs.plot import draw_runs
-from lsr.training.cli import LinearSRCLI, interruptions_raised
+from lsr.training.cli import LinearSRCLI
 from lsr.training.cli import main as train
 from lsr.training.divergence import REPORT
 from lsr.training.module import LinearSRModule
 from lsr.training.scores import BICUBIC
+from lsr.training.sigterm import interruptions_raised
 from lsr.training.unstarted import read_settings
 from lsr.training.validation_loss import OTHER_CONTEXT, loss_at_times
 from lsr.training.variants import Variant

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from lsr.errors import BAD_USAGE, INTERRUPTED, one_line
-from lsr.training.cli import interruptions_raised
+from lsr.training.sigterm import interruptions_raised
 
 
 def run_benchmark(measure: Callable[[str], int], module: str, description: str | None) -> int:

@@ -6,7 +6,7 @@ The YAML file of an experiment alone decides which model, data, callbacks and lo
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lsr.distributed.fsdp import ShardedStrategy, check_strategy
 from lsr.errors import DIVERGED, DONE, first_clause
@@ -39,7 +38,7 @@ from lsr.training.refused_run import left_as_found
 from lsr.training.run_lock import locked
 from lsr.training.same_run import SameRun
 from lsr.training.saved_config import SaveConfigPerLaunch
-from lsr.training.sigterm import left_to_lightning
+from lsr.training.sigterm import interruptions_raised, left_to_lightning
 from lsr.training.supported import check_manual, check_signs
 
 StrategyRegistry.register("sharded", ShardedStrategy, "The weights spread over all ranks (FSDP)")
@@ -253,23 +252,13 @@ def _find_own_classes() -> None:
         sys.path.append(os.getcwd())
 
 
-@contextlib.contextmanager
-def interruptions_raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning ends the process after Ctrl-C or SIGTERM."""
-    try:
-        yield
-    except SystemExit as end:
-        # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
-        if end.code != 1 and not isinstance(end, SIGTERMException):
-            raise
-        raise KeyboardInterrupt from end
-
-
 def _first(error: BaseException) -> BaseException:
     """Return what broke first: on a full disk, the loggers break as well when they are closed."""
-    while isinstance(error.__context__, OSError) and not error.__suppress_context__:
-        error = error.__context__
-    return error
+    before = error.__context__
+    if not isinstance(before, OSError) or error.__suppress_context__:
+        return error
+    # `Path.mkdir` tries to create a folder, finds no folder above it, and then creates that one.
+    return error if isinstance(before, FileNotFoundError) else _first(before)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -77,11 +77,12 @@ def clip_gradients(
             "value" clamps their elements.
 
     Raises:
-        ValueError: If the limit is negative: it would turn the gradients round.
+        ValueError: If the limit is negative, which would turn the gradients round, or NaN.
     """
-    if limit and limit < 0:
+    if limit is not None and not limit >= 0:  # also NaN
         raise ValueError(f"gradient_clip_val must be at least 0, not {limit}")
-    total, module.known_norm = module.known_norm, None
+    total = module.known_norm
+    module.known_norm = None
     log_step(module, module.global_step + 1)
     parameters, gradients = gradients_of_step(optimizer)
     if not parameters:

@@ -1,9 +1,11 @@
-"""SIGTERM during training: Lightning ends all ranks after the same step."""
+"""Ctrl-C and SIGTERM during training: after SIGTERM all ranks end after the same step."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lsr.errors import interrupt
 
@@ -37,3 +39,15 @@ def left_to_lightning() -> Iterator[None]:
         signal.signal(signal.SIGTERM, interrupt)
     if received:
         interrupt(received[0], None)
+
+
+@contextmanager
+def interruptions_raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt where Lightning ends the process after Ctrl-C or SIGTERM."""
+    try:
+        yield
+    except SystemExit as end:
+        # Lightning exits with 1 after Ctrl-C, and with 0 after SIGTERM, as --help does.
+        if end.code != 1 and not isinstance(end, SIGTERMException):
+            raise
+        raise KeyboardInterrupt from end

@@ -6,6 +6,7 @@ from PIL import Image, PngImagePlugin
 
 from lsr.cli import main
 from lsr.images import read_photograph
+from lsr.nn.dit import LinearDiT
 
 
 @pytest.fixture
@@ -78,6 +79,16 @@ def test_the_limit_of_pixels_is_an_option(upscale, photo, tmp_path, monkeypatch)
     assert upscale(tmp_path / "a.png", "--max-pixels", "192") == (0, [])
     assert upscale(tmp_path / "a.png", "--max-pixels", "0")[0] == 2
     assert upscale(tmp_path / "a.png", "--scale", "2")[0] == 1, "the limit is that of one command"
+
+
+def test_a_shortage_of_memory_without_a_text_is_named(upscale, photo, tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        raise MemoryError  # as Pillow does
+
+    monkeypatch.setattr(LinearDiT, "forward", fails)
+    Image.fromarray(photo[:12, :16]).save(tmp_path / "a.png")
+    code, lines = upscale(tmp_path / "a.png")
+    assert code == 1 and lines[0].endswith("a.png: out of memory")
 
 
 @pytest.mark.parametrize("out", ["in", "."])

@@ -24,6 +24,7 @@ def test_every_way_of_running_out_of_memory_is_known():
         torch.empty(2**60)
     assert is_out_of_memory(torch_on_a_cpu.value)
     assert shortage(torch_on_a_cpu.value) == "out of memory"
+    assert shortage(MemoryError()) == "out of memory"
     assert shortage(MemoryError("4x4 pixels\nneed 9 MiB")) == "4x4 pixels need 9 MiB"
     assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.OutOfMemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(

@@ -62,9 +62,10 @@ def test_gradients_are_clipped_as_the_trainer_is_told(tmp_path, loader, algorith
         assert max(module.largest) < 0.9e-4, "a part of the norm"
 
 
-def test_a_negative_limit_is_refused(tmp_path, loader):
-    with pytest.raises(ValueError, match="gradient_clip_val must be at least 0, not -1"):
-        fit(tmp_path, Seen(), loader, gradient_clip_val=-1.0)
+@pytest.mark.parametrize("limit", [-1.0, float("nan")])
+def test_a_limit_that_is_no_norm_is_refused(tmp_path, loader, limit):
+    with pytest.raises(ValueError, match=f"gradient_clip_val must be at least 0, not {limit}"):
+        fit(tmp_path, Seen(), loader, gradient_clip_val=limit)
 
 
 class Scales(L.Callback):

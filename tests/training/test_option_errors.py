@@ -81,6 +81,11 @@ def test_a_number_of_the_trainer_below_its_range_is_named(refused, name, value):
     assert message.startswith(f"trainer.{name} must be a") and str(value).strip(".") in message
 
 
+def test_a_run_folder_that_cannot_be_created_is_named_with_the_reason(refused):
+    message = refused("--trainer.default_root_dir=/proc/absent/run")
+    assert message.endswith("'/proc/absent'"), "what could not be created, not the folder in it"
+
+
 def test_a_callback_that_is_listed_twice_is_one_line(refused):
     message = refused("--trainer.callbacks+=callbacks.DivergenceGuard")
     assert message.startswith("trainer: Found more than one stateful callback of type `Div")
