@@ -174,7 +174,10 @@ def _run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     process = partial(_as_process, verb, work, argument, listener)
-    sys.exit(with_standard_output(f"lsr {verb}", process))
+    code = with_standard_output(f"lsr {verb}", process)
+    sys.stderr.flush()
+    # The work is done. While Python ends, a thread of a library in C++ may abort the process.
+    os._exit(code)
 
 
 def _end_with_parent() -> None:
